@@ -1,0 +1,1 @@
+"""Privacy attacks on diffusion models, as pure functions over arrays."""

@@ -1,0 +1,87 @@
+"""Writing files so that a crash, a full disk or a second process never leaves half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from phoenix_secure.errors import StorageError
+
+__all__ = ["append_line", "replace_file", "sha256_of", "storage_errors", "write_bytes"]
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` while writing below ``path`` into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"disk full while writing {path}: free some space and run again; "
+                "what was there before is unchanged"
+            ) from error
+        raise StorageError(
+            f"cannot write {path} ({error.strerror or error}): choose another folder "
+            "or change its permissions"
+        ) from error
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file, then move it to ``path`` in one step.
+
+    Guarantee:  after a crash at any moment ``path`` holds either its old content or all of the
+                new one; the temporary file is removed when ``write`` fails.
+    Raises:     StorageError for any ``OSError`` on the way.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Atomically make ``content`` the whole of ``path``."""
+    replace_file(path, lambda temporary: temporary.write_bytes(content))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and wait until the disk has it."""
+    with storage_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable (a no-op where folders cannot be opened)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

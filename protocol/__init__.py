@@ -1,0 +1,1 @@
+"""Secure aggregation that survives a malicious server (sans-I/O)."""
