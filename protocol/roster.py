@@ -1,0 +1,145 @@
+"""The signed list of who takes part: site ids with their Ed25519 keys, and the server's key.
+
+The federation's owner signs it once; each site compares its fingerprint out of band (by phone, on
+paper) and pins it. From then on a server cannot invent sites or swap keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocol import labels
+from protocol.encoding import Reader, encode, encode_text
+from protocol.errors import Misbehaviour, RemoteProtocolError
+from protocol.identity import KEY_SIZE, SERVER, SIGNATURE_SIZE, Identity, verify_signature
+
+__all__ = ["MAX_MEMBERS", "Roster"]
+
+MAX_MEMBERS = 65_536
+_PEER = "roster"
+_MAX_SIZE = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roster:
+    """A federation's members, sorted by id.
+
+    Raises:     ValueError for bad or reserved ids, keys of another size, or one key held by two.
+    """
+
+    federation_id: str
+    owner_key: bytes
+    server_key: bytes
+    members: tuple[tuple[str, bytes], ...]
+
+    def __post_init__(self) -> None:
+        encode_text(self.federation_id)
+        ids = [id for id, _ in self.members]
+        for id in ids:
+            encode_text(id)
+        if SERVER in ids:
+            raise ValueError(f"expected site ids other than {SERVER!r}")
+        if ids != sorted(set(ids)) or not 1 <= len(ids) <= MAX_MEMBERS:
+            raise ValueError(f"expected 1 to {MAX_MEMBERS} members, sorted by distinct ids")
+        keys = [self.server_key, *(key for _, key in self.members)]
+        if any(len(key) != KEY_SIZE for key in [self.owner_key, *keys]):
+            raise ValueError(f"expected Ed25519 keys of {KEY_SIZE} bytes")
+        # One key under two ids would let one party vote twice in the consistency round.
+        if len(set(keys)) != len(keys):
+            raise ValueError("expected a different key for each member and for the server")
+
+    @classmethod
+    def create(
+        cls, *, federation_id: str, owner_key: bytes, server_key: bytes, keys: Mapping[str, bytes]
+    ) -> Roster:
+        """A roster of ``keys`` (site id -> Ed25519 public key)."""
+        return cls(
+            federation_id=federation_id,
+            owner_key=owner_key,
+            server_key=server_key,
+            members=tuple(sorted(keys.items())),
+        )
+
+    def key(self, id: str) -> bytes | None:
+        """The pinned key of a site or of the server; None for anybody else."""
+        return self.server_key if id == SERVER else dict(self.members).get(id)
+
+    @property
+    def hash(self) -> bytes:
+        """32 bytes that name this roster; every round's context binds them."""
+        return hashlib.sha256(self._body()).digest()
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash for people to compare: 16 groups of 4 hexadecimal digits."""
+        digits = self.hash.hex()
+        return " ".join(digits[i : i + 4] for i in range(0, 64, 4))
+
+    def sign(self, owner: Identity) -> bytes:
+        """The roster file, signed by the federation's owner."""
+        if owner.public_key != self.owner_key:
+            raise ValueError("expected the identity whose key is the roster's owner_key")
+        body = self._body()
+        return encode([body, owner.sign(body)])
+
+    @classmethod
+    def load(cls, data: bytes, *, owner_key: bytes) -> Roster:
+        """The roster in a file's ``data``, if the owner whose key is pinned signed it.
+
+        Raises:     RemoteProtocolError (peer ``"roster"``) for anything else.
+        """
+        if len(data) > _MAX_SIZE:
+            raise RemoteProtocolError(_PEER, Misbehaviour.MALFORMED, "too large")
+        outer = Reader(data, peer=_PEER)
+        body = bytes(outer.view("body", max_size=_MAX_SIZE))
+        signature = outer.exact("signature", size=SIGNATURE_SIZE)
+        outer.finish()
+        if not verify_signature(owner_key, signature=signature, message=body):
+            raise RemoteProtocolError(
+                _PEER, Misbehaviour.BAD_SIGNATURE, "not signed by the pinned owner key"
+            )
+        roster = cls._read(body)
+        if roster.owner_key != owner_key:
+            raise RemoteProtocolError(_PEER, Misbehaviour.MALFORMED, "names another owner")
+        return roster
+
+    def _body(self) -> bytes:
+        members = [encode([encode_text(id), key]) for id, key in self.members]
+        return encode(
+            [
+                labels.ROSTER,
+                encode_text(self.federation_id),
+                self.owner_key,
+                self.server_key,
+                encode(members),
+            ]
+        )
+
+    @classmethod
+    def _read(cls, body: bytes) -> Roster:
+        reader = Reader(body, peer=_PEER)
+        if bytes(reader.view("label", max_size=64)) != labels.ROSTER:
+            raise reader.error("not a roster of this version")
+
+        def member(entries: Reader) -> tuple[str, bytes]:
+            entry = Reader(entries.view("member", max_size=128), peer=_PEER)
+            found = entry.text("member id"), entry.exact("member key", size=KEY_SIZE)
+            entry.finish()
+            return found
+
+        federation_id = reader.text("federation_id")
+        owner_key = reader.exact("owner_key", size=KEY_SIZE)
+        server_key = reader.exact("server_key", size=KEY_SIZE)
+        members = reader.items("members", member, max_items=MAX_MEMBERS, max_size=_MAX_SIZE)
+        reader.finish()
+        try:
+            return cls(
+                federation_id=federation_id,
+                owner_key=owner_key,
+                server_key=server_key,
+                members=tuple(members),
+            )
+        except ValueError as error:
+            raise reader.error(str(error)) from error
