@@ -5,7 +5,7 @@ by claiming that the right neighbours dropped out; Bell et al. bound the chance 
 the server cannot choose. The order comes from h1, which the server can influence by leaving keys
 out, so parameters for it are searched with security 2^-80 (see ``parameters``).
 
-Source: Bell et al. (2020), eprint 2020/704, section 3.2 and Lemma 3.7 (Harary graph H(n, k)).
+Source: Bell et al. (2020), eprint 2020/704, section 3 (random Harary graph H(n, k)).
 """
 
 from __future__ import annotations

@@ -1,0 +1,42 @@
+"""The twelve messages of a round, and the signed envelope that each of them travels in."""
+
+from protocol.messages.envelope import Envelope, seal
+from protocol.messages.from_client import (
+    AdvertiseKeys,
+    Complaint,
+    ConsistencyCheck,
+    DealtShare,
+    MaskedInput,
+    RevealedShare,
+    ShareKeys,
+    Unmask,
+)
+from protocol.messages.from_server import (
+    DeliveredShare,
+    KeyDirectory,
+    RoundAnnouncement,
+    RoundResult,
+    ShareDelivery,
+    SignatureQuorum,
+    SurvivorList,
+)
+
+__all__ = [
+    "AdvertiseKeys",
+    "Complaint",
+    "ConsistencyCheck",
+    "DealtShare",
+    "DeliveredShare",
+    "Envelope",
+    "KeyDirectory",
+    "MaskedInput",
+    "RevealedShare",
+    "RoundAnnouncement",
+    "RoundResult",
+    "ShareDelivery",
+    "ShareKeys",
+    "SignatureQuorum",
+    "SurvivorList",
+    "Unmask",
+    "seal",
+]

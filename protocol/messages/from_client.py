@@ -1,0 +1,230 @@
+"""Bodies of the messages that a site sends: keys, shares, input, signature, revealed shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from protocol import labels
+from protocol.commitments import COMMITMENT_SIZE, ShareKind
+from protocol.encoding import Reader, encode, encode_text
+from protocol.errors import Misbehaviour
+from protocol.shamir import SHARE_SIZE
+from protocol.transport import SEALED_SIZE
+
+__all__ = [
+    "AdvertiseKeys",
+    "Complaint",
+    "ConsistencyCheck",
+    "DealtShare",
+    "MaskedInput",
+    "RevealedShare",
+    "ShareKeys",
+    "Unmask",
+]
+
+_KEY_SIZE = 32
+_HASH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdvertiseKeys:
+    """R0: the site's two public keys of this attempt, s_pk and c_pk."""
+
+    LABEL: ClassVar = labels.ADVERTISE_KEYS
+
+    mask_key: bytes
+    channel_key: bytes
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([self.mask_key, self.channel_key])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str) -> AdvertiseKeys:
+        """The body that ``peer`` sent; RemoteProtocolError(MALFORMED) for anything else."""
+        reader = Reader(body, peer=peer)
+        mask_key = reader.exact("mask_key", size=_KEY_SIZE)
+        channel_key = reader.exact("channel_key", size=_KEY_SIZE)
+        reader.finish()
+        return cls(mask_key=mask_key, channel_key=channel_key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DealtShare:
+    """One holder's part of a dealing; ``sealed`` is empty for the dealer's own part."""
+
+    holder: str
+    mask_key_commitment: bytes
+    self_mask_commitment: bytes
+    sealed: bytes
+
+    def encode(self) -> bytes:
+        """One item of the list in ``ShareKeys``."""
+        parts = [encode_text(self.holder), self.mask_key_commitment, self.self_mask_commitment]
+        return encode([*parts, self.sealed])
+
+    @classmethod
+    def read(cls, items: Reader, *, peer: str) -> DealtShare:
+        """The next item."""
+        reader = Reader(items.view("dealt share", max_size=512), peer=peer)
+        holder = reader.text("holder")
+        mask_key_commitment = reader.exact("mask_key_commitment", size=COMMITMENT_SIZE)
+        self_mask_commitment = reader.exact("self_mask_commitment", size=COMMITMENT_SIZE)
+        sealed = bytes(reader.view("sealed", max_size=SEALED_SIZE))
+        if len(sealed) != (0 if holder == peer else SEALED_SIZE):
+            raise reader.error("sealed: wrong length")
+        reader.finish()
+        return cls(
+            holder=holder,
+            mask_key_commitment=mask_key_commitment,
+            self_mask_commitment=self_mask_commitment,
+            sealed=sealed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareKeys:
+    """R1: sealed shares of a_u and b_u for each holder, with the dealer's commitments."""
+
+    LABEL: ClassVar = labels.SHARE_KEYS
+
+    h1: bytes
+    seed_commitment: bytes
+    shares: tuple[DealtShare, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([self.h1, self.seed_commitment, encode(s.encode() for s in self.shares)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_shares: int) -> ShareKeys:
+        """The body that ``peer`` sent, with at most ``max_shares`` items."""
+        reader = Reader(body, peer=peer)
+        h1 = reader.exact("h1", size=_HASH_SIZE)
+        seed_commitment = reader.exact("seed_commitment", size=COMMITMENT_SIZE)
+        shares = reader.items(
+            "shares",
+            lambda items: DealtShare.read(items, peer=peer),
+            max_items=max_shares,
+            max_size=len(body),
+        )
+        reader.finish()
+        return cls(h1=h1, seed_commitment=seed_commitment, shares=tuple(shares))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedInput:
+    """R2: the masked vector y_u, packed at the round's word size."""
+
+    LABEL: ClassVar = labels.MASKED_INPUT
+
+    h2: bytes
+    packed: bytes | memoryview
+
+    def parts(self) -> list[bytes]:
+        """The body in wire form, the packed words uncopied."""
+        packed = self.packed if isinstance(self.packed, bytes) else bytes(self.packed)
+        return [encode([self.h2]) + len(packed).to_bytes(4, "big"), packed]
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, size: int) -> MaskedInput:
+        """The body that ``peer`` sent, whose words take exactly ``size`` bytes; not copied."""
+        reader = Reader(body, peer=peer)
+        h2 = reader.exact("h2", size=_HASH_SIZE)
+        packed = reader.view("packed", min_size=size, max_size=size)
+        reader.finish()
+        return cls(h2=h2, packed=packed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Complaint:
+    """R2, instead of an input: ``accused`` dealt a share that cannot be used."""
+
+    LABEL: ClassVar = labels.COMPLAINT
+    REASONS: ClassVar = (Misbehaviour.BAD_CIPHERTEXT, Misbehaviour.BAD_COMMITMENT)
+
+    accused: str
+    reason: Misbehaviour
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([encode_text(self.accused), encode_text(self.reason.name)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str) -> Complaint:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+        accused = reader.text("accused")
+        name = reader.text("reason")
+        reader.finish()
+        for reason in cls.REASONS:
+            if reason.name == name:
+                return cls(accused=accused, reason=reason)
+        raise reader.error("reason: unknown")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsistencyCheck:
+    """R3: the one survivor set (U3) that this site will ever sign for the round."""
+
+    LABEL: ClassVar = labels.CONSISTENCY
+
+    h2: bytes
+    survivors: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([self.h2, encode(encode_text(id) for id in self.survivors)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevealedShare:
+    """One share of ``dealer``: of b for a survivor, of a for a site that dropped out."""
+
+    dealer: str
+    kind: ShareKind
+    share: bytes
+
+    def __repr__(self) -> str:
+        return f"<RevealedShare {self.kind.name} of {self.dealer}>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unmask:
+    """R4: what the holder reveals, one share for each dealer in U2."""
+
+    LABEL: ClassVar = labels.UNMASK
+
+    h2: bytes
+    shares: tuple[RevealedShare, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form; refuses both shares of one dealer, whoever asks."""
+        if len({s.dealer for s in self.shares}) != len(self.shares):
+            raise AssertionError("two shares of one dealer must never leave together")
+        items: Iterable[bytes] = (
+            encode([encode_text(s.dealer), s.kind.value, s.share]) for s in self.shares
+        )
+        return encode([self.h2, encode(items)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_shares: int) -> Unmask:
+        """The body that ``peer`` sent, with at most ``max_shares`` shares."""
+        reader = Reader(body, peer=peer)
+        h2 = reader.exact("h2", size=_HASH_SIZE)
+
+        def share(items: Reader) -> RevealedShare:
+            item = Reader(items.view("revealed share", max_size=256), peer=peer)
+            dealer = item.text("dealer")
+            kind = item.exact("kind", size=1)
+            value = item.exact("share", size=SHARE_SIZE)
+            item.finish()
+            if kind not in (ShareKind.MASK_KEY.value, ShareKind.SELF_MASK.value):
+                raise item.error("kind: unknown")
+            return RevealedShare(dealer=dealer, kind=ShareKind(kind), share=value)
+
+        shares = reader.items("shares", share, max_items=max_shares, max_size=len(body))
+        reader.finish()
+        return cls(h2=h2, shares=tuple(shares))

@@ -1,0 +1,219 @@
+"""Bodies of the messages that the server sends to sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from protocol import labels
+from protocol.commitments import COMMITMENT_SIZE
+from protocol.encoding import Reader, encode, encode_text
+from protocol.identity import SIGNATURE_SIZE
+from protocol.spec import RoundSpec
+from protocol.transport import SEALED_SIZE
+
+__all__ = [
+    "DeliveredShare",
+    "KeyDirectory",
+    "RoundAnnouncement",
+    "RoundResult",
+    "ShareDelivery",
+    "SignatureQuorum",
+    "SurvivorList",
+]
+
+_HASH_SIZE = 32
+# An AdvertiseKeys envelope holds three 32-byte values, a signature, a label and an id.
+_MAX_ADVERTISEMENT = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundAnnouncement:
+    """R0: the offer of one attempt at a round."""
+
+    LABEL: ClassVar = labels.ROUND_ANNOUNCEMENT
+
+    spec: RoundSpec
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return self.spec.encode()
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str) -> RoundAnnouncement:
+        """The body that ``peer`` sent."""
+        return cls(spec=RoundSpec.decode(body, peer=peer))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyDirectory:
+    """R1: the signed AdvertiseKeys messages of all of U1, as they came."""
+
+    LABEL: ClassVar = labels.KEY_DIRECTORY
+
+    advertisements: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([encode(self.advertisements)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> KeyDirectory:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+        advertisements = reader.items(
+            "advertisements",
+            lambda items: bytes(items.view("advertisement", max_size=_MAX_ADVERTISEMENT)),
+            max_items=max_members,
+            max_size=len(body),
+        )
+        reader.finish()
+        return cls(advertisements=tuple(advertisements))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveredShare:
+    """What ``dealer`` sealed for the receiver, with the commitments it is bound to."""
+
+    dealer: str
+    mask_key_commitment: bytes
+    self_mask_commitment: bytes
+    seed_commitment: bytes
+    sealed: bytes
+
+    def encode(self) -> bytes:
+        """One item of the list in ``ShareDelivery``."""
+        commitments = [self.mask_key_commitment, self.self_mask_commitment, self.seed_commitment]
+        return encode([encode_text(self.dealer), *commitments, self.sealed])
+
+    @classmethod
+    def read(cls, items: Reader, *, peer: str) -> DeliveredShare:
+        """The next item."""
+        reader = Reader(items.view("delivered share", max_size=512), peer=peer)
+        found = cls(
+            dealer=reader.text("dealer"),
+            mask_key_commitment=reader.exact("mask_key_commitment", size=COMMITMENT_SIZE),
+            self_mask_commitment=reader.exact("self_mask_commitment", size=COMMITMENT_SIZE),
+            seed_commitment=reader.exact("seed_commitment", size=COMMITMENT_SIZE),
+            sealed=reader.exact("sealed", size=SEALED_SIZE),
+        )
+        reader.finish()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareDelivery:
+    """R2: who dealt (U2), and the receiver's share from each of its neighbours there."""
+
+    LABEL: ClassVar = labels.SHARE_DELIVERY
+
+    dealers: tuple[str, ...]
+    shares: tuple[DeliveredShare, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([_ids(self.dealers), encode(share.encode() for share in self.shares)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> ShareDelivery:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+        dealers = _read_ids(reader, "dealers", max_members=max_members)
+        shares = reader.items(
+            "shares",
+            lambda items: DeliveredShare.read(items, peer=peer),
+            max_items=max_members,
+            max_size=len(body),
+        )
+        reader.finish()
+        return cls(dealers=dealers, shares=tuple(shares))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SurvivorList:
+    """R3: whose inputs the sum will hold (U3)."""
+
+    LABEL: ClassVar = labels.SURVIVOR_LIST
+
+    h2: bytes
+    survivors: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([self.h2, _ids(self.survivors)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> SurvivorList:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+        h2 = reader.exact("h2", size=_HASH_SIZE)
+        survivors = _read_ids(reader, "survivors", max_members=max_members)
+        reader.finish()
+        return cls(h2=h2, survivors=survivors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignatureQuorum:
+    """R4: who signed the survivor set, and the signatures."""
+
+    LABEL: ClassVar = labels.SIGNATURE_QUORUM
+
+    signatures: tuple[tuple[str, bytes], ...]
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([encode(encode([encode_text(id), sig]) for id, sig in self.signatures)])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> SignatureQuorum:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+
+        def signature(items: Reader) -> tuple[str, bytes]:
+            item = Reader(items.view("signature", max_size=256), peer=peer)
+            found = item.text("signer"), item.exact("signature", size=SIGNATURE_SIZE)
+            item.finish()
+            return found
+
+        signatures = reader.items(
+            "signatures", signature, max_items=max_members, max_size=len(body)
+        )
+        reader.finish()
+        return cls(signatures=tuple(signatures))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundResult:
+    """R5: what was summed; ``sum_digest`` is the hash of the packed sum."""
+
+    LABEL: ClassVar = labels.ROUND_RESULT
+
+    h2: bytes
+    survivors: tuple[str, ...]
+    sum_digest: bytes
+
+    def encode(self) -> bytes:
+        """The body in wire form."""
+        return encode([self.h2, _ids(self.survivors), self.sum_digest])
+
+    @classmethod
+    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> RoundResult:
+        """The body that ``peer`` sent."""
+        reader = Reader(body, peer=peer)
+        h2 = reader.exact("h2", size=_HASH_SIZE)
+        survivors = _read_ids(reader, "survivors", max_members=max_members)
+        sum_digest = reader.exact("sum_digest", size=_HASH_SIZE)
+        reader.finish()
+        return cls(h2=h2, survivors=survivors, sum_digest=sum_digest)
+
+
+def _ids(ids: tuple[str, ...]) -> bytes:
+    return encode(encode_text(id) for id in ids)
+
+
+def _read_ids(reader: Reader, name: str, *, max_members: int) -> tuple[str, ...]:
+    """A list of ids in strictly rising order, the only form that is accepted for a set."""
+    ids = reader.items(name, lambda r: r.text("id"), max_items=max_members, max_size=1 << 21)
+    if any(first >= second for first, second in zip(ids, ids[1:], strict=False)):
+        raise reader.error(f"{name}: not sorted or repeated")
+    return tuple(ids)

@@ -1,0 +1,112 @@
+"""What a site agrees to take part in; everything else it refuses.
+
+The server proposes all parameters of a round, so each of them is a way to weaken it: a threshold
+of one, a tiny cohort, a two-value modulus that shows the sign of every coordinate, noise of zero.
+The policy is the site's own file. It knows each field of ``RoundSpec``; a test enumerates them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from protocol.errors import Misbehaviour, RemoteProtocolError
+from protocol.identity import SERVER
+from protocol.roster import Roster
+from protocol.spec import RoundSpec
+
+__all__ = ["ClientPolicy"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientPolicy:
+    """The rounds that one site accepts: equal values, or bounds where a stricter value is fine.
+
+    collusion        share of the cohort that may work with the server (gamma)
+    min_cohort       fewest sites in a round's cohort
+    min_honest       fewest honest inputs that any sum may hide among: quorum - num_colluders
+    min_degree       0: only the complete graph. Above: also k-regular graphs of at least this
+    min_threshold    degree, and at least this share threshold; a declared weaker option
+
+    Raises:     ValueError for bounds below the protocol's floor (5 sites, 3 honest ones).
+    """
+
+    federation_id: str
+    roster_hash: bytes
+    policy_hash: bytes
+    privacy_hash: bytes
+    num_words: int
+    extra_bounds: tuple[int, ...] = ()
+    word_bits: int = 32
+    scale: float
+    clip: float
+    noise_variance: float = 0.0
+    collusion: float = 0.1
+    min_cohort: int = 5
+    min_honest: int = 3
+    min_degree: int = 0
+    min_threshold: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.collusion < 1:
+            raise ValueError(f"expected 0 <= collusion < 1, got {self.collusion}")
+        if self.min_cohort < 5:
+            raise ValueError(f"expected min_cohort >= 5, got {self.min_cohort}")
+        if self.min_honest < 3:
+            raise ValueError(f"expected min_honest >= 3, got {self.min_honest}")
+        if self.min_degree < 0 or (self.min_degree > 0) != (self.min_threshold > 0):
+            raise ValueError("expected min_degree and min_threshold both 0 or both above")
+
+    def check(self, spec: RoundSpec, *, own_id: str, roster: Roster) -> None:
+        """Refuse ``spec`` unless every parameter is as safe as this policy asks.
+
+        Raises:     RemoteProtocolError(POLICY_REFUSED) naming the parameter.
+        """
+        for name in (
+            "federation_id",
+            "roster_hash",
+            "policy_hash",
+            "privacy_hash",
+            "num_words",
+            "extra_bounds",
+            "word_bits",
+            "scale",
+            "clip",
+            "noise_variance",
+        ):
+            if getattr(spec, name) != getattr(self, name):
+                raise _refusal(name, "differs from the policy's")
+        if roster.hash != self.roster_hash or roster.federation_id != self.federation_id:
+            raise _refusal("roster_hash", "is not that of the roster in use")
+        if own_id not in spec.cohort:
+            raise _refusal("cohort", "does not hold this site")
+        strangers = set(spec.cohort) - {id for id, _ in roster.members}
+        if strangers:
+            raise _refusal("cohort", f"holds {len(strangers)} ids that are not in the roster")
+        self._check_numbers(spec)
+
+    def _check_numbers(self, spec: RoundSpec) -> None:
+        n = len(spec.cohort)
+        if n < self.min_cohort:
+            raise _refusal("cohort", f"has {n} sites, policy asks for {self.min_cohort}")
+        # The small term keeps 0.07 * 100 = 7.000000000000001 from asking for an eighth colluder.
+        colluders = max(1, math.ceil(self.collusion * n - 1e-9))
+        if spec.num_colluders < colluders:
+            raise _refusal("num_colluders", f"is {spec.num_colluders}, policy asks for {colluders}")
+        quorum = (n + spec.num_colluders) // 2 + 1
+        if spec.quorum < quorum:
+            raise _refusal("quorum", f"is {spec.quorum}, policy asks for {quorum}")
+        if spec.quorum - spec.num_colluders < self.min_honest:
+            raise _refusal("quorum", f"leaves fewer than {self.min_honest} honest inputs")
+        if spec.degree == 0:
+            threshold = spec.quorum
+        elif 0 < self.min_degree <= spec.degree:
+            threshold = self.min_threshold
+        else:
+            raise _refusal("degree", "asks for a sparser graph than the policy allows")
+        if spec.threshold < threshold:
+            raise _refusal("threshold", f"is {spec.threshold}, policy asks for {threshold}")
+
+
+def _refusal(name: str, what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(SERVER, Misbehaviour.POLICY_REFUSED, f"{name} {what}")
