@@ -1,0 +1,152 @@
+"""Images from a Hugging Face data set, or from a local folder of its parquet files."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phoenix_secure.data.catalogue import facts_of
+from phoenix_secure.data.decode import decode_picture
+from phoenix_secure.data.folder import stack_pictures
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.selection import balanced_indices
+from phoenix_secure.errors import DataError
+
+__all__ = ["load_huggingface"]
+
+_IMAGE_COLUMNS = ("image", "img", "images")
+_LABEL_COLUMNS = ("label", "labels")
+
+
+def load_huggingface(
+    reference: str,
+    *,
+    part: str,
+    image_size: int | None,
+    channels: int | None,
+    max_images: int | None,
+    cache_dir: Path,
+) -> ImageSet:
+    """The split ``part`` ("train" or "test") of a data set on the hub or in a local folder.
+
+    ``reference`` is an id such as "zalando-datasets/fashion_mnist", or a folder that holds
+    ``train*.parquet`` and ``test*.parquet``. The images are in a column named image, img or
+    images; the classes, if any, in one named label or labels.
+
+    Guarantee:  no code of a data set is ever run; pictures go through ``decode_picture``. What the
+                hub sends is cached in ``cache_dir``; of a local folder nothing is left behind,
+                since a second copy of somebody's images is one more to protect.
+    Raises:     DataError that names the data set and says what to do.
+    """
+    if not Path(reference).is_dir():
+        cache = cache_dir / "huggingface"
+        return _load(reference, part, image_size, channels, max_images, cache)
+    if not any(Path(reference).rglob("*.parquet")):
+        raise DataError(f"{reference} holds no .parquet file: for pictures use image-folder")
+    with tempfile.TemporaryDirectory(prefix="phoenix-secure-") as scratch:
+        return _load(reference, part, image_size, channels, max_images, Path(scratch))
+
+
+def _load(
+    reference: str,
+    part: str,
+    image_size: int | None,
+    channels: int | None,
+    max_images: int | None,
+    cache: Path,
+) -> ImageSet:
+    table = _read_split(reference, part=part, cache=cache)
+    if len(table) == 0:
+        raise DataError(f"the {part} split of {reference} is empty")
+    image_column = _pick(table.column_names, _IMAGE_COLUMNS)
+    if image_column is None:
+        raise DataError(
+            f"{reference} has no column named {' or '.join(_IMAGE_COLUMNS)}, only "
+            f"{', '.join(table.column_names)}: rename the one that holds the images"
+        )
+    labels, class_names = _labels(table, reference=reference)
+    chosen = balanced_indices(labels, num_images=len(table), max_images=max_images)
+    pictures = []
+    names = [f"{reference}, {part} image {i}" for i in chosen]
+    column = _undecoded(table, image_column, reference=reference).select(chosen)
+    for row, name in zip(column, names, strict=True):
+        content = (row[image_column] or {}).get("bytes")
+        if not isinstance(content, bytes):
+            raise DataError(f"{name} is missing: the row holds no picture")
+        pictures.append(
+            decode_picture(content, image_size=image_size, channels=channels, name=name)
+        )
+    facts = facts_of("huggingface")
+    return ImageSet(
+        name=facts.name,
+        images=stack_pictures(pictures, names=names),
+        labels=None if labels is None else labels[chosen],
+        class_names=class_names,
+        source=f"{reference}, split {part}",
+        licence=str(table.info.license or facts.licence).splitlines()[0],
+    )
+
+
+def _read_split(reference: str, *, part: str, cache: Path) -> Any:
+    """The ``datasets.Dataset`` of one split."""
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError as error:
+        raise DataError(
+            "Hugging Face data sets need an extra package: "
+            "pip install 'phoenix-secure[huggingface]'"
+        ) from error
+    progress_was_on = not datasets.utils.logging.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        splits = datasets.get_dataset_split_names(reference)
+        if part not in splits:
+            raise DataError(f"{reference} has no {part} split, only {', '.join(splits)}")
+        return datasets.load_dataset(reference, split=part, cache_dir=str(cache))
+    except DataError:
+        raise
+    except Exception as error:
+        # The libraries underneath raise their own types for a missing network, an unknown id, a
+        # gated set and a damaged file alike.
+        reason = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"cannot load {reference} ({type(error).__name__}: {reason}): check the name and the "
+            "network, or set path to a local folder of its parquet files"
+        ) from error
+    finally:
+        if progress_was_on:
+            datasets.enable_progress_bars()
+
+
+def _labels(table: Any, *, reference: str) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    column = _pick(table.column_names, _LABEL_COLUMNS)
+    if column is None:
+        return None, ()
+    raw = np.array(table.with_format("arrow")[:][column].to_pylist())
+    if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer) or raw.min() < 0:
+        raise DataError(
+            f"column {column} of {reference} must hold one class number (0, 1, 2, ...) per image"
+        )
+    labels = raw.astype(np.int64)
+    names = getattr(table.features[column], "names", None)
+    if names is None:
+        names = [str(label) for label in range(int(labels.max()) + 1)]
+    return labels, tuple(names)
+
+
+def _undecoded(table: Any, column: str, *, reference: str) -> Any:
+    """Only the image column, as the bytes of the files."""
+    datasets = importlib.import_module("datasets")
+    try:
+        return table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {column} of {reference} does not hold encoded pictures") from error
+
+
+def _pick(columns: list[str], known: tuple[str, ...]) -> str | None:
+    return next((name for name in known if name in columns), None)

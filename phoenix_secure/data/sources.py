@@ -1,0 +1,131 @@
+"""Load a data set by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phoenix_secure.data.bundled import load_digits, load_mnist_5k
+from phoenix_secure.data.cache import read_cached
+from phoenix_secure.data.catalogue import DATASETS, facts_of
+from phoenix_secure.data.folder import load_folder
+from phoenix_secure.data.huggingface import load_huggingface
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.npz import load_npz
+from phoenix_secure.data.pixels import check_form, conform_set
+from phoenix_secure.data.selection import balanced_indices
+from phoenix_secure.errors import ConfigError, DataError
+
+__all__ = ["DATASETS", "load_images", "load_test_images"]
+
+_NEEDS_PATH = {
+    "image-folder": "the folder that holds the images",
+    "npz": "the .npz file",
+    "huggingface": "a data set id or a local folder of parquet files",
+}
+
+
+def load_images(
+    name: str,
+    *,
+    path: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    cache_dir: Path,
+    max_images: int | None = None,
+) -> ImageSet:
+    """Load the set ``name``: the training part where a test part is published too.
+
+    ``path`` is the folder, the .npz file, or the data set id, for the sets that the user brings.
+
+    Shape:      (N, C, H, H) uint8. ``image_size`` and ``channels`` None keep what the images have;
+                otherwise they are brought to it as ``pixels.conform_picture`` says.
+    Guarantee:  the same images in the same order on every machine; at most ``max_images`` of
+                them, chosen as ``selection.balanced_indices`` says, which no run's seed changes.
+    Raises:     ConfigError for a bad setting; DataError for an unknown name, a set that is not
+                fetched yet, or images that are missing, damaged or not of one form.
+    """
+    return _load(name, path, image_size, channels, cache_dir, max_images, test=False)
+
+
+def load_test_images(
+    name: str,
+    *,
+    path: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    cache_dir: Path,
+    max_images: int | None = None,
+) -> ImageSet:
+    """Load the published test part of ``name``; everything else is as in ``load_images``.
+
+    Raises:     DataError too for a set without one: hold images out with ``split.make_split``.
+    """
+    return _load(name, path, image_size, channels, cache_dir, max_images, test=True)
+
+
+def _load(
+    name: str,
+    path: str | None,
+    image_size: int | None,
+    channels: int | None,
+    cache_dir: Path,
+    max_images: int | None,
+    *,
+    test: bool,
+) -> ImageSet:
+    facts = facts_of(name)
+    check_form(image_size=image_size, channels=channels, max_images=max_images)
+    if name in _NEEDS_PATH and not path:
+        raise ConfigError(f"{name} needs path: set it to {_NEEDS_PATH[name]}")
+    if name not in _NEEDS_PATH and path:
+        raise ConfigError(f"{name} takes no path: leave it out, or use one of {list(_NEEDS_PATH)}")
+    if test and not (facts.is_fetched or name in ("huggingface", "npz")):
+        raise DataError(f"{name} has no published test part: hold images out with make_split")
+    location = path or ""
+    match name:
+        case "image-folder":
+            return load_folder(
+                Path(location).expanduser(),
+                image_size=image_size,
+                channels=channels,
+                max_images=max_images,
+            )
+        case "huggingface":
+            return load_huggingface(
+                location,
+                part="test" if test else "train",
+                image_size=image_size,
+                channels=channels,
+                max_images=max_images,
+                cache_dir=cache_dir,
+            )
+        case "npz":
+            whole = load_npz(Path(location).expanduser(), max_images=max_images, test=test)
+        case "mnist-5k":
+            whole = _subset(load_mnist_5k(), max_images=max_images)
+        case "digits":
+            whole = _subset(load_digits(), max_images=max_images)
+        case _:
+            whole = _subset(_published(name, cache_dir=cache_dir, test=test), max_images=max_images)
+    return conform_set(whole, image_size=image_size, channels=channels)
+
+
+def _published(name: str, *, cache_dir: Path, test: bool) -> ImageSet:
+    facts = facts_of(name)
+    arrays, source = read_cached(name, cache_dir=cache_dir, test=test)
+    return ImageSet(
+        name=name,
+        images=arrays.images,
+        labels=arrays.labels,
+        class_names=facts.class_names,
+        source=f"{source}, {'test' if test else 'training'} part",
+        licence=facts.licence,
+    )
+
+
+def _subset(image_set: ImageSet, *, max_images: int | None) -> ImageSet:
+    if max_images is None or max_images >= image_set.num_images:
+        return image_set
+    return image_set.take(
+        balanced_indices(image_set.labels, num_images=image_set.num_images, max_images=max_images)
+    )
