@@ -1,1 +1,37 @@
-"""Secure aggregation that survives a malicious server (sans-I/O)."""
+"""Secure aggregation that survives a malicious server: sans-I/O sessions for sites and server."""
+
+from protocol.client import ClientSession, ClientStep
+from protocol.counter import InMemoryRoundCounter, RoundCounter
+from protocol.errors import (
+    AbortReason,
+    LocalProtocolError,
+    Misbehaviour,
+    ProtocolError,
+    RemoteProtocolError,
+    SessionAborted,
+)
+from protocol.identity import SERVER, Identity
+from protocol.policy import ClientPolicy
+from protocol.roster import Roster
+from protocol.server import ServerSession, ServerStep
+from protocol.spec import RoundSpec
+
+__all__ = [
+    "SERVER",
+    "AbortReason",
+    "ClientPolicy",
+    "ClientSession",
+    "ClientStep",
+    "Identity",
+    "InMemoryRoundCounter",
+    "LocalProtocolError",
+    "Misbehaviour",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Roster",
+    "RoundCounter",
+    "RoundSpec",
+    "ServerSession",
+    "ServerStep",
+    "SessionAborted",
+]

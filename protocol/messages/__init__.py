@@ -10,6 +10,7 @@ from protocol.messages.from_client import (
     RevealedShare,
     ShareKeys,
     Unmask,
+    consistency_bytes,
 )
 from protocol.messages.from_server import (
     DeliveredShare,
@@ -38,5 +39,6 @@ __all__ = [
     "SignatureQuorum",
     "SurvivorList",
     "Unmask",
+    "consistency_bytes",
     "seal",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,7 @@ from protocol import labels
 from protocol.commitments import COMMITMENT_SIZE, ShareKind
 from protocol.encoding import Reader, encode, encode_text
 from protocol.errors import Misbehaviour
+from protocol.messages.envelope import signed_bytes
 from protocol.shamir import SHARE_SIZE
 from protocol.transport import SEALED_SIZE
 
@@ -22,6 +24,7 @@ __all__ = [
     "RevealedShare",
     "ShareKeys",
     "Unmask",
+    "consistency_bytes",
 ]
 
 _KEY_SIZE = 32
@@ -228,3 +231,16 @@ class Unmask:
         shares = reader.items("shares", share, max_items=max_shares, max_size=len(body))
         reader.finish()
         return cls(h2=h2, shares=tuple(shares))
+
+
+def consistency_bytes(
+    *, context: bytes, signer: str, h2: bytes, survivors: tuple[str, ...]
+) -> bytes:
+    """What ``signer`` must have signed if it stands behind ``survivors``."""
+    body = ConsistencyCheck(h2=h2, survivors=survivors).encode()
+    return signed_bytes(
+        ConsistencyCheck.LABEL,
+        context=context,
+        sender=signer,
+        body_hash=hashlib.sha256(body).digest(),
+    )

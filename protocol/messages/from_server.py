@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -214,6 +215,6 @@ def _ids(ids: tuple[str, ...]) -> bytes:
 def _read_ids(reader: Reader, name: str, *, max_members: int) -> tuple[str, ...]:
     """A list of ids in strictly rising order, the only form that is accepted for a set."""
     ids = reader.items(name, lambda r: r.text("id"), max_items=max_members, max_size=1 << 21)
-    if any(first >= second for first, second in zip(ids, ids[1:], strict=False)):
+    if any(first >= second for first, second in itertools.pairwise(ids)):
         raise reader.error(f"{name}: not sorted or repeated")
     return tuple(ids)

@@ -1,0 +1,234 @@
+"""A site's steps from R2 on: mask the input, sign the survivors, reveal shares, take the result.
+
+Invariant above all: nobody reveals both the self-mask share and the mask-key share of one dealer.
+Which share of whom may leave is decided once, from the site's own sets, when it signs U3; the
+other half is dropped at that moment, so that no later message can ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocol.client_setup import ClientStep
+from protocol.client_states import Finished, Masked, Shared, Signed, Site, Unmasked
+from protocol.commitments import ShareKind, opens, share_commitment
+from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
+from protocol.events import (
+    AttemptEnded,
+    InputMasked,
+    RoundFinished,
+    SharesRevealed,
+    SurvivorsSigned,
+)
+from protocol.identity import SERVER, verify_signature
+from protocol.keys import channel_key, pair_key, self_key, share_transcript
+from protocol.masks import add_masks
+from protocol.messages import (
+    Complaint,
+    ConsistencyCheck,
+    DeliveredShare,
+    Envelope,
+    MaskedInput,
+    RevealedShare,
+    RoundResult,
+    ShareDelivery,
+    SignatureQuorum,
+    SurvivorList,
+    Unmask,
+    consistency_bytes,
+    seal,
+)
+from protocol.session import Aborted
+from protocol.transcript import transcript_hash
+from protocol.transport import associated_data, open_shares
+from protocol.words import pack
+
+__all__ = ["finish", "mask_input", "reveal_shares", "sign_survivors"]
+
+
+def mask_input(
+    site: Site, state: Shared, envelope: Envelope
+) -> tuple[Masked | Aborted, ClientStep]:
+    """R2: open every share, then send the input under all masks; or complain and leave."""
+    spec, me = state.spec, site.identity.id
+    delivery = ShareDelivery.decode(envelope.body, peer=SERVER, max_members=len(state.members))
+    dealers = delivery.dealers
+    _check_set(dealers, within=state.members, own_id=me, quorum=spec.quorum)
+    neighbours = tuple(v for v in state.graph.of(me) if v in set(dealers))
+    if tuple(share.dealer for share in delivery.shares) != neighbours:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "delivered shares")
+    _check_neighbours(state, neighbours)
+    held = {} if state.own_shares is None else {me: state.own_shares}
+    for share in delivery.shares:
+        opened = _open(site, state, share)
+        if isinstance(opened, Misbehaviour):
+            return _complain(site, state, accused=share.dealer, reason=opened)
+        held[share.dealer] = opened
+    h2 = share_transcript(state.h1, ids=dealers)
+    masks = [(self_key(state.self_seed, id=me, h2=h2), 1)]
+    for v in neighbours:
+        # The lower id adds and the higher one subtracts, so that the pair cancels in the sum.
+        key = pair_key(state.mask_pair, own_id=me, peer=state.members[v], h2=h2)
+        masks.append((key, 1 if me < v else -1))
+    add_masks(state.vector, masks, num_threads=site.num_threads)
+    packed = pack(state.vector, word_bits=spec.word_bits)
+    outbound = seal(
+        site.identity,
+        label=MaskedInput.LABEL,
+        context=state.context,
+        body=MaskedInput(h2=h2, packed=packed).parts(),
+    )
+    masked = Masked(
+        spec=spec,
+        context=state.context,
+        h2=h2,
+        dealers=dealers,
+        neighbours=frozenset(neighbours),
+        held=held,
+    )
+    return masked, ClientStep(outbound, (InputMasked(members=dealers),))
+
+
+def sign_survivors(site: Site, state: Masked, envelope: Envelope) -> tuple[Signed, ClientStep]:
+    """R3: sign U3, once per round for ever, and drop the shares that U3 forbids to reveal."""
+    spec, me = state.spec, site.identity.id
+    listed = SurvivorList.decode(envelope.body, peer=SERVER, max_members=len(state.dealers))
+    survivors = listed.survivors
+    if listed.h2 != state.h2:
+        raise RemoteProtocolError(SERVER, Misbehaviour.FOREIGN_CONTEXT, "h2 of the survivor list")
+    _check_set(survivors, within=state.dealers, own_id=me, quorum=spec.quorum)
+    alive = set(survivors)
+    if spec.degree and len(state.neighbours & alive) < spec.threshold:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "surviving neighbours")
+    reveal = tuple(
+        RevealedShare(
+            dealer=dealer,
+            kind=ShareKind.SELF_MASK if dealer in alive else ShareKind.MASK_KEY,
+            share=of_self if dealer in alive else of_mask,
+        )
+        for dealer, (of_mask, of_self) in sorted(state.held.items())
+    )
+    # Durable before the signature exists: a crash in between costs the round, not the privacy.
+    if not site.counter.record_signed_round(spec.round):
+        raise SessionAborted(AbortReason.ROUND_ALREADY_SIGNED, f"round {spec.round}")
+    body = ConsistencyCheck(h2=state.h2, survivors=survivors).encode()
+    outbound = seal(site.identity, label=ConsistencyCheck.LABEL, context=state.context, body=body)
+    signed = Signed(
+        spec=spec, context=state.context, h2=state.h2, survivors=survivors, reveal=reveal
+    )
+    return signed, ClientStep(outbound, (SurvivorsSigned(survivors=survivors),))
+
+
+def reveal_shares(site: Site, state: Signed, envelope: Envelope) -> tuple[Unmasked, ClientStep]:
+    """R4: only against a quorum of distinct valid signatures over the very same U3."""
+    quorum = SignatureQuorum.decode(envelope.body, peer=SERVER, max_members=len(state.survivors))
+    survivors = set(state.survivors)
+    signers = [id for id, _ in quorum.signatures]
+    if signers != sorted(set(signers)) or not survivors.issuperset(signers):
+        raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "signers")
+    if len(signers) < state.spec.quorum:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "signatures")
+    for id, signature in quorum.signatures:
+        message = consistency_bytes(
+            context=state.context, signer=id, h2=state.h2, survivors=state.survivors
+        )
+        key = site.roster.key(id) or b""
+        if not verify_signature(key, signature=signature, message=message):
+            raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"survivors by {id}")
+    outbound = seal(
+        site.identity,
+        label=Unmask.LABEL,
+        context=state.context,
+        body=Unmask(h2=state.h2, shares=state.reveal).encode(),
+    )
+    unmasked = Unmasked(
+        spec=state.spec, context=state.context, h2=state.h2, survivors=state.survivors
+    )
+    return unmasked, ClientStep(outbound, (SharesRevealed(),))
+
+
+def finish(site: Site, state: Signed | Unmasked, envelope: Envelope) -> tuple[Finished, ClientStep]:
+    """R5: take the transcript that the next round's context must name."""
+    result = RoundResult.decode(envelope.body, peer=SERVER, max_members=len(state.survivors))
+    if result.h2 != state.h2 or result.survivors != state.survivors:
+        raise RemoteProtocolError(SERVER, Misbehaviour.EQUIVOCATION, "result over another set")
+    event = RoundFinished(
+        survivors=result.survivors,
+        sum_digest=result.sum_digest,
+        transcript_hash=transcript_hash(
+            context=state.context,
+            h2=result.h2,
+            survivors=result.survivors,
+            digest=result.sum_digest,
+        ),
+    )
+    return Finished(), ClientStep(b"", (event,))
+
+
+def _check_set(
+    ids: tuple[str, ...],
+    *,
+    within: Mapping[str, object] | tuple[str, ...],
+    own_id: str,
+    quorum: int,
+) -> None:
+    """A set that the server names must lie in the last one, hold us, and reach the quorum."""
+    if not set(within).issuperset(ids):
+        raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "members never seen")
+    if own_id not in ids:
+        raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED, "left out")
+    if len(ids) < quorum:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM)
+
+
+def _check_neighbours(state: Shared, neighbours: tuple[str, ...]) -> None:
+    # On a sparse graph, a site whose neighbours all "dropped" would stand alone.
+    if state.spec.degree and len(neighbours) < state.spec.threshold:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "neighbours")
+
+
+def _open(site: Site, state: Shared, share: DeliveredShare) -> tuple[bytes, bytes] | Misbehaviour:
+    """Both shares from one dealer, or what is wrong with them."""
+    me, dealer = site.identity.id, share.dealer
+    key = channel_key(
+        state.channel_pair, sender=state.members[dealer], receiver=state.members[me], h1=state.h1
+    )
+    commitments = [share.mask_key_commitment, share.self_mask_commitment]
+    associated = associated_data(
+        h1=state.h1,
+        sender=dealer,
+        receiver=me,
+        commitments=[*commitments, share.seed_commitment],
+    )
+    opened = open_shares(key, sealed=share.sealed, associated=associated)
+    if opened is None:
+        return Misbehaviour.BAD_CIPHERTEXT
+    for value, commitment, kind in zip(
+        opened, commitments, (ShareKind.MASK_KEY, ShareKind.SELF_MASK), strict=True
+    ):
+        computed = share_commitment(
+            value, context=state.context, dealer=dealer, holder=me, kind=kind
+        )
+        if not opens(commitment, computed):
+            return Misbehaviour.BAD_COMMITMENT
+    return opened
+
+
+def _complain(
+    site: Site, state: Shared, *, accused: str, reason: Misbehaviour
+) -> tuple[Aborted, ClientStep]:
+    """Name the dealer to the server and drop everything: nothing was masked yet."""
+    outbound = seal(
+        site.identity,
+        label=Complaint.LABEL,
+        context=state.context,
+        body=Complaint(accused=accused, reason=reason).encode(),
+    )
+    aborted = Aborted(
+        reason=AbortReason.DEALER_MISBEHAVED,
+        detail=reason.value,
+        culprits=(accused,),
+        retry_allowed=True,
+    )
+    event = AttemptEnded(reason=aborted.reason, culprit=accused)
+    return aborted, ClientStep(outbound, (event,))

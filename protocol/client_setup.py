@@ -1,0 +1,282 @@
+"""A site's steps up to R1: weigh the offer, advertise keys, take the input, deal shares."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol.client_states import Announced, Idle, Offered, Ready, Shared, Site
+from protocol.commitments import ShareKind, seed_commitment, share_commitment
+from protocol.entropy import draw
+from protocol.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
+from protocol.events import Event, KeysAgreed, RoundOffered
+from protocol.graph import Neighbourhoods
+from protocol.identity import SERVER
+from protocol.keys import (
+    PublicKeys,
+    X25519Pair,
+    channel_key,
+    is_safe_public_key,
+    key_transcript,
+)
+from protocol.messages import (
+    AdvertiseKeys,
+    DealtShare,
+    Envelope,
+    KeyDirectory,
+    RoundAnnouncement,
+    ShareKeys,
+    seal,
+)
+from protocol.shamir import split
+from protocol.spec import RoundSpec
+from protocol.transport import associated_data, seal_shares
+from protocol.words import word_dtype
+
+__all__ = [
+    "ClientStep",
+    "advertise_keys",
+    "checked_vector",
+    "consider_offer",
+    "deal_shares",
+    "read_directory",
+    "take_input",
+]
+
+_SEED_SIZE = 32
+
+
+class ClientStep(NamedTuple):
+    """Bytes for the server (empty: nothing to send) and events for the driver."""
+
+    outbound: bytes
+    events: tuple[Event, ...]
+
+
+def consider_offer(site: Site, state: Idle, envelope: Envelope) -> tuple[Offered, ClientStep]:
+    """R0: hold the offered round against roster, policy, counter and the last transcript."""
+    spec = RoundAnnouncement.decode(envelope.body, peer=SERVER).spec
+    if envelope.context != spec.context:
+        raise RemoteProtocolError(SERVER, Misbehaviour.FOREIGN_CONTEXT, "not the offer's own")
+    site.policy.check(spec, own_id=site.identity.id, roster=site.roster)
+    if site.roster.key(site.identity.id) != site.identity.public_key:
+        raise LocalProtocolError("this site's key is not the one that the roster has for its id")
+    if spec.round <= site.counter.last_signed_round():
+        raise RemoteProtocolError(SERVER, Misbehaviour.ROUND_REPLAYED, f"round {spec.round}")
+    if site.previous is not None and spec.previous != site.previous:
+        raise RemoteProtocolError(
+            SERVER, Misbehaviour.POLICY_REFUSED, "previous differs from the last result"
+        )
+    offered = Offered(spec=spec, context=spec.context)
+    return offered, ClientStep(b"", (RoundOffered(spec=spec),))
+
+
+def advertise_keys(
+    site: Site, state: Offered, model: bytes | memoryview
+) -> tuple[Announced, ClientStep]:
+    """R0: after the model's bytes proved to be the announced ones, draw seeds and show keys."""
+    if not hmac.compare_digest(hashlib.sha256(model).digest(), state.spec.model_hash):
+        raise RemoteProtocolError(SERVER, Misbehaviour.WRONG_MODEL)
+    seeds = [draw(site.entropy, _SEED_SIZE) for _ in range(3)]
+    if len(set(seeds)) != 3:
+        raise LocalProtocolError("the entropy source repeats itself: repair it before any round")
+    mask_pair = X25519Pair.from_mask_seed(seeds[0], context=state.context)
+    channel_pair = X25519Pair(seeds[2])
+    advertisement = seal(
+        site.identity,
+        label=AdvertiseKeys.LABEL,
+        context=state.context,
+        body=AdvertiseKeys(mask_key=mask_pair.public, channel_key=channel_pair.public).encode(),
+    )
+    announced = Announced(
+        spec=state.spec,
+        context=state.context,
+        mask_seed=seeds[0],
+        self_seed=seeds[1],
+        mask_pair=mask_pair,
+        channel_pair=channel_pair,
+        advertisement=advertisement,
+    )
+    return announced, ClientStep(advertisement, ())
+
+
+def take_input(
+    site: Site,
+    state: Announced,
+    words: npt.NDArray[Any],
+    extra: Sequence[int],
+    noise: npt.NDArray[np.int64] | None,
+) -> tuple[Ready, ClientStep]:
+    """Between R0 and R1: check the input against the announced bounds and keep a copy."""
+    ready = Ready(
+        spec=state.spec,
+        context=state.context,
+        mask_seed=state.mask_seed,
+        self_seed=state.self_seed,
+        mask_pair=state.mask_pair,
+        channel_pair=state.channel_pair,
+        advertisement=state.advertisement,
+        vector=checked_vector(state.spec, words=words, extra=extra, noise=noise),
+    )
+    return ready, ClientStep(b"", ())
+
+
+def checked_vector(
+    spec: RoundSpec,
+    *,
+    words: npt.NDArray[Any],
+    extra: Sequence[int],
+    noise: npt.NDArray[np.int64] | None,
+) -> Any:
+    """Model words plus noise, then extra words, modulo 2^b; LocalProtocolError if out of bounds."""
+    if not isinstance(words, np.ndarray) or words.dtype.kind != "i":
+        raise LocalProtocolError("input: expected a signed integer array; encode it as fixed point")
+    if words.shape != (spec.num_words,):
+        raise LocalProtocolError(f"input: expected shape ({spec.num_words},), got {words.shape}")
+    if words.min() < -spec.input_bound or words.max() > spec.input_bound:
+        raise LocalProtocolError(
+            f"input: a word is outside +-{spec.input_bound}; clip before encoding"
+        )
+    if len(extra) != len(spec.extra_bounds):
+        raise LocalProtocolError(
+            f"extra: expected {len(spec.extra_bounds)} integers, got {len(extra)}"
+        )
+    for place, (value, bound) in enumerate(zip(extra, spec.extra_bounds, strict=True)):
+        if not isinstance(value, (int, np.integer)) or abs(int(value)) > bound:
+            raise LocalProtocolError(f"extra[{place}]: expected an integer within +-{bound}")
+    vector = np.empty(spec.total_words, dtype=word_dtype(spec.word_bits))
+    if spec.noise_variance == 0:
+        if noise is not None:
+            raise LocalProtocolError("noise: this round's specification has none")
+        np.copyto(vector[: spec.num_words], words, casting="unsafe")
+    else:
+        checked = _checked_noise(noise, spec=spec)
+        np.add(words, checked, out=vector[: spec.num_words], dtype=np.int64, casting="unsafe")
+    modulus = 1 << (8 * vector.itemsize)
+    vector[spec.num_words :] = [int(value) % modulus for value in extra]
+    return vector
+
+
+def _checked_noise(
+    noise: npt.NDArray[np.int64] | None, *, spec: RoundSpec
+) -> npt.NDArray[np.int64]:
+    if noise is None:
+        raise LocalProtocolError(
+            "noise: this round's specification asks for it; training without it is not private"
+        )
+    if (
+        not isinstance(noise, np.ndarray)
+        or noise.dtype != np.int64
+        or noise.shape != (spec.num_words,)
+    ):
+        raise LocalProtocolError(f"noise: expected int64 of shape ({spec.num_words},)")
+    tail = spec.client_noise_tail
+    if noise.min() < -tail or noise.max() > tail:
+        raise LocalProtocolError(f"noise: a value beyond +-{tail} does not fit noise_variance")
+    return noise
+
+
+def read_directory(
+    site: Site, *, spec: RoundSpec, context: bytes, directory: KeyDirectory, own: bytes
+) -> dict[str, PublicKeys]:
+    """R1: everybody's keys (U1) in order of id, if each is signed, sound and unlike all others.
+
+    Raises:     RemoteProtocolError that names the server, which should have checked all this.
+    """
+    members: dict[str, PublicKeys] = {}
+    cohort = set(spec.cohort)
+    last = ""
+    for advertisement in directory.advertisements:
+        envelope = Envelope.parse(advertisement, peer=SERVER, max_size=len(advertisement))
+        id = envelope.sender
+        if id not in cohort or id <= last:
+            raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "key directory")
+        last = id
+        if envelope.label != AdvertiseKeys.LABEL or envelope.context != context:
+            raise RemoteProtocolError(SERVER, Misbehaviour.FOREIGN_CONTEXT, "key directory")
+        if not envelope.is_signed_by(site.roster.key(id) or b""):
+            raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"keys of {id}")
+        if id == site.identity.id and not hmac.compare_digest(advertisement, own):
+            raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED)
+        keys = AdvertiseKeys.decode(envelope.body, peer=SERVER)
+        members[id] = PublicKeys(id=id, mask=keys.mask_key, channel=keys.channel_key)
+    if site.identity.id not in members:
+        raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED)
+    if len(members) < spec.quorum:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "key directory")
+    keys_seen = [key for m in members.values() for key in (m.mask, m.channel)]
+    if len(set(keys_seen)) != len(keys_seen) or not all(map(is_safe_public_key, keys_seen)):
+        raise RemoteProtocolError(SERVER, Misbehaviour.BAD_PUBLIC_KEY, "key directory")
+    return members
+
+
+def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, ClientStep]:
+    """R1: share both seeds among the holders, sealed for each, with commitments."""
+    spec, context, me = state.spec, state.context, site.identity.id
+    directory = KeyDirectory.decode(envelope.body, peer=SERVER, max_members=len(spec.cohort))
+    members = read_directory(
+        site, spec=spec, context=context, directory=directory, own=state.advertisement
+    )
+    h1 = key_transcript(list(members.values()), context=context)
+    graph = Neighbourhoods(list(members), degree=spec.degree, h1=h1)
+    holders = graph.holders(me)
+    if len(holders) < spec.threshold:
+        raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "neighbours")
+    points = {holder: spec.point(holder) for holder in holders}
+    of_mask, of_self = (
+        split(
+            seed,
+            points=list(points.values()),
+            threshold=spec.threshold,
+            entropy=site.entropy,
+        )
+        for seed in (state.mask_seed, state.self_seed)
+    )
+    commitment = seed_commitment(state.self_seed, context=context, dealer=me)
+    dealt = []
+    for holder, point in points.items():
+        shares = of_mask[point], of_self[point]
+        commitments = [
+            share_commitment(share, context=context, dealer=me, holder=holder, kind=kind)
+            for share, kind in zip(shares, (ShareKind.MASK_KEY, ShareKind.SELF_MASK), strict=True)
+        ]
+        sealed = b""
+        if holder != me:
+            sealed = seal_shares(
+                channel_key(
+                    state.channel_pair, sender=members[me], receiver=members[holder], h1=h1
+                ),
+                shares=shares,
+                associated=associated_data(
+                    h1=h1, sender=me, receiver=holder, commitments=[*commitments, commitment]
+                ),
+                entropy=site.entropy,
+            )
+        dealt.append(
+            DealtShare(
+                holder=holder,
+                mask_key_commitment=commitments[0],
+                self_mask_commitment=commitments[1],
+                sealed=sealed,
+            )
+        )
+    shared = Shared(
+        spec=spec,
+        context=context,
+        h1=h1,
+        members=members,
+        graph=graph,
+        self_seed=state.self_seed,
+        mask_pair=state.mask_pair,
+        channel_pair=state.channel_pair,
+        own_shares=(of_mask[points[me]], of_self[points[me]]) if me in points else None,
+        vector=state.vector,
+    )
+    body = ShareKeys(h1=h1, seed_commitment=commitment, shares=tuple(dealt)).encode()
+    outbound = seal(site.identity, label=ShareKeys.LABEL, context=context, body=body)
+    return shared, ClientStep(outbound, (KeysAgreed(members=tuple(members)),))
