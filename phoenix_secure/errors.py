@@ -1,7 +1,7 @@
 """The root of all errors that a user may see, and the exit code each one ends with.
 
 A message names the setting or the file and says what to do. It never holds keys, updates or
-pixels. ``cli`` prints it on one line and leaves with ``exit_code``.
+pixels. ``cli`` prints it on one line and leaves with ``exit_code`` (3 to 9 are kept for verdicts).
 """
 
 __all__ = [
@@ -29,22 +29,22 @@ class ConfigError(PhoenixError):
 class DataError(PhoenixError):
     """Images are missing, unreadable, not finite, or of another shape than the model expects."""
 
-    exit_code = 3
+    exit_code = 10
 
 
 class CheckpointError(PhoenixError):
     """A run or model folder is missing, truncated, or was written by other settings."""
 
-    exit_code = 4
+    exit_code = 11
 
 
 class StorageError(PhoenixError):
     """The disk is full or a folder cannot be written."""
 
-    exit_code = 5
+    exit_code = 12
 
 
 class TrainingError(PhoenixError):
     """Training cannot go on: weights became NaN, or too few sites answered."""
 
-    exit_code = 6
+    exit_code = 13

@@ -1,0 +1,74 @@
+"""The top of the command line: sub-commands, errors on one line, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import click
+import typer
+from rich.console import Console
+
+from phoenix_secure.cli import config as config_commands
+from phoenix_secure.cli import data as data_commands
+from phoenix_secure.cli.doctor import doctor
+from phoenix_secure.cli.evaluate import evaluate
+from phoenix_secure.cli.run import resume, run
+from phoenix_secure.cli.sample import sample
+from phoenix_secure.errors import PhoenixError
+
+__all__ = ["app", "main"]
+
+EPILOG = (
+    "Exit codes: 0 done, 1 unexpected, 2 settings or usage, 10 data, 11 checkpoint or model, "
+    "12 storage, 13 training, 130 interrupted."
+)
+
+app = typer.Typer(
+    help="Train one diffusion model over several data owners who never show their images.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(run)
+app.command()(resume)
+app.command()(sample)
+app.command()(evaluate)
+app.add_typer(data_commands.app, name="data")
+app.add_typer(config_commands.app, name="config")
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # A batch system that stops us is told from a crash, and leaves as tidily as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        result = app(standalone_mode=False)
+    except PhoenixError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        errors.print("interrupted", style="yellow")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`): nothing is wrong, nobody listens.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,37 @@
+"""``phoenix-secure config``: look at the settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, print_json
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import dump_config, load_config
+
+app = typer.Typer(help="Show the settings and what each one means.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    file: Annotated[Path | None, typer.Argument(help="YAML file; else the defaults.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes such as federation.rounds=3.")
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Print every setting after presets, file and overrides are applied."""
+    config = load_config(file, overrides or [])
+    if output_format is Format.JSON:
+        print_json(config.model_dump(mode="json"))
+    else:
+        typer.echo(dump_config(config), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings: names, types, bounds, units and sentences."""
+    typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))

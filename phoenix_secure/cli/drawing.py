@@ -1,0 +1,109 @@
+"""Opening a model and drawing from it, for ``sample`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.config import SamplingConfig
+from phoenix_secure.data.images import from_unit_range
+from phoenix_secure.device import pick_devices
+from phoenix_secure.diffusion.model_folder import SavedModel, load_model
+from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.pictures import save_grid, save_images
+
+__all__ = ["draw", "open_model", "sample"]
+
+
+def open_model(path: Path, *, device: str) -> SavedModel:
+    """A run's exported model, or any DDPM / DDIM pipeline folder."""
+    folder = RunFolder(path)
+    if folder.config_file.exists():
+        if not folder.model.exists():
+            raise CheckpointError(f"{path} has no model yet: finish it with `resume {path}`")
+        path = folder.model
+    return load_model(path, device=pick_devices(device)[0])
+
+
+def draw(
+    model: SavedModel,
+    *,
+    num_images: int,
+    seed: int,
+    sampling: SamplingConfig,
+    class_labels: torch.Tensor | None = None,
+    quiet: bool,
+) -> np.ndarray:
+    """Draw with a progress bar: (N, C, H, W) float32 in [-1, 1]."""
+    if class_labels is None and model.class_names:
+        class_labels = torch.arange(num_images) % len(model.class_names)
+    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("drawing", total=num_images)
+        return draw_images(
+            model.pipeline,
+            num_images=num_images,
+            sampling=sampling,
+            generator=torch.Generator().manual_seed(seed),
+            class_labels=class_labels,
+            progress=lambda count: bar.advance(task, count),
+        )
+
+
+def sample(
+    path: Path,
+    *,
+    num_images: int,
+    out: Path,
+    images_dir: Path | None,
+    seed: int,
+    num_steps: int | None,
+    guidance_scale: float | None,
+    class_name: str | None,
+    device: str,
+    output_format: Format,
+) -> None:
+    """Draw images and write them."""
+    model = open_model(path, device=device)
+    changes = {"num_steps": num_steps, "guidance_scale": guidance_scale}
+    sampling = model.sampling.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+    )
+    limit = model.pipeline.scheduler.config.num_train_timesteps
+    if sampling.num_steps > limit:
+        raise ConfigError(f"--steps {sampling.num_steps} exceeds the model's {limit}: lower it")
+    labels = _labels_of(class_name, model, num_images) if class_name is not None else None
+    is_json = output_format is Format.JSON
+    images = from_unit_range(
+        draw(
+            model,
+            num_images=num_images,
+            seed=seed,
+            sampling=sampling,
+            class_labels=labels,
+            quiet=is_json,
+        )
+    )
+    save_grid(images, out)
+    if images_dir is not None:
+        save_images(images, images_dir)
+    if is_json:
+        print_json({"images": num_images, "grid": str(out), "seed": seed})
+    else:
+        console.print(f"{num_images} images: {out}")
+
+
+def _labels_of(class_name: str, model: SavedModel, num_images: int) -> torch.Tensor:
+    if not model.class_names:
+        raise ConfigError("--class needs a class-conditional model, and this one is not")
+    if class_name not in model.class_names:
+        close = difflib.get_close_matches(class_name, model.class_names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(model.class_names)}"
+        raise ConfigError(f"--class {class_name!r} is not a class of this model: {hint}")
+    return torch.full((num_images,), model.class_names.index(class_name))

@@ -1,0 +1,31 @@
+"""What all commands share: the text / JSON choice and two consoles."""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+__all__ = ["Format", "FormatOption", "console", "print_json"]
+
+
+class Format(enum.StrEnum):
+    """For people or for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="[bold]text[/] for people, [bold]json[/] for machines.")
+]
+
+console = Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line of standard output."""
+    typer.echo(json.dumps(value, sort_keys=True))

@@ -1,0 +1,138 @@
+"""What a person, or a program, sees while a run is under way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.cli.tables import quality_table
+from phoenix_secure.config import RunConfig
+from phoenix_secure.federation.embedded import EmbeddedFederation
+from phoenix_secure.federation.rounds import RoundReport
+from phoenix_secure.training.schedule import num_local_steps
+
+__all__ = ["RunDisplay"]
+
+
+class RunDisplay:
+    """A progress bar on a terminal, a line a round elsewhere, JSON lines for machines.
+
+    The bar counts images, which sites report from their own threads.
+    """
+
+    def __init__(self, config: RunConfig, *, output_format: Format) -> None:
+        self._config = config
+        self._as_json = output_format is Format.JSON
+        self._bar = Progress(
+            TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("images  loss {task.fields[loss]}  {task.fields[speed]} images/s  left"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=self._as_json or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "run", total=None, round=1, rounds=config.federation.rounds, loss="-", speed="-"
+        )
+
+    def images_done(self, site: str, num_images: int) -> None:
+        """Called by the sites' threads after each local step."""
+        self._bar.advance(self._task, num_images)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def opening(self, federation: EmbeddedFederation, *, folder: Path, rounds_done: int) -> None:
+        """Say what is about to run and set the bar's length."""
+        config = self._config
+        parts = federation.holdings.parts
+        per_round = config.training.batch_size * sum(
+            num_local_steps(config.training, num_images=len(part)) for part in parts.values()
+        )
+        share = max(1, round(config.federation.participation * len(parts))) / len(parts)
+        total = int(per_round * share) * config.federation.rounds
+        done = int(per_round * share) * rounds_done
+        self._bar.update(self._task, total=total, completed=done, round=rounds_done + 1)
+        if self._as_json:
+            return
+        images = federation.holdings.image_set
+        sizes = [len(part) for part in parts.values()]
+        console.print(
+            f"{len(parts)} sites hold {sum(sizes):,} images of {images.name} "
+            f"({min(sizes):,} to {max(sizes):,} each, {config.partition.scheme}), "
+            f"{images.image_size}x{images.image_size}x{images.channels}; results in {folder}"
+        )
+        console.print(
+            "secure aggregation: [yellow]off[/], differential privacy: [yellow]off[/] "
+            "(this version aggregates in the clear: for research on public images)"
+        )
+        if rounds_done:
+            console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
+
+    def round_done(self, report: RoundReport) -> None:
+        """Show one round."""
+        if self._as_json:
+            print_json({"event": "round", **report.to_dict()})
+            return
+        rounds = self._config.federation.rounds
+        self._bar.update(
+            self._task,
+            round=min(report.round_number + 1, rounds),
+            loss=f"{report.loss:.4f}",
+            speed=f"{report.images_per_s:,.0f}",
+        )
+        if not console.is_terminal:
+            console.print(
+                f"round {report.round_number}/{rounds}  loss {report.loss:.4f}  "
+                f"{report.images_per_s:,.0f} images/s  {report.seconds:.1f} s"
+            )
+        for site, code in report.failures.items():
+            console.print(f"round {report.round_number}: {site} gave no update ({code})")
+
+    @contextlib.contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """A spinner around work without a known length."""
+        if self._as_json:
+            yield
+            return
+        with console.status(what):
+            yield
+
+    def interrupted(self, folder: Path) -> None:
+        """Say how to go on."""
+        if not self._as_json:
+            console.print(f"stopped; go on with: phoenix-secure resume {folder}")
+
+    def closing(self, summary: dict[str, Any], *, folder: Path) -> None:
+        """The results and where to look at them."""
+        if self._as_json:
+            print_json({"event": "finished", "run_dir": str(folder), **summary})
+            return
+        if summary["quality"]:
+            console.print(quality_table(summary["quality"]))
+        up, down = summary["bytes_up"] / 1e6, summary["bytes_down"] / 1e6
+        console.print(
+            f"{summary['rounds']} rounds in {summary['training_seconds']:.0f} s, "
+            f"{summary['num_parameters']:,} parameters, {up:,.0f} MB up, {down:,.0f} MB down"
+        )
+        console.print(f"samples:  {folder / 'samples.png'}")
+        console.print(
+            f"curves:   {folder / 'curves.png'}    who holds what: {folder / 'holdings.png'}"
+        )
+        console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")

@@ -1,0 +1,63 @@
+"""``phoenix-secure run`` and ``resume``: the arguments (the work is in ``session``).
+
+The imports inside the functions keep ``--help`` quick: torch and Flower take seconds to load.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption
+
+__all__ = ["resume", "run"]
+
+
+def run(
+    file: Annotated[
+        Path, typer.Argument(help="YAML file with the settings, such as configs/demo.yaml.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes such as federation.rounds=3 device=cpu.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", help="Folder for all results; default runs/NAME-OF-FILE."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is already there.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")
+    ] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Train one model over several sites in this process, then export and judge it.
+
+    Ctrl-C is safe at any time: `phoenix-secure resume RUN_DIR` goes on to the same weights.
+    """
+    from phoenix_secure.cli import session
+
+    session.run(
+        file,
+        overrides or [],
+        run_dir=run_dir or Path("runs") / file.stem,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        output_format=output_format,
+    )
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Go on with an interrupted run, to the same weights as an uninterrupted one.
+
+    A finished run exports and judges its model once more.
+    """
+    from phoenix_secure.cli import session
+
+    session.resume(run_dir, output_format=output_format)

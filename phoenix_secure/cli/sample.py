@@ -1,0 +1,51 @@
+"""``phoenix-secure sample``: draw images from a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption
+
+__all__ = ["sample"]
+
+
+def sample(
+    model: Annotated[Path, typer.Argument(help="A run folder, or a diffusers DDPM/DDIM folder.")],
+    num_images: Annotated[int, typer.Option("--num", min=1, help="How many images.")] = 64,
+    out: Annotated[Path, typer.Option("--out", help="PNG with all of them in a grid.")] = Path(
+        "samples.png"
+    ),
+    images_dir: Annotated[
+        Path | None, typer.Option("--images-dir", help="Also write each image as its own PNG.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed, the same images.")] = 0,
+    num_steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps; default as saved.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option("--guidance", min=0, help="Classifier-free guidance.")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Only this class (class-conditional models).")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Draw images and write them as a PNG grid."""
+    from phoenix_secure.cli import drawing
+
+    drawing.sample(
+        model,
+        num_images=num_images,
+        out=out,
+        images_dir=images_dir,
+        seed=seed,
+        num_steps=num_steps,
+        guidance_scale=guidance_scale,
+        class_name=class_name,
+        device=device,
+        output_format=output_format,
+    )

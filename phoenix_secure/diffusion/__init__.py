@@ -1,0 +1,1 @@
+"""The diffusion model: noising process, U-Net, loss, samplers, averaging, model folders."""

@@ -1,0 +1,33 @@
+"""The moving average of the global model, kept at the server.
+
+Sites send one vector; averaging at the server halves what averaging at the sites would upload.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phoenix_secure.config import EmaConfig
+
+__all__ = ["ema_decay", "update_ema"]
+
+
+def ema_decay(ema: EmaConfig, *, num_updates: int, steps_per_round: float) -> float:
+    """Decay of one round: ``decay ** steps_per_round``, shorter at first when ``warmup``.
+
+    The warm-up min(d, (1 + n) / (10 + n)) after n earlier updates is that of TensorFlow's
+    ExponentialMovingAverage (``num_updates``); n counts rounds here, not steps.
+    """
+    decay = float(ema.decay**steps_per_round)
+    if ema.warmup:
+        return min(decay, (1 + num_updates) / (10 + num_updates))
+    return decay
+
+
+def update_ema(average: np.ndarray, parameters: np.ndarray, *, decay: float) -> np.ndarray:
+    """``decay * average + (1 - decay) * parameters`` in float64, returned as float32.
+
+    Shape:      (d,) float32 in and out.
+    """
+    mixed = decay * average.astype(np.float64) + (1 - decay) * parameters.astype(np.float64)
+    return mixed.astype(np.float32)

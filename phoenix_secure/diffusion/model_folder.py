@@ -1,0 +1,121 @@
+"""A trained model as a diffusers pipeline folder, and back.
+
+Weights are safetensors, everything else JSON. Loading never runs code from the folder: the
+pipeline classes it may name are those listed here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMPipeline, DDPMPipeline
+from pydantic import ValidationError
+
+from phoenix_secure.config import SamplingConfig
+from phoenix_secure.diffusion import pipeline as pipeline_module
+from phoenix_secure.diffusion.pipeline import PhoenixPipeline
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.files import storage_errors
+
+__all__ = ["SavedModel", "load_model", "save_model"]
+
+_PIPELINES = {
+    "DDPMPipeline": DDPMPipeline,
+    "DDIMPipeline": DDIMPipeline,
+    "PhoenixPipeline": PhoenixPipeline,
+}
+_INFO = "phoenix.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedModel:
+    """A pipeline ready to draw, how it wants to be sampled, and its classes (empty: none)."""
+
+    pipeline: Any
+    sampling: SamplingConfig
+    class_names: tuple[str, ...]
+
+
+def save_model(
+    pipeline: Any, path: Path, *, sampling: SamplingConfig, class_names: Sequence[str] = ()
+) -> None:
+    """Write ``pipeline`` to the folder ``path``, replacing it whole or not at all.
+
+    Raises:     StorageError when the disk is full or the folder cannot be written.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            pipeline.save_pretrained(new, safe_serialization=True)
+            info = {
+                "format": 1,
+                "sampling": sampling.model_dump(mode="json"),
+                "class_names": list(class_names),
+            }
+            (new / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+            if isinstance(pipeline, PhoenixPipeline):
+                shutil.copy(Path(pipeline_module.__file__), new / "pipeline.py")
+            new.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            new.replace(path)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+def load_model(path: Path, *, device: torch.device) -> SavedModel:
+    """Open a DDPM or DDIM pipeline folder, ours or anyone's, with safetensors weights.
+
+    Raises:     CheckpointError naming the folder and the fix.
+    """
+    index = _read_json(path / "model_index.json", folder=path)
+    name = str(index.get("_class_name"))
+    if name not in _PIPELINES:
+        raise CheckpointError(
+            f"{path} holds a {name}: only {', '.join(_PIPELINES)} of UNet2DModel can be opened"
+        )
+    try:
+        pipeline = _PIPELINES[name].from_pretrained(
+            path, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # diffusers raises many kinds for a damaged folder
+        raise CheckpointError(
+            f"cannot load the model in {path} ({type(error).__name__}): its files are missing or "
+            "damaged, save it again (weights must be safetensors)"
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    sampling = SamplingConfig()
+    class_names: tuple[str, ...] = ()
+    if (path / _INFO).exists():
+        info = _read_json(path / _INFO, folder=path)
+        try:
+            sampling = SamplingConfig.model_validate(info["sampling"])
+            class_names = tuple(str(name) for name in info["class_names"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise CheckpointError(
+                f"{path / _INFO} is damaged: delete it or export again"
+            ) from error
+    return SavedModel(pipeline=pipeline.to(device), sampling=sampling, class_names=class_names)
+
+
+def _read_json(file: Path, *, folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a diffusers model folder: {file.name} is missing"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged: export the model again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is damaged: export the model again")
+    return content

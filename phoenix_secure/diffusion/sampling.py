@@ -1,0 +1,77 @@
+"""Drawing images: the saved model folder and the running program use the same pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMPipeline
+
+from phoenix_secure.config import RunConfig, SamplingConfig
+from phoenix_secure.diffusion.pipeline import PhoenixPipeline
+from phoenix_secure.diffusion.schedule import sampling_scheduler
+from phoenix_secure.errors import TrainingError
+
+__all__ = ["build_pipeline", "draw_images"]
+
+
+def build_pipeline(unet: torch.nn.Module, config: RunConfig) -> Any:
+    """The diffusers pipeline around ``unet``: plain DDPMPipeline wherever that can draw from it."""
+    scheduler = sampling_scheduler(config.diffusion, sampler=config.sampling.sampler)
+    plain = (
+        config.model.space_to_depth == 1
+        and not config.model.class_conditional
+        and config.diffusion.prediction != "edm"
+    )
+    if plain:
+        pipeline = DDPMPipeline(unet=unet, scheduler=scheduler)
+    else:
+        pipeline = PhoenixPipeline(unet, scheduler, space_to_depth=config.model.space_to_depth)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw_images(
+    pipeline: Any,
+    *,
+    num_images: int,
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+    class_labels: torch.Tensor | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> np.ndarray:
+    """Draw ``num_images`` images, in batches of ``sampling.batch_size``.
+
+    Shape:      (num_images, C, H, W) float32 in [-1, 1]; class_labels is (num_images,) int64 and
+                goes with class-conditional models only, which otherwise draw without a class.
+    Guarantee:  one batch is what the pipeline itself returns for the same generator.
+    Raises:     TrainingError when the network answers NaN or infinity.
+    """
+    conditional = isinstance(pipeline, PhoenixPipeline) or hasattr(pipeline, "null_label")
+    was_training = pipeline.unet.training
+    pipeline.unet.eval()
+    parts: list[np.ndarray] = []
+    for start in range(0, num_images, sampling.batch_size):
+        size = min(sampling.batch_size, num_images - start)
+        extra: dict[str, Any] = {}
+        if conditional:
+            extra["guidance_scale"] = sampling.guidance_scale
+            if class_labels is not None:
+                extra["class_labels"] = class_labels[start : start + size]
+        images = pipeline(
+            batch_size=size,
+            generator=generator,
+            num_inference_steps=sampling.num_steps,
+            output_type="np",
+            **extra,
+        ).images
+        if not np.isfinite(images).all():
+            raise TrainingError(
+                "the model draws NaN: lower training.learning_rate, or resume from an earlier round"
+            )
+        parts.append(images.transpose(0, 3, 1, 2).astype(np.float32) * 2 - 1)
+        progress(size)
+    pipeline.unet.train(was_training)
+    return np.concatenate(parts) if parts else np.empty((0, 0, 0, 0), np.float32)

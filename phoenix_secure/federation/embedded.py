@@ -1,0 +1,223 @@
+"""A whole federation in one process: deal the images, run the rounds, export, judge.
+
+Everything that touches the disk goes through the run folder; everything that is printed, through
+the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.holdings_plot import save_holdings_plot
+from phoenix_secure.data.split import save_split
+from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.federation.drawing import GlobalModel
+from phoenix_secure.federation.engines.in_process import in_process_engine
+from phoenix_secure.federation.judging import Judge
+from phoenix_secure.federation.rounds import RoundReport, run_rounds
+from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.site.app import client_app
+from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.federation.sites import Holdings, deal_images
+from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.trackers import tensorboard_writer
+from phoenix_secure.files import replace_file
+from phoenix_secure.pictures import save_curves
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+
+__all__ = ["EmbeddedFederation"]
+
+Progress = Callable[[str, int], object]
+
+
+class EmbeddedFederation:
+    """One run, from settings to a model folder.
+
+    Everything that can be wrong with settings or data is found in the constructor, before the run
+    folder is touched.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        cache_dir: Path,
+        progress: Progress = lambda site, images: None,
+    ) -> None:
+        torch.set_num_threads(config.federation.threads_per_site)
+        self.config = config
+        self.devices = pick_devices(config.device)
+        self._seeds = SeedTree(config.seed)
+        self._progress = progress
+        self.holdings: Holdings = deal_images(config, seeds=self._seeds, cache_dir=cache_dir)
+        images = self.holdings.image_set
+        self.model = GlobalModel(
+            config,
+            image_size=images.image_size,
+            channels=images.channels,
+            class_names=images.class_names,
+            seeds=self._seeds,
+            device=self.devices[0],
+        )
+        self.judge = Judge(config, self.holdings, seeds=self._seeds, device=self.devices[0])
+        self._metrics_writer = tensorboard_writer(config)
+
+    @property
+    def num_workers(self) -> int:
+        """Sites trained at once."""
+        default = num_cores() if self.devices[0].type == "cpu" else len(self.devices)
+        wanted = self.config.federation.workers or default
+        return min(wanted, self.config.partition.num_sites)
+
+    def seconds_per_step(self) -> float:
+        """Measured time of one local step on the first device, for estimates."""
+        steps = 3
+        shorter = self.config.training.model_copy(
+            update={"local_steps": steps, "local_epochs": None, "compile": False}
+        )
+        trainer = LocalTrainer(
+            self.config.model_copy(update={"training": shorter}),
+            num_classes=self.holdings.image_set.num_classes,
+            device=self.devices[0],
+        )
+        site = self.holdings.site_images(next(iter(self.holdings.parts)))
+        seeds = self._seeds.child("timing")
+        updates = [
+            trainer.train(self.model.initial_parameters, site, round_number=1, seeds=seeds)
+            for _ in range(2)  # the first one also pays for allocation and kernel selection
+        ]
+        return updates[-1].seconds / steps
+
+    def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
+        """Make the run folder and keep the initial state in it."""
+        folder.create(self.config, overwrite=overwrite)
+        save_split(self.holdings.split, folder.split_file)
+        _save_parts(self.holdings, folder.path / "sites.npz")
+        parts = list(self.holdings.parts.values())
+        save_holdings_plot(
+            self.holdings.image_set,
+            parts,
+            path=folder.path / "holdings.png",
+            site_names=list(self.holdings.parts),
+        )
+        state = ServerState.initial(
+            self.model.initial_parameters, federation=self.config.federation
+        )
+        folder.save_state(state, config=self.config)
+        return state
+
+    def resume(self, folder: RunFolder) -> ServerState:
+        """The newest state, after checking that images and settings are those of the start."""
+        state = folder.load_state(config=self.config)
+        folder.check_split(self.holdings.image_set)
+        folder.keep_metrics_until(state.round_number)
+        return state
+
+    def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:
+        """Run what is left, keeping state, metrics and pictures after every round."""
+        with self._engine() as engine:
+            for new_state, report in run_rounds(
+                state, config=self.config, engine=engine, seeds=self._seeds
+            ):
+                if self._is_due(new_state.round_number, self.config.evaluation.every_rounds):
+                    self.model.use(new_state)
+                    report = replace(report, quality=self.judge.quality_of(self.model))
+                line = report.to_dict()
+                # Metrics first: a line without its checkpoint is dropped by `resume`,
+                # a checkpoint without its line would be missing for ever.
+                folder.append_metrics(line)
+                folder.save_state(new_state, config=self.config)
+                if self._is_due(new_state.round_number, self.config.output.samples_every_rounds):
+                    self.model.use(new_state)
+                    self.model.save_grid(folder.samples_file(new_state.round_number))
+                    save_curves(folder.read_metrics(), folder.path / "curves.png")
+                self._metrics_writer(folder.path, line)
+                yield report
+
+    def finish(self, folder: RunFolder) -> dict[str, Any]:
+        """Export the model, draw the last pictures, judge it. Can be repeated."""
+        state = folder.load_state(config=self.config)
+        self.model.use(state)
+        self.model.export(folder.model)
+        self.model.save_grid(folder.path / "samples.png")
+        metrics = folder.read_metrics()
+        save_curves(metrics, folder.path / "curves.png")
+        quality = self.judge.quality_of(self.model) if self.judge.is_on else None
+        if quality is not None:
+            folder.write_json("evaluation.json", quality)
+        summary = {
+            "rounds": state.round_number,
+            "sites": len(self.holdings.parts),
+            "num_parameters": int(state.parameters.size),
+            "bytes_down": sum(line["bytes_down"] for line in metrics),
+            "bytes_up": sum(line["bytes_up"] for line in metrics),
+            "training_seconds": sum(line["seconds"] for line in metrics),
+            "loss": metrics[-1]["loss"] if metrics else None,
+            "quality": quality,
+            "secure_aggregation": "off",
+            "differential_privacy": "off",
+        }
+        folder.write_json("summary.json", summary)
+        return summary
+
+    @contextlib.contextmanager
+    def _engine(self) -> Iterator[Any]:
+        cancelled = threading.Event()
+        images = self.holdings.image_set
+        trainers = [
+            LocalTrainer(self.config, num_classes=images.num_classes, device=device)
+            for device in self.devices
+        ]
+        workers = {
+            name: SiteWorker(
+                name,
+                images=self.holdings.site_images(name),
+                trainer=trainers[number % len(trainers)],
+                seeds=self._seeds,
+                cancelled=cancelled,
+                progress=self._progress,
+            )
+            for number, name in enumerate(self.holdings.parts)
+        }
+        engine = in_process_engine(
+            client_app(lambda site, stage, body: workers[site].handle(stage, body)),
+            sites=list(workers),
+            num_workers=self.num_workers,
+            on_close=cancelled.set,
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def _is_due(self, round_number: int, every: int) -> bool:
+        """Every so many rounds; the last round is left to ``finish``."""
+        return every > 0 and round_number % every == 0 and round_number < self._last_round
+
+    @property
+    def _last_round(self) -> int:
+        return self.config.federation.rounds
+
+
+def _save_parts(holdings: Holdings, path: Path) -> None:
+    """Which site holds each image: (N,) int32, -1 for images that no site holds."""
+    owner = np.full(holdings.image_set.num_images, -1, np.int32)
+    for number, part in enumerate(holdings.parts.values()):
+        owner[part] = number
+    names = np.array(list(holdings.parts))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, owner=owner, sites=names)
+
+    replace_file(path, write)

@@ -1,0 +1,66 @@
+"""The one interface of every engine: send each site some bytes, gather what comes back."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Engine", "Failure", "FailureCode", "Reply"]
+
+
+class FailureCode(enum.StrEnum):
+    """Why a site's answer is missing. All that a failing site ever says is one of these."""
+
+    NO_REPLY = "no-reply"  # nothing came before the stage closed
+    UNREACHABLE = "unreachable"  # the network says that the site is gone
+    MALFORMED = "malformed"  # an answer came that cannot be read
+    REFUSED = "refused"  # the site's own policy forbids the request
+    DIVERGED = "diverged"  # the site's loss became NaN or infinite
+    CANCELLED = "cancelled"  # the user stopped the run
+    ERROR = "error"  # anything else; the details stay in the site's own log
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """The bytes that a site answered with."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """No usable answer from a site."""
+
+    code: FailureCode
+
+
+class Engine(Protocol):
+    """What carries a stage to the sites and back."""
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites that can be reached now, sorted."""
+        ...
+
+    def exchange(
+        self,
+        stage: str,
+        requests: Mapping[str, bytes],
+        *,
+        deadline_s: float,
+        quorum: int | None = None,
+        grace_s: float = 0.0,
+    ) -> dict[str, Reply | Failure]:
+        """Deliver ``requests`` and wait.
+
+        Guarantee:  one entry for each site asked. Returns as soon as all have answered; or
+                    ``grace_s`` after ``quorum`` sites did; or at ``deadline_s``.
+                    An answer that comes later is never returned by a later call.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop the work under way and release threads and connections."""
+        ...

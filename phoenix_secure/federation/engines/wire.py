@@ -1,0 +1,54 @@
+"""How a stage and its bytes travel inside a Flower message, in both directions."""
+
+from __future__ import annotations
+
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+
+__all__ = ["ACTION", "MESSAGE_TYPE", "error_message", "pack", "unpack_reply", "unpack_request"]
+
+ACTION = "exchange"
+MESSAGE_TYPE = f"query.{ACTION}"
+_RECORD = "phoenix"
+# Flower reserves small numbers for its own errors.
+_ERROR_CODE = 1001
+
+
+def pack(stage: str, body: bytes) -> RecordDict:
+    """The content of a message."""
+    return RecordDict({_RECORD: ConfigRecord({"stage": stage, "body": body})})
+
+
+def unpack_request(message: Message) -> tuple[str, bytes]:
+    """Stage and bytes of a request.
+
+    Raises:     ValueError when the message is not one of ours.
+    """
+    record = message.content.get(_RECORD)
+    if not isinstance(record, ConfigRecord):
+        raise ValueError("expected a phoenix record")
+    stage, body = record.get("stage"), record.get("body")
+    if not isinstance(stage, str) or not isinstance(body, bytes):
+        raise ValueError("expected a stage name and bytes")
+    return stage, body
+
+
+def unpack_reply(message: Message, *, stage: str) -> Reply | Failure:
+    """The bytes of an answer to ``stage``, or why there are none."""
+    if message.has_error():
+        codes = {code.value for code in FailureCode}
+        if message.error.code == _ERROR_CODE and message.error.reason in codes:
+            return Failure(code=FailureCode(message.error.reason))
+        # Flower's own errors (a lost node, an app that raised) carry text that is not ours to show.
+        return Failure(code=FailureCode.UNREACHABLE)
+    try:
+        answered, body = unpack_request(message)
+    except ValueError:
+        return Failure(code=FailureCode.MALFORMED)
+    return Reply(body=body) if answered == stage else Failure(code=FailureCode.MALFORMED)
+
+
+def error_message(code: FailureCode, *, reply_to: Message) -> Message:
+    """A reply that holds nothing but a code."""
+    return Message(Error(code=_ERROR_CODE, reason=code.value), reply_to=reply_to)

@@ -1,0 +1,105 @@
+"""What the server asks and what a site answers, as bytes (safetensors: no code, no surprises)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+__all__ = ["MalformedMessage", "TrainReply", "TrainRequest"]
+
+
+class MalformedMessage(ValueError):  # noqa: N818
+    """Bytes that are not the message expected; says what was expected, never what came."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRequest:
+    """Train round ``round_number`` from the global ``parameters`` (d,) float32."""
+
+    round_number: int
+    parameters: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        return save({"round": _whole(self.round_number), "parameters": self.parameters})
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> TrainRequest:
+        fields = _fields(body, {"round": (np.int64, 0), "parameters": (np.float32, 1)})
+        return cls(round_number=int(fields["round"]), parameters=fields["parameters"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainReply:
+    """A site's update for a round."""
+
+    round_number: int
+    delta: np.ndarray  # (d,) float32
+    num_images: int
+    num_steps: int
+    loss: float
+    seconds: float
+
+    def to_bytes(self) -> bytes:
+        return save(
+            {
+                "round": _whole(self.round_number),
+                "delta": self.delta,
+                "num_images": _whole(self.num_images),
+                "num_steps": _whole(self.num_steps),
+                "loss": np.array(self.loss, np.float64),
+                "seconds": np.array(self.seconds, np.float64),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, body: bytes, *, round_number: int, num_parameters: int) -> TrainReply:
+        """Parse and check an answer.
+
+        Raises:     MalformedMessage for another round or size, NaN, or a count below 1.
+        """
+        fields = _fields(
+            body,
+            {
+                "round": (np.int64, 0),
+                "delta": (np.float32, 1),
+                "num_images": (np.int64, 0),
+                "num_steps": (np.int64, 0),
+                "loss": (np.float64, 0),
+                "seconds": (np.float64, 0),
+            },
+        )
+        if int(fields["round"]) != round_number:
+            raise MalformedMessage(f"expected an answer for round {round_number}")
+        if fields["delta"].shape != (num_parameters,) or not np.isfinite(fields["delta"]).all():
+            raise MalformedMessage(f"expected {num_parameters} finite changes")
+        if min(int(fields["num_images"]), int(fields["num_steps"])) < 1:
+            raise MalformedMessage("expected at least one image and one step")
+        if not np.isfinite([fields["loss"], fields["seconds"]]).all():
+            raise MalformedMessage("expected a finite loss and duration")
+        return cls(
+            round_number=round_number,
+            delta=fields["delta"],
+            num_images=int(fields["num_images"]),
+            num_steps=int(fields["num_steps"]),
+            loss=float(fields["loss"]),
+            seconds=float(fields["seconds"]),
+        )
+
+
+def _whole(value: int) -> np.ndarray:
+    return np.array(value, np.int64)
+
+
+def _fields(body: bytes, expected: dict[str, tuple[type, int]]) -> dict[str, np.ndarray]:
+    """Parse ``body`` and check names, types and ranks against ``expected``."""
+    try:
+        fields: dict[str, np.ndarray] = load(body)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise MalformedMessage("expected safetensors bytes") from error
+    found = {name: (value.dtype.type, value.ndim) for name, value in fields.items()}
+    if found != expected:
+        raise MalformedMessage(f"expected exactly the fields {', '.join(expected)}")
+    return fields

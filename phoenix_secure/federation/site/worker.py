@@ -1,0 +1,75 @@
+"""What a site does when a stage arrives: check the request, train, answer or give a code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import Cancelled, LocalTrainer, SiteImages
+
+__all__ = ["SiteFailure", "SiteWorker"]
+
+
+class SiteFailure(Exception):  # noqa: N818
+    """A code is all that leaves the site."""
+
+    def __init__(self, code: FailureCode) -> None:
+        super().__init__(code.value)
+        self.code = code
+
+
+class SiteWorker:
+    """Answers the stages of one site."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        images: SiteImages,
+        trainer: LocalTrainer,
+        seeds: SeedTree,
+        cancelled: threading.Event,
+        progress: Callable[[str, int], object] = lambda site, images: None,
+    ) -> None:
+        self._name = name
+        self._images = images
+        self._trainer = trainer
+        self._seeds = seeds
+        self._cancelled = cancelled
+        self._progress = progress
+
+    def handle(self, stage: str, body: bytes) -> bytes:
+        """Answer ``stage``.
+
+        Raises:     SiteFailure with the code that the server may see.
+        """
+        if stage != "train":
+            raise SiteFailure(FailureCode.REFUSED)
+        try:
+            request = TrainRequest.from_bytes(body)
+            update = self._trainer.train(
+                request.parameters,
+                self._images,
+                round_number=request.round_number,
+                seeds=self._seeds.child("site", self._name, "round", request.round_number),
+                cancelled=self._cancelled.is_set,
+                progress=lambda images: self._progress(self._name, images),
+            )
+        except Cancelled:
+            raise SiteFailure(FailureCode.CANCELLED) from None
+        except TrainingError:
+            raise SiteFailure(FailureCode.DIVERGED) from None
+        except (MalformedMessage, ValueError):
+            raise SiteFailure(FailureCode.MALFORMED) from None
+        return TrainReply(
+            round_number=request.round_number,
+            delta=update.delta,
+            num_images=update.num_images,
+            num_steps=update.num_steps,
+            loss=update.loss,
+            seconds=update.seconds,
+        ).to_bytes()

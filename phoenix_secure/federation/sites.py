@@ -1,0 +1,118 @@
+"""Who holds what in a run on one machine: load, split, deal, and check before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.config import PartitionConfig, RunConfig
+from phoenix_secure.data import partition
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.split import Split, make_split
+from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import SiteImages
+
+__all__ = ["Holdings", "deal_images", "site_names"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdings:
+    """All images of a run and where each one is."""
+
+    image_set: ImageSet
+    split: Split
+    parts: dict[str, np.ndarray]  # site -> indices into image_set, members only
+
+    def site_images(self, site: str) -> SiteImages:
+        """What one site trains on."""
+        part = self.image_set.take(self.parts[site])
+        return SiteImages(images=part.images, labels=part.labels)
+
+
+def site_names(num_sites: int) -> tuple[str, ...]:
+    """``site-01``, ``site-02``, ...: padded, so that text order is number order."""
+    width = max(2, len(str(num_sites)))
+    return tuple(f"site-{number:0{width}d}" for number in range(1, num_sites + 1))
+
+
+def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdings:
+    """Load the data set, keep held-out and reference images back, deal the rest to the sites.
+
+    Guarantee:  exact for a seed; parts are disjoint and cover the members.
+    Raises:     DataError or ConfigError naming the setting.
+    """
+    data = config.data
+    image_set = load_images(
+        data.name,
+        path=data.path,
+        image_size=data.image_size,
+        channels=data.channels,
+        cache_dir=cache_dir,
+        max_images=data.max_images,
+    )
+    split = make_split(
+        image_set.labels,
+        image_set.num_images,
+        held_out=data.held_out,
+        reference=data.reference,
+        rng=seeds.child("split").numpy(),
+        dataset_digest=image_set.digest(),
+        seed=config.seed,
+    )
+    labels = None if image_set.labels is None else image_set.labels[split.members]
+    if config.partition.num_sites > len(split.members):
+        raise DataError(
+            f"partition.num_sites = {config.partition.num_sites} exceeds the "
+            f"{len(split.members)} training images: lower it"
+        )
+    dealt = _deal(
+        config.partition, labels, len(split.members), rng=seeds.child("partition").numpy()
+    )
+    names = site_names(config.partition.num_sites)
+    parts = {name: split.members[index] for name, index in zip(names, dealt, strict=True)}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise DataError(
+                f"{name} would hold no image: raise partition.alpha or "
+                "partition.min_images_per_site, or lower partition.num_sites"
+            )
+    return Holdings(image_set=image_set, split=split, parts=parts)
+
+
+def _deal(
+    settings: PartitionConfig,
+    labels: np.ndarray | None,
+    num_images: int,
+    *,
+    rng: np.random.Generator,
+) -> list[np.ndarray]:
+    num_sites = settings.num_sites
+    if settings.scheme == "iid":
+        return partition.iid(num_images, num_sites=num_sites, rng=rng)
+    if settings.scheme == "quantity":
+        return partition.quantity_skew(
+            num_images,
+            num_sites=num_sites,
+            alpha=settings.alpha,
+            rng=rng,
+            min_images_per_site=settings.min_images_per_site,
+        )
+    if labels is None:
+        raise ConfigError(
+            f"partition.scheme = {settings.scheme} needs labelled images: use iid or quantity"
+        )
+    if settings.scheme == "shards":
+        return partition.label_shards(
+            labels, num_sites=num_sites, shards_per_site=settings.shards_per_site, rng=rng
+        )
+    return partition.dirichlet(
+        labels,
+        num_sites=num_sites,
+        alpha=settings.alpha,
+        rng=rng,
+        min_images_per_site=settings.min_images_per_site,
+    )

@@ -1,0 +1,49 @@
+"""Everything that the server must remember between two rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from phoenix_secure.config import FederationConfig
+
+__all__ = ["ServerState"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerState:
+    """The state after ``round_number`` rounds (0: before the first).
+
+    Shape:      each vector is (d,) float32; a moment that the server's optimizer does not use
+                is (0,). There is no generator state: every random stream is a function of the
+                seed and the round.
+    """
+
+    round_number: int
+    parameters: np.ndarray
+    ema: np.ndarray
+    momentum: np.ndarray  # of FedAvgM, FedAdam and FedYogi
+    second_moment: np.ndarray  # of FedAdam and FedYogi
+
+    def __post_init__(self) -> None:
+        vectors = (self.parameters, self.ema, self.momentum, self.second_moment)
+        sizes = [vector.size for vector in vectors]
+        d = self.parameters.size
+        if any(vector.dtype != np.float32 or vector.ndim != 1 for vector in vectors):
+            raise ValueError("expected float32 vectors")
+        if sizes[1] != d or sizes[2] not in (0, d) or sizes[3] not in (0, d):
+            raise ValueError(f"expected vectors of {d} parameters, got sizes {sizes}")
+
+    @classmethod
+    def initial(cls, parameters: np.ndarray, *, federation: FederationConfig) -> ServerState:
+        """Before the first round: zero momentum, second moment tau^2 (Reddi 2021, Algorithm 2)."""
+        d, optimizer = parameters.size, federation.server_optimizer
+        is_adaptive = optimizer in ("fedadam", "fedyogi")
+        return cls(
+            round_number=0,
+            parameters=parameters,
+            ema=parameters.copy(),
+            momentum=np.zeros(0 if optimizer == "fedavg" else d, np.float32),
+            second_moment=np.full(d if is_adaptive else 0, federation.server_tau**2, np.float32),
+        )

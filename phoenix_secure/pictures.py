@@ -1,0 +1,70 @@
+"""PNG files: a grid of images, and curves of a run."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from phoenix_secure.files import replace_file
+
+__all__ = ["save_curves", "save_grid", "save_images"]
+
+
+def save_grid(images: np.ndarray, path: Path, *, scale: int = 2) -> None:
+    """Write images (N, C, H, W) uint8 as one PNG, near-square, each pixel ``scale`` wide."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    _, channels, height, width = images.shape
+    gap = 1
+    sheet = np.full((channels, rows * (height + gap), columns * (width + gap)), 96, np.uint8)
+    for position, image in enumerate(images):
+        top = (position // columns) * (height + gap)
+        left = (position % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    picture = _picture(sheet[:, :-gap, :-gap])
+    size = (picture.width * scale, picture.height * scale)
+    enlarged = picture.resize(size, Image.Resampling.NEAREST)
+    replace_file(path, lambda temporary: enlarged.save(temporary, format="PNG"))
+
+
+def save_images(images: np.ndarray, folder: Path) -> None:
+    """Write each image (N, C, H, W) uint8 to ``folder`` as ``000000.png`` and so on."""
+    for number, image in enumerate(images):
+        save = functools.partial(_picture(image).save, format="PNG")
+        replace_file(folder / f"{number:06d}.png", save)
+
+
+def save_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
+    """Plot loss and, where it was measured, KID over rounds, from the lines of metrics.jsonl."""
+    rounds = [line["round_number"] for line in metrics]
+    judged = [line for line in metrics if line.get("quality")]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(rounds, [line["loss"] for line in metrics], color="#1b6ca8")
+    left.set(xlabel="round", ylabel="training loss", yscale="log")
+    if judged:
+        x = [line["round_number"] for line in judged]
+        for row, style in (("generated", "o-"), ("held-out real", "--"), ("noise", ":")):
+            y = [line["quality"]["rows"][row]["kid"] for line in judged]
+            right.plot(x, y, style, label=row)
+        right.set(xlabel="round", ylabel="KID (lower is better)", yscale="symlog")
+        right.legend(frameon=False)
+    else:
+        right.plot(rounds, [line["update_norm"] for line in metrics], color="#b3541e")
+        right.set(xlabel="round", ylabel="norm of the mean update")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    canvas = FigureCanvasAgg(figure)
+    replace_file(path, lambda temporary: canvas.print_png(str(temporary)))  # type: ignore[no-untyped-call]
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))

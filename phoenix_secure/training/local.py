@@ -1,0 +1,212 @@
+"""One site, one round: start from the global model, take local steps, answer with the change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from phoenix_secure.config import RunConfig, TrainingConfig
+from phoenix_secure.diffusion.objective import Objective
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.errors import TrainingError
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.parameters import load_vector, to_vector
+from phoenix_secure.training.schedule import batches, learning_rate, num_local_steps
+
+__all__ = ["Cancelled", "LocalTrainer", "LocalUpdate", "SiteImages"]
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Training was asked to stop between two steps; nothing of the round is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteImages:
+    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8 or len(self.images) == 0:
+            raise ValueError(
+                f"expected (n, C, H, W) uint8 images with n > 0, got {self.images.shape}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalUpdate:
+    """The change of the parameters, and the facts that go with it."""
+
+    delta: np.ndarray  # (d,) float32: local minus global
+    num_images: int
+    num_steps: int
+    loss: float  # mean over the round's steps
+    seconds: float
+
+
+class LocalTrainer:
+    """Trains any site's images on one device, with one network per thread.
+
+    The network and its optimizer hold nothing between rounds: an update depends on the global
+    vector, the images, the round and the seed alone.
+    """
+
+    def __init__(self, config: RunConfig, *, num_classes: int, device: torch.device) -> None:
+        self._config = config
+        self._num_classes = num_classes
+        self._device = device
+        self._objective = Objective(config.diffusion, device=device)
+        self._local = threading.local()
+
+    def train(
+        self,
+        global_vector: np.ndarray,
+        site: SiteImages,
+        *,
+        round_number: int,
+        seeds: SeedTree,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> LocalUpdate:
+        """Train for one round (1-based ``round_number``).
+
+        Raises:     Cancelled between two steps; TrainingError when the loss is not finite.
+        """
+        started = time.perf_counter()
+        config = self._config.training
+        network = self._network(site)
+        load_vector(network, global_vector)
+        network.train()
+        anchor = [p.detach().clone() for p in network.parameters()] if config.proximal_mu else []
+        optimizer = _optimizer(network, config)
+        scaler = torch.amp.GradScaler(self._device.type, enabled=config.autocast == "float16")
+        num_steps = num_local_steps(config, num_images=len(site.images))
+        first_step = (round_number - 1) * num_steps
+        all_steps = self._config.federation.rounds * num_steps
+        generator = seeds.child("noise").torch()
+        losses: list[torch.Tensor] = []
+        indices = batches(
+            len(site.images),
+            batch_size=config.batch_size,
+            num_steps=num_steps,
+            rng=seeds.child("batches").numpy(),
+        )
+        for step, index in enumerate(indices):
+            if cancelled():
+                raise Cancelled
+            rate = learning_rate(config, step=first_step + step, num_steps=all_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = self._loss(network, site, index, generator=generator)
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.unscale_(optimizer)
+            _shape_gradients(network, config, anchor)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.detach())
+            progress(len(index))
+        mean_loss = float(torch.stack(losses).double().mean())
+        delta = to_vector(network) - global_vector
+        if not (np.isfinite(mean_loss) and np.isfinite(delta).all()):
+            raise TrainingError(
+                f"the loss became NaN or infinite in round {round_number}: "
+                "lower training.learning_rate or set training.grad_clip"
+            )
+        return LocalUpdate(
+            delta=delta,
+            num_images=len(site.images),
+            num_steps=num_steps,
+            loss=mean_loss,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _loss(
+        self,
+        network: torch.nn.Module,
+        site: SiteImages,
+        index: np.ndarray,
+        *,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        config = self._config.training
+        x0 = torch.from_numpy(site.images[index]).to(self._device).float() / 127.5 - 1
+        if config.horizontal_flip:
+            flip = torch.rand(len(x0), generator=generator).to(self._device) < 0.5
+            x0 = torch.where(flip.view(-1, 1, 1, 1), x0.flip(-1), x0)
+        if self._config.model.space_to_depth > 1:
+            x0 = torch.nn.functional.pixel_unshuffle(x0, self._config.model.space_to_depth)
+        if config.channels_last:
+            x0 = x0.contiguous(memory_format=torch.channels_last)
+        labels = self._labels(site, index, generator=generator)
+        autocast_type = torch.float16 if config.autocast == "float16" else torch.bfloat16
+        with torch.autocast(
+            self._device.type, dtype=autocast_type, enabled=config.autocast != "off"
+        ):
+            per_image = self._objective.loss(
+                lambda images, times, labels: network(images, times, class_labels=labels).sample,
+                x0,
+                labels,
+                generator=generator,
+            )
+        return per_image.float().mean()
+
+    def _labels(
+        self, site: SiteImages, index: np.ndarray, *, generator: torch.Generator
+    ) -> torch.Tensor | None:
+        """Labels of a batch, some replaced by "no label" for classifier-free guidance."""
+        if not self._config.model.class_conditional or site.labels is None:
+            return None
+        labels = torch.from_numpy(site.labels[index])
+        dropped = torch.rand(len(labels), generator=generator) < self._config.training.label_dropout
+        return labels.masked_fill(dropped, self._num_classes).to(self._device)
+
+    def _network(self, site: SiteImages) -> torch.nn.Module:
+        """This thread's network (its weights are overwritten before every use)."""
+        if not hasattr(self._local, "network"):
+            network = build_unet(
+                self._config.model,
+                image_size=site.images.shape[-1],
+                channels=site.images.shape[1],
+                num_classes=self._num_classes,
+                seeds=SeedTree(0),
+            ).to(self._device)
+            if self._config.training.channels_last:
+                network = network.to(memory_format=torch.channels_last)
+            if self._config.training.compile:
+                network = torch.compile(network)
+            self._local.network = network
+        network_of_thread: torch.nn.Module = self._local.network
+        return network_of_thread
+
+
+def _optimizer(network: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def _shape_gradients(
+    network: torch.nn.Module, config: TrainingConfig, anchor: list[torch.Tensor]
+) -> None:
+    """Clip the gradient of the loss, then add FedProx's pull ``mu (w - w_global)``.
+
+    The pull comes after the clipping: it is exact, and must not be drowned by a large gradient.
+    Source: Li et al. (2020), FedProx, equation 2.
+    """
+    if config.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
+    with torch.no_grad():
+        for parameter, start in zip(network.parameters(), anchor, strict=False):
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - start, alpha=config.proximal_mu)
