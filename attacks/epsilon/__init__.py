@@ -1,0 +1,1 @@
+"""Lower bounds on epsilon that a measured attack proves, and the ceilings that a claim implies."""

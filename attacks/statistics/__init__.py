@@ -1,0 +1,1 @@
+"""Statistics that keep an attack's figure honest: intervals, power, baselines, placebo, strata."""

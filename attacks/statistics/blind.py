@@ -1,0 +1,125 @@
+"""Blind baseline: tell members from non-members *without the model*.
+
+Where that succeeds the two sets differ by themselves (another camera, another year, another JPEG
+quality), and what an attack finds may be that difference. Only the excess over blind counts.
+
+Source:     Das, Zhang, Tramèr (2024), arXiv:2406.16201.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from attacks.records import Images, Scores, check_images, check_membership
+from attacks.statistics.auc import Auc, auc
+
+__all__ = ["BlindBaseline", "blind_baseline", "image_statistics"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlindBaseline:
+    """scores are out of fold, larger = looks like a member; for ``auc_difference``.
+
+    auc, scores: None with ``reason`` when there are too few records to judge.
+    differs:    the whole interval lies above 0.5: members and non-members are not alike.
+    """
+
+    auc: Auc | None
+    scores: Scores | None
+    differs: bool | None
+    reason: str | None = None
+
+
+def image_statistics(x: Images) -> NDArray[np.float64]:
+    """(N, 8 C): mean, deviation, extremes, quartiles, and roughness along rows and columns."""
+    pixels = x.reshape(*x.shape[:2], -1).astype(np.float64)
+    columns = [
+        pixels.mean(axis=2),
+        pixels.std(axis=2),
+        pixels.min(axis=2),
+        pixels.max(axis=2),
+        *np.quantile(pixels, [0.25, 0.75], axis=2),
+    ]
+    for axis in (2, 3):
+        steps = np.abs(np.diff(x.astype(np.float64), axis=axis))
+        columns.append(steps.reshape(*x.shape[:2], -1).mean(axis=2) if steps.size else columns[0])
+    return np.concatenate(columns, axis=1)
+
+
+def blind_baseline(
+    x: ArrayLike,
+    *,
+    membership: ArrayLike,
+    rng: np.random.Generator,
+    metadata: ArrayLike | None = None,
+    num_folds: int = 5,
+    num_components: int = 32,
+    confidence: float = 0.95,
+) -> BlindBaseline:
+    """Cross-validated AUC of two classifiers (linear on pixels, trees on statistics), summed.
+
+    Scores are ranked within their fold, since the scale of a classifier differs between folds.
+
+    Shape:      x (N, C, H, W); metadata (N, F) numbers such as size in bytes or year of recording.
+    Returns:    not estimable below 4 records per fold and group.
+    """
+    images = check_images(x, name="x")
+    members = check_membership(membership, num_records=len(images))
+    if num_folds < 2:
+        raise ValueError(f"expected num_folds >= 2, got {num_folds}")
+    fewest = int(min(members.sum(), (~members).sum()))
+    if fewest < 4 * num_folds:
+        return BlindBaseline(
+            auc=None,
+            scores=None,
+            differs=None,
+            reason=f"not estimable: needs {4 * num_folds} records on each side, there are {fewest}",
+        )
+    features = _with_metadata(image_statistics(images), metadata=metadata)
+    pixels = images.reshape(len(images), -1).astype(np.float64)
+    scores = np.zeros(len(images))
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=_state(rng))
+    for train, test in folds.split(pixels, members):
+        width = min(num_components, pixels.shape[1], len(train) - 1)
+        linear = make_pipeline(
+            PCA(width, svd_solver="full"), StandardScaler(), LogisticRegression(C=0.1, max_iter=500)
+        )
+        trees = HistGradientBoostingClassifier(
+            max_iter=60, max_leaf_nodes=8, random_state=_state(rng)
+        )
+        for classifier, columns in ((linear, pixels), (trees, features)):
+            classifier.fit(columns[train], members[train])
+            raw = np.asarray(classifier.decision_function(columns[test]))
+            scores[test] += _fold_ranks(raw)
+    found = auc(scores, membership=members, confidence=confidence)
+    return BlindBaseline(auc=found, scores=scores, differs=found.interval.low > 0.5)
+
+
+def _fold_ranks(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    smaller = (raw[None, :] < raw[:, None]).mean(axis=1)
+    equal = (raw[None, :] == raw[:, None]).mean(axis=1)
+    return np.asarray(smaller + equal / 2, dtype=np.float64)
+
+
+def _with_metadata(
+    features: NDArray[np.float64], *, metadata: ArrayLike | None
+) -> NDArray[np.float64]:
+    if metadata is None:
+        return features
+    extra = np.asarray(metadata, dtype=np.float64)
+    if extra.ndim != 2 or len(extra) != len(features) or not np.isfinite(extra).all():
+        raise ValueError(f"metadata: expected finite ({len(features)}, F), got {extra.shape}")
+    return np.concatenate([features, extra], axis=1)
+
+
+def _state(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
