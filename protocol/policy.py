@@ -7,11 +7,11 @@ The policy is the site's own file. It knows each field of ``RoundSpec``; a test 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.identity import SERVER
+from protocol.parameters import MIN_CLIENTS, MIN_HONEST, num_colluders
 from protocol.roster import Roster
 from protocol.spec import RoundSpec
 
@@ -42,18 +42,18 @@ class ClientPolicy:
     clip: float
     noise_variance: float = 0.0
     collusion: float = 0.1
-    min_cohort: int = 5
-    min_honest: int = 3
+    min_cohort: int = MIN_CLIENTS
+    min_honest: int = MIN_HONEST
     min_degree: int = 0
     min_threshold: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.collusion < 1:
             raise ValueError(f"expected 0 <= collusion < 1, got {self.collusion}")
-        if self.min_cohort < 5:
-            raise ValueError(f"expected min_cohort >= 5, got {self.min_cohort}")
-        if self.min_honest < 3:
-            raise ValueError(f"expected min_honest >= 3, got {self.min_honest}")
+        if self.min_cohort < MIN_CLIENTS:
+            raise ValueError(f"expected min_cohort >= {MIN_CLIENTS}, got {self.min_cohort}")
+        if self.min_honest < MIN_HONEST:
+            raise ValueError(f"expected min_honest >= {MIN_HONEST}, got {self.min_honest}")
         if self.min_degree < 0 or (self.min_degree > 0) != (self.min_threshold > 0):
             raise ValueError("expected min_degree and min_threshold both 0 or both above")
 
@@ -89,8 +89,7 @@ class ClientPolicy:
         n = len(spec.cohort)
         if n < self.min_cohort:
             raise _refusal("cohort", f"has {n} sites, policy asks for {self.min_cohort}")
-        # The small term keeps 0.07 * 100 = 7.000000000000001 from asking for an eighth colluder.
-        colluders = max(1, math.ceil(self.collusion * n - 1e-9))
+        colluders = num_colluders(n, gamma=self.collusion)
         if spec.num_colluders < colluders:
             raise _refusal("num_colluders", f"is {spec.num_colluders}, policy asks for {colluders}")
         quorum = (n + spec.num_colluders) // 2 + 1

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_float, encode_text, encode_uint
+from protocol.parameters import skellam_tail
+from protocol.words import WORD_BITS
 
-__all__ = ["MAX_COHORT", "MAX_WORDS", "WORD_BITS", "RoundSpec"]
+__all__ = ["MAX_COHORT", "MAX_WORDS", "RoundSpec"]
 
-WORD_BITS = (16, 24, 32)
 MAX_COHORT = 16_384
 # At 32 bits a 4 GB upload, still below the u32 length of a field.
 MAX_WORDS = 1_000_000_000
 MAX_EXTRA_WORDS = 1024
 HASH_SIZE = 32
-# Chance that noise makes any one word of a round wrap around.
-WRAP_PROBABILITY = 2.0**-40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,15 +122,14 @@ class RoundSpec:
     def noise_tail(self) -> int:
         """What the summed noise of the whole cohort exceeds in any model word with chance 2^-40.
 
-        Bernstein's inequality with L = ln(2 d / 2^-40): x = L/3 + sqrt(L^2/9 + 2 L var). It holds
-        for the Skellam and the discrete Gaussian distribution, unlike the plain Gaussian tail.
+        The bound for Skellam noise, whose tails are the heaviest of the distributions in use.
         """
-        return self._tail(len(self.cohort) * self.noise_variance)
+        return skellam_tail(len(self.cohort) * self.noise_variance, num_words=self.num_words)
 
     @property
     def client_noise_tail(self) -> int:
         """The same for the noise of a single site."""
-        return self._tail(self.noise_variance)
+        return skellam_tail(self.noise_variance, num_words=self.num_words)
 
     @property
     def total_words(self) -> int:
@@ -223,12 +221,6 @@ class RoundSpec:
             return cls(**fields)  # type: ignore[arg-type]
         except ValueError as error:
             raise reader.error(str(error)) from error
-
-    def _tail(self, variance: float) -> int:
-        if variance == 0:
-            return 0
-        log_term = math.log(2 * self.num_words / WRAP_PROBABILITY)
-        return math.ceil(log_term / 3 + math.sqrt(log_term**2 / 9 + 2 * log_term * variance))
 
 
 def _require(condition: bool, expected: str) -> None:
