@@ -24,6 +24,8 @@ KEY_BYTES: Final = 32
 CHUNK_BYTES: Final = 1 << 18
 
 _BLOCK_BYTES = 16
+# Starting a thread takes as long as about 4 MiB of key stream.
+_BYTES_PER_THREAD = 1 << 22
 _ZEROS: Final = bytes(CHUNK_BYTES)
 
 Words = npt.NDArray[np.uint32] | npt.NDArray[np.uint16]
@@ -80,7 +82,8 @@ def add_masks(
     num_chunks = -(-accumulator.size // chunk)
     if not masks or num_chunks == 0:
         return
-    num_ranges = min(num_threads, num_chunks)
+    worthwhile = max(1, accumulator.nbytes * len(masks) // _BYTES_PER_THREAD)
+    num_ranges = min(num_threads, num_chunks, worthwhile)
     edges = [i * num_chunks // num_ranges * chunk for i in range(num_ranges + 1)]
     ranges = [(accumulator[a:b], a) for a, b in pairwise(edges)]
     if num_ranges == 1:

@@ -66,7 +66,8 @@ def test_a_vector_can_be_masked_in_pieces(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("extra", [-1, 0, 1, 5])
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 9])
-def test_add_masks_is_bit_identical_for_any_thread_count(dtype, extra, num_threads):
+def test_add_masks_is_bit_identical_for_any_thread_count(dtype, extra, num_threads, monkeypatch):
+    monkeypatch.setattr("protocol.masks._BYTES_PER_THREAD", 1)
     size = 4 * CHUNK_BYTES // np.dtype(dtype).itemsize + extra
     masks = [(bytes([i]) * 32, 1 if i % 2 else -1) for i in range(5)]
     one_by_one = np.arange(size).astype(dtype)
