@@ -50,7 +50,8 @@ def input_canaries(
         case InputCanary.BLOCKS:
             rows, columns = -(-height // 4), -(-width // 4)
             coarse = rng.uniform(-1, 1, (num_canaries, channels, rows, columns))
-            x = np.repeat(np.repeat(coarse, 4, axis=2), 4, axis=3)[:, :, :height, :width]
+            blocks = coarse.repeat(4, axis=2).repeat(4, axis=3)
+            x = np.asarray(blocks[:, :, :height, :width], dtype=np.float64)
     return np.ascontiguousarray(x, dtype=np.float32)
 
 

@@ -52,9 +52,7 @@ def from_profile(profile: Sequence[tuple[float, float]]) -> TradeOff:
     """
     if not profile:
         raise ValueError("expected at least one (epsilon, delta) pair")
-    epsilons, deltas = (
-        np.asarray(column, dtype=np.float64) for column in zip(*profile, strict=True)
-    )
+    epsilons, deltas = np.asarray(profile, dtype=np.float64).reshape(-1, 2).T
     if not (np.isfinite(epsilons).all() and (epsilons >= 0).all()):
         raise ValueError(f"expected finite epsilon >= 0, got {epsilons.tolist()}")
     if not ((deltas >= 0).all() and (deltas <= 1).all()):
