@@ -46,7 +46,7 @@ def input_canaries(
         case InputCanary.NOISE:
             x: NDArray[np.float64] = rng.uniform(-1, 1, (num_canaries, *shape))
         case InputCanary.BINARY:
-            x = rng.integers(0, 2, (num_canaries, *shape)) * 2.0 - 1.0
+            x = np.asarray(rng.integers(0, 2, (num_canaries, *shape)) * 2.0 - 1.0, dtype=np.float64)
         case InputCanary.BLOCKS:
             rows, columns = -(-height // 4), -(-width // 4)
             coarse = rng.uniform(-1, 1, (num_canaries, channels, rows, columns))
