@@ -90,7 +90,7 @@ def infer(
     suspect:    (N, F) features of the records whose use is in question (one site's).
     unseen:     (M, F) of records of the same distribution that were certainly not used. A shift
                 between the two is found as "use": run the blind baseline on the same records.
-    Guarantee:  for exchangeable sets the p-value is valid up to the normal limit of the t-test: each
+    Guarantee:  for exchangeable sets the p-value is valid up to the t-test's normal limit: each
                 split tests on records its classifier never saw, and splits are joined by twice the
                 median.
     Raises:     ValueError for unequal F or NaN. Not estimable below 20 records a side.
@@ -102,19 +102,22 @@ def infer(
         raise ValueError("features: contain NaN or infinity")
     if num_splits < 1:
         raise ValueError(f"expected num_splits >= 1, got {num_splits}")
-    sizes = {"num_suspect": len(first), "num_unseen": len(second)}
-    if min(sizes.values()) < 20:
+    if min(len(first), len(second)) < 20:
         return DatasetInference(
             p_value=None,
             p_of_splits=(),
             reason=f"not estimable: needs 20 records on each side, there are {len(first)} and "
             f"{len(second)}",
-            **sizes,
+            num_suspect=len(first),
+            num_unseen=len(second),
         )
     p_values = tuple(_one_split(first, second, rng=rng) for _ in range(num_splits))
     factor = 1.0 if num_splits == 1 else 2.0
     return DatasetInference(
-        p_value=min(1.0, factor * float(np.median(p_values))), p_of_splits=p_values, **sizes
+        p_value=min(1.0, factor * float(np.median(p_values))),
+        p_of_splits=p_values,
+        num_suspect=len(first),
+        num_unseen=len(second),
     )
 
 

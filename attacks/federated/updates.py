@@ -3,7 +3,7 @@
 The same functions judge a server that sees every site's update and one that secure aggregation
 shows only the sum: pass the rounds through ``summed``.
 
-Source:     Li et al. (2023), arXiv:2202.06701 (cosine of gradient and update); Zhu et al. (2025),
+Source:     Li, Li, Ribeiro (2023), ICLR submission (cosine of gradient and update); Zhu et al. (2025),
             FedMIA, arXiv:2402.06289.
 """
 
@@ -118,4 +118,5 @@ def _check(cosine: NDArray[np.float64], *, site: int) -> None:
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    units: NDArray[np.float64] = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return units
