@@ -35,6 +35,12 @@ def oracles():
 
 
 @pytest.fixture(scope="session")
+def frozen():
+    """The module ``frozen``: the recorded round and its replay."""
+    return _load("frozen")
+
+
+@pytest.fixture(scope="session")
 def schedules():
     """The module ``schedules``: rounds on a hostile network."""
     return _load("schedules")
