@@ -35,6 +35,10 @@ def decode_picture(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # damaged metadata around whole pixels
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+                # A PNG's checksums, to its very end: load() alone takes one that was cut short.
+                picture.verify()
             with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
                 num_frames = getattr(picture, "n_frames", 1)
                 if num_frames != 1:

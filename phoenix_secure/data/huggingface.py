@@ -140,12 +140,16 @@ def _labels(table: Any, *, reference: str) -> tuple[npt.NDArray[np.int64] | None
 
 
 def _undecoded(table: Any, column: str, *, reference: str) -> Any:
-    """Only the image column, as the bytes of the files."""
+    """Only the image column, as the bytes of the files; a path in a row is never followed."""
     datasets = importlib.import_module("datasets")
-    try:
-        return table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"column {column} of {reference} does not hold encoded pictures") from error
+    feature = table.features[column]
+    is_struct = isinstance(feature, dict) and "bytes" in feature
+    if not (is_struct or isinstance(feature, datasets.Image)):
+        raise DataError(
+            f"column {column} of {reference} does not hold encoded pictures: "
+            "store each as a struct of bytes and path, as the datasets package does"
+        )
+    return table.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 
 def _pick(columns: list[str], known: tuple[str, ...]) -> str | None:
