@@ -1,0 +1,124 @@
+"""Settings: files, overrides, and errors that name the setting and the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from annotated_types import BaseMetadata
+from pydantic import BaseModel, ValidationError
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import dump_config, load_config, parse_config
+from phoenix_secure.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def all_fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any]]:
+    fields = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields += all_fields(kind, f"{prefix}{name}.")
+        else:
+            fields.append((prefix + name, field))
+    return fields
+
+
+@pytest.mark.parametrize(("name", "field"), all_fields(RunConfig))
+def test_every_field_has_a_unit_a_sentence_and_bounds(name: str, field: Any) -> None:
+    assert field.description is not None, name
+    assert field.description.startswith("["), f"{name} names no unit"
+    assert field.description.endswith("."), f"{name} has no sentence"
+    is_number = any(kind in str(field.annotation) for kind in ("int", "float"))
+    if is_number and "tuple" not in str(field.annotation):
+        assert any(isinstance(m, BaseMetadata) for m in field.metadata) or "Literal" in str(
+            field.annotation
+        ), f"{name} has no bounds"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_file_is_valid_and_survives_a_round_trip(path: Path) -> None:
+    config = load_config(path)
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
+
+
+def test_override_reads_its_value_as_yaml() -> None:
+    config = load_config(None, ["training.local_steps=null", "training.local_epochs=2", "seed=9"])
+    assert config.training.local_steps is None
+    assert (config.training.local_epochs, config.seed) == (2.0, 9)
+
+
+def test_override_wins_over_file_and_leaves_its_mapping_alone() -> None:
+    values = {"federation": {"rounds": 4}}
+    assert parse_config(values, ["federation.rounds=5"]).federation.rounds == 5
+    assert values == {"federation": {"rounds": 4}}
+
+
+def test_preset_fills_in_and_explicit_fields_win() -> None:
+    model = load_config(None, ["model.preset=cifar10", "model.layers_per_block=1"]).model
+    assert model.block_channels == (128, 256, 256, 256)
+    assert model.layers_per_block == 1
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        RunConfig().federation.rounds = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["federation.round=3"], "did you mean federation.rounds?"),
+        (["fedration.rounds=3"], "did you mean federation?"),
+        (["partition.alpha=0"], "partition.alpha: Input should be greater than 0"),
+        (["federation.rounds=.nan"], "federation.rounds"),
+        (["training.learning_rate=.inf"], "training.learning_rate"),
+        (["model.preset=huge"], "'tiny'"),
+        (["data.name=mnist5k"], "'mnist-5k'"),
+        (["data.name=npz"], "set data.path"),
+        (["data.held_out=0.5", "data.reference=0.45"], "less than a tenth"),
+        (["training.local_epochs=2"], "exactly one of local_steps and local_epochs"),
+        (["model.norm_groups=7"], "does not divide the width 16"),
+        (["model.attention=[true]"], "attention has 1 entries"),
+        (["diffusion.prediction=edm", "diffusion.min_snr_gamma=5"], "min_snr_gamma"),
+        (["diffusion.prediction=edm", "sampling.sampler=ddpm"], "use ddim"),
+        (["sampling.num_steps=2000"], "exceeds diffusion.num_timesteps"),
+        (["federation.min_sites=9"], "exceeds partition.num_sites"),
+        (["evaluation.extractor=inception"], "inception_weights"),
+        (["device=tpu"], "device"),
+        (["data=3"], "data: Input should be"),
+        (["rounds"], "must look like section.key=value"),
+        (["federation.rounds=[1"], "not valid YAML"),
+    ],
+)
+def test_wrong_setting_is_named_with_its_fix(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"federation: {rounds: 3", "not valid YAML in line"),
+        (b"- 1\n- 2\n", "must hold"),
+        (b"\xff\xfe\x00", "as text"),
+        (b"federation:\n  rounds: -1\n", "federation.rounds"),
+    ],
+)
+def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.yaml") as caught:
+        load_config(path)
+    assert message in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no settings file .*absent\.yaml"):
+        load_config(tmp_path / "absent.yaml")
