@@ -61,8 +61,9 @@ def score(
                 f"dimensions; give {5 * num_components} or lower num_components"
             )
     pca = PCA(num_components, svd_solver="full").fit(np.concatenate([g, r]))
-    density_g = _density(pca.transform(g), name="samples")
-    density_r = _density(pca.transform(r), name="reference")
+    pooled = pca.transform(np.concatenate([g, r]))
+    density_g = _density(pooled[: len(g)], pooled=pooled, name="samples")
+    density_r = _density(pooled[len(g) :], pooled=pooled, name="reference")
     q = pca.transform(embedded(candidates, embed=embed, name="x").astype(np.float64))
     out = np.empty(len(q))
     for start in range(0, len(q), _BATCH):
@@ -72,11 +73,13 @@ def score(
     return out
 
 
-def _density(points: NDArray[np.float64], *, name: str) -> gaussian_kde:
-    try:
-        return gaussian_kde(points.T)
-    except np.linalg.LinAlgError as error:
+def _density(
+    points: NDArray[np.float64], *, pooled: NDArray[np.float64], name: str
+) -> gaussian_kde:
+    spread = np.linalg.eigvalsh(np.atleast_2d(np.cov(points.T)))
+    if spread[0] <= 1e-9 * np.atleast_2d(np.cov(pooled.T)).trace():
         raise ValueError(
             f"{name}: all records lie in a flat subspace, so that they have no density; "
             "lower num_components"
-        ) from error
+        )
+    return gaussian_kde(points.T)

@@ -3,8 +3,8 @@
 The same functions judge a server that sees every site's update and one that secure aggregation
 shows only the sum: pass the rounds through ``summed``.
 
-Source:     Li, Li, Ribeiro (2023), ICLR submission (cosine of gradient and update); Zhu et al. (2025),
-            FedMIA, arXiv:2402.06289.
+Source:     Li, Li, Ribeiro (2023), ICLR submission (cosine of gradient and update);
+            Zhu et al. (2025), FedMIA, arXiv:2402.06289.
 """
 
 from __future__ import annotations
