@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from diffusers import UNet2DModel
 
@@ -10,6 +12,8 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["build_unet", "num_parameters"]
+
+_GLOBAL_GENERATOR = threading.Lock()
 
 
 def build_unet(
@@ -34,8 +38,9 @@ def build_unet(
     down = tuple("AttnDownBlock2D" if on else "DownBlock2D" for on in model.attention)
     up = tuple("AttnUpBlock2D" if on else "UpBlock2D" for on in reversed(model.attention))
     folded_channels = channels * model.space_to_depth**2
-    # torch initialises layers from its global generator only, so that one is lent and put back.
-    with torch.random.fork_rng(devices=[]):
+    # torch initialises layers from its global generator only, so that one is lent and put back,
+    # to one thread at a time: sites build their networks side by side.
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.child("initial-weights").entropy() % (1 << 63))
         return UNet2DModel(
             sample_size=image_size // model.space_to_depth,
