@@ -142,6 +142,19 @@ def overfitted() -> Trained:
 
 
 @pytest.fixture(scope="session")
+def overfitted_shadow() -> Trained:
+    """Trained as ``overfitted`` was, on digits that model has nothing to do with."""
+    digits = all_digits()
+    network = train_digits(digits[1000:1060], num_steps=4000, width=256, seed=8)
+    return Trained(
+        network=network,
+        members=digits[1000:1060],
+        non_members=digits[1100:1160],
+        reference=digits[1200:],
+    )
+
+
+@pytest.fixture(scope="session")
 def seen_once() -> Trained:
     """600 members, each in one step only: nothing to find."""
     digits = all_digits()
