@@ -73,4 +73,5 @@ def server_step(
             else:
                 v = v - (1 - beta2) * square * np.sign(v - square)
             x += eta * m / (np.sqrt(v) + federation.server_tau)
-    return x.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
+    with np.errstate(over="ignore"):  # the caller refuses an infinite model, with advice
+        return x.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
