@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from protocol.errors import LocalProtocolError
 from protocol.masks import Words, cipher_stream
-from protocol.words import centre, word_dtype
+from protocol.words import word_dtype
 
 __all__ = ["FixedPoint"]
 
@@ -45,7 +45,8 @@ class FixedPoint:
     def __post_init__(self) -> None:
         word_dtype(self.word_bits)
         for name, value in (("scale", self.scale), ("clip", self.clip)):
-            if not (math.isfinite(value) and value > 0):
+            # 2^8 is what decoding may multiply the scale by.
+            if not (math.isfinite(value * 2**8) and value > 0):
                 raise ValueError(f"expected {name} finite and > 0, got {value}")
         if not self.scale * self.clip <= self.max_sum:
             raise ValueError(
@@ -124,4 +125,10 @@ class FixedPoint:
         Raises:     ValueError for another dtype, or a cohort that could have wrapped around.
         """
         self.check_no_wrap(num_clients=num_clients)
-        return centre(words, word_bits=self.word_bits) / self.scale
+        if words.dtype != word_dtype(self.word_bits):
+            raise ValueError(f"expected {word_dtype(self.word_bits)} words, got {words.dtype}")
+        # Shifted up, a 24-bit word has its sign where int32 has it; the quotient is the same.
+        shift = 8 * words.itemsize - self.word_bits
+        signed = (words << shift if shift else words).view(f"i{words.itemsize}")
+        decoded: npt.NDArray[np.float64] = np.divide(signed, np.float64(self.scale * 2**shift))
+        return decoded

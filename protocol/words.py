@@ -19,6 +19,9 @@ __all__ = ["WORD_BITS", "centre", "pack", "to_words", "unpack", "word_dtype"]
 
 WORD_BITS: Final = (16, 24, 32)
 
+# A word seen as its low three bytes, in little-endian order.
+_LOW_THREE = np.dtype({"names": ["low"], "formats": ["V3"], "offsets": [0], "itemsize": 4})
+
 
 def word_dtype(word_bits: int) -> np.dtype[Any]:
     """The dtype that holds words of ``word_bits`` in memory; ValueError for an unknown width."""
@@ -73,7 +76,7 @@ def pack(words: Words, *, word_bits: int) -> bytes:
         raise ValueError(f"expected a vector (d,) of {word_dtype(word_bits)}")
     if word_bits != 24:
         return _little_endian(words).tobytes()
-    return _little_endian(words).view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    return bytes(_little_endian(words).view(_LOW_THREE)["low"].tobytes())
 
 
 def unpack(
@@ -93,9 +96,13 @@ def unpack(
         raise RemoteProtocolError(peer, Misbehaviour.MALFORMED, "masked vector: wrong length")
     if word_bits != 24:
         return np.frombuffer(view, dtype=dtype.newbyteorder("<")).astype(dtype)
-    padded = np.zeros((num_words, 4), dtype=np.uint8)
-    padded[:, :3] = np.frombuffer(view, dtype=np.uint8).reshape(-1, 3)
-    return padded.reshape(-1).view("<u4").astype(np.uint32, copy=False)
+    words = np.empty(num_words, dtype=np.uint32)
+    # Four bytes are read for each three, the last word apart so as not to read past the end.
+    if num_words > 1:
+        words[:-1] = np.ndarray(num_words - 1, dtype="<u4", buffer=view, strides=(3,))
+    words[-1:] = int.from_bytes(view[-3:], "little")
+    words &= np.uint32(0xFFFFFF)
+    return words
 
 
 def _little_endian(words: Words) -> npt.NDArray[Any]:

@@ -143,6 +143,23 @@ def test_decode_sum_of_encodings_is_the_sum(steps, word_bits):
     assert decoded[0] == sum(steps) / 8
 
 
+@pytest.mark.parametrize("word_bits", [16, 24, 32])
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=20), st.floats(1e-3, 50.0))
+def test_decode_is_the_centred_integer_divided_by_scale(word_bits, values, scale):
+    coding = FixedPoint(scale=scale, clip=1.0, word_bits=word_bits)
+    words = np.array(values, dtype=np.uint32).astype(np.uint16 if word_bits == 16 else np.uint32)
+    half = 2 ** (word_bits - 1)
+    expected = [((v + half) % 2**word_bits - half) / scale for v in words.tolist()]
+    assert coding.decode_sum(words, num_clients=1).tolist() == expected
+
+
+def test_decode_refuses_words_of_another_width():
+    with pytest.raises(ValueError, match="words"):
+        FixedPoint(scale=1.0, clip=1.0, word_bits=16).decode_sum(
+            np.zeros(1, np.uint32), num_clients=1
+        )
+
+
 def test_decode_refuses_a_cohort_that_may_have_wrapped():
     coding = FixedPoint(scale=300.0, clip=1.0, word_bits=16)
     with pytest.raises(ValueError, match="expected a sum"):
