@@ -2,8 +2,8 @@
 
 import pytest
 
-from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.counter import InMemoryRoundCounter
+from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 
 
 class CounterOnDisk(InMemoryRoundCounter):
