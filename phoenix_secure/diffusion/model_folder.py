@@ -6,7 +6,9 @@ pipeline classes it may name are those listed here.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from typing import Any
 import torch
 from diffusers import DDIMPipeline, DDPMPipeline
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.diffusion import pipeline as pipeline_module
@@ -54,7 +57,7 @@ def save_model(
         path.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
-            pipeline.save_pretrained(new, safe_serialization=True)
+            _save_weights(pipeline, new)
             info = {
                 "format": 1,
                 "sampling": sampling.model_dump(mode="json"),
@@ -105,6 +108,16 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
                 f"{path / _INFO} is damaged: delete it or export again"
             ) from error
     return SavedModel(pipeline=pipeline.to(device), sampling=sampling, class_names=class_names)
+
+
+def _save_weights(pipeline: Any, folder: Path) -> None:
+    """diffusers' own writer, with safetensors' error for a full disk made an ``OSError`` again."""
+    try:
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    except SafetensorError as error:
+        full = "os error 28" in str(error).lower() or "no space" in str(error).lower()
+        code = errno.ENOSPC if full else errno.EIO
+        raise OSError(code, os.strerror(code)) from error
 
 
 def _read_json(file: Path, *, folder: Path) -> dict[str, Any]:

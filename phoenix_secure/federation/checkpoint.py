@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.federation.state import ServerState
-from phoenix_secure.files import replace_file
+from phoenix_secure.files import write_bytes
 
 __all__ = ["checkpoint_path", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
 
@@ -44,7 +44,8 @@ def save_checkpoint(state: ServerState, folder: Path, *, settings_hash: str, kee
         "settings": settings_hash,
         "sha256": _digest(tensors),
     }
-    replace_file(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    # Not safetensors' save_file: it hides a full disk behind an error of its own.
+    write_bytes(path, save(tensors, metadata=metadata))
     for _, old in list_checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path

@@ -101,6 +101,23 @@ class EmbeddedFederation:
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
         """Make the run folder and keep the initial state in it."""
         folder.create(self.config, overwrite=overwrite)
+        return self._prepare(folder)
+
+    def resume(self, folder: RunFolder) -> ServerState:
+        """The newest state, after checking that images and settings are those of the start.
+
+        A run that was killed before its first checkpoint starts anew: it had done nothing yet.
+        """
+        folder.remove_leftovers()
+        if not folder.has_state:
+            return self._prepare(folder)
+        state = folder.load_state(config=self.config)
+        folder.check_split(self.holdings.image_set)
+        folder.keep_metrics_until(state.round_number)
+        return state
+
+    def _prepare(self, folder: RunFolder) -> ServerState:
+        """What a run needs before its first round; the checkpoint comes last."""
         save_split(self.holdings.split, folder.split_file)
         _save_parts(self.holdings, folder.path / "sites.npz")
         parts = list(self.holdings.parts.values())
@@ -114,13 +131,6 @@ class EmbeddedFederation:
             self.model.initial_parameters, federation=self.config.federation
         )
         folder.save_state(state, config=self.config)
-        return state
-
-    def resume(self, folder: RunFolder) -> ServerState:
-        """The newest state, after checking that images and settings are those of the start."""
-        state = folder.load_state(config=self.config)
-        folder.check_split(self.holdings.image_set)
-        folder.keep_metrics_until(state.round_number)
         return state
 
     def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:

@@ -125,15 +125,28 @@ class RunFolder:
             keep=config.output.keep_checkpoints,
         )
 
+    @property
+    def has_state(self) -> bool:
+        """Whether there is any checkpoint to go on from."""
+        return bool(list_checkpoints(self.checkpoints))
+
+    def remove_leftovers(self) -> None:
+        """Delete temporary files that a killed process could not."""
+        for path in (*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def load_state(self, *, config: RunConfig) -> ServerState:
         """The newest state.
 
         Raises:     CheckpointError when there is none or it is damaged.
         """
-        found = list_checkpoints(self.checkpoints)
-        if not found:
+        if not self.has_state:
             raise CheckpointError(f"{self.path} has no checkpoint: start it again with --overwrite")
-        return load_checkpoint(found[-1][1], settings_hash=_settings_hash(config))
+        _, newest = list_checkpoints(self.checkpoints)[-1]
+        return load_checkpoint(newest, settings_hash=_settings_hash(config))
 
     def check_split(self, image_set: ImageSet) -> None:
         """Refuse to go on with other images than those of the start.
