@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,29 +37,20 @@ def load_huggingface(
     ``train*.parquet`` and ``test*.parquet``. The images are in a column named image, img or
     images; the classes, if any, in one named label or labels.
 
-    Guarantee:  no code of a data set is ever run; pictures go through ``decode_picture``. What the
-                hub sends is cached in ``cache_dir``; of a local folder nothing is left behind,
-                since a second copy of somebody's images is one more to protect.
+    Guarantee:  no code of a data set is ever run, and no path or URL in a row is followed; pictures
+                go through ``decode_picture``. What the hub sends is cached in ``cache_dir``. A
+                local folder is read where it lies: nothing in it can send us elsewhere, and no
+                second copy of somebody's images is made.
     Raises:     DataError that names the data set and says what to do.
     """
-    if not Path(reference).is_dir():
-        cache = cache_dir / "huggingface"
-        return _load(reference, part, image_size, channels, max_images, cache)
-    if not any(Path(reference).rglob("*.parquet")):
-        raise DataError(f"{reference} holds no .parquet file: for pictures use image-folder")
-    with tempfile.TemporaryDirectory(prefix="phoenix-secure-") as scratch:
-        return _load(reference, part, image_size, channels, max_images, Path(scratch))
-
-
-def _load(
-    reference: str,
-    part: str,
-    image_size: int | None,
-    channels: int | None,
-    max_images: int | None,
-    cache: Path,
-) -> ImageSet:
-    table = _read_split(reference, part=part, cache=cache)
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        table = _read_folder(folder, part=part)
+    elif _looks_local(reference):
+        # The hub must not learn the names of a site's folders from a slip of the pen.
+        raise DataError(f"no folder at {reference}: set path to one, or to a data set id a/b")
+    else:
+        table = _read_hub(reference, part=part, cache=cache_dir / "huggingface")
     if len(table) == 0:
         raise DataError(f"the {part} split of {reference} is empty")
     image_column = _pick(table.column_names, _IMAGE_COLUMNS)
@@ -92,16 +82,60 @@ def _load(
     )
 
 
-def _read_split(reference: str, *, part: str, cache: Path) -> Any:
-    """The ``datasets.Dataset`` of one split."""
+def _looks_local(reference: str) -> bool:
+    return reference.startswith(("/", ".", "~")) or "\\" in reference or reference.count("/") > 1
+
+
+def _import(module: str) -> Any:
     try:
-        datasets = importlib.import_module("datasets")
+        return importlib.import_module(module)
     except ImportError as error:
         raise DataError(
             "Hugging Face data sets need an extra package: "
             "pip install 'phoenix-secure[huggingface]'"
         ) from error
-    progress_was_on = not datasets.utils.logging.is_progress_bar_enabled()
+
+
+def _read_folder(folder: Path, *, part: str) -> Any:
+    """The ``datasets.Dataset`` of one part's parquet files, by file or folder name.
+
+    Read file by file, without the builders of ``datasets``: those follow a README to other files
+    and addresses, take ``[`` in a path for a pattern, and keep a copy.
+    """
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no .parquet file: for pictures use image-folder")
+    parts = {file: _part_of(file) for file in files}
+    if set(parts.values()) == {None}:
+        parts = dict.fromkeys(files, "train")
+    chosen = [file for file in files if parts[file] == part]
+    if not chosen:
+        found = ", ".join(sorted({name for name in parts.values() if name}))
+        raise DataError(f"{folder} has no {part} split, only {found}")
+    arrow, parquet, datasets = (_import(m) for m in ("pyarrow", "pyarrow.parquet", "datasets"))
+    try:
+        return datasets.Dataset(
+            arrow.concat_tables([parquet.ParquetFile(file).read() for file in chosen])
+        )
+    except Exception as error:
+        # Arrow answers damaged files and schemas with many types of its own.
+        raise DataError(
+            f"cannot read {chosen[0]} or the files beside it ({type(error).__name__}): "
+            "they are damaged, or do not have the same columns"
+        ) from error
+
+
+def _part_of(file: Path) -> str | None:
+    for name in ("train", "test", "validation"):
+        if file.name.startswith(name) or file.parent.name == name:
+            return name
+    return None
+
+
+def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
+    """The ``datasets.Dataset`` of one split on the hub."""
+    datasets = _import("datasets")
+    progress_was_on = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
         splits = datasets.get_dataset_split_names(reference)
@@ -141,7 +175,7 @@ def _labels(table: Any, *, reference: str) -> tuple[npt.NDArray[np.int64] | None
 
 def _undecoded(table: Any, column: str, *, reference: str) -> Any:
     """Only the image column, as the bytes of the files; a path in a row is never followed."""
-    datasets = importlib.import_module("datasets")
+    datasets = _import("datasets")
     feature = table.features[column]
     is_struct = isinstance(feature, dict) and "bytes" in feature
     if not (is_struct or isinstance(feature, datasets.Image)):

@@ -167,9 +167,46 @@ def test_columns_without_encoded_pictures_are_refused(tmp_path: Path, column: li
 def test_truncated_parquet_is_refused(folder: Path, tmp_path: Path) -> None:
     file = folder / "train-00000-of-00001.parquet"
     file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(DataError, match="cannot load") as caught:
+    with pytest.raises(DataError, match=r"cannot read.*damaged") as caught:
         load(folder, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_that_differ_between_files_are_refused(folder: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [1, 2]}), folder / "train-00001.parquet")
+    with pytest.raises(DataError, match="same columns"):
+        load(folder, tmp_path)
+
+
+def test_parts_are_told_by_folder_names_too(tmp_path: Path, digits: ImageSet) -> None:
+    write_plain(tmp_path / "[x]" / "train" / "0000.parquet", digits.take(np.arange(5)))
+    write_plain(tmp_path / "[x]" / "test" / "0000.parquet", digits.take(np.arange(5, 7)))
+    assert load(tmp_path / "[x]", tmp_path).num_images == 5
+    test = load_test_images("huggingface", path=str(tmp_path / "[x]"), cache_dir=tmp_path)
+    assert test.num_images == 2
+    write_plain(tmp_path / "plain" / "scans.parquet", digits.take(np.arange(5)))
+    assert load(tmp_path / "plain", tmp_path).num_images == 5
+
+
+def test_a_readme_cannot_send_us_to_other_files(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.parquet"
+    elsewhere.write_bytes(b"must not be read")
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files: {elsewhere}\n---\n"
+    )
+    assert load(folder, tmp_path).num_images == 60
+
+
+@pytest.mark.parametrize("path", ["/data/mistyped", "./mistyped", "~/mistyped", "a/b/c", "C:\\x"])
+def test_a_mistyped_folder_is_never_sent_to_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def ask(*arguments: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", ask)
+    with pytest.raises(DataError, match="no folder at"):
+        load_images("huggingface", path=path, cache_dir=tmp_path)
 
 
 def test_a_folder_without_parquet_points_to_image_folder(tmp_path: Path) -> None:
