@@ -1,7 +1,7 @@
 """Secure aggregation that survives a malicious server: sans-I/O sessions for sites and server."""
 
 from protocol.client import ClientSession, ClientStep
-from protocol.counter import InMemoryRoundCounter, RoundCounter
+from protocol.counter import InMemoryRoundCounter, RoundCounter, SentInput
 from protocol.errors import (
     AbortReason,
     LocalProtocolError,
@@ -31,6 +31,7 @@ __all__ = [
     "Roster",
     "RoundCounter",
     "RoundSpec",
+    "SentInput",
     "ServerSession",
     "ServerStep",
     "SessionAborted",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from protocol.client_setup import ClientStep
 from protocol.client_states import Finished, Masked, Shared, Signed, Site, Unmasked
 from protocol.commitments import ShareKind, opens, share_commitment
+from protocol.counter import SentInput
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import (
     AttemptEnded,
@@ -64,6 +65,7 @@ def mask_input(
         if isinstance(opened, Misbehaviour):
             return _complain(site, state, accused=share.dealer, reason=opened)
         held[share.dealer] = opened
+    _record_input(site, state)
     h2 = share_transcript(state.h1, ids=dealers)
     masks = [(self_key(state.self_seed, id=me, h2=h2), 1)]
     for v in neighbours:
@@ -179,6 +181,24 @@ def _check_set(
         raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED, "left out")
     if len(ids) < quorum:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM)
+
+
+def _record_input(site: Site, state: Shared) -> None:
+    """Before any mask is added: may an input leave in this attempt too, beside earlier ones?"""
+    spec = state.spec
+    sent = SentInput(
+        context=state.context,
+        cohort=spec.cohort,
+        quorum=spec.quorum,
+        num_colluders=spec.num_colluders,
+    )
+    for before in site.counter.record_sent_input(spec.round, sent):
+        if before.context == sent.context:
+            raise SessionAborted(AbortReason.INPUT_ALREADY_SENT, f"round {spec.round}")
+        if not sent.excludes_second_sum(before):
+            raise SessionAborted(
+                AbortReason.ATTEMPTS_OVERLAP, f"round {spec.round}", retry_allowed=True
+            )
 
 
 def _check_neighbours(state: Shared, neighbours: tuple[str, ...]) -> None:

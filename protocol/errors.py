@@ -75,6 +75,10 @@ class AbortReason(Enum):
     COMPLAINT_RECEIVED = "a site complained about a dealer"
     # Another session of this site signed this round first.
     ROUND_ALREADY_SIGNED = "this site has already signed this round"
+    # Two sums of one round could come about without a common honest signer: differencing.
+    ATTEMPTS_OVERLAP = "too few sites in common with another attempt at this round"
+    # The session was copied or restored: the same masks would hide a second input.
+    INPUT_ALREADY_SENT = "this site has already sent an input in this very attempt"
     # The caller gave up: the operator stopped, or the deadline passed.
     CANCELLED = "cancelled by the caller"
 
