@@ -45,6 +45,8 @@ def print_catalogue(folder: Path) -> None:
 def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
     """What `data show` says to people."""
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a path must come out whole
     # Folder and class names are the user's: plain text, never markup.
     size = f"{image_set.image_size} x {image_set.image_size} x {image_set.channels}"
     table.add_row("name", image_set.name)
