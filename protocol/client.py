@@ -161,7 +161,10 @@ class ClientSession(Session):
             if self._seen[name] == digest:
                 ignored = MessageIgnored(peer=SERVER, reason=IgnoreReason.DUPLICATE)
                 return ClientStep(b"", (ignored,))
-            self._state = _blame(RemoteProtocolError(SERVER, Misbehaviour.EQUIVOCATION, name))
+            error = RemoteProtocolError(SERVER, Misbehaviour.EQUIVOCATION, name)
+            if self.is_over:
+                raise error
+            self._state = _blame(error)
             raise self._state.error()
         move = self._move(name)
         if move is None:
@@ -206,6 +209,7 @@ class ClientSession(Session):
     def _authenticate(self, data: bytes | memoryview) -> tuple[Envelope, str]:
         """The message, if the pinned server signed it for this very attempt."""
         spec = getattr(self._state, "spec", None)
+        context = getattr(self._state, "context", None)
         limit = _MAX_OFFER_SIZE
         if spec is not None:
             limit = max(limit, _MAX_MEMBER_SIZE * len(spec.cohort))
@@ -215,7 +219,7 @@ class ClientSession(Session):
         name = _NAMES.get(envelope.label)
         if name is None:
             raise RemoteProtocolError(SERVER, Misbehaviour.MALFORMED, "unknown kind of message")
-        if spec is not None and envelope.context != getattr(self._state, "context", b""):
+        if context is not None and envelope.context != context:
             raise RemoteProtocolError(SERVER, Misbehaviour.FOREIGN_CONTEXT, name)
         if not envelope.is_signed_by(self._site.roster.server_key):
             raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, name)

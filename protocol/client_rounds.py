@@ -164,7 +164,7 @@ def finish(site: Site, state: Signed | Unmasked, envelope: Envelope) -> tuple[Fi
             digest=result.sum_digest,
         ),
     )
-    return Finished(), ClientStep(b"", (event,))
+    return Finished(context=state.context), ClientStep(b"", (event,))
 
 
 def _check_set(

@@ -80,6 +80,8 @@ def advertise_keys(
     site: Site, state: Offered, model: bytes | memoryview
 ) -> tuple[Announced, ClientStep]:
     """R0: after the model's bytes proved to be the announced ones, draw seeds and show keys."""
+    if not isinstance(model, (bytes, bytearray, memoryview)):
+        raise LocalProtocolError("model: expected the model's bytes")
     if not hmac.compare_digest(hashlib.sha256(model).digest(), state.spec.model_hash):
         raise RemoteProtocolError(SERVER, Misbehaviour.WRONG_MODEL)
     seeds = [draw(site.entropy, _SEED_SIZE) for _ in range(3)]
@@ -142,9 +144,9 @@ def checked_vector(
         raise LocalProtocolError(
             f"input: a word is outside +-{spec.input_bound}; clip before encoding"
         )
-    if len(extra) != len(spec.extra_bounds):
+    if not isinstance(extra, (list, tuple, np.ndarray)) or len(extra) != len(spec.extra_bounds):
         raise LocalProtocolError(
-            f"extra: expected {len(spec.extra_bounds)} integers, got {len(extra)}"
+            f"extra: expected a list of {len(spec.extra_bounds)} integers, one per extra_bounds"
         )
     for place, (value, bound) in enumerate(zip(extra, spec.extra_bounds, strict=True)):
         if not isinstance(value, (int, np.integer)) or abs(int(value)) > bound:

@@ -138,4 +138,6 @@ class Unmasked(State):
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Finished(State):
-    """R5 done."""
+    """R5 done; the context still tells this round's messages from others."""
+
+    context: bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_text
@@ -33,6 +33,7 @@ class Roster:
     owner_key: bytes
     server_key: bytes
     members: tuple[tuple[str, bytes], ...]
+    _keys: dict[str, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         encode_text(self.federation_id)
@@ -49,6 +50,7 @@ class Roster:
         # One key under two ids would let one party vote twice in the consistency round.
         if len(set(keys)) != len(keys):
             raise ValueError("expected a different key for each member and for the server")
+        object.__setattr__(self, "_keys", {SERVER: self.server_key, **dict(self.members)})
 
     @classmethod
     def create(
@@ -64,7 +66,7 @@ class Roster:
 
     def key(self, id: str) -> bytes | None:
         """The pinned key of a site or of the server; None for anybody else."""
-        return self.server_key if id == SERVER else dict(self.members).get(id)
+        return self._keys.get(id)
 
     @property
     def hash(self) -> bytes:

@@ -121,6 +121,23 @@ def test_a_result_over_another_set_is_refused(simulation, members, change):
         attempt.clients[ME].receive(changed(members, attempt, RoundResult, **change))
 
 
+def test_a_finished_session_stays_finished_whatever_comes(simulation, members):
+    attempt = at_stage(simulation, members, 5)
+    client, result = attempt.clients[ME], attempt.outbound[ME]
+    client.receive(result)
+    other = changed(members, attempt, RoundResult, sum_digest=bytes(32))
+    foreign = members.reseal(SERVER, result, context=bytes(32))
+    for data, reason in (
+        (other, Misbehaviour.EQUIVOCATION),
+        (foreign, Misbehaviour.FOREIGN_CONTEXT),
+    ):
+        with pytest.raises(RemoteProtocolError) as caught:
+            client.receive(data)
+        assert caught.value.reason is reason
+    assert client.receive(result).outbound == b""
+    assert client.state == "Finished"
+
+
 def test_a_site_whose_signature_came_late_still_learns_the_result(simulation, members):
     attempt = at_stage(simulation, members, 3)
     attempt.step(lost=[ME])

@@ -26,6 +26,7 @@ BAD_INPUTS = {
     "no extra": ({"extra": ()}, "extra"),
     "two extra": ({"extra": (1, 2)}, "extra"),
     "extra too large": ({"extra": (1001,)}, "extra"),
+    "extra missing": ({"extra": None}, "extra"),
     "extra not whole": ({"extra": (0.5,)}, "extra"),
     "noise unasked for": ({"noise": np.zeros(19, dtype=np.int64)}, "noise"),
 }
@@ -76,3 +77,12 @@ def test_a_source_that_repeats_itself_is_refused(simulation, members):
     client.receive(members.server().start().outbound[ME])
     with pytest.raises(LocalProtocolError, match="entropy source repeats"):
         client.accept_model(simulation.MODEL)
+
+
+@pytest.mark.parametrize("model", [None, "text", 7])
+def test_a_model_that_is_not_bytes_is_the_callers_mistake(simulation, members, model):
+    client = members.client(ME)
+    client.receive(members.server().start().outbound[ME])
+    with pytest.raises(LocalProtocolError, match="model"):
+        client.accept_model(model)
+    assert client.accept_model(simulation.MODEL).outbound
