@@ -40,7 +40,7 @@ class PublishedArrays:
 def default_cache_dir() -> Path:
     """The folder named by PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."""
     named = os.environ.get("PHOENIX_DATA_DIR")
-    return Path(named) if named else Path.home() / ".cache" / "phoenix-secure"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "phoenix-secure"
 
 
 def cached_path(name: str, *, cache_dir: Path) -> Path:
