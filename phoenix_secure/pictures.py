@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from phoenix_secure.files import replace_file
@@ -49,7 +50,7 @@ def save_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(rounds, [line["loss"] for line in metrics], color="#1b6ca8")
-    left.set(xlabel="round", ylabel="training loss", yscale="log")
+    left.set(xlabel="round", ylabel="training loss", ylim=(0, None))
     if judged:
         x = [line["round_number"] for line in judged]
         for row, style in (("generated", "o-"), ("held-out real", "--"), ("noise", ":")):
@@ -62,6 +63,7 @@ def save_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
         right.set(xlabel="round", ylabel="norm of the mean update")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     canvas = FigureCanvasAgg(figure)
     replace_file(path, lambda temporary: canvas.print_png(str(temporary)))  # type: ignore[no-untyped-call]
 

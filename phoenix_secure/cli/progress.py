@@ -76,11 +76,13 @@ class RunDisplay:
         console.print(
             f"{len(parts)} sites hold {sum(sizes):,} images of {images.name} "
             f"({min(sizes):,} to {max(sizes):,} each, {config.partition.scheme}), "
-            f"{images.image_size}x{images.image_size}x{images.channels}; results in {folder}"
+            f"{images.image_size}x{images.image_size}x{images.channels}; results in {folder}",
+            soft_wrap=True,
         )
         console.print(
             "secure aggregation: [yellow]off[/], differential privacy: [yellow]off[/] "
-            "(this version aggregates in the clear: for research on public images)"
+            "(this version aggregates in the clear: for research on public images)",
+            soft_wrap=True,
         )
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")

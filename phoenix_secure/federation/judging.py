@@ -14,7 +14,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.sites import Holdings
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
-from phoenix_secure.metrics.quality import compare
+from phoenix_secure.metrics.quality import compare, min_images
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["Judge", "feature_extractor"]
@@ -37,11 +37,16 @@ class Judge:
         self._holdings = holdings
         self._seeds = seeds
         self._device = device
-        split = holdings.split
-        if self.is_on and min(len(split.held_out), len(split.reference)) == 0:
+        self._size = min(
+            config.evaluation.num_images,
+            len(holdings.split.held_out),
+            len(holdings.split.reference),
+        )
+        if self.is_on and self._size < min_images():
             raise ConfigError(
-                "evaluation.num_images needs data.held_out and data.reference above 0: "
-                "raise them, or set evaluation.num_images=0"
+                f"only {self._size} images could be judged, and {min_images()} are needed: raise "
+                "evaluation.num_images, data.held_out and data.reference, or set "
+                "evaluation.num_images=0"
             )
 
     @property
@@ -52,13 +57,10 @@ class Judge:
     def quality_of(self, model: GlobalModel) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
         split, images = self._holdings.split, self._holdings.image_set
-        held_out = images.take(split.held_out[: self._settings.num_images])
-        reference = images.take(split.reference[: self._settings.num_images])
-        size = min(self._settings.num_images, held_out.num_images, reference.num_images)
         table = compare(
-            model.draw(size, purpose="evaluation"),
-            reference=to_unit_range(reference.images[:size]),
-            held_out=to_unit_range(held_out.images[:size]),
+            model.draw(self._size, purpose="evaluation"),
+            reference=to_unit_range(images.take(split.reference[: self._size]).images),
+            held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
             extractor=self._extractor,
             rng=self._seeds.child("evaluation").numpy(),
         )
