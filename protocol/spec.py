@@ -92,7 +92,6 @@ class RoundSpec:
         # Written so that NaN fails too.
         _require(0 <= self.noise_variance <= 1 << 62, "0 <= noise_variance <= 2**62")
         _require(1 <= self.num_colluders < n, "1 <= num_colluders < cohort size")
-        _require(self.num_colluders < self.threshold, "threshold above num_colluders")
         _require(self.num_colluders < self.quorum <= n, "num_colluders < quorum <= cohort size")
         # Two quorums share more than c sites, so one honest site would have to sign twice.
         _require(
@@ -101,9 +100,11 @@ class RoundSpec:
         if self.degree == 0:
             _require(self.threshold == self.quorum, "threshold equal to quorum on a complete graph")
         else:
+            # More than half of the neighbours: two disjoint halves cannot rebuild both secrets.
             _require(
-                self.degree % 2 == 0 and self.threshold <= self.degree < n,
-                "degree 0, or even with threshold <= degree < cohort size",
+                self.degree % 2 == 0
+                and self.degree < 2 * self.threshold <= 2 * self.degree < 2 * n,
+                "degree 0, or even with degree/2 < threshold <= degree < cohort size",
             )
         limit = (1 << (self.word_bits - 1)) - 1
         _require(
@@ -151,7 +152,11 @@ class RoundSpec:
         return self.cohort.index(id) + 1
 
     def next_attempt(self, *, cohort: tuple[str, ...]) -> RoundSpec:
-        """The same round once more, over ``cohort``; a new context, hence all keys anew."""
+        """The same round once more, over ``cohort``; a new context, hence all keys anew.
+
+        Sites that have sent an input before refuse a cohort that differs too much from the last
+        one (``SentInput.excludes_second_sum``); the same cohort is always accepted.
+        """
         return dataclasses.replace(self, attempt=self.attempt + 1, cohort=cohort)
 
     def encode(self) -> bytes:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from protocol.errors import Misbehaviour, RemoteProtocolError
-from protocol.parameters import max_input, skellam_tail
+from protocol.parameters import choose, max_input, skellam_tail
 from protocol.spec import RoundSpec
 
 
@@ -107,6 +107,7 @@ def test_the_next_attempt_has_a_new_context(spec):
         ({"degree": 3}, "degree"),
         ({"degree": 6}, "degree"),
         ({"degree": 2}, "degree"),
+        ({"degree": 4, "threshold": 2}, "degree"),
         ({"noise_variance": -1.0}, "noise_variance"),
         ({"noise_variance": float("nan")}, "noise_variance"),
         ({"noise_variance": float("inf")}, "noise_variance"),
@@ -115,6 +116,20 @@ def test_the_next_attempt_has_a_new_context(spec):
 def test_values_that_do_not_fit_are_refused(spec, change, expected):
     with pytest.raises(ValueError, match=expected):
         dataclasses.replace(spec, **change)
+
+
+def test_the_searched_parameters_of_a_regular_graph_make_a_round(spec):
+    ids = tuple(f"site-{i:04d}" for i in range(400))
+    graph = choose(400, gamma=0.05, delta=0.05, allow_regular=True)
+    sparse = dataclasses.replace(
+        spec,
+        cohort=ids,
+        degree=graph.degree,
+        threshold=graph.threshold,
+        num_colluders=graph.num_colluders,
+        quorum=(400 + graph.num_colluders) // 2 + 1,
+    )
+    assert sparse.threshold < sparse.degree < 400
 
 
 @pytest.mark.parametrize("word_bits", [16, 24, 32])
