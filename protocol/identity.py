@@ -14,6 +14,19 @@ __all__ = ["KEY_SIZE", "SERVER", "SIGNATURE_SIZE", "Identity", "verify_signature
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64
 
+_FIELD_PRIME = (1 << 255) - 19
+# y-coordinates of the eight points of order 1, 2, 4 and 8. With such a key anybody can make a
+# signature that holds for every message (R the identity, S = 0); OpenSSL accepts it.
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        55188659117513257062467267217118295137698188065244968500265048394206261417927,
+        _FIELD_PRIME - 1,
+    }
+)
+
 # The id under which the server signs; no site may have it.
 SERVER = "server"
 
@@ -52,9 +65,13 @@ class Identity(NoCopies):
 def verify_signature(public_key: bytes, *, signature: bytes, message: bytes) -> bool:
     """Whether ``signature`` over ``message`` is valid; False for every kind of malformed input.
 
+    A key that is not canonical or of small order verifies nothing (see ``_SMALL_ORDER_Y``).
     OpenSSL refuses S >= L, so a valid signature cannot be turned into a second one (RFC 8032,
     section 8.4).
     """
+    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
+    if y >= _FIELD_PRIME or y in _SMALL_ORDER_Y:
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -108,12 +108,12 @@ def test_every_parameter_of_a_round_is_attacked_here_or_in_a_test_of_its_own():
     "changes",
     [
         {"degree": 4, "share_threshold": 4},
-        {"degree": 6, "share_threshold": 3},
+        {"degree": 6, "share_threshold": 4},
     ],
     ids=["degree", "threshold"],
 )
 def test_a_policy_that_allows_sparse_graphs_still_has_a_floor(federation, hostile, changes):
-    allowed = federation(9, degree=6, share_threshold=4)
+    allowed = federation(9, degree=6, share_threshold=5)
     offered = federation(9, **changes)
     server = hostile(allowed)
     server.spec = dataclasses.replace(
