@@ -1,0 +1,112 @@
+"""Commands: what they write and print, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_run_prints_a_line_a_round_and_says_what_is_off(cli, config_file: Path) -> None:
+    outcome = cli("run", str(config_file))
+    assert outcome.code == 0, outcome.err
+    assert "secure aggregation: off" in outcome.out
+    assert [f"round {k}/3" in outcome.out for k in (1, 2, 3)] == [True] * 3
+    assert Path("runs/tiny/model/model_index.json").exists()
+
+
+def test_run_speaks_json_lines(cli, config_file: Path) -> None:
+    outcome = cli("run", str(config_file), "federation.rounds=2", "--format", "json")
+    events = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [event["event"] for event in events] == ["round", "round", "finished"]
+    assert events[-1]["rounds"] == 2
+
+
+def test_dry_run_promises_and_writes_nothing(cli, config_file: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    outcome = cli("run", str(config_file), "--dry-run", "--format", "json")
+    plan = json.loads(outcome.out)
+    assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before
+    assert plan["parameters"] > 10_000
+    assert plan["bytes_up_per_round"] == 4 * plan["parameters"] * 3
+    assert plan["local_steps_per_round"] == 6
+    assert plan["estimated_training_seconds"] > 0
+
+
+def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path) -> None:
+    before = (finished_run / "checkpoints" / "round-000003.safetensors").read_bytes()
+    outcome = cli("resume", str(finished_run))
+    assert outcome.code == 0, outcome.err
+    after = (finished_run / "checkpoints" / "round-000003.safetensors").read_bytes()
+    assert after == before
+
+
+def test_sample_repeats_for_a_seed(cli, finished_run: Path) -> None:
+    for out, seed in (("a", "4"), ("b", "4"), ("c", "5")):
+        outcome = cli(
+            *("sample", str(finished_run), "--num", "3", "--seed", seed),
+            *("--out", f"{out}.png", "--images-dir", out),
+        )
+        assert outcome.code == 0, outcome.err
+    pictures = [np.asarray(Image.open(f"{name}.png")) for name in "abc"]
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])
+    assert len(list(Path("a").glob("*.png"))) == 3
+    with Image.open("a/000000.png") as image:
+        assert image.size == (8, 8)
+
+
+def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None:
+    assert cli("run", str(config_file), "model.class_conditional=true").code == 0
+    outcome = cli("sample", "runs/tiny", "--num", "2", "--class", "7", "--guidance", "2")
+    assert outcome.code == 0, outcome.err
+    wrong = cli("sample", "runs/tiny", "--class", "77")
+    assert wrong.code == 2
+    assert "did you mean '7'" in wrong.err
+
+
+def test_evaluate_judges_a_run_a_model_and_a_folder(cli, config_file: Path) -> None:
+    settings = ["data.max_images=1500", "federation.rounds=1"]
+    assert cli("run", str(config_file), *settings).code == 0
+    run = cli("evaluate", "runs/tiny", "--num", "100", "--format", "json", "--out", "table.json")
+    assert run.code == 0, run.err
+    rows = json.loads(run.out)["rows"]
+    assert rows["held-out real"]["kid"] < rows["noise"]["kid"]
+    assert json.loads(Path("table.json").read_text())["rows"] == rows
+    model = cli(
+        *("evaluate", "runs/tiny/model", "--reference", "runs/tiny", "--num", "100"),
+        *("--format", "json"),
+    )
+    assert model.code == 0, model.err
+    assert cli("sample", "runs/tiny", "--num", "100", "--images-dir", "drawn").code == 0
+    folder = cli("evaluate", "drawn", "--reference", "digits", "--num", "100", "--format", "json")
+    assert folder.code == 0, folder.err
+
+
+def test_config_commands_show_settings_and_schema(cli, config_file: Path) -> None:
+    shown = cli("config", "show", str(config_file), "federation.rounds=9", "--format", "json")
+    assert json.loads(shown.out)["federation"]["rounds"] == 9
+    schema = json.loads(cli("config", "schema").out)
+    alpha = schema["$defs"]["PartitionConfig"]["properties"]["alpha"]
+    assert alpha["exclusiveMinimum"] == 0
+    assert "Dirichlet" in alpha["description"]
+
+
+def test_doctor_finds_this_machine_fit(cli) -> None:
+    outcome = cli("doctor", "--format", "json")
+    checks = json.loads(outcome.out)
+    assert outcome.code == 0, [check for check in checks if check["level"] == "bad"]
+    assert {"python", "libraries", "memory", "disk", "weights"} <= {c["name"] for c in checks}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["resume"], ["sample"], ["evaluate"], ["doctor"], ["config"], ["data"]],
+)
+def test_every_command_explains_itself(cli, command: list[str]) -> None:
+    outcome = cli(*command, "--help")
+    assert outcome.code == 0
+    assert "Usage" in outcome.out
