@@ -192,7 +192,10 @@ def _record_input(site: Site, state: Shared) -> None:
         quorum=spec.quorum,
         num_colluders=spec.num_colluders,
     )
-    for before in site.counter.record_sent_input(spec.round, sent):
+    earlier = site.counter.record_sent_input(spec.round, sent)
+    if spec.round <= site.counter.last_signed_round():
+        raise SessionAborted(AbortReason.ROUND_ALREADY_SIGNED, f"round {spec.round}")
+    for before in earlier:
         if before.context == sent.context:
             raise SessionAborted(AbortReason.INPUT_ALREADY_SENT, f"round {spec.round}")
         if not sent.excludes_second_sum(before):

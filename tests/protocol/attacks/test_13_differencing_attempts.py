@@ -65,3 +65,16 @@ def test_a_retry_without_the_accused_site_is_possible(hostile, federation):
     spec = members.spec.next_attempt(cohort=members.ids[:10])
     second = hostile(members, spec=spec, attempt=1).join().deal().mask().sign().unmask()
     assert len(second.revealed) == 10
+
+
+def test_no_input_for_an_attempt_at_a_round_that_was_signed_meanwhile(hostile, federation):
+    # The record of inputs of a signed round may be dropped: without its help, too, nothing leaves.
+    members = federation()
+    first = hostile(members).join().deal().mask()
+    second = hostile(members, spec=retry_of(members), attempt=1).join().deal()
+    first.sign()
+    for id in members.ids:
+        members.counters[id]._sent.clear()
+        with pytest.raises(SessionAborted) as caught:
+            second.clients[id].receive(second.delivery(id))
+        assert caught.value.reason is AbortReason.ROUND_ALREADY_SIGNED

@@ -33,19 +33,20 @@ def test_every_bit_of_the_key_changes_the_whole_stream(bit):
     assert np.count_nonzero(changed == 0) <= 1
 
 
-def fold(key):
-    """The 32-bit seed that flwr 1.41 makes of a key."""
-    return np.bitwise_xor.reduce(np.frombuffer(key, dtype="<u4"))
+def fold(key, *, size):
+    """The exclusive or of all ``size``-byte parts of a key; flwr 1.41 takes 4 bytes."""
+    return np.bitwise_xor.reduce(np.frombuffer(key, dtype=np.uint8).reshape(-1, size)).tobytes()
 
 
-def test_keys_that_fold_to_one_seed_have_different_streams():
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_keys_that_fold_to_one_seed_have_different_streams(size):
     seen = set()
-    for i in range(1000):
-        head = i.to_bytes(4, "little")
-        key = head + head + bytes(24)
-        assert fold(key) == 0
+    for i in range(200):
+        part = i.to_bytes(1, "little") * size
+        key = part + part + bytes(32 - 2 * size)
+        assert fold(key, size=size) == bytes(size)
         seen.add(stream(key, size=16).tobytes())
-    assert len(seen) == 1000
+    assert len(seen) == 200
 
 
 def test_keys_of_base64_text_are_not_poorer_than_others():
