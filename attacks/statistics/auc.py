@@ -146,10 +146,11 @@ def _newcombe(value: float, *, m: int, n: int, z: float) -> tuple[float, float]:
         )
         return float(z * np.sqrt(max(variance, 0.0)))
 
-    edge = 1e-12
-    low = high = value
+    # theta = value is a root of its own at 0 and 1, where the variance vanishes: stay off it.
+    edge = 1e-9
+    low, high = 0.0, 1.0
     if value > edge:
-        low = float(brentq(lambda u: value - u - deviation(u), edge, value))
+        low = float(brentq(lambda u: value - u - deviation(u), edge, min(value, 1 - edge)))
     if value < 1 - edge:
-        high = float(brentq(lambda u: u - value - deviation(u), value, 1 - edge))
+        high = float(brentq(lambda u: u - value - deviation(u), max(value, edge), 1 - edge))
     return low, high

@@ -87,9 +87,7 @@ def test_lira_is_a_likelihood_ratio_of_two_normals(game, own: bool) -> None:
 
 def test_calibrated_attacks_beat_the_plain_loss(game) -> None:
     membership = game["membership"]
-    signals = ShadowSignals(
-        signals=log_loss_signal(game["shadows"]), inclusion=game["inclusion"]
-    )
+    signals = ShadowSignals(signals=log_loss_signal(game["shadows"]), inclusion=game["inclusion"])
     online = lira.score(log_loss_signal(game["target"]), shadows=signals)
     assert auc(-game["target"], membership=membership).value < 0.7
     assert auc(online, membership=membership).value > 0.95
