@@ -25,11 +25,13 @@ def kernel_distance(
 
     Shape:      x (N, D), y (M, D).
     Guarantee:  the expectation is the same for every subset size (no bias for small sets), so a
-                small negative value is an ordinary outcome for two equal distributions. The
-                deviation is that of ONE subset, not the standard error of the mean.
+                small negative value is an ordinary outcome for two equal distributions. Subsets of
+                half of N = M make the deviation an estimate of the standard error of the mean
+                that N images give (delete-half jackknife; up to sqrt(3) too large, never much too
+                small, where the two distributions are equal). Smaller subsets make it larger.
     Raises:     ValueError for subset_size < 2, num_subsets < 2, or fewer than subset_size vectors.
     Source:     Binkowski et al. (2018), section 3 and eq. 4, arXiv:1801.01401; Gretton et al.
-                (2012), JMLR 13, eq. 3.
+                (2012), JMLR 13, eq. 3; Shao, Wu (1989), Annals of Statistics 17.
     """
     if subset_size < 2 or num_subsets < 2:
         raise ValueError(

@@ -21,22 +21,31 @@ from phoenix_secure.metrics.frechet import frechet_distance
 from phoenix_secure.metrics.kernel_distance import kernel_distance
 from phoenix_secure.metrics.manifold import manifold_scores
 
-__all__ = ["FRECHET_NUM_IMAGES", "Quality", "QualityTable", "compare", "min_images", "quality"]
+__all__ = [
+    "FRECHET_NUM_IMAGES",
+    "MIN_IMAGES",
+    "Quality",
+    "QualityTable",
+    "compare",
+    "min_images",
+    "quality",
+]
 
 # The Frechet distance is biased by the number of images, so that values are comparable at one
 # number only. 500 is what a data set of 5000 keeps back at the default fractions.
 FRECHET_NUM_IMAGES = 500
-KID_SUBSET_SIZE = 50
-KID_NUM_SUBSETS = 100
-NEAREST_K = 5
+MIN_IMAGES = 50  # with fewer, chance is larger than any difference between two models
+KID_NUM_SUBSETS = 50
+KID_MAX_SUBSET_SIZE = 1000  # the published choice; a larger one costs time and moves nothing
+NEAREST_K = 5  # the choice of Naeem et al. (2020)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quality:
     """Scores of one set of images against the reference images.
 
-    kid and kid_std: mean and deviation over subsets, lower is better. frechet: at
-    FRECHET_NUM_IMAGES images, or None with fewer. precision, recall, coverage: shares in [0, 1];
+    kid and kid_std: mean and deviation over subsets; lower is better, below 0 is chance. frechet:
+    at FRECHET_NUM_IMAGES images, or None with fewer. precision, recall, coverage: shares in [0, 1];
     density: from 0, about 1 for real images.
     """
 
@@ -75,9 +84,9 @@ class QualityTable:
         }
 
 
-def min_images(*, kid_subset_size: int = KID_SUBSET_SIZE, nearest_k: int = NEAREST_K) -> int:
-    """How many images each side needs: two subsets' worth, or else KID's spread would be 0."""
-    return max(2 * kid_subset_size, nearest_k + 1)
+def min_images(*, kid_subset_size: int | None = None, nearest_k: int = NEAREST_K) -> int:
+    """How many images each side needs (with one subset's worth, KID's deviation would be 0)."""
+    return max(MIN_IMAGES, 2 * (kid_subset_size or 0), nearest_k + 1)
 
 
 def quality(
@@ -85,13 +94,15 @@ def quality(
     reference_features: npt.NDArray[Any],
     *,
     rng: np.random.Generator,
-    kid_subset_size: int = KID_SUBSET_SIZE,
+    kid_subset_size: int | None = None,
     kid_num_subsets: int = KID_NUM_SUBSETS,
     nearest_k: int = NEAREST_K,
 ) -> Quality:
     """Scores of generated features against reference features of the same extractor.
 
     Shape:      (N, D) and (M, D); N and M at least ``min_images(...)``.
+    Units:      kid_subset_size counts images; None takes half of the smaller set (1000 at most),
+                which makes ``kid_std`` the standard error of ``kid``.
     Guarantee:  the same features and the same state of ``rng`` give the same scores.
     Raises:     DataError for too few, non-finite or differently shaped features, and for
                 reference features that are all alike.
@@ -113,7 +124,12 @@ def quality(
     if not np.ptp(reference, axis=0).any():
         raise DataError("reference images are all alike: give different real images")
     kid, kid_std = kernel_distance(
-        generated, reference, subset_size=kid_subset_size, num_subsets=kid_num_subsets, rng=rng
+        generated,
+        reference,
+        subset_size=kid_subset_size
+        or min(len(generated) // 2, len(reference) // 2, KID_MAX_SUBSET_SIZE),
+        num_subsets=kid_num_subsets,
+        rng=rng,
     )
     frechet = None
     if min(len(generated), len(reference)) >= FRECHET_NUM_IMAGES:
@@ -138,7 +154,7 @@ def compare(
     held_out: Images,
     extractor: FeatureExtractor,
     rng: np.random.Generator,
-    kid_subset_size: int = KID_SUBSET_SIZE,
+    kid_subset_size: int | None = None,
     kid_num_subsets: int = KID_NUM_SUBSETS,
     nearest_k: int = NEAREST_K,
 ) -> QualityTable:
