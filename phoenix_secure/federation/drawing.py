@@ -10,6 +10,7 @@ import torch
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import from_unit_range
+from phoenix_secure.device import all_threads
 from phoenix_secure.diffusion.model_folder import save_model
 from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
 from phoenix_secure.diffusion.unet import build_unet
@@ -63,14 +64,15 @@ class GlobalModel:
         labels = None
         if self._config.model.class_conditional:
             labels = torch.arange(num_images) % len(self._class_names)
-        return draw_images(
-            build_pipeline(self._unet, self._config),
-            num_images=num_images,
-            sampling=self._config.sampling,
-            generator=self._seeds.child("draw", purpose).torch(),
-            class_labels=labels,
-            progress=progress,
-        )
+        with all_threads():
+            return draw_images(
+                build_pipeline(self._unet, self._config),
+                num_images=num_images,
+                sampling=self._config.sampling,
+                generator=self._seeds.child("draw", purpose).torch(),
+                class_labels=labels,
+                progress=progress,
+            )
 
     def save_grid(self, path: Path) -> None:
         """Draw and write one sample grid."""

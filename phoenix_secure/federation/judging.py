@@ -10,6 +10,7 @@ import torch
 
 from phoenix_secure.config import EvaluationConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.device import all_threads
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.sites import Holdings
@@ -57,14 +58,15 @@ class Judge:
     def quality_of(self, model: GlobalModel) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
         split, images = self._holdings.split, self._holdings.image_set
-        table = compare(
-            model.draw(self._size, purpose="evaluation"),
-            reference=to_unit_range(images.take(split.reference[: self._size]).images),
-            held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
-            extractor=self._extractor,
-            rng=self._seeds.child("evaluation").numpy(),
-        )
-        return table.to_dict()
+        generated = model.draw(self._size, purpose="evaluation")
+        with all_threads():
+            return compare(
+                generated,
+                reference=to_unit_range(images.take(split.reference[: self._size]).images),
+                held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
+                extractor=self._extractor,
+                rng=self._seeds.child("evaluation").numpy(),
+            ).to_dict()
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:

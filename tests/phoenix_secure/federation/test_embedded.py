@@ -250,3 +250,18 @@ def test_judging_puts_samples_beside_real_images_and_noise(
     assert set(rows) == {"generated", "held-out real", "noise"}
     assert rows["held-out real"]["kid"] < rows["noise"]["kid"]
     assert rows["held-out real"]["precision"] > rows["noise"]["precision"]
+
+
+def test_tensorboard_events_are_written_when_asked(
+    tiny_settings: list[str], tmp_path: Path, cache_dir: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    complete(load_config(None, [*tiny_settings, "output.tensorboard=true"]), tmp_path, cache_dir)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
+    lines = RunFolder(tmp_path).read_metrics()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(
+        [line["loss"] for line in lines]
+    )
