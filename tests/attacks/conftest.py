@@ -1,4 +1,4 @@
-"""Toy denoisers: a random one, one fitted to a single Gaussian, one trained on scikit-learn digits."""
+"""Toy denoisers: a random one, and ones trained on the digits of scikit-learn."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_samples_of_another_size_or_range_are_refused(sets, attack: str) -> None
             return monte_carlo.score(x, samples=samples, radius=1.0)
         return domias.score(x, samples=samples, reference=reference, num_components=2)
 
-    with pytest.raises(ValueError, match="samples: .*resize"):
+    with pytest.raises(ValueError, match=r"samples: .*resize"):
         run(np.zeros((60, 1, 4, 3), dtype=np.float32))
     with pytest.raises(ValueError, match=r"samples: .*\[-1, 1\]"):
         run((samples + 1) * 127.5)

@@ -67,9 +67,9 @@ def pooled(values: list[list[float]]) -> float:
 def test_lira_is_a_likelihood_ratio_of_two_normals(game, own: bool) -> None:
     signal, signals = log_loss_signal(game["target"]), log_loss_signal(game["shadows"])
     shadows = ShadowSignals(signals=signals, inclusion=game["inclusion"])
-    n = len(signal)
-    ins = [[s for s, i in zip(signals[:, k], game["inclusion"][:, k]) if i] for k in range(n)]
-    outs = [[s for s, i in zip(signals[:, k], game["inclusion"][:, k]) if not i] for k in range(n)]
+    n, mask = len(signal), game["inclusion"]
+    ins = [[s for s, i in zip(signals[:, k], mask[:, k], strict=True) if i] for k in range(n)]
+    outs = [[s for s, i in zip(signals[:, k], mask[:, k], strict=True) if not i] for k in range(n)]
     slow, slow_offline = [], []
     for k in range(n):
         sd_in = np.std(ins[k], ddof=1) if own else pooled(ins)
@@ -109,7 +109,7 @@ def test_records_without_in_shadows_are_refused_not_nan(rng: np.random.Generator
     inclusion = np.zeros((4, 10), dtype=bool)
     inclusion[:2, 1:] = True
     shadows = ShadowSignals(signals=rng.normal(0, 1, (4, 10)), inclusion=inclusion)
-    with pytest.raises(ValueError, match="1 record.*complementary pairs"):
+    with pytest.raises(ValueError, match=r"1 record.*complementary pairs"):
         lira.score(np.zeros(10), shadows=shadows)
     assert np.isfinite(lira.score_offline(np.zeros(10), shadows=shadows)).all()
 
