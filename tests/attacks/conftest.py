@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,4 +165,15 @@ def seen_once() -> Trained:
         members=digits[:600],
         non_members=digits[600:1200],
         reference=digits[1200:],
+    )
+
+
+@pytest.fixture(scope="session")
+def toys() -> SimpleNamespace:
+    """This file, for tests that train a network of their own."""
+    return SimpleNamespace(
+        DigitNet=DigitNet,
+        all_digits=all_digits,
+        linear_alpha_bar=linear_alpha_bar,
+        train_digits=train_digits,
     )
