@@ -15,10 +15,12 @@ def quality_table(quality: dict[str, Any]) -> Table:
     """Generated images beside held-out real ones and noise, so that a reader can judge."""
     table = Table(title=f"quality against real reference images ({quality['extractor']})")
     table.add_column("images")
-    for name in ("KID", "Frechet", *_COLUMNS):
+    # "FID" is Inception's alone; the title names the network of any other Frechet distance.
+    frechet = quality["frechet_name"].split("-")[0]
+    for name in ("KID", frechet, *_COLUMNS):
         table.add_column(name, justify="right")
     for row, values in quality["rows"].items():
-        frechet = "-" if values["frechet"] is None else f"{values['frechet']:.1f}"
+        distance = "-" if values["frechet"] is None else f"{values['frechet']:.1f}"
         kid = f"{values['kid']:.3f} ± {values['kid_std']:.3f}"
-        table.add_row(row, kid, frechet, *(f"{values[name]:.3f}" for name in _COLUMNS))
+        table.add_row(row, kid, distance, *(f"{values[name]:.3f}" for name in _COLUMNS))
     return table
