@@ -123,8 +123,8 @@ def train_classifier(
     dataset: str,
     generator: torch.Generator,
     device: torch.device,
-    epochs: int = 6,
-    batch_size: int = 64,
+    epochs: int = 8,
+    batch_size: int = 32,
     learning_rate: float = 2e-3,
 ) -> Classifier:
     """Train on real labelled images (Adam, cross-entropy, learning rate falling to 0 by a cosine).
@@ -212,24 +212,28 @@ def _build(*, channels: int, num_classes: int) -> nn.Sequential:
     with torch.device("meta"):
         return nn.Sequential(
             OrderedDict(
-                conv1=nn.Conv2d(channels, 32, 3, padding=1),
-                norm1=nn.GroupNorm(8, 32),
+                conv1=nn.Conv2d(channels, 24, 3, padding=1),
+                norm1=nn.GroupNorm(8, 24),
                 relu1=nn.ReLU(),
                 pool1=nn.MaxPool2d(2),
-                conv2=nn.Conv2d(32, 64, 3, padding=1),
-                norm2=nn.GroupNorm(8, 64),
+                conv2=nn.Conv2d(24, 48, 3, padding=1),
+                norm2=nn.GroupNorm(8, 48),
                 relu2=nn.ReLU(),
                 pool2=nn.MaxPool2d(2),
-                pool3=nn.AdaptiveAvgPool2d(4),
-                flatten=nn.Flatten(),
-                linear1=nn.Linear(64 * 16, FEATURE_DIM),
+                conv3=nn.Conv2d(48, 64, 3, padding=1),
+                norm3=nn.GroupNorm(8, 64),
                 relu3=nn.ReLU(),
+                pool3=nn.AdaptiveMaxPool2d(3),
+                flatten=nn.Flatten(),
+                linear1=nn.Linear(64 * 9, FEATURE_DIM),
+                relu4=nn.ReLU(),
                 linear2=nn.Linear(FEATURE_DIM, num_classes),
             )
         )
 
 
-def _initialise(network: nn.Module, *, generator: torch.Generator) -> None:
+def _initialise(network: nn.Sequential, *, generator: torch.Generator) -> None:
+    """He's initial weights; the last layer ten times smaller, so that no class starts preferred."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
@@ -238,3 +242,5 @@ def _initialise(network: nn.Module, *, generator: torch.Generator) -> None:
         elif isinstance(module, nn.GroupNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        network.get_parameter("linear2.weight").mul_(0.1)
