@@ -1,0 +1,60 @@
+"""Rounds and the server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["EmaConfig", "FederationConfig"]
+
+
+class FederationConfig(Section):
+    """Rounds, who takes part, and how the server uses the sum of the updates."""
+
+    rounds: int = Field(10, ge=1, le=100_000, description="[rounds] Communication rounds.")
+    participation: float = Field(
+        1.0, gt=0, le=1, description="[fraction] Share of sites drawn for each round."
+    )
+    min_sites: int = Field(1, ge=1, description="[sites] Stop when fewer sites answer a round.")
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
+        "fedavg", description="[name] How the mean update moves the model (Reddi 2021)."
+    )
+    server_learning_rate: float = Field(1.0, gt=0, le=100, description="[1] Server step size.")
+    server_momentum: float = Field(
+        0.9, ge=0, lt=1, description="[1] Momentum of FedAvgM, beta1 of FedAdam and FedYogi."
+    )
+    server_beta2: float = Field(0.99, ge=0, lt=1, description="[1] beta2 of FedAdam and FedYogi.")
+    server_tau: float = Field(
+        1e-3, gt=0, le=10, description="[1] Adaptivity floor tau of FedAdam and FedYogi."
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="[sites] Sites trained at once; empty: as many as cores or GPUs.",
+    )
+    threads_per_site: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="[threads] CPU threads of one site; part of what makes a run repeatable.",
+    )
+    deadline_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="[seconds] A site that has not answered a round by then is left out.",
+    )
+
+
+class EmaConfig(Section):
+    """Moving average of the global model, kept at the server; samples are drawn from it."""
+
+    decay: float = Field(
+        0.995, ge=0, lt=1, description="[1] Decay for each local step; 0 turns the average off."
+    )
+    warmup: bool = Field(
+        True, description="[flag] Start with a short memory: min(d, (1+n)/(10+n))."
+    )

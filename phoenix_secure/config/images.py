@@ -1,0 +1,80 @@
+"""Which images a run uses, and who holds what."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.section import Fraction, Section
+
+__all__ = ["DataConfig", "PartitionConfig"]
+
+
+class DataConfig(Section):
+    """Which images, at which size, and what is kept back from training."""
+
+    name: Literal[
+        "mnist-5k",
+        "digits",
+        "fashion-mnist",
+        "mnist",
+        "cifar10",
+        "image-folder",
+        "npz",
+        "huggingface",
+    ] = Field("mnist-5k", description="[name] The data set; `phoenix-secure data list` shows all.")
+    path: str | None = Field(
+        None,
+        description="[path] Folder, .npz file, or Hugging Face data set id; only for the data sets "
+        "image-folder, npz and huggingface.",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        le=512,
+        description="[pixels] Resize to this square; empty keeps the set's own size.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="[channels] 1 for grey, 3 for colour; empty keeps the set's own."
+    )
+    max_images: int | None = Field(
+        None, ge=1, description="[images] Use only this many images; empty uses all."
+    )
+    held_out: Fraction = Field(
+        0.1, description="[fraction] Real images never trained on: non-members of later audits."
+    )
+    reference: Fraction = Field(
+        0.1,
+        description="[fraction] Real images for metrics and attack calibration, never trained on.",
+    )
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Self:
+        if self.name in ("image-folder", "npz", "huggingface") and not self.path:
+            raise ValueError(f"path is needed for the data set {self.name!r}: set data.path")
+        if self.held_out + self.reference > 0.9:
+            raise ValueError("held_out + reference leave less than a tenth for training: lower one")
+        return self
+
+
+class PartitionConfig(Section):
+    """How the training images are dealt to the sites."""
+
+    scheme: Literal["iid", "dirichlet", "shards", "quantity"] = Field(
+        "dirichlet",
+        description="[name] iid, Dirichlet label skew, label shards, or Dirichlet quantity skew.",
+    )
+    num_sites: int = Field(5, ge=1, le=1000, description="[sites] How many data owners take part.")
+    alpha: float = Field(
+        1.0,
+        gt=0,
+        le=1e6,
+        description="[1] Dirichlet concentration (dirichlet, quantity): small is skewed.",
+    )
+    shards_per_site: int = Field(
+        2, ge=1, le=100, description="[shards] Label shards dealt to each site (scheme shards)."
+    )
+    min_images_per_site: int = Field(
+        1, ge=1, description="[images] Smallest site allowed (schemes dirichlet and quantity)."
+    )

@@ -1,0 +1,71 @@
+"""Samples, their quality, and files."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["EvaluationConfig", "OutputConfig", "SamplingConfig"]
+
+
+class SamplingConfig(Section):
+    """How images are drawn from the model."""
+
+    sampler: Literal["ddpm", "ddim", "dpm-solver"] = Field(
+        "ddim",
+        description="[name] Sampler (for EDM: ddim is Euler, dpm-solver its multistep solver).",
+    )
+    num_steps: int = Field(
+        50, ge=1, le=4000, description="[steps] Network evaluations for an image."
+    )
+    guidance_scale: float = Field(
+        1.0,
+        ge=0,
+        le=50,
+        description="[1] Classifier-free guidance; 1 is plain conditional sampling.",
+    )
+    batch_size: int = Field(128, ge=1, le=65536, description="[images] Images drawn at once.")
+
+
+class EvaluationConfig(Section):
+    """Quality of the samples, always beside held-out real images and noise."""
+
+    every_rounds: int = Field(
+        0, ge=0, description="[rounds] Evaluate every so many rounds; 0 only at the end."
+    )
+    num_images: int = Field(
+        500, ge=0, le=1_000_000, description="[images] Images drawn and compared; 0 turns it off."
+    )
+    extractor: Literal["efficientnet-lite0", "inception"] = Field(
+        "efficientnet-lite0", description="[name] Network whose features are compared."
+    )
+    inception_weights: str | None = Field(
+        None,
+        description="[path] TorchScript file inception-2015-12-05.pt, for extractor inception.",
+    )
+
+    @model_validator(mode="after")
+    def _weights_where_needed(self) -> Self:
+        if self.extractor == "inception" and not self.inception_weights:
+            raise ValueError(
+                "extractor inception needs inception_weights, the path of the weights file"
+            )
+        return self
+
+
+class OutputConfig(Section):
+    """What a run writes besides its checkpoints."""
+
+    samples_every_rounds: int = Field(
+        5,
+        ge=0,
+        description="[rounds] Draw a sample grid and curves every so many rounds; 0 at the end.",
+    )
+    num_samples: int = Field(64, ge=1, le=4096, description="[images] Images in a sample grid.")
+    keep_checkpoints: int = Field(
+        2, ge=1, le=100_000, description="[files] Newest checkpoints kept."
+    )
+    tensorboard: bool = Field(False, description="[flag] Also write TensorBoard events (an extra).")

@@ -1,0 +1,62 @@
+"""All settings of one run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.federation import EmaConfig, FederationConfig
+from phoenix_secure.config.images import DataConfig, PartitionConfig
+from phoenix_secure.config.network import DiffusionConfig, ModelConfig
+from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
+from phoenix_secure.config.section import Section
+from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
+from phoenix_secure.config.training import TrainingConfig
+
+__all__ = ["RunConfig"]
+
+
+class RunConfig(Section):
+    """All settings of one run."""
+
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="[1] Root of every reproducible random stream."
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        "auto", description="[name] auto (CUDA, else CPU), cpu, cuda (all GPUs in turn), or cuda:N."
+    )
+    data: DataConfig = Field(DataConfig(), description="Images.")
+    partition: PartitionConfig = Field(PartitionConfig(), description="Who holds what.")
+    model: ModelConfig = Field(ModelConfig(), description="The network.")
+    diffusion: DiffusionConfig = Field(DiffusionConfig(), description="The noising process.")
+    training: TrainingConfig = Field(TrainingConfig(), description="Work at a site.")
+    federation: FederationConfig = Field(FederationConfig(), description="Rounds and server.")
+    secure_aggregation: SecureAggregationConfig = Field(
+        SecureAggregationConfig(), description="How updates are summed without being seen."
+    )
+    ema: EmaConfig = Field(EmaConfig(), description="Averaged model.")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="Drawing images.")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Quality of samples.")
+    output: OutputConfig = Field(OutputConfig(), description="Files.")
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if self.diffusion.prediction == "edm" and self.sampling.sampler == "ddpm":
+            raise ValueError(
+                "sampling.sampler ddpm is not defined for diffusion.prediction edm: use ddim"
+            )
+        if (
+            self.sampling.num_steps > self.diffusion.num_timesteps
+            and self.diffusion.prediction != "edm"
+        ):
+            raise ValueError(
+                f"sampling.num_steps = {self.sampling.num_steps} exceeds "
+                f"diffusion.num_timesteps = {self.diffusion.num_timesteps}: lower it"
+            )
+        if self.federation.min_sites > self.partition.num_sites:
+            raise ValueError(
+                f"federation.min_sites = {self.federation.min_sites} exceeds "
+                f"partition.num_sites = {self.partition.num_sites}: lower it"
+            )
+        return self

@@ -1,0 +1,85 @@
+"""How the sum of the updates is hidden from everybody, the server included."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["SecureAggregationConfig"]
+
+
+class SecureAggregationConfig(Section):
+    """Secure aggregation: the server learns the sum over at least four sites, never one update."""
+
+    mode: Literal["on", "off"] = Field(
+        "on",
+        description="[name] on, or off for research: then the server sees every site's update.",
+    )
+    collusion: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="[fraction] Share of a cohort that may work with the server; at least one "
+        "site is always assumed to.",
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="[fraction] Share of a cohort that may vanish in a round; refused where the "
+        "threshold does not leave so much.",
+    )
+    word_bits: Literal[16, 24, 32] = Field(
+        24, description="[bits] One parameter on the wire; fewer bits round more coarsely."
+    )
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="[norm] Updates above this L2 norm are scaled down to it; empty: "
+        "0.05 sqrt(parameters), which ordinary training does not reach.",
+    )
+    clip_value: float = Field(
+        1.0,
+        gt=0,
+        le=1e6,
+        description="[1] No parameter moves further than this in one update; with word_bits it "
+        "decides how fine the rounding is.",
+    )
+    max_images: int | None = Field(
+        None,
+        ge=1,
+        le=2**30,
+        description="[images] Public bound on one site's images; a larger site counts as this "
+        "many. Empty: the next power of two above the largest site, only in one process.",
+    )
+    max_attempts: int = Field(
+        3, ge=1, le=100, description="[attempts] Tries at one round before the run stops."
+    )
+    stage_deadline_s: float = Field(
+        600.0, gt=0, description="[seconds] A stage after training is closed by then."
+    )
+    grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="[seconds] Once enough sites have answered a stage, wait this long for the "
+        "others (between machines; sites in one process are waited for).",
+    )
+    training_grace_s: float = Field(
+        1800.0, ge=0, description="[seconds] The same while the sites train."
+    )
+    retry_pause_s: float = Field(
+        10.0, ge=0, le=86_400, description="[seconds] Pause before another attempt."
+    )
+
+    @model_validator(mode="after")
+    def _norm_bounds_coordinates(self) -> Self:
+        if self.clip_norm is not None and self.clip_value > self.clip_norm:
+            raise ValueError(
+                f"clip_value = {self.clip_value:g} exceeds clip_norm = {self.clip_norm:g}, which "
+                "bounds every parameter too: lower clip_value"
+            )
+        return self

@@ -1,0 +1,58 @@
+"""Work at a site in one round."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["TrainingConfig"]
+
+
+class TrainingConfig(Section):
+    """What one site does in one round."""
+
+    batch_size: int = Field(64, ge=1, le=65536, description="[images] Images in one local step.")
+    local_steps: int | None = Field(
+        20, ge=1, le=1_000_000, description="[steps] Local steps a round; empty: use local_epochs."
+    )
+    local_epochs: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="[epochs] Passes over a site's images a round, in place of local_steps.",
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="[name] Local optimizer, fresh every round."
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="[1] Peak local learning rate.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="[1] Decoupled weight decay.")
+    warmup_steps: int = Field(
+        50, ge=0, le=1_000_000, description="[steps] Linear warm-up, counted over all rounds."
+    )
+    lr_decay: Literal["none", "cosine"] = Field(
+        "cosine", description="[name] Decay of the learning rate over all rounds."
+    )
+    grad_clip: float | None = Field(
+        1.0, gt=0, le=1e6, description="[norm] Clip the batch gradient's L2 norm; empty is off."
+    )
+    proximal_mu: float = Field(
+        0.0, ge=0, le=100, description="[1] FedProx pull towards the global model; 0 is off."
+    )
+    horizontal_flip: bool = Field(False, description="[flag] Mirror images at random.")
+    label_dropout: float = Field(
+        0.1, ge=0, lt=1, description="[probability] Labels dropped for classifier-free guidance."
+    )
+    autocast: Literal["off", "bfloat16", "float16"] = Field(
+        "off", description="[type] Mixed precision; helps on recent GPUs, slows most CPUs."
+    )
+    channels_last: bool = Field(False, description="[flag] NHWC memory layout; measure before use.")
+    compile: bool = Field(False, description="[flag] torch.compile; pays only in long runs.")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.local_steps is None) == (self.local_epochs is None):
+            raise ValueError("set exactly one of local_steps and local_epochs, the other to null")
+        return self
