@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
 
 __all__ = ["GridEngine"]
 
 
 class GridEngine:
-    """Carries stages over ``grid``; ``nodes`` maps each site's name to its Flower node."""
+    """Carries stages over ``grid``; ``nodes`` maps each site's name to its Flower node.
 
-    def __init__(self, grid: Grid, *, nodes: Mapping[str, int], poll_s: float = 0.005) -> None:
+    ``session`` travels with every request (as Flower's group id) and says which plan the stage
+    belongs to. An answer of more than ``max_reply_bytes`` counts as malformed.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        nodes: Mapping[str, int],
+        poll_s: float = 0.005,
+        session: str = "",
+        max_reply_bytes: int | None = None,
+    ) -> None:
         self._grid = grid
         self._nodes = dict(nodes)
         self._poll_s = poll_s
+        self._session = session
+        self._max_reply_bytes = max_reply_bytes
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -36,34 +51,45 @@ class GridEngine:
         grace_s: float = 0.0,
     ) -> dict[str, Reply | Failure]:
         # Not Grid.send_and_receive: it sleeps three seconds between two looks.
-        answers: dict[str, Reply | Failure] = {}
-        waiting: dict[str, str] = {}
-        for site, body in requests.items():
-            message = Message(pack(stage, body), self._nodes[site], MESSAGE_TYPE)
-            (message_id,) = self._grid.push_messages([message])
-            waiting[message_id] = site
-        now = time.monotonic()
-        close_at = now + deadline_s
-        needed = len(requests) if quorum is None else min(quorum, len(requests))
-        quorum_reached = False
-        while waiting and now < close_at:
-            for reply in self._grid.pull_messages(list(waiting)):
+        open_stage = Stage(requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s)
+        waiting = self._push(stage, requests, open_stage)
+        while not open_stage.closed:
+            for reply in self._pull(list(waiting)):
                 # Flower reports a lost node under a foreign node id: only this id is reliable.
-                site_of_reply = waiting.pop(reply.metadata.reply_to_message_id, None)
-                if site_of_reply is not None:
-                    answers[site_of_reply] = unpack_reply(reply, stage=stage)
-            good = sum(isinstance(answer, Reply) for answer in answers.values())
-            if not quorum_reached and good >= needed and waiting:
-                quorum_reached = True
-                close_at = min(close_at, time.monotonic() + grace_s)
-            if waiting:
+                site = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if site is not None:
+                    open_stage.settle(site, self._answer(reply, stage))
+            if not open_stage.closed:
                 time.sleep(self._poll_s)
-            now = time.monotonic()
-        for site in waiting.values():
-            answers[site] = Failure(code=FailureCode.NO_REPLY)
-        return {site: answers[site] for site in sorted(answers)}
+        return open_stage.answers()
 
     def close(self) -> None:
         close = getattr(self._grid, "close", None)
         if close is not None:
             close()
+
+    def _push(self, stage: str, requests: Mapping[str, bytes], open_stage: Stage) -> dict[str, str]:
+        """Send each request by itself and return the message ids that are waited for."""
+        waiting: dict[str, str] = {}
+        for site, body in requests.items():
+            node = self._nodes.get(site)
+            if node is None:
+                open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
+                continue
+            message = Message(pack(stage, body), node, MESSAGE_TYPE, group_id=self._session)
+            (message_id,) = self._grid.push_messages([message])
+            if message_id is None:  # the SuperLink does not take messages for this node
+                open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
+            else:
+                waiting[message_id] = site
+        return waiting
+
+    def _pull(self, message_ids: list[str]) -> Iterable[Message]:
+        return self._grid.pull_messages(message_ids) if message_ids else []
+
+    def _answer(self, reply: Message, stage: str) -> Reply | Failure:
+        answer = unpack_reply(reply, stage=stage)
+        limit = self._max_reply_bytes
+        if isinstance(answer, Reply) and limit is not None and len(answer.body) > limit:
+            return Failure(code=FailureCode.MALFORMED)
+        return answer

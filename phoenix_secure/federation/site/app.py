@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode
 from phoenix_secure.federation.engines.wire import ACTION, error_message, pack, unpack_request
-from phoenix_secure.federation.site.worker import SiteFailure
+from phoenix_secure.federation.site.request import Handle, SiteRequest, answer
 
-__all__ = ["client_app"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["client_app", "site_app"]
 
 
-def client_app(handle: Callable[[str, str, bytes], bytes]) -> ClientApp:
-    """An app that answers with ``handle(site, stage, body)``; whatever fails leaves as a code."""
+def site_app(handle: Handle, *, bundle_hash: str | None = None) -> ClientApp:
+    """An app that answers with ``handle(request)``; whatever fails leaves as a code.
+
+    ``bundle_hash`` names the code that the server shipped along with the messages; it is only
+    ever compared, never imported.
+    """
     app = ClientApp()
 
     @app.query(ACTION)
     def exchange(message: Message, context: Context) -> Message:
         try:
             stage, body = unpack_request(message)
-            answer = handle(str(context.node_config["site"]), stage, body)
-        except SiteFailure as failure:
-            return error_message(failure.code, reply_to=message)
-        except Exception:  # its text could hold paths or values: it stays in the site's own log
-            _log.exception("stage failed")
-            return error_message(FailureCode.ERROR, reply_to=message)
-        return Message(pack(stage, answer), reply_to=message)
+        except ValueError:
+            return error_message(FailureCode.MALFORMED, reply_to=message)
+        request = SiteRequest(
+            site=str(context.node_config["site"]),
+            session=message.metadata.group_id,
+            stage=stage,
+            body=body,
+            bundle_hash=bundle_hash,
+        )
+        given = answer(handle, request)
+        if isinstance(given, Failure):
+            return error_message(given.code, reply_to=message)
+        return Message(pack(stage, given.body), reply_to=message)
 
     return app
+
+
+def client_app(handle: Callable[[str, str, bytes], bytes]) -> ClientApp:
+    """An app that answers with ``handle(site, stage, body)``, for sites of one process."""
+    return site_app(lambda request: handle(request.site, request.stage, request.body))

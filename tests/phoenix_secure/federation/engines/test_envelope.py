@@ -1,0 +1,177 @@
+"""Files between server and site: whole or refused, whatever lies in the folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoenix_secure.errors import ConfigError, StorageError
+from phoenix_secure.federation.engines.envelope import (
+    Envelope,
+    MalformedEnvelope,
+    read_envelope,
+    write_envelope,
+)
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.folder import FolderEngine, replies_of, requests_of
+from phoenix_secure.federation.site.folder import serve_folder
+
+REQUEST = Envelope(kind="request", site="a", session="s", stage="train", body=b"body")
+
+
+@settings(deadline=None, max_examples=60)
+@given(body=st.binary(max_size=2000), session=st.text(max_size=80), stage=st.text(max_size=80))
+def test_reading_gives_back_what_was_written(body: bytes, session: str, stage: str) -> None:
+    envelope = Envelope(kind="reply", site="a", session=session, stage=stage, code="x", body=body)
+    assert Envelope.from_bytes(envelope.to_bytes()) == envelope
+
+
+def test_every_truncation_and_every_flipped_byte_of_the_body_is_refused() -> None:
+    whole = REQUEST.to_bytes()
+    for size in range(len(whole)):
+        with pytest.raises(MalformedEnvelope):
+            Envelope.from_bytes(whole[:size])
+    for position in range(len(whole) - len(REQUEST.body), len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        with pytest.raises(MalformedEnvelope):
+            Envelope.from_bytes(bytes(damaged))
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.binary(max_size=300))
+def test_hostile_bytes_are_refused(data: bytes) -> None:
+    for prefix in (b"", b"PHXF", b"PHXF\x00\x00\x00\x10"):
+        with pytest.raises(MalformedEnvelope):
+            Envelope.from_bytes(prefix + data)
+
+
+def test_deeply_nested_json_is_refused() -> None:
+    header = b"[" * 4000
+    with pytest.raises(MalformedEnvelope):
+        Envelope.from_bytes(b"PHXF" + len(header).to_bytes(4, "big") + header)
+
+
+def test_links_pipes_and_large_files_are_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    write_envelope(secret, REQUEST)
+    (tmp_path / "link").symlink_to(secret)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "pipe", "folder"):
+        with pytest.raises(MalformedEnvelope):
+            read_envelope(tmp_path / name, max_bytes=10_000)
+    with pytest.raises(MalformedEnvelope):
+        read_envelope(secret, max_bytes=10)
+    assert read_envelope(secret, max_bytes=10_000) == REQUEST
+
+
+def test_half_written_files_are_never_seen(tmp_path: Path) -> None:
+    """Thousands of looks at a file that is replaced all the time find it whole each time."""
+    path, stop = tmp_path / "x.msg", threading.Event()
+    write_envelope(path, REQUEST)
+
+    def keep_writing() -> None:
+        for size in range(200):
+            body = bytes(size * 500)
+            write_envelope(
+                path, Envelope(kind="request", site="a", session="", stage="", body=body)
+            )
+        stop.set()
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    looks = 0
+    while not stop.is_set():
+        read_envelope(path, max_bytes=1 << 20)
+        looks += 1
+    writer.join()
+    assert looks > 0
+
+
+def engine_of(root: Path) -> FolderEngine:
+    return FolderEngine(root, sites=["a", "b"], session="s", poll_s=0.01)
+
+
+def test_requests_and_answers_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    engine_of(tmp_path)
+    write_envelope(requests_of(tmp_path, "a") / "old.msg", REQUEST)
+    write_envelope(replies_of(tmp_path, "b") / "old.msg", REQUEST)
+    engine_of(tmp_path)
+    assert not list(tmp_path.glob("*/*/*.msg"))
+
+
+def test_unanswered_requests_are_withdrawn_when_the_stage_closes(tmp_path: Path) -> None:
+    answers = engine_of(tmp_path).exchange("train", {"a": b"x", "b": b"y"}, deadline_s=0.05)
+    assert set(answers.values()) == {Failure(code=FailureCode.NO_REPLY)}
+    assert not list(tmp_path.glob("*/*/*.msg"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "request"},
+        {"site": "b"},
+        {"session": "another plan"},
+        {"stage": "mask"},
+        {"code": "made-up"},
+    ],
+)
+def test_answers_of_another_stage_site_or_session_are_malformed(tmp_path: Path, change) -> None:
+    fields = {"kind": "reply", "site": "a", "session": "s", "stage": "train", "body": b"z"}
+    stop = threading.Event()
+
+    def forge() -> None:
+        while not stop.is_set():
+            for path in requests_of(tmp_path, "a").glob("*.msg"):
+                forged = Envelope(**(fields | change))
+                write_envelope(replies_of(tmp_path, "a") / path.name, forged)
+                return
+
+    engine = engine_of(tmp_path)
+    forger = threading.Thread(target=forge)
+    forger.start()
+    try:
+        answers = engine.exchange("train", {"a": b"x"}, deadline_s=20)
+    finally:
+        stop.set()
+        forger.join()
+    assert answers == {"a": Failure(code=FailureCode.MALFORMED)}
+
+
+def test_site_survives_rubbish_in_its_inbox(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path)
+    inbox = requests_of(tmp_path, "a")
+    (inbox / "0.msg").write_bytes(b"rubbish")
+    (inbox / "1.msg").symlink_to("/etc/hostname")
+    (inbox / "2.msg").mkdir()
+    write_envelope(inbox / "3.msg", Envelope(kind="request", site="b", session="", stage=""))
+    stop = threading.Event()
+    site = threading.Thread(
+        target=serve_folder,
+        args=(tmp_path,),
+        kwargs={"site": "a", "handle": lambda request: b"fine", "stop": stop, "poll_s": 0.01},
+    )
+    site.start()
+    try:
+        assert engine.exchange("train", {"a": b""}, deadline_s=20) == {"a": Reply(body=b"fine")}
+    finally:
+        stop.set()
+        site.join()
+
+
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("../a", "a/b", "", "."):
+        with pytest.raises(ConfigError, match="site name"):
+            FolderEngine(tmp_path, sites=[name])
+
+
+def test_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        FolderEngine(tmp_path / "file", sites=["a"])
