@@ -93,6 +93,73 @@ def test_calibrated_attacks_beat_the_plain_loss(game) -> None:
     assert auc(online, membership=membership).value > 0.95
 
 
+@pytest.fixture
+def joint(rng: np.random.Generator):
+    """A game with three correlated signals per record, 4 pairs."""
+    n = 400
+    inclusion = complementary_pairs(n, num_pairs=4, rng=rng)
+    membership = complementary_pairs(n, num_pairs=1, rng=rng)[0]
+    level = rng.normal(0, 2, (n, 3))
+    mixing = np.array([[1.0, 0, 0], [0.6, 0.8, 0], [0.3, 0.2, 0.5]])
+
+    def draw(included: np.ndarray) -> np.ndarray:
+        noise = rng.standard_normal((*included.shape, 3)) @ mixing.T
+        return level + included[..., None] * np.array([0.8, 0.9, 0.7]) + noise
+
+    return draw(membership), draw(inclusion), inclusion, membership
+
+
+def test_the_joint_score_is_the_discriminant_of_levels_step_and_covariance(joint) -> None:
+    target, rows, inclusion, _ = joint
+    n = len(target)
+    ins = [rows[inclusion[:, i], i] for i in range(n)]
+    outs = [rows[~inclusion[:, i], i] for i in range(n)]
+    step = np.mean([a.mean(axis=0) - b.mean(axis=0) for a, b in zip(ins, outs, strict=True)], 0)
+    covariance, freedom = np.zeros((3, 3)), 0
+    for group in [*ins, *outs]:
+        for row in group:
+            covariance += np.outer(row - group.mean(axis=0), row - group.mean(axis=0))
+        freedom += len(group) - 1
+    inverse = np.linalg.inv(covariance / freedom)
+    slow = []
+    for i in range(n):
+        level = np.mean([*(ins[i] - step), *outs[i]], axis=0)
+        slow.append((target[i] - level - step / 2) @ inverse @ step)
+    found = lira.score_joint(target, shadow_signals=rows, inclusion=inclusion)
+    np.testing.assert_allclose(found, slow, rtol=1e-4, atol=1e-9)
+
+
+def test_joint_signals_beat_the_best_single_one_with_few_shadows(joint) -> None:
+    target, rows, inclusion, membership = joint
+    single = max(
+        auc(
+            lira.score(
+                target[:, q],
+                shadows=ShadowSignals(signals=rows[:, :, q], inclusion=inclusion),
+            ),
+            membership=membership,
+        ).value
+        for q in range(3)
+    )
+    found = lira.score_joint(target, shadow_signals=rows, inclusion=inclusion)
+    assert auc(found, membership=membership).value > single + 0.02
+
+
+def test_joint_signals_that_repeat_or_do_not_fit_are_refused(joint) -> None:
+    target, rows, inclusion, _ = joint
+    twice = {"shadow_signals": rows[:, :, [0, 0]], "inclusion": inclusion}
+    with pytest.raises(ValueError, match="repeat others"):
+        lira.score_joint(target[:, [0, 0]], **twice)
+    with pytest.raises(ValueError, match=r"\(N, Q\)"):
+        lira.score_joint(target[:, :2], shadow_signals=rows, inclusion=inclusion)
+    with pytest.raises(ValueError, match="more pairs"):
+        lira.score_joint(target, shadow_signals=rows[:2], inclusion=inclusion[:2])
+    with pytest.raises(ValueError, match="complementary pairs"):
+        lira.score_joint(target, shadow_signals=rows[:1], inclusion=inclusion[:1])
+    with pytest.raises(ValueError, match="NaN"):
+        lira.score_joint(np.full_like(target, np.nan), shadow_signals=rows, inclusion=inclusion)
+
+
 def test_few_shadows_share_one_variance_and_many_have_their_own(rng: np.random.Generator) -> None:
     for num_pairs, own in ((4, False), (32, True)):
         inclusion = complementary_pairs(20, num_pairs=num_pairs, rng=rng)

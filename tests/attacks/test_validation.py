@@ -102,7 +102,7 @@ def test_the_blind_baseline_of_real_digits(toys) -> None:
     assert caught.auc.value > 0.99
 
 
-def average_losses(network, x: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
+def losses_of(network, x: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
     def eps(z: np.ndarray, t: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return network(torch.from_numpy(z), torch.from_numpy(t)).numpy()
@@ -114,7 +114,11 @@ def average_losses(network, x: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
         timesteps=[5, 10, 20, 40, 60],
         num_noises=20,
         rng=np.random.default_rng(3),
-    ).mean(axis=1)
+    )
+
+
+def average_losses(network, x: np.ndarray, alpha_bar: np.ndarray) -> np.ndarray:
+    return losses_of(network, x, alpha_bar).mean(axis=1)
 
 
 @pytest.mark.slow
@@ -128,17 +132,24 @@ def test_shadow_models_decide_the_low_false_positive_rate(toys, alpha_bar) -> No
 
     def losses(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         network = toys.train_digits(x[rows], num_steps=4000, width=256, seed=seed)
-        both = average_losses(network, np.concatenate([x, population]), alpha_bar)
+        both = losses_of(network, np.concatenate([x, population]), alpha_bar)
         return both[:600], both[600:]
 
-    target, target_population = losses(membership, 99)
+    of_target, of_population = losses(membership, 99)
     each = [losses(rows, seed) for seed, rows in enumerate(inclusion)]
-    shadow, shadow_population = (np.stack(part) for part in zip(*each, strict=True))
+    of_shadows, of_shadow_population = (np.stack(part) for part in zip(*each, strict=True))
+    target, target_population = of_target.mean(axis=1), of_population.mean(axis=1)
+    shadow, shadow_population = of_shadows.mean(axis=2), of_shadow_population.mean(axis=2)
     signals = ShadowSignals(signals=log_loss_signal(shadow), inclusion=inclusion)
     raw = ShadowSignals(signals=shadow, inclusion=inclusion)
     scores = {
         "loss": -target,
         "lira": lira.score(log_loss_signal(target), shadows=signals),
+        "lira joint": lira.score_joint(
+            log_loss_signal(of_target),
+            shadow_signals=log_loss_signal(of_shadows),
+            inclusion=inclusion,
+        ),
         "lira offline": lira.score_offline(log_loss_signal(target), shadows=signals),
         "rmia": rmia.score(
             target,
@@ -157,6 +168,7 @@ def test_shadow_models_decide_the_low_false_positive_rate(toys, alpha_bar) -> No
     }
     assert table["lira"][0] > table["loss"][0] + 0.1, table
     assert table["lira"][1] > 4 * table["loss"][1], table
+    assert table["lira joint"][0] > table["lira"][0], table
     assert table["rmia"][0] > table["loss"][0] + 0.1, table
 
 
