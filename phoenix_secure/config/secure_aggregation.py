@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from phoenix_secure.config.section import Section
 
@@ -74,12 +74,3 @@ class SecureAggregationConfig(Section):
     retry_pause_s: float = Field(
         10.0, ge=0, le=86_400, description="[seconds] Pause before another attempt."
     )
-
-    @model_validator(mode="after")
-    def _norm_bounds_coordinates(self) -> Self:
-        if self.clip_norm is not None and self.clip_value > self.clip_norm:
-            raise ValueError(
-                f"clip_value = {self.clip_value:g} exceeds clip_norm = {self.clip_norm:g}, which "
-                "bounds every parameter too: lower clip_value"
-            )
-        return self

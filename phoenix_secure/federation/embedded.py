@@ -20,11 +20,16 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.holdings_plot import save_holdings_plot
 from phoenix_secure.data.split import save_split
 from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.federation.aggregate import Aggregator
+from phoenix_secure.federation.clear_round import ClearAggregator
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.engines.in_process import in_process_engine
 from phoenix_secure.federation.judging import Judge
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.secure_attempt import StageReport
+from phoenix_secure.federation.secure_parties import Parties, create_parties
+from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.app import client_app
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import Holdings, deal_images
@@ -38,6 +43,7 @@ from phoenix_secure.training.local import LocalTrainer
 __all__ = ["EmbeddedFederation"]
 
 Progress = Callable[[str, int], object]
+Observe = Callable[[StageReport], object]
 
 
 class EmbeddedFederation:
@@ -53,12 +59,14 @@ class EmbeddedFederation:
         *,
         cache_dir: Path,
         progress: Progress = lambda site, images: None,
+        observe: Observe = lambda report: None,
     ) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
         self.config = config
         self.devices = pick_devices(config.device)
         self._seeds = SeedTree(config.seed)
         self._progress = progress
+        self._observe = observe
         self.holdings: Holdings = deal_images(config, seeds=self._seeds, cache_dir=cache_dir)
         images = self.holdings.image_set
         self.model = GlobalModel(
@@ -69,6 +77,14 @@ class EmbeddedFederation:
             seeds=self._seeds,
             device=self.devices[0],
         )
+        # None: every site's update will be seen by the server.
+        self.terms: SecureTerms | None = None
+        if config.secure_aggregation.mode == "on":
+            self.terms = choose_terms(
+                config,
+                num_parameters=self.model.initial_parameters.size,
+                largest_site=max(len(part) for part in self.holdings.parts.values()),
+            )
         self.judge = Judge(config, self.holdings, seeds=self._seeds, device=self.devices[0])
         self._metrics_writer = tensorboard_writer(config)
 
@@ -118,6 +134,9 @@ class EmbeddedFederation:
 
     def _prepare(self, folder: RunFolder) -> ServerState:
         """What a run needs before its first round; the checkpoint comes last."""
+        folder.remove_parties()
+        if self.terms is not None:
+            create_parties(folder, sites=self.holdings.parts)
         save_split(self.holdings.split, folder.split_file)
         _save_parts(self.holdings, folder.path / "sites.npz")
         parts = list(self.holdings.parts.values())
@@ -135,9 +154,9 @@ class EmbeddedFederation:
 
     def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:
         """Run what is left, keeping state, metrics and pictures after every round."""
-        with self._engine() as engine:
+        with self._aggregator(folder) as aggregator:
             for new_state, report in run_rounds(
-                state, config=self.config, engine=engine, seeds=self._seeds
+                state, config=self.config, aggregator=aggregator, seeds=self._seeds
             ):
                 if self._is_due(new_state.round_number, self.config.evaluation.every_rounds):
                     self.model.use(new_state)
@@ -174,31 +193,35 @@ class EmbeddedFederation:
             "training_seconds": sum(line["seconds"] for line in metrics),
             "loss": metrics[-1]["loss"] if metrics else None,
             "quality": quality,
-            "secure_aggregation": "off",
             "differential_privacy": "off",
+            **self._aggregation_summary(metrics),
         }
         folder.write_json("summary.json", summary)
         return summary
 
-    @contextlib.contextmanager
-    def _engine(self) -> Iterator[Any]:
-        cancelled = threading.Event()
-        images = self.holdings.image_set
-        trainers = [
-            LocalTrainer(self.config, num_classes=images.num_classes, device=device)
-            for device in self.devices
-        ]
-        workers = {
-            name: SiteWorker(
-                name,
-                images=self.holdings.site_images(name),
-                trainer=trainers[number % len(trainers)],
-                seeds=self._seeds,
-                cancelled=cancelled,
-                progress=self._progress,
-            )
-            for number, name in enumerate(self.holdings.parts)
+    def _aggregation_summary(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.terms is None:
+            return {
+                "secure_aggregation": "off",
+                "warning": "secure aggregation was off: the server saw every site's update",
+            }
+        rounds = [line["secure"] for line in metrics]
+        return {
+            "secure_aggregation": "on",
+            "secure": {
+                **self.terms.to_dict(),
+                "clipped_updates": sum(line["clipped"] for line in rounds),
+                "failed_attempts": sum(line["attempts"] - 1 for line in rounds),
+                "last_transcript": rounds[-1]["transcript"] if rounds else None,
+            },
         }
+
+    @contextlib.contextmanager
+    def _aggregator(self, folder: RunFolder) -> Iterator[Aggregator]:
+        """Sites as threads of this process, and how the server sums what they answer."""
+        parties = None if self.terms is None else Parties(folder, terms=self.terms)
+        cancelled = threading.Event()
+        workers = self._workers(cancelled, parties)
         engine = in_process_engine(
             client_app(lambda site, stage, body: workers[site].handle(stage, body)),
             sites=list(workers),
@@ -206,9 +229,36 @@ class EmbeddedFederation:
             on_close=cancelled.set,
         )
         try:
-            yield engine
+            if parties is None:
+                yield ClearAggregator(engine, federation=self.config.federation)
+            else:
+                yield parties.aggregator(engine, config=self.config, observe=self._observe)
         finally:
             engine.close()
+
+    def _workers(
+        self, cancelled: threading.Event, parties: Parties | None
+    ) -> dict[str, SiteWorker]:
+        trainers = [
+            LocalTrainer(
+                self.config, num_classes=self.holdings.image_set.num_classes, device=device
+            )
+            for device in self.devices
+        ]
+        return {
+            name: SiteWorker(
+                name,
+                images=self.holdings.site_images(name),
+                trainer=trainers[number % len(trainers)],
+                seeds=self._seeds,
+                cancelled=cancelled,
+                secure=None
+                if parties is None
+                else parties.site(name, config=self.config, seeds=self._seeds),
+                progress=self._progress,
+            )
+            for number, name in enumerate(self.holdings.parts)
+        }
 
     def _is_due(self, round_number: int, every: int) -> bool:
         """Every so many rounds; the last round is left to ``finish``."""

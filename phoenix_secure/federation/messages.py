@@ -8,7 +8,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-__all__ = ["MalformedMessage", "TrainReply", "TrainRequest"]
+__all__ = ["MalformedMessage", "SecureTrainRequest", "TrainReply", "TrainRequest"]
+
+_LENGTH_SIZE = 4
 
 
 class MalformedMessage(ValueError):  # noqa: N818
@@ -29,6 +31,37 @@ class TrainRequest:
     def from_bytes(cls, body: bytes) -> TrainRequest:
         fields = _fields(body, {"round": (np.int64, 0), "parameters": (np.float32, 1)})
         return cls(round_number=int(fields["round"]), parameters=fields["parameters"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecureTrainRequest:
+    """The offer of a secure round, and the model to train on: the bytes of a ``TrainRequest``.
+
+    The protocol's specification in the announcement binds the SHA-256 of ``model``, so that all
+    sites train the same round from the same parameters.
+    """
+
+    announcement: bytes
+    model: bytes
+
+    def __repr__(self) -> str:
+        return f"<SecureTrainRequest of {len(self.model)} bytes>"
+
+    def to_bytes(self) -> bytes:
+        size = len(self.announcement).to_bytes(_LENGTH_SIZE, "big")
+        return b"".join((size, self.announcement, self.model))
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> SecureTrainRequest:
+        """Split; what the parts hold is for their own readers.
+
+        Raises:     MalformedMessage when the length does not fit.
+        """
+        size = int.from_bytes(body[:_LENGTH_SIZE], "big")
+        if len(body) < _LENGTH_SIZE or size > len(body) - _LENGTH_SIZE:
+            raise MalformedMessage("expected an announcement and a model")
+        end = _LENGTH_SIZE + size
+        return cls(announcement=body[_LENGTH_SIZE:end], model=body[end:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
-from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
-from phoenix_secure.federation.server_optimizer import mean_update, server_step
+from phoenix_secure.federation.aggregate import Aggregator
+from phoenix_secure.federation.server_optimizer import server_step
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.rng import SeedTree
 
@@ -35,6 +34,8 @@ class RoundReport:
     bytes_down: int
     bytes_up: int
     update_norm: float  # L2 norm of the mean update
+    secure_aggregation: Literal["on", "off"]  # off: the server saw every site's update
+    secure: dict[str, Any] | None = None  # t, c, survivors, stages, transcript
     quality: dict[str, Any] | None = None  # when this round was judged
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,92 +54,44 @@ def draw_cohort(
 
 
 def run_rounds(
-    state: ServerState, *, config: RunConfig, engine: Engine, seeds: SeedTree
+    state: ServerState, *, config: RunConfig, aggregator: Aggregator, seeds: SeedTree
 ) -> Iterator[tuple[ServerState, RoundReport]]:
     """Run the rounds after ``state`` up to ``federation.rounds``, yielding after each.
 
     Guarantee:  the states are a function of the first one, the settings and the sites' images.
-    Raises:     TrainingError when fewer than ``federation.min_sites`` sites answer.
+    Raises:     TrainingError when too few sites answer.
     """
     for round_number in range(state.round_number + 1, config.federation.rounds + 1):
         cohort = draw_cohort(
-            engine.sites,
+            aggregator.members(),
             participation=config.federation.participation,
             min_sites=config.federation.min_sites,
             rng=seeds.child("cohort", round_number).numpy(),
         )
-        state, report = _one_round(state, round_number, config=config, engine=engine, cohort=cohort)
-        yield state, report
-
-
-def _one_round(
-    state: ServerState,
-    round_number: int,
-    *,
-    config: RunConfig,
-    engine: Engine,
-    cohort: tuple[str, ...],
-) -> tuple[ServerState, RoundReport]:
-    started = time.perf_counter()
-    body = TrainRequest(round_number=round_number, parameters=state.parameters).to_bytes()
-    answers = engine.exchange(
-        "train", dict.fromkeys(cohort, body), deadline_s=config.federation.deadline_s
-    )
-    replies, failures = _read(answers, round_number, num_parameters=state.parameters.size)
-    if len(replies) < config.federation.min_sites:
-        codes = ", ".join(f"{site}: {code}" for site, code in failures.items())
-        raise TrainingError(
-            f"round {round_number}: {len(replies)} of {len(cohort)} sites answered, fewer than "
-            f"federation.min_sites = {config.federation.min_sites} ({codes}){_advice(failures)}"
+        started = time.perf_counter()
+        found = aggregator.aggregate(
+            round_number=round_number, parameters=state.parameters, cohort=cohort
         )
-    weights = [float(reply.num_images) for reply in replies.values()]
-    update = mean_update([reply.delta for reply in replies.values()], weights)
-    new_state = _advance(state, update, config=config, steps=_mean_steps(replies))
-    seconds = time.perf_counter() - started
-    trained = sum(r.num_steps for r in replies.values()) * config.training.batch_size
-    report = RoundReport(
-        round_number=round_number,
-        loss=float(np.average([r.loss for r in replies.values()], weights=weights)),
-        sites=tuple(replies),
-        failures=failures,
-        num_images=int(sum(weights)),
-        images_per_s=trained / seconds,
-        seconds=seconds,
-        bytes_down=len(body) * len(cohort),
-        bytes_up=sum(len(a.body) for a in answers.values() if isinstance(a, Reply)),
-        update_norm=float(np.linalg.norm(update)),
-    )
-    return new_state, report
-
-
-def _read(
-    answers: dict[str, Reply | Failure], round_number: int, *, num_parameters: int
-) -> tuple[dict[str, TrainReply], dict[str, str]]:
-    """Split the answers into usable replies and codes, in the fixed order of site names."""
-    replies: dict[str, TrainReply] = {}
-    failures: dict[str, str] = {}
-    for site in sorted(answers):
-        answer = answers[site]
-        if isinstance(answer, Failure):
-            failures[site] = answer.code.value
-            continue
-        try:
-            replies[site] = TrainReply.from_bytes(
-                answer.body, round_number=round_number, num_parameters=num_parameters
-            )
-        except MalformedMessage:
-            failures[site] = FailureCode.MALFORMED.value
-    return replies, failures
-
-
-def _advice(failures: dict[str, str]) -> str:
-    if FailureCode.DIVERGED.value in failures.values():
-        return ": lower training.learning_rate or set training.grad_clip"
-    return ": see the sites' logs, then resume"
-
-
-def _mean_steps(replies: dict[str, TrainReply]) -> float:
-    return sum(reply.num_steps for reply in replies.values()) / len(replies)
+        steps = found.num_steps / len(found.sites)
+        state = _advance(state, found.update, config=config, steps=steps)
+        seconds = time.perf_counter() - started
+        yield (
+            state,
+            RoundReport(
+                round_number=round_number,
+                loss=found.loss,
+                sites=found.sites,
+                failures=found.failures,
+                num_images=found.num_images,
+                images_per_s=found.num_steps * config.training.batch_size / seconds,
+                seconds=seconds,
+                bytes_down=found.bytes_down,
+                bytes_up=found.bytes_up,
+                update_norm=float(np.linalg.norm(found.update)),
+                secure_aggregation="off" if found.secure is None else "on",
+                secure=found.secure,
+            ),
+        )
 
 
 def _advance(

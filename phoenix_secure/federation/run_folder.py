@@ -7,6 +7,8 @@
     split.npz        members / held-out / ref.  samples/        a PNG grid every so many rounds
     holdings.png     who holds what             curves.png      loss and quality over rounds
     model/           diffusers pipeline (EMA)   evaluation.json, summary.json
+    server/, sites/  keys and the promises of secure rounds, one folder for each party
+    roster.bin       who takes part, signed     owner.key.pub   by whom
 """
 
 from __future__ import annotations
@@ -70,6 +72,22 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def server_rounds(self) -> Path:
+        """What the server must remember about secure rounds."""
+        return self.path / "server" / "rounds.jsonl"
+
+    def site_rounds(self, name: str) -> Path:
+        """What a site has promised about secure rounds."""
+        return self.path / "sites" / name / "rounds.jsonl"
+
+    def remove_parties(self) -> None:
+        """Delete keys and promises of a run that was killed before its first checkpoint."""
+        with storage_errors(self.path):
+            for name in ("server", "sites"):
+                if (self.path / name).exists():
+                    shutil.rmtree(self.path / name)
 
     def samples_file(self, round_number: int) -> Path:
         return self.path / "samples" / f"round-{round_number:06d}.png"

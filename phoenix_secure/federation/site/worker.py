@@ -8,22 +8,20 @@ from collections.abc import Callable
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
+from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalTrainer, SiteImages
+from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate, SiteImages
 
 __all__ = ["SiteFailure", "SiteWorker"]
 
 
-class SiteFailure(Exception):  # noqa: N818
-    """A code is all that leaves the site."""
-
-    def __init__(self, code: FailureCode) -> None:
-        super().__init__(code.value)
-        self.code = code
-
-
 class SiteWorker:
-    """Answers the stages of one site."""
+    """Answers the stages of one site.
+
+    With ``secure`` set, the site takes part in secure rounds only: a server that asks for the
+    update in the clear is refused, whatever the run's settings say at its end.
+    """
 
     def __init__(
         self,
@@ -33,6 +31,7 @@ class SiteWorker:
         trainer: LocalTrainer,
         seeds: SeedTree,
         cancelled: threading.Event,
+        secure: SecureSite | None = None,
         progress: Callable[[str, int], object] = lambda site, images: None,
     ) -> None:
         self._name = name
@@ -40,6 +39,7 @@ class SiteWorker:
         self._trainer = trainer
         self._seeds = seeds
         self._cancelled = cancelled
+        self._secure = secure
         self._progress = progress
 
     def handle(self, stage: str, body: bytes) -> bytes:
@@ -47,24 +47,32 @@ class SiteWorker:
 
         Raises:     SiteFailure with the code that the server may see.
         """
-        if stage != "train":
-            raise SiteFailure(FailureCode.REFUSED)
         try:
-            request = TrainRequest.from_bytes(body)
-            update = self._trainer.train(
-                request.parameters,
-                self._images,
-                round_number=request.round_number,
-                seeds=self._seeds.child("site", self._name, "round", request.round_number),
-                cancelled=self._cancelled.is_set,
-                progress=lambda images: self._progress(self._name, images),
-            )
+            if self._secure is not None:
+                return self._secure.handle(stage, body, train=self._train)
+            if stage != "train":
+                raise SiteFailure(FailureCode.REFUSED)
+            return self._train_in_the_clear(body)
         except Cancelled:
             raise SiteFailure(FailureCode.CANCELLED) from None
         except TrainingError:
             raise SiteFailure(FailureCode.DIVERGED) from None
         except (MalformedMessage, ValueError):
             raise SiteFailure(FailureCode.MALFORMED) from None
+
+    def _train(self, request: TrainRequest) -> LocalUpdate:
+        return self._trainer.train(
+            request.parameters,
+            self._images,
+            round_number=request.round_number,
+            seeds=self._seeds.child("site", self._name, "round", request.round_number),
+            cancelled=self._cancelled.is_set,
+            progress=lambda images: self._progress(self._name, images),
+        )
+
+    def _train_in_the_clear(self, body: bytes) -> bytes:
+        request = TrainRequest.from_bytes(body)
+        update = self._train(request)
         return TrainReply(
             round_number=request.round_number,
             delta=update.delta,

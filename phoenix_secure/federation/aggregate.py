@@ -1,0 +1,48 @@
+"""What a round's sum of updates brings, whether it was secure or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Aggregate", "Aggregator"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aggregate:
+    """The outcome of one round over the sites that took part.
+
+    Shape:      ``update`` (d,) float64, the mean of the updates weighted by images.
+    """
+
+    update: np.ndarray
+    loss: float  # mean over sites, weighted by images
+    sites: tuple[str, ...]  # in the sum
+    failures: dict[str, str]  # site -> why it is not
+    num_images: int  # images that count, all sites together
+    num_steps: int  # local steps, all sites together
+    bytes_down: int
+    bytes_up: int
+    secure: dict[str, Any] | None = field(default=None)  # the record of a secure round
+
+    def __repr__(self) -> str:
+        return f"<Aggregate over {len(self.sites)} sites>"
+
+
+class Aggregator(Protocol):
+    """How the sites are asked, and how their answers become one."""
+
+    def aggregate(
+        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+    ) -> Aggregate:
+        """Train ``round_number`` at the sites of ``cohort`` and sum.
+
+        Raises:     TrainingError when too few sites are left.
+        """
+        ...
+
+    def members(self) -> tuple[str, ...]:
+        """The sites among which cohorts are drawn, sorted."""
+        ...

@@ -1,0 +1,124 @@
+"""Signing keys and the roster of a run in one process, each key in its owner's folder.
+
+::
+
+    server/identity.key         sites/NAME/identity.key     readable by their owner alone
+    roster.bin, owner.key.pub   who takes part, signed by the run's owner
+
+The owner's key signs the roster once and is then forgotten: nobody can add a site later.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.files import storage_errors, write_bytes
+from protocol import SERVER, Identity, RemoteProtocolError, Roster
+
+__all__ = ["RunKeys", "read_identity", "write_identity"]
+
+_SEED_SIZE = 32
+
+
+def write_identity(path: Path, identity: Identity) -> None:
+    """Keep a signing key in a new file that only its owner can read.
+
+    Raises:     StorageError, also when there is a file: a key is never overwritten.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(identity.export_seed())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_identity(path: Path, *, id: str) -> Identity:
+    """The signing key in ``path``.
+
+    Raises:     CheckpointError when it is missing, damaged, or open to others.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            seed = file.read(_SEED_SIZE + 1)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read the signing key {path}: restore it, or start anew"
+        ) from error
+    if mode & 0o077:
+        raise CheckpointError(
+            f"the signing key {path} can be read by others: chmod 600, and consider it known"
+        )
+    if len(seed) != _SEED_SIZE:
+        raise CheckpointError(f"the signing key {path} is damaged: restore it, or start anew")
+    return Identity(id, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class RunKeys:
+    """The identities of all parties of a run in one process, and their roster."""
+
+    server: Identity
+    sites: dict[str, Identity]
+    roster: Roster
+
+    @classmethod
+    def create(cls, folder: Path, *, sites: Iterable[str]) -> RunKeys:
+        """New keys from the operating system's randomness, written below ``folder``."""
+        owner = Identity.generate("owner")
+        server = Identity.generate(SERVER)
+        identities = {name: Identity.generate(name) for name in sites}
+        roster = Roster.create(
+            federation_id=f"run-{secrets.token_hex(8)}",
+            owner_key=owner.public_key,
+            server_key=server.public_key,
+            keys={name: identity.public_key for name, identity in identities.items()},
+        )
+        write_identity(_server_key(folder), server)
+        for name, identity in identities.items():
+            write_identity(_site_key(folder, name), identity)
+        write_bytes(folder / "owner.key.pub", owner.public_key)
+        write_bytes(folder / "roster.bin", roster.sign(owner))
+        return cls(server=server, sites=identities, roster=roster)
+
+    @classmethod
+    def load(cls, folder: Path, *, sites: Iterable[str]) -> RunKeys:
+        """The keys that ``create`` wrote.
+
+        Raises:     CheckpointError when something is missing or does not belong together.
+        """
+        try:
+            owner_key = (folder / "owner.key.pub").read_bytes()
+            roster = Roster.load((folder / "roster.bin").read_bytes(), owner_key=owner_key)
+        except (OSError, RemoteProtocolError) as error:
+            raise CheckpointError(
+                f"the roster in {folder} is missing or damaged: restore it, or start anew"
+            ) from error
+        keys = cls(
+            server=read_identity(_server_key(folder), id=SERVER),
+            sites={name: read_identity(_site_key(folder, name), id=name) for name in sites},
+            roster=roster,
+        )
+        for identity in (keys.server, *keys.sites.values()):
+            if roster.key(identity.id) != identity.public_key:
+                raise CheckpointError(
+                    f"the key of {identity.id} in {folder} is not the one in the roster: "
+                    "restore it, or start anew"
+                )
+        return keys
+
+
+def _server_key(folder: Path) -> Path:
+    return folder / "server" / "identity.key"
+
+
+def _site_key(folder: Path, name: str) -> Path:
+    return folder / "sites" / name / "identity.key"

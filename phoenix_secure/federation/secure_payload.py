@@ -1,0 +1,109 @@
+"""From a model update to the integers that are summed, and from their sum to the mean update.
+
+::
+
+    x_k = round_stochastic(scale * w_k * clip(Delta_k)),   mean = sum(x_k) / scale / sum(w_k)
+
+with w_k = min(images, W) / W. Integers are summed exactly, in any order, so a run whose rounding
+repeats ends with the same weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from phoenix_secure.federation.secure_metrics import Metrics
+from phoenix_secure.federation.secure_terms import SecureTerms
+from phoenix_secure.training.local import LocalUpdate
+
+__all__ = ["Payload", "clip_update", "decode_sum", "encode_update"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payload:
+    """One site's input to the sum: ``words`` (d,) int32 and the words of its metrics."""
+
+    words: np.ndarray
+    extra: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"<Payload of {self.words.size} words>"
+
+
+def clip_update(
+    delta: np.ndarray, *, clip_norm: float, clip_value: float
+) -> tuple[np.ndarray, bool]:
+    """Scale ``delta`` down to the L2 norm ``clip_norm``, then limit each coordinate.
+
+    Shape:      (d,) float32 in and out, a copy.
+    Guarantee:  the norm of the result is at most clip_norm (but for float32 rounding), no
+                coordinate exceeds clip_value; an update within both is returned unchanged.
+    Returns:    the clipped update, and whether anything was clipped.
+    Raises:     ValueError for bounds that are not positive or an update that is not finite.
+    Source:     McMahan et al. (2018), Algorithm 1, arXiv:1710.06963 (the norm).
+    """
+    if not (clip_norm > 0 and clip_value > 0):
+        raise ValueError(f"expected clips > 0, got {clip_norm} and {clip_value}")
+    # In chunks of fixed size: float64 without a second copy, and the same bits every time.
+    squares = [
+        float(np.square(delta[i : i + _CHUNK], dtype=np.float64).sum())
+        for i in range(0, delta.size, _CHUNK)
+    ]
+    norm = math.sqrt(math.fsum(squares))
+    if not math.isfinite(norm):
+        raise ValueError("expected a finite update")
+    clipped = delta.astype(np.float32)
+    is_over = norm > clip_norm
+    if is_over:
+        clipped *= np.float32(clip_norm / norm)
+    limit = np.float32(clip_value)
+    if limit > clip_value:  # the nearest float32 may lie above it
+        limit = np.nextafter(limit, np.float32(0))
+    is_far = bool(np.abs(clipped).max(initial=0.0) > limit)
+    if is_far:
+        np.clip(clipped, -limit, limit, out=clipped)
+    return clipped, is_over or is_far
+
+
+def encode_update(update: LocalUpdate, *, terms: SecureTerms, rounding_key: bytes) -> Payload:
+    """The integers that a site enters.
+
+    ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
+    but a key of its own for each update keeps rounding errors independent, so that they average
+    out over sites and rounds.
+    Raises:     ValueError for an update of another size.
+    """
+    if update.delta.shape != (terms.num_parameters,):
+        raise ValueError(f"expected an update of {terms.num_parameters} parameters")
+    values, was_clipped = clip_update(
+        update.delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value
+    )
+    metrics = terms.metric_words
+    values *= np.float32(metrics.weight(update.num_images))
+    return Payload(
+        words=terms.fixed_point.encode(values, key=rounding_key),
+        extra=metrics.encode(
+            num_images=update.num_images,
+            num_steps=update.num_steps,
+            loss=update.loss,
+            clipped=was_clipped,
+        ),
+    )
+
+
+def decode_sum(
+    words: np.ndarray, extra: tuple[int, ...], *, num_sites: int, terms: SecureTerms
+) -> tuple[np.ndarray, Metrics]:
+    """The mean update (d,) float64, weighted by images, and the summed metrics.
+
+    Raises:     ValueError for sums that the sites could not have produced.
+    """
+    metrics = terms.metric_words.decode(extra)
+    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)
+    total *= terms.max_images / metrics.num_images
+    return total, metrics

@@ -1,0 +1,15 @@
+"""What leaves a site when something fails: a code, and nothing else."""
+
+from __future__ import annotations
+
+from phoenix_secure.federation.engines.exchange import FailureCode
+
+__all__ = ["SiteFailure"]
+
+
+class SiteFailure(Exception):  # noqa: N818
+    """A code is all that leaves the site."""
+
+    def __init__(self, code: FailureCode) -> None:
+        super().__init__(code.value)
+        self.code = code

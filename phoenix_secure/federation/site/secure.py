@@ -1,0 +1,202 @@
+"""A site's side of secure rounds: one session for each attempt, one answer for each stage.
+
+- A request that comes again gets the same bytes; a different one for the same stage is refused.
+- A session lives in memory alone. A site that was restarted is a dropout of that attempt, and
+  never masks a second input for it.
+- The update is kept until the result is out, so that another attempt needs no training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.messages import MalformedMessage, SecureTrainRequest, TrainRequest
+from phoenix_secure.federation.secure_payload import encode_update
+from phoenix_secure.federation.secure_terms import SecureTerms
+from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.secure_record import SiteRecord, TrainingCounter
+from phoenix_secure.training.local import LocalUpdate
+from protocol import (
+    SERVER,
+    ClientSession,
+    Identity,
+    ProtocolError,
+    RemoteProtocolError,
+    Roster,
+    RoundSpec,
+)
+from protocol.entropy import Entropy, os_entropy
+from protocol.events import RoundFinished
+from protocol.messages import Envelope, RoundAnnouncement, SurvivorList
+
+__all__ = ["SecureSite"]
+
+_log = logging.getLogger(__name__)
+_STAGES = ("announce", "share", "mask", "check", "unmask", "result")
+_MAX_ANNOUNCEMENT = 1 << 22
+
+Train = Callable[[TrainRequest], LocalUpdate]
+
+
+@dataclass(kw_only=True, slots=True, repr=False)
+class _Attempt:
+    """The one attempt that this site is in."""
+
+    number: tuple[int, int]  # protocol round, attempt
+    session: ClientSession
+    counter: TrainingCounter
+    answers: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # stage -> request, reply
+
+
+class SecureSite:
+    """Everything that a site needs for secure rounds except its images.
+
+    terms          this site's own terms, from its own settings
+    rounding_key   32 bytes for the stochastic rounding of a training round
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        roster: Roster,
+        terms: SecureTerms,
+        record: SiteRecord,
+        max_rounds: int,
+        rounding_key: Callable[[int], bytes],
+        entropy: Entropy = os_entropy,
+        num_threads: int = 1,
+    ) -> None:
+        self._identity = identity
+        self._roster = roster
+        self._terms = terms
+        self._policy = terms.policy(roster)
+        self._record = record
+        self._max_rounds = max_rounds
+        self._rounding_key = rounding_key
+        self._entropy = entropy
+        self._num_threads = num_threads
+        self._attempt: _Attempt | None = None
+        self._kept: tuple[bytes, LocalUpdate] | None = None
+        # A late training and the next attempt's offer may meet: one after the other.
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<SecureSite {self._identity.id}>"
+
+    def handle(self, stage: str, body: bytes, *, train: Train) -> bytes:
+        """Answer one stage.
+
+        Raises:     SiteFailure with the code that the server may see; whatever ``train`` raises.
+        """
+        if stage not in _STAGES:
+            raise SiteFailure(FailureCode.REFUSED)
+        digest = hashlib.sha256(body).digest()
+        with self._lock:
+            known = self._attempt.answers.get(stage) if self._attempt else None
+            if known is not None and known[0] == digest:
+                return known[1]
+            try:
+                if stage == "announce":
+                    return self._announce(body, digest, train)
+                return self._answer(stage, body, digest)
+            except MalformedMessage:
+                raise SiteFailure(FailureCode.MALFORMED) from None
+            except ProtocolError as error:
+                # Protocol errors name what was wrong and never hold a secret.
+                _log.warning("%s refused %s: %s", self._identity.id, stage, error)
+                raise SiteFailure(FailureCode.REFUSED) from None
+
+    def _announce(self, body: bytes, digest: bytes, train: Train) -> bytes:
+        """R0 and the training: keys are drawn first, and shown after the training."""
+        offer = SecureTrainRequest.from_bytes(body)
+        spec = _peek(offer.announcement)
+        number = (spec.round, spec.attempt)
+        if self._attempt is not None and number <= self._attempt.number:
+            raise self._refused("announce", f"an attempt {number} that is not new")
+        model_hash = hashlib.sha256(offer.model).digest()
+        request = TrainRequest.from_bytes(offer.model)
+        training_round = request.round_number
+        if not 1 <= training_round <= self._max_rounds:
+            raise self._refused("announce", f"training round {training_round}")
+        if not self._record.allows(training_round, model_hash=model_hash):
+            raise self._refused(
+                "announce", f"training round {training_round}, which is signed or past"
+            )
+        counter = self._record.counter(training_round, model_hash=model_hash)
+        session = ClientSession(
+            self._identity,
+            roster=self._roster,
+            policy=self._policy,
+            counter=counter,
+            previous=self._record.transcript_before(spec.round),
+            entropy=self._entropy,
+            num_threads=self._num_threads,
+        )
+        session.receive(offer.announcement)
+        advertisement = session.accept_model(offer.model).outbound
+        # From here on the server is known to have signed the offer.
+        if self._attempt is not None:
+            self._attempt.session.abort()
+            self._attempt = None
+        payload = encode_update(
+            self._update(request, model_hash, train),
+            terms=self._terms,
+            rounding_key=self._rounding_key(training_round),
+        )
+        session.provide_input(payload.words, extra=payload.extra)
+        self._attempt = _Attempt(
+            number=number,
+            session=session,
+            counter=counter,
+            answers={"announce": (digest, advertisement)},
+        )
+        return advertisement
+
+    def _update(self, request: TrainRequest, model_hash: bytes, train: Train) -> LocalUpdate:
+        if self._kept is None or self._kept[0] != model_hash:
+            self._kept = None
+            self._kept = model_hash, train(request)
+        return self._kept[1]
+
+    def _answer(self, stage: str, body: bytes, digest: bytes) -> bytes:
+        attempt = self._attempt
+        if attempt is None:
+            raise self._refused(stage, "no attempt under way (was this site restarted?)")
+        if stage in attempt.answers:
+            raise self._refused(stage, "a second, different request")
+        if stage == "check":
+            attempt.counter.expect(_survivors(body, num_sites=len(self._roster.members)))
+        step = attempt.session.receive(body)
+        for event in step.events:
+            if isinstance(event, RoundFinished):
+                self._record.record_result(attempt.number[0], transcript=event.transcript_hash)
+                self._kept = None
+        attempt.answers[stage] = digest, step.outbound
+        return step.outbound
+
+    def _refused(self, stage: str, what: str) -> SiteFailure:
+        _log.warning("%s refused %s: %s", self._identity.id, stage, what)
+        return SiteFailure(FailureCode.REFUSED)
+
+
+def _peek(announcement: bytes) -> RoundSpec:
+    """The offered specification, not yet to be believed: the session checks who signed it."""
+    envelope = Envelope.parse(announcement, peer=SERVER, max_size=_MAX_ANNOUNCEMENT)
+    if envelope.label != RoundAnnouncement.LABEL:
+        raise MalformedMessage("expected an announcement")
+    return RoundAnnouncement.decode(envelope.body, peer=SERVER).spec
+
+
+def _survivors(body: bytes, *, num_sites: int) -> tuple[str, ...]:
+    """The set that the session is about to check and sign."""
+    try:
+        envelope = Envelope.parse(body, peer=SERVER, max_size=len(body))
+        return SurvivorList.decode(envelope.body, peer=SERVER, max_members=num_sites).survivors
+    except RemoteProtocolError:
+        return ()

@@ -1,0 +1,217 @@
+"""What a site remembers for ever about secure rounds: the file behind the protocol's counter.
+
+The protocol counts its own rounds, and each is signed once. A training round may need several of
+them: when a server crashes after the signatures, the same training round is summed again under a
+higher protocol number. A site would then enter the same update twice, and two sums over different
+survivors could be subtracted. So on top of the protocol's rule this record keeps, for each
+training round, what was signed, and lets the site sign it again only for *the same model and the
+same survivors*: that sum says nothing new.
+
+A restored backup of the file would forget promises; nothing on this machine can notice that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phoenix_secure.federation.append_log import AppendLog
+from protocol import SentInput
+
+__all__ = ["SiteRecord", "TrainingCounter"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Signed:
+    """What a site put its name to in one training round."""
+
+    model_hash: str
+    survivors: str
+
+
+class SiteRecord:
+    """The file at ``path``. Every method is atomic over threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = AppendLog(path)
+        self._lock = threading.Lock()
+        self._last_round = -1
+        self._signed: dict[int, _Signed] = {}
+        self._sent: dict[int, tuple[SentInput, ...]] = {}
+        self._result: tuple[int, bytes] | None = None
+
+    @classmethod
+    def create(cls, path: Path) -> SiteRecord:
+        """A new site's empty record.
+
+        Raises:     StorageError, also where there is one: a promise must not be overwritten.
+        """
+        AppendLog(path).create()
+        return cls(path)
+
+    @property
+    def last_round(self) -> int:
+        """The highest protocol round that was signed, -1 for none."""
+        with self._locked():
+            return self._last_round
+
+    def allows(self, training_round: int, *, model_hash: bytes) -> bool:
+        """Whether this site may still take part in ``training_round`` on this model.
+
+        A later round than any that was signed, or one that was signed with the same model.
+        """
+        with self._locked():
+            return self._allows(training_round, model_hash)
+
+    def transcript_before(self, protocol_round: int) -> bytes | None:
+        """The hash that an offer of ``protocol_round`` must name, if this site saw the last one."""
+        with self._locked():
+            if self._result is None or self._result[0] + 1 != protocol_round:
+                return None
+            return self._result[1]
+
+    def record_result(self, protocol_round: int, *, transcript: bytes) -> None:
+        """Remember the outcome of a finished round."""
+        with self._locked():
+            self._append(
+                {"kind": "result", "round": protocol_round, "transcript": transcript.hex()}
+            )
+
+    def counter(self, training_round: int, *, model_hash: bytes) -> TrainingCounter:
+        """The protocol's counter for sessions of one training round."""
+        return TrainingCounter(self, training_round=training_round, model_hash=model_hash)
+
+    def sign(
+        self,
+        protocol_round: int,
+        *,
+        training_round: int,
+        model_hash: bytes,
+        survivors: tuple[str, ...],
+    ) -> bool:
+        """Record a signature about to be given; False where a promise forbids it."""
+        digest = _digest(survivors)
+        with self._locked():
+            if protocol_round <= self._last_round or not self._allows(training_round, model_hash):
+                return False
+            earlier = self._signed.get(training_round)
+            if earlier is not None and earlier.survivors != digest:
+                return False
+            self._append(
+                {
+                    "kind": "signed",
+                    "round": protocol_round,
+                    "training_round": training_round,
+                    "model": model_hash.hex(),
+                    "survivors": digest,
+                }
+            )
+            return True
+
+    def send(self, training_round: int, *, sent: SentInput) -> tuple[SentInput, ...]:
+        """Record an input about to be sent; returns the earlier ones of the training round."""
+        with self._locked():
+            before = self._sent.get(training_round, ())
+            self._append(
+                {
+                    "kind": "sent",
+                    "training_round": training_round,
+                    "context": sent.context.hex(),
+                    "cohort": list(sent.cohort),
+                    "quorum": sent.quorum,
+                    "num_colluders": sent.num_colluders,
+                }
+            )
+            return before
+
+    def _allows(self, training_round: int, model_hash: bytes) -> bool:
+        signed = self._signed.get(training_round)
+        if signed is not None:
+            return signed.model_hash == model_hash.hex()
+        return training_round > max(self._signed, default=0)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Inside, nobody else writes, and memory is as the file."""
+        with self._lock, self._log.locked():
+            self._refresh()
+            yield
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._log.append(line)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for line in self._log.read_new():
+            try:
+                self._apply(line)
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._log.damaged() from error
+
+    def _apply(self, line: dict[str, Any]) -> None:
+        match line["kind"]:
+            case "signed":
+                self._last_round = max(self._last_round, int(line["round"]))
+                self._signed[int(line["training_round"])] = _Signed(
+                    model_hash=str(line["model"]), survivors=str(line["survivors"])
+                )
+            case "sent":
+                sent = SentInput(
+                    context=bytes.fromhex(line["context"]),
+                    cohort=tuple(line["cohort"]),
+                    quorum=int(line["quorum"]),
+                    num_colluders=int(line["num_colluders"]),
+                )
+                number = int(line["training_round"])
+                self._sent[number] = (*self._sent.get(number, ()), sent)
+            case "result":
+                self._result = int(line["round"]), bytes.fromhex(line["transcript"])
+            case _:
+                raise ValueError("expected a known kind of line")
+
+
+class TrainingCounter:
+    """The protocol's ``RoundCounter`` for the sessions of one training round.
+
+    ``expect`` must be told the survivors before the session signs them: the interface passes a
+    round number only.
+    """
+
+    def __init__(self, record: SiteRecord, *, training_round: int, model_hash: bytes) -> None:
+        self._record = record
+        self._training_round = training_round
+        self._model_hash = model_hash
+        self._survivors: tuple[str, ...] | None = None
+
+    def expect(self, survivors: tuple[str, ...]) -> None:
+        """The set that the next signature will be over."""
+        self._survivors = survivors
+
+    def last_signed_round(self) -> int:
+        """The highest protocol round recorded, -1 for none."""
+        return self._record.last_round
+
+    def record_signed_round(self, round_number: int) -> bool:
+        """Record the signature; False for an old round, or other survivors than signed before."""
+        if self._survivors is None:
+            return False
+        return self._record.sign(
+            round_number,
+            training_round=self._training_round,
+            model_hash=self._model_hash,
+            survivors=self._survivors,
+        )
+
+    def record_sent_input(self, round_number: int, sent: SentInput) -> tuple[SentInput, ...]:
+        """Record the input; earlier ones of the same *training* round count, whatever number."""
+        return self._record.send(self._training_round, sent=sent)
+
+
+def _digest(survivors: tuple[str, ...]) -> str:
+    # Ids are 1 to 64 ASCII characters without spaces or control characters: no ambiguity.
+    return hashlib.sha256("\n".join(survivors).encode()).hexdigest()
