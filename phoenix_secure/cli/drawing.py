@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from rich.progress import Progress
 
 from phoenix_secure.cli.output import Format, console, print_json
@@ -29,6 +30,7 @@ def open_model(path: Path, *, device: str) -> SavedModel:
         if not folder.model.exists():
             raise CheckpointError(f"{path} has no model yet: finish it with `resume {path}`")
         path = folder.model
+    disable_progress_bar()  # loading takes a blink; drawing has a bar of its own
     return load_model(path, device=pick_devices(device)[0])
 
 
