@@ -95,6 +95,19 @@ def test_spread_over_half_sized_subsets_is_the_standard_error(
     assert low < ratio < high
 
 
+def test_mean_and_deviation_are_those_of_the_subsets() -> None:
+    x, y = draw(1, num=8, dim=2), draw(2, num=8, dim=2)
+    rng = np.random.default_rng(9)
+    values = []
+    for _ in range(3):
+        part_x, part_y = (z[rng.choice(8, 4, replace=False)] for z in (x, y))
+        values.append(slow_squared_mmd(part_x, part_y))
+    kid, spread = kernel_distance(x, y, subset_size=4, num_subsets=3, rng=np.random.default_rng(9))
+    mean = sum(values) / 3
+    assert kid == pytest.approx(mean)
+    assert spread == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5)
+
+
 def test_subsets_are_drawn_from_the_generator_alone() -> None:
     x, y = draw(1, num=40, dim=3), draw(2, num=40, dim=3)
     first, again, other = (
