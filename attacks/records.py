@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -124,4 +125,5 @@ def embedded(x: Images, *, embed: Embedding | None, name: str) -> NDArray[np.flo
 
 
 def _fingerprints(x: Images) -> set[bytes]:
-    return {(row + np.float32(0)).tobytes() for row in x}
+    # Digests, not rows: the sets together would otherwise hold a second copy of every image.
+    return {hashlib.blake2b((row + np.float32(0)).tobytes(), digest_size=16).digest() for row in x}

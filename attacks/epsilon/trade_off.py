@@ -70,8 +70,8 @@ def from_profile(profile: Sequence[tuple[float, float]]) -> TradeOff:
 def check_trade_off(curve: TradeOff, *, tolerance: float = 1e-6) -> None:
     """Refuse a curve that is no symmetric trade-off function (checked on 201 points).
 
-    The one-run recursion needs symmetry: with add/remove neighbours take the maximum of what is
-    *proven for both directions*, as ``from_profile`` does with two-sided pairs.
+    The one-run recursion needs symmetry: with add/remove neighbours use what is proven for *both*
+    directions, such as ``from_profile`` of (epsilon, delta) pairs that hold in both.
     Raises:     ValueError that names the property that fails.
     """
     grid = np.linspace(0, 1, 201)

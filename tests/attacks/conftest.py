@@ -133,7 +133,7 @@ def train_digits(
 def overfitted() -> Trained:
     """60 members seen thousands of times each."""
     digits = all_digits()
-    network = train_digits(digits[:60], num_steps=4000, width=256, seed=3)
+    network = train_digits(digits[:60], num_steps=2500, width=256, seed=3)
     return Trained(
         network=network,
         members=digits[:60],
@@ -146,7 +146,7 @@ def overfitted() -> Trained:
 def overfitted_shadow() -> Trained:
     """Trained as ``overfitted`` was, on digits that model has nothing to do with."""
     digits = all_digits()
-    network = train_digits(digits[1000:1060], num_steps=4000, width=256, seed=8)
+    network = train_digits(digits[1000:1060], num_steps=2500, width=256, seed=8)
     return Trained(
         network=network,
         members=digits[1000:1060],

@@ -67,7 +67,7 @@ def test_copies_are_extracted_from_the_model_that_has_them(overfitted, released)
     assert found.num_distinct > 20
     # Digits resemble one another: some are "copies" of images that nobody trained on.
     assert control.num_distinct < found.num_distinct / 2
-    assert copying.authenticity(overfitted.members, samples=released) < 0.25
+    assert copying.authenticity(overfitted.members, samples=released) < 0.35
     share = copying.closer_share(
         overfitted.members,
         holdout=overfitted.non_members[:60],
