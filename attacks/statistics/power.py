@@ -66,7 +66,7 @@ def non_members_to_certify(
     """The fewest non-members with which ``false_positives`` alarms still prove FPR <= ``fpr``.
 
     >>> non_members_to_certify(0.01), non_members_to_certify(0.001, false_positives=5)
-    (299, 10512)
+    (299, 10511)
     """
     if not 0 < fpr < 1 or false_positives < 0:
         raise ValueError(f"expected 0 < fpr < 1, false_positives >= 0: {fpr}, {false_positives}")
