@@ -12,7 +12,11 @@ from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Rep
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
 
-__all__ = ["GridEngine"]
+__all__ = ["GridEngine", "GridLost"]
+
+
+class GridLost(ConnectionError):  # noqa: N818
+    """What carries the messages is gone, and with it all that was under way."""
 
 
 class GridEngine:
@@ -36,6 +40,7 @@ class GridEngine:
         self._poll_s = poll_s
         self._session = session
         self._max_reply_bytes = max_reply_bytes
+        self.is_lost = False
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -52,6 +57,20 @@ class GridEngine:
     ) -> dict[str, Reply | Failure]:
         # Not Grid.send_and_receive: it sleeps three seconds between two looks.
         open_stage = Stage(requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s)
+        try:
+            self._carry(stage, requests, open_stage)
+        except GridLost:
+            self.is_lost = True
+            for site in open_stage.waiting:
+                open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
+        return open_stage.answers()
+
+    def close(self) -> None:
+        close = getattr(self._grid, "close", None)
+        if close is not None:
+            close()
+
+    def _carry(self, stage: str, requests: Mapping[str, bytes], open_stage: Stage) -> None:
         waiting = self._push(stage, requests, open_stage)
         while not open_stage.closed:
             for reply in self._pull(list(waiting)):
@@ -61,12 +80,6 @@ class GridEngine:
                     open_stage.settle(site, self._answer(reply, stage))
             if not open_stage.closed:
                 time.sleep(self._poll_s)
-        return open_stage.answers()
-
-    def close(self) -> None:
-        close = getattr(self._grid, "close", None)
-        if close is not None:
-            close()
 
     def _push(self, stage: str, requests: Mapping[str, bytes], open_stage: Stage) -> dict[str, str]:
         """Send each request by itself and return the message ids that are waited for."""

@@ -161,7 +161,10 @@ def order():
     return scripted.order
 
 
-@pytest.fixture(scope="module", params=["in-process", "folder"])
+@pytest.fixture(
+    scope="module",
+    params=["in-process", "folder", pytest.param("flower", marks=pytest.mark.slow)],
+)
 def federation(request, tmp_path_factory) -> Iterator:
     harness = _harness(request.param, tmp_path_factory.mktemp("federation"))
     try:

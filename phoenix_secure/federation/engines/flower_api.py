@@ -1,0 +1,206 @@
+"""The few calls of Flower that we make, in one place; several are internals of a pinned version.
+
+Flower's own clients retry for ever and send SIGINT to their own process when a token is refused.
+Neither fits a process that keeps a model in memory, so the clients made here never retry by
+themselves: whoever calls decides.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, StartRunRequest
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.runtime import RuntimeHttpClient
+from packaging.specifiers import SpecifierSet
+
+from phoenix_secure.errors import ConfigError
+
+__all__ = [
+    "SUPPORTED",
+    "FlowerAddress",
+    "TaskHeartbeat",
+    "acquire_task",
+    "check_flower_version",
+    "control_client",
+    "list_nodes",
+    "node_key_bytes",
+    "quiet_flower",
+    "register_node",
+    "start_run",
+    "task_client",
+]
+
+# The versions whose internals the contract tests were run against.
+SUPPORTED = SpecifierSet(">=1.41,<1.42")
+_QUIET = (
+    "FLWR_TELEMETRY_ENABLED=0",
+    "FLWR_DISABLE_UPDATE_CHECK=1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1",
+)
+_HEARTBEAT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowerAddress:
+    """Where a SuperLink or SuperNode serves its APIs.
+
+    root_certificates    PEM; None for plain HTTP, which is for the loopback of one machine
+    secret               proves that a process may take tasks (Flower's SuperExec secret)
+    """
+
+    address: str
+    root_certificates: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
+
+
+def quiet_flower(environment: dict[str, str] | None = None) -> dict[str, str]:
+    """``environment`` (default: ours) with telemetry, update checks and installations off."""
+    chosen = dict(os.environ if environment is None else environment)
+    return chosen | dict(setting.split("=", 1) for setting in _QUIET)
+
+
+def check_flower_version(installed: str | None = None) -> None:
+    """Refuse a Flower whose internals we have not tried.
+
+    Raises:     ConfigError naming the versions and the fix.
+    """
+    version = installed or importlib.metadata.version("flwr")
+    if not SUPPORTED.contains(version, prereleases=True):
+        raise ConfigError(
+            f"flwr {version} is installed, but this version works with {SUPPORTED}: "
+            "run `pip install -e . -c constraints.txt`"
+        )
+
+
+def node_key_bytes(public_key: bytes) -> bytes:
+    """A node's OpenSSH public key in the form in which Flower lists it.
+
+    Raises:     ConfigError for anything but an elliptic-curve key.
+    """
+    try:
+        key = load_ssh_public_key(public_key)
+    except ValueError as error:
+        raise ConfigError("a node's public key is not in OpenSSH form: make it anew") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ConfigError("a node's public key must be on the curve P-384: make it anew")
+    return public_key_to_bytes(key)
+
+
+def control_client(where: FlowerAddress) -> ControlHttpClient:
+    """A client of the Control API; it needs no account, so that API must stay on loopback."""
+    return ControlHttpClient.from_server_address(
+        server_address=where.address,
+        insecure=where.root_certificates is None,
+        root_certificates=where.root_certificates,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+    )
+
+
+def register_node(client: ControlHttpClient, *, key: bytes, name: str) -> None:
+    """Let the node with this public key in; one that is in already stays so."""
+    if key in {node.public_key for node in client.ListNodes(ListNodesRequest()).nodes_info}:
+        return
+    client.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
+
+
+def list_nodes(client: ControlHttpClient) -> dict[bytes, tuple[int, str]]:
+    """Public key -> (node id, status) of every registered node."""
+    nodes = client.ListNodes(ListNodesRequest()).nodes_info
+    return {node.public_key: (node.node_id, node.status) for node in nodes}
+
+
+def start_run(client: ControlHttpClient, *, bundle: bytes, bundle_hash: str) -> int:
+    """Start a run of ``bundle`` and return its id."""
+    fab = Fab(hash_str=bundle_hash, content=bundle)
+    return int(client.StartRun(StartRunRequest(fab=fab)).run_id)
+
+
+def acquire_task(where: FlowerAddress, *, task_type: str) -> str | None:
+    """Claim the next task of that type; its token, or None when there is none.
+
+    Raises:     httpx.HTTPError when the API is away or the secret is refused.
+    """
+    interceptors: list[RuntimeVersionHttpInterceptor | SuperExecAuthHttpInterceptor] = [
+        RuntimeVersionHttpInterceptor(component_name="SuperExec")
+    ]
+    if where.secret is not None:
+        interceptors.append(
+            SuperExecAuthHttpInterceptor(
+                master_secret=where.secret,
+                protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"}),
+            )
+        )
+    client = _runtime_client(where, interceptors)
+    try:
+        answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=[task_type]))
+    finally:
+        client.close()
+    return answer.token if answer.HasField("task") and answer.token else None
+
+
+def task_client(where: FlowerAddress, *, token: str, component: str) -> RuntimeHttpClient:
+    """A client that acts for one task."""
+    return _runtime_client(
+        where,
+        [
+            RuntimeVersionHttpInterceptor(component_name=component),
+            RuntimeTokenHttpInterceptor(token),
+        ],
+    )
+
+
+def _runtime_client(where: FlowerAddress, interceptors: list) -> RuntimeHttpClient:  # type: ignore[type-arg]
+    return RuntimeHttpClient.from_server_address(
+        server_address=where.address,
+        insecure=where.root_certificates is None,
+        root_certificates=where.root_certificates,
+        interceptors=interceptors,
+        retry_invoker=None,
+    )
+
+
+class TaskHeartbeat:
+    """Says every ten seconds that a task is alive, for as long as the block lasts."""
+
+    def __init__(self, client: RuntimeHttpClient) -> None:
+        self._client = client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="task-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(_HEARTBEAT_S):
+            try:
+                self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            except (httpx.HTTPError, ValueError):
+                # The next real call will say what is wrong; Flower would send SIGINT here.
+                continue

@@ -1,0 +1,79 @@
+"""The warm worker of a site: takes tasks from its own SuperNode and answers them in this process.
+
+It replaces Flower's ``flower-superexec``, which would install and import the bundle that the
+server ships. Here the bundle is hashed, compared by whoever handles the request, and dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import httpx
+from flwr.common.constant import SubStatus
+from flwr.supercore.constant import TaskType
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from phoenix_secure.federation.engines.bundle import bundle_hash
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.engines.flower_api import (
+    FlowerAddress,
+    TaskHeartbeat,
+    acquire_task,
+    check_flower_version,
+    task_client,
+)
+from phoenix_secure.federation.engines.wire import error_message
+from phoenix_secure.federation.site.app import site_app
+from phoenix_secure.federation.site.request import Handle
+
+__all__ = ["serve_flower"]
+
+_log = logging.getLogger(__name__)
+
+
+def serve_flower(
+    supernode: FlowerAddress, *, handle: Handle, stop: threading.Event, poll_s: float = 0.1
+) -> None:
+    """Answer tasks of the SuperNode at ``supernode`` until ``stop`` is set.
+
+    Guarantee:  no byte of the shipped bundle is installed, imported or unpacked. A SuperNode that
+                goes away is waited for.
+    Raises:     ConfigError for another Flower version.
+    """
+    check_flower_version()
+    while not stop.is_set():
+        try:
+            token = acquire_task(supernode, task_type=TaskType.CLIENT_APP)
+        except httpx.HTTPError as error:
+            _log.info("the SuperNode is away (%s)", type(error).__name__)
+            stop.wait(1)
+            continue
+        if token is None:
+            stop.wait(poll_s)
+            continue
+        try:
+            _work_on(supernode, token, handle)
+        except (httpx.HTTPError, RuntimeError, ValueError) as error:
+            # The answer could not be delivered. The server counts us as dropped out; a request
+            # that comes again is answered from the cache.
+            _log.warning("a task was lost (%s)", type(error).__name__)
+            stop.wait(poll_s)
+
+
+def _work_on(supernode: FlowerAddress, token: str, handle: Handle) -> None:
+    """Take the input of one task, answer it, hand the answer back."""
+    client = task_client(supernode, token=token, component="flwr-clientapp")
+    try:
+        with TaskHeartbeat(client):
+            message, context, _, fab = pull_task_input(client)
+            app = site_app(handle, bundle_hash=bundle_hash(fab.content))
+            try:
+                reply = app(message, context)
+            except Exception:  # a message of another type, say; the server hears only a code
+                _log.exception("a message could not be answered")
+                reply = error_message(FailureCode.ERROR, reply_to=message)
+            push_message(client, reply, context)
+            push_task_output(client, context, SubStatus.COMPLETED, "")
+    finally:
+        client.close()

@@ -1,0 +1,28 @@
+"""A scripted site as processes: keeps a SuperNode running and answers its tasks right here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from scripted import carry_out
+
+from phoenix_secure.federation.engines.flower_api import FlowerAddress
+from phoenix_secure.federation.site.flower_worker import serve_flower
+
+
+def keep_running(command: list[str]) -> None:
+    while True:
+        code = subprocess.call(command)
+        print(f"SuperNode ended with {code}", flush=True)
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    address, secret_file, *supernode = sys.argv[1:]
+    threading.Thread(target=keep_running, args=(supernode,), daemon=True).start()
+    where = FlowerAddress(address=address, secret=Path(secret_file).read_bytes())
+    serve_flower(where, handle=carry_out, stop=threading.Event())
