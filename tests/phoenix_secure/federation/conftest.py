@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 
+# Without secure aggregation three sites are enough; what does not depend on it is tested so.
 SETTINGS = [
+    "secure_aggregation.mode=off",
     "data.name=digits",
     "data.max_images=400",
     "partition.num_sites=3",
@@ -35,6 +40,27 @@ def tiny_settings() -> list[str]:
 @pytest.fixture
 def tiny_config() -> RunConfig:
     return load_config(None, SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def secure_settings() -> list[str]:
+    """The same over five sites with secure aggregation, a run of three rounds."""
+    changed = ("secure_aggregation.mode", "partition.num_sites", "federation.rounds")
+    kept = [text for text in SETTINGS if text.partition("=")[0] not in changed]
+    return [*kept, "partition.num_sites=5", "federation.rounds=3"]
+
+
+@pytest.fixture(scope="session")
+def secure_parties() -> ModuleType:
+    """The module ``parties`` beside this file: secure rounds whose sites train by a rule."""
+    name = "phoenix_federation_tests_parties"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("parties.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.clear_round import ClearAggregator
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.messages import TrainReply, TrainRequest
 from phoenix_secure.federation.rounds import draw_cohort, run_rounds
@@ -56,7 +57,10 @@ def run(engine: ScriptedEngine, *overrides: str) -> tuple[ServerState, list]:
     )
     state = ServerState.initial(np.zeros(4, np.float32), federation=config.federation)
     reports = []
-    for new_state, report in run_rounds(state, config=config, engine=engine, seeds=SeedTree(0)):
+    aggregator = ClearAggregator(engine, federation=config.federation)
+    for new_state, report in run_rounds(
+        state, config=config, aggregator=aggregator, seeds=SeedTree(0)
+    ):
         state = new_state
         reports.append(report)
     return state, reports
@@ -73,6 +77,7 @@ def test_model_moves_by_the_weighted_mean_of_each_round() -> None:
     assert reports[0].update_norm == pytest.approx(mean * 2)
     assert reports[0].num_images == 6
     assert reports[0].bytes_up > 3 * 4 * 4
+    assert reports[0].secure_aggregation == "off"
 
 
 def test_silent_sites_are_reported_and_left_out_of_the_mean() -> None:
@@ -152,7 +157,12 @@ def test_rounds_from_a_later_state_are_the_same_rounds() -> None:
         ],
     )
     state = ServerState.initial(np.zeros(4, np.float32), federation=config.federation)
-    states = [s for s, _ in run_rounds(state, config=config, engine=engine, seeds=SeedTree(0))]
-    *_, (resumed, _) = run_rounds(states[1], config=config, engine=engine, seeds=SeedTree(0))
+    given = {
+        "config": config,
+        "aggregator": ClearAggregator(engine, federation=config.federation),
+        "seeds": SeedTree(0),
+    }
+    states = [s for s, _ in run_rounds(state, **given)]
+    *_, (resumed, _) = run_rounds(states[1], **given)
     np.testing.assert_array_equal(resumed.parameters, states[-1].parameters)
     np.testing.assert_array_equal(resumed.ema, states[-1].ema)

@@ -1,0 +1,198 @@
+"""Secure rounds in memory: real sessions and files, sites that train by a rule, faults on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.messages import TrainRequest
+from phoenix_secure.federation.secure_attempt import Patience
+from phoenix_secure.federation.secure_journal import SecureJournal
+from phoenix_secure.federation.secure_payload import Payload, encode_update
+from phoenix_secure.federation.secure_round import SecureAggregator
+from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
+from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.federation.site.secure_record import SiteRecord
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalUpdate
+from protocol import SERVER, Identity, Roster
+
+PATIENCE = Patience(training_deadline_s=60, training_grace_s=60, stage_deadline_s=60, grace_s=60)
+# "before": the request is lost; "after": the site acts, its answer is lost; "crash": the server
+# dies when the stage opens; "crash-after": when the answers are in, before it reads one.
+Fault = Callable[[str, str, int], str | None]
+
+
+class ServerKilled(BaseException):
+    """The server's process is gone; no handler may catch it."""
+
+
+def seed_key(site: str, training_round: int) -> bytes:
+    node = SeedTree(0).child("site", site, "round", training_round, "rounding")
+    return node.entropy().to_bytes(32, "big")
+
+
+class Site:
+    """A site whose update depends on its name, the round and the parameters alone."""
+
+    def __init__(self, name: str, parties: Parties) -> None:
+        self.name = name
+        self.parties = parties
+        self.trainings: list[int] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Lose all memory; the files stay."""
+        parties = self.parties
+        self.secure = SecureSite(
+            parties.identities[self.name],
+            roster=parties.roster,
+            terms=parties.terms,
+            record=SiteRecord(parties.path / self.name / "rounds.jsonl"),
+            max_rounds=1000,
+            rounding_key=lambda number: seed_key(self.name, number),
+        )
+
+    def update(self, request: TrainRequest) -> LocalUpdate:
+        number = sorted(self.parties.identities).index(self.name) + 1
+        rng = np.random.default_rng([number, request.round_number])
+        pull = 0.1 * (number - request.parameters)
+        noise = rng.normal(0, 0.05, request.parameters.size)
+        return LocalUpdate(
+            delta=(pull + noise).astype(np.float32),
+            num_images=10 * number,
+            num_steps=4,
+            loss=float(number),
+            seconds=0.0,
+        )
+
+    def train(self, request: TrainRequest) -> LocalUpdate:
+        self.trainings.append(request.round_number)
+        return self.update(request)
+
+    def payload(self, training_round: int, parameters: np.ndarray) -> Payload:
+        """What this site enters, in the clear: for oracles."""
+        request = TrainRequest(round_number=training_round, parameters=parameters)
+        return encode_update(
+            self.update(request),
+            terms=self.parties.terms,
+            rounding_key=seed_key(self.name, training_round),
+        )
+
+    def handle(self, stage: str, body: bytes) -> bytes:
+        return self.secure.handle(stage, body, train=self.train)
+
+
+class Parties:
+    """n sites and a server with files below ``path``."""
+
+    def __init__(
+        self, path: Path, *overrides: str, num_sites: int = 5, num_parameters: int = 12
+    ) -> None:
+        self.path = path
+        settings = [f"partition.num_sites={num_sites}", "secure_aggregation.clip_norm=1000"]
+        self.config = load_config(None, [*settings, *overrides])
+        self.terms: SecureTerms = choose_terms(
+            self.config, num_parameters=num_parameters, largest_site=10 * num_sites
+        )
+        self.server = Identity.generate(SERVER)
+        names = [f"site-{k:02d}" for k in range(1, num_sites + 1)]
+        self.identities = {name: Identity.generate(name) for name in names}
+        owner = Identity.generate("owner")
+        self.roster = Roster.create(
+            federation_id="tests",
+            owner_key=owner.public_key,
+            server_key=self.server.public_key,
+            keys={name: identity.public_key for name, identity in self.identities.items()},
+        )
+        for name in names:
+            SiteRecord.create(path / name / "rounds.jsonl")
+        SecureJournal.create(path / "server" / "rounds.jsonl")
+        self.sites = {name: Site(name, self) for name in names}
+        self.names = tuple(names)
+        self.engine = LoopEngine(self)
+        self.stages: list = []
+
+    def aggregator(self, *, max_attempts: int = 3) -> SecureAggregator:
+        """A server that has just been started."""
+        return SecureAggregator(
+            self.engine,
+            identity=self.server,
+            roster=self.roster,
+            terms=self.terms,
+            journal=SecureJournal(self.path / "server" / "rounds.jsonl"),
+            patience=PATIENCE,
+            max_attempts=max_attempts,
+            observe=self.stages.append,
+        )
+
+    def sum(self, training_round: int = 1, *, max_attempts: int = 3, parameters=None):
+        """One training round by a fresh server."""
+        return self.aggregator(max_attempts=max_attempts).aggregate(
+            round_number=training_round,
+            parameters=self.zeros() if parameters is None else parameters,
+            cohort=self.names,
+        )
+
+    def zeros(self) -> np.ndarray:
+        return np.zeros(self.terms.num_parameters, np.float32)
+
+    def oracle(self, survivors, training_round: int = 1, *, parameters=None) -> np.ndarray:
+        """The mean update from plain Python integers."""
+        parameters = self.zeros() if parameters is None else parameters
+        payloads = [self.sites[name].payload(training_round, parameters) for name in survivors]
+        num_images = sum(10 * (self.names.index(name) + 1) for name in survivors)
+        scale = self.terms.max_images / num_images
+        return np.array(
+            [
+                sum(int(p.words[j]) for p in payloads) / self.terms.scale * scale
+                for j in range(self.terms.num_parameters)
+            ]
+        )
+
+
+class LoopEngine:
+    """Calls the sites one after another; ``fault`` says what goes wrong where."""
+
+    def __init__(self, parties: Parties) -> None:
+        self.parties = parties
+        self.fault: Fault = lambda stage, site, exchange: None
+        self.num_exchanges = 0
+        self.received: list[tuple[str, str, bytes]] = []
+        self.sent: list[tuple[str, str, bytes]] = []
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return self.parties.names
+
+    def exchange(self, stage: str, requests: Mapping[str, bytes], **_: object) -> dict:
+        self.num_exchanges += 1
+        answers: dict[str, Reply | Failure] = {}
+        faults = {site: self.fault(stage, site, self.num_exchanges) for site in requests}
+        if "crash" in faults.values():
+            raise ServerKilled
+        for site, body in requests.items():
+            fault = faults[site]
+            answers[site] = Failure(code=FailureCode.NO_REPLY)
+            if fault == "before":
+                continue
+            self.sent.append((stage, site, bytes(body)))
+            try:
+                reply = self.parties.sites[site].handle(stage, bytes(body))
+            except SiteFailure as failure:
+                answers[site] = Failure(code=failure.code)
+                continue
+            if fault != "after":
+                answers[site] = Reply(body=reply)
+                self.received.append((stage, site, reply))
+        if "crash-after" in faults.values():
+            raise ServerKilled
+        return answers
+
+    def close(self) -> None:
+        pass
