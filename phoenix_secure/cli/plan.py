@@ -36,6 +36,8 @@ def _plan(federation: EmbeddedFederation) -> dict[str, Any]:
     d = federation.model.initial_parameters.size
     step_s = federation.seconds_per_step()
     waves = steps_per_round / federation.num_workers
+    rounds = config.federation.rounds
+    aggregation_s = federation.aggregation_seconds()
     return {
         "images": f"{federation.holdings.image_set.name}, {sum(sizes.values())} for training",
         "sites": len(sizes),
@@ -44,12 +46,37 @@ def _plan(federation: EmbeddedFederation) -> dict[str, Any]:
         "devices": ", ".join(str(device) for device in federation.devices),
         "sites_at_once": federation.num_workers,
         "parameters": d,
-        "rounds": config.federation.rounds,
+        "rounds": rounds,
         "local_steps_per_round": steps_per_round,
         "bytes_down_per_round": 4 * d * cohort,
-        "bytes_up_per_round": 4 * d * cohort,
+        "bytes_up_per_round": _bytes_up(federation, cohort=cohort),
         "seconds_per_local_step": round(step_s, 4),
-        "estimated_training_seconds": round(waves * step_s * config.federation.rounds, 1),
-        "secure_aggregation": "off",
+        "estimated_training_seconds": round(waves * step_s * rounds, 1),
         "differential_privacy": "off",
+        "secure_aggregation": "off" if federation.terms is None else "on",
+        **_aggregation(federation, seconds=aggregation_s),
+    }
+
+
+def _bytes_up(federation: EmbeddedFederation, *, cohort: int) -> int:
+    if federation.terms is None:
+        return 4 * federation.model.initial_parameters.size * cohort
+    return federation.terms.masked_bytes * cohort
+
+
+def _aggregation(federation: EmbeddedFederation, *, seconds: float) -> dict[str, Any]:
+    """The terms of secure aggregation, or what its absence means."""
+    terms = federation.terms
+    if terms is None:
+        return {"warning": "the server will see every site's update: for research only"}
+    return {
+        "sites_that_must_stay": terms.threshold,
+        "sites_that_may_collude_with_the_server": terms.num_colluders,
+        "sites_that_may_vanish": terms.cohort_size - terms.threshold,
+        "word_bits": terms.word_bits,
+        "steps_per_unit": int(terms.scale) if terms.scale >= 1 else terms.scale,
+        "clip_norm": round(terms.clip_norm, 4),
+        "clip_value": terms.clip_value,
+        "max_images": terms.max_images,
+        "estimated_aggregation_seconds_per_round": round(seconds, 3),
     }

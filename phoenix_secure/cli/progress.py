@@ -14,7 +14,10 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
 from phoenix_secure.federation.embedded import EmbeddedFederation
+from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.rounds import RoundReport
+from phoenix_secure.federation.secure_attempt import StageReport
+from phoenix_secure.federation.secure_terms import SecureTerms
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["RunDisplay"]
@@ -35,11 +38,18 @@ class RunDisplay:
             MofNCompleteColumn(),
             TextColumn("images  loss {task.fields[loss]}  {task.fields[speed]} images/s  left"),
             TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[stage]}"),
             console=console,
             disable=self._as_json or not console.is_terminal,
         )
         self._task = self._bar.add_task(
-            "run", total=None, round=1, rounds=config.federation.rounds, loss="-", speed="-"
+            "run",
+            total=None,
+            round=1,
+            rounds=config.federation.rounds,
+            loss="-",
+            speed="-",
+            stage="",
         )
 
     def images_done(self, site: str, num_images: int) -> None:
@@ -70,6 +80,15 @@ class RunDisplay:
         done = int(per_round * share) * rounds_done
         self._bar.update(self._task, total=total, completed=done, round=rounds_done + 1)
         if self._as_json:
+            print_json(
+                {
+                    "event": "started",
+                    "run_dir": str(folder),
+                    "rounds_done": rounds_done,
+                    "secure_aggregation": "off" if federation.terms is None else "on",
+                    "secure": None if federation.terms is None else federation.terms.to_dict(),
+                }
+            )
             return
         images = federation.holdings.image_set
         sizes = [len(part) for part in parts.values()]
@@ -79,13 +98,28 @@ class RunDisplay:
             f"{images.image_size}x{images.image_size}x{images.channels}; results in {folder}",
             soft_wrap=True,
         )
-        console.print(
-            "secure aggregation: [yellow]off[/], differential privacy: [yellow]off[/] "
-            "(this version aggregates in the clear: for research on public images)",
-            soft_wrap=True,
-        )
+        console.print(_aggregation_line(federation.terms), soft_wrap=True)
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
+
+    def stage_done(self, report: StageReport) -> None:
+        """Show one stage of a secure round; sites that are missing, as soon as they are."""
+        if self._as_json:
+            print_json({"event": "stage", **report.to_dict()})
+            return
+        num_bytes = report.bytes_down + report.bytes_up
+        self._bar.update(
+            self._task,
+            stage=f"{report.stage} {len(report.answered)}/{len(report.asked)} sites "
+            f"{num_bytes / 1e6:,.1f} MB {report.seconds:.1f} s",
+        )
+        for site, code in report.failures.items():
+            attempt = f", attempt {report.attempt}" if report.attempt > 1 else ""
+            verb = "refused" if code == FailureCode.REFUSED.value else "dropped out"
+            console.print(
+                f"round {report.training_round}{attempt}: {site} {verb} in stage "
+                f"{report.stage} ({code})"
+            )
 
     def round_done(self, report: RoundReport) -> None:
         """Show one round."""
@@ -102,10 +136,16 @@ class RunDisplay:
         if not console.is_terminal:
             console.print(
                 f"round {report.round_number}/{rounds}  loss {report.loss:.4f}  "
-                f"{report.images_per_s:,.0f} images/s  {report.seconds:.1f} s"
+                f"{report.images_per_s:,.0f} images/s  {len(report.sites)} sites  "
+                f"{(report.bytes_down + report.bytes_up) / 1e6:,.1f} MB  {report.seconds:.1f} s"
             )
-        for site, code in report.failures.items():
-            console.print(f"round {report.round_number}: {site} gave no update ({code})")
+        if report.secure is None:
+            for site, code in report.failures.items():
+                console.print(f"round {report.round_number}: {site} gave no update ({code})")
+        elif report.secure["attempts"] > 1:
+            console.print(
+                f"round {report.round_number}: summed in attempt {report.secure['attempts']}"
+            )
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:
@@ -129,6 +169,7 @@ class RunDisplay:
         if summary["quality"]:
             console.print(quality_table(summary["quality"]))
         up, down = summary["bytes_up"] / 1e6, summary["bytes_down"] / 1e6
+        console.print(_closing_line(summary), soft_wrap=True)
         console.print(
             f"{summary['rounds']} rounds in {summary['training_seconds']:.0f} s, "
             f"{summary['num_parameters']:,} parameters, {up:,.0f} MB up, {down:,.0f} MB down"
@@ -138,3 +179,28 @@ class RunDisplay:
             f"curves:   {folder / 'curves.png'}    who holds what: {folder / 'holdings.png'}"
         )
         console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")
+
+
+def _aggregation_line(terms: SecureTerms | None) -> str:
+    """Who can see what, before anything else happens."""
+    privacy = "differential privacy: [yellow]off[/]"
+    if terms is None:
+        return (
+            "[bold red]secure aggregation: OFF[/] - the server sees every site's update; for "
+            f"research on images that are not secret. {privacy}"
+        )
+    return (
+        f"secure aggregation: [green]on[/], {terms.cohort_size} sites a round, "
+        f"{terms.threshold} must stay, {terms.num_colluders} may collude with the server, "
+        f"{terms.word_bits} bits a parameter; {privacy}"
+    )
+
+
+def _closing_line(summary: dict[str, Any]) -> str:
+    if summary["secure_aggregation"] == "off":
+        return "[bold red]secure aggregation was OFF[/]: the server saw every site's update"
+    secure = summary["secure"]
+    return (
+        f"secure aggregation was on: sums over at least {secure['t']} sites, "
+        f"{secure['clipped_updates']} updates clipped, {secure['failed_attempts']} failed attempts"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from phoenix_secure.cli.output import Format
 from phoenix_secure.cli.plan import print_plan
 from phoenix_secure.cli.progress import RunDisplay
+from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.embedded import EmbeddedFederation
@@ -28,9 +29,7 @@ def run(
     """A new run, or only its plan."""
     config = load_config(file, overrides)
     display = RunDisplay(config, output_format=output_format)
-    federation = EmbeddedFederation(
-        config, cache_dir=default_cache_dir(), progress=display.images_done
-    )
+    federation = _federation(config, display)
     if dry_run:
         print_plan(federation, output_format=output_format)
         return
@@ -46,11 +45,18 @@ def resume(run_dir: Path, *, output_format: Format) -> None:
     config = folder.load_config()
     with folder.lock():
         display = RunDisplay(config, output_format=output_format)
-        federation = EmbeddedFederation(
-            config, cache_dir=default_cache_dir(), progress=display.images_done
-        )
+        federation = _federation(config, display)
         state = federation.resume(folder)
         _train(federation, folder, display, state)
+
+
+def _federation(config: RunConfig, display: RunDisplay) -> EmbeddedFederation:
+    return EmbeddedFederation(
+        config,
+        cache_dir=default_cache_dir(),
+        progress=display.images_done,
+        observe=display.stage_done,
+    )
 
 
 def _train(

@@ -28,6 +28,7 @@ from phoenix_secure.federation.judging import Judge
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.secure_attempt import StageReport
+from phoenix_secure.federation.secure_estimate import estimate_seconds
 from phoenix_secure.federation.secure_parties import Parties, create_parties
 from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.app import client_app
@@ -113,6 +114,12 @@ class EmbeddedFederation:
             for _ in range(2)  # the first one also pays for allocation and kernel selection
         ]
         return updates[-1].seconds / steps
+
+    def aggregation_seconds(self) -> float:
+        """Measured time of one round's secure aggregation, for estimates; 0 where it is off."""
+        if self.terms is None:
+            return 0.0
+        return estimate_seconds(self.terms, num_workers=self.num_workers)
 
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
         """Make the run folder and keep the initial state in it."""

@@ -13,7 +13,7 @@ from phoenix_secure.cli import app as app_module
 
 CONFIG = """\
 data: {name: digits, max_images: 400}
-partition: {num_sites: 3}
+partition: {num_sites: 5}
 model: {block_channels: [8, 16], attention: [false, false]}
 training: {batch_size: 8, local_steps: 2}
 federation: {rounds: 3}
