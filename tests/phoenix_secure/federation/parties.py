@@ -1,4 +1,4 @@
-"""Secure rounds in memory: real sessions and files, sites that train by a rule, faults on demand."""
+"""Secure rounds in memory: real sessions and files, sites that train by a rule, and faults."""
 
 from __future__ import annotations
 

@@ -56,14 +56,14 @@ def test_round_survives_one_of_five_sites_at_any_stage(
     parties = secure_parties.Parties(tmp_path)
     parties.engine.fault = drop(stage, {"site-02"}, when)
     found = parties.sum()
-    in_sum = ("check", "unmask", "result").__contains__(stage)
+    in_sum = stage in ("check", "unmask", "result")
     survivors = parties.names if in_sum else tuple(n for n in parties.names if n != "site-02")
     assert found.sites == survivors
     np.testing.assert_array_equal(found.update, parties.oracle(survivors))
     assert found.secure["attempts"] == 1
     assert set(found.failures) == set(parties.names) - set(survivors)
     if stage != "result":
-        assert list(found.secure["dropouts"])[0] == stage
+        assert next(iter(found.secure["dropouts"])) == stage
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

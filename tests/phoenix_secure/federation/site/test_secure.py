@@ -14,7 +14,7 @@ from phoenix_secure.federation.messages import SecureTrainRequest, TrainRequest
 from phoenix_secure.federation.secure_attempt import STAGES
 from phoenix_secure.federation.site.failure import SiteFailure
 from phoenix_secure.federation.site.secure_record import SiteRecord
-from protocol import ServerSession
+from protocol.messages import RoundAnnouncement, seal
 
 SITE = "site-03"
 
@@ -46,8 +46,12 @@ def offer(parties, *, training_round: int = 1, protocol_round: int = 1, **change
         previous=bytes(32),
     )
     spec = dataclasses.replace(spec, **changes)
-    session = ServerSession(parties.server, roster=parties.roster, spec=spec)
-    announcement = session.start().outbound[spec.cohort[0]]
+    announcement = seal(
+        parties.server,
+        label=RoundAnnouncement.LABEL,
+        context=spec.context,
+        body=RoundAnnouncement(spec=spec).encode(),
+    )
     return SecureTrainRequest(announcement=announcement, model=model).to_bytes()
 
 
