@@ -62,7 +62,7 @@ def test_an_interval_is_ordered() -> None:
         Interval(low=0.0, high=1.0, confidence=1.0)
 
 
-# Figures of the reference, section 4. Two of its figures are off: 10512 and 29962 there are 10511
+# Two figures that were handed down, 10512 and 29962, are off: exact are 10511
 # and 29956, as the exact tails below show.
 @pytest.mark.parametrize(
     ("fpr", "false_positives", "n"),
