@@ -97,7 +97,7 @@ def supernode(
             *("--host", LOOPBACK, "--port", str(port)),
             *("--node-config", f'site="{site}"'),
         ],
-        environment=environment,
+        environment=environment | {"PHOENIX_SUPERNODE_STATE": str(log.with_suffix(".node"))},
         log=log,
     )
 

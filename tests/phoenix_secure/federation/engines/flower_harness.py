@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -42,7 +43,7 @@ class FlowerHarness:
 
     def __init__(self, root: Path, *, sites, session: str, max_reply_bytes: int) -> None:
         self.root = root
-        self.processes: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = quiet_flower() | {
             "FLWR_HOME": str(root / "flwr"),
             "OMP_NUM_THREADS": "1",
@@ -90,7 +91,7 @@ class FlowerHarness:
         child = superlink(
             files, port=self.port, environment=self.environment, log=self.root / "superlink.log"
         )
-        self.spawn("superlink", [child.command], log=child.log)
+        self.spawn("superlink", child.command, child)
         end = time.monotonic() + 60
         while True:
             try:
@@ -103,30 +104,26 @@ class FlowerHarness:
                     raise
                 time.sleep(0.3)
 
-    def spawn(self, name: str, commands, *, log: Path) -> None:
-        with log.open("ab") as output:
-            self.processes[name] = [
-                subprocess.Popen(
-                    command,
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                for command in commands
-            ]
+    def spawn(self, name: str, command, child) -> None:
+        with child.log.open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                command,
+                env=child.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def kill(self, name: str) -> None:
-        for process in self.processes.pop(name, []):
-            try:
+        process = self.processes.pop(name, None)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
 
     def restart(self, site: str) -> None:
-        """Start a site; Flower refuses a node that it still believes to be online for a minute."""
+        """Start a site (again)."""
         child = supernode(
             site=site,
             server=self.address.address,
@@ -144,7 +141,7 @@ class FlowerHarness:
             str(self.root / "task.secret"),
             *child.command,
         ]
-        self.spawn(site, [worker], log=child.log)
+        self.spawn(site, worker, child)
 
     def meddle(self) -> None:
         """From now on the transport delivers everything twice and in reverse order."""

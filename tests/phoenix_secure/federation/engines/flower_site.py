@@ -16,8 +16,7 @@ from phoenix_secure.federation.site.flower_worker import serve_flower
 
 def keep_running(command: list[str]) -> None:
     while True:
-        code = subprocess.call(command)
-        print(f"SuperNode ended with {code}", flush=True)
+        subprocess.call(command)
         time.sleep(1)
 
 

@@ -107,7 +107,11 @@ def test_killed_site_is_missed_alone_and_is_back_after_a_restart(federation, ord
             assert answers == expected(stage, sites=tuple(answers))
     finally:
         federation.restart(site)
-    assert echoes(federation, order, "after") == expected("after")
+    # A request that waits while the site comes back may be reported as lost: never for long.
+    end = time.monotonic() + 90
+    while (answers := echoes(federation, order, "after")) != expected("after"):
+        assert answers[site] != Failure(code=FailureCode.ERROR)
+        assert time.monotonic() < end
 
 
 def test_deliveries_twice_and_in_reverse_change_nothing(federation, order) -> None:

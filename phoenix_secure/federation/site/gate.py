@@ -1,0 +1,169 @@
+"""What stands before a site's images: every request passes these checks, in this order, or leaves.
+
+1. the session names a plan that the owner of the images approved, and still does;
+2. the bundle that came along is the one in that plan (none of it is ever run);
+3. the plan meets the minimums of the site's own policy;
+4. a request that comes again gets the answer it got before, and nothing is computed twice;
+5. only then the handler sees it.
+
+Everything is recorded in the site's audit log before an answer leaves; the server hears a code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from phoenix_secure.errors import ConfigError, PhoenixError
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.plan import MAX_PLAN_BYTES, Plan, plan_hash
+from phoenix_secure.federation.site.approval import Approver
+from phoenix_secure.federation.site.audit_log import AuditLog
+from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.policy import SitePolicy
+from phoenix_secure.federation.site.request import SiteRequest
+from phoenix_secure.files import write_bytes
+
+__all__ = ["PLAN_STAGE", "Gate"]
+
+PLAN_STAGE = "plan"
+READY = b"ready"
+# Plans that nobody approved are kept for the owner to read; a server cannot fill the disk.
+_MAX_PLANS = 64
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[str, bytes], bytes]
+
+
+class Gate:
+    """Answers requests of one site; see the module for the order of checks.
+
+    plans       folder of the plans that were offered, each in a file named by its hash
+    roster      the hash of the roster that this site pinned
+    install     makes the handler of an approved plan: loads images, builds the trainer
+    """
+
+    def __init__(
+        self,
+        site: str,
+        *,
+        plans: Path,
+        roster_hash: str,
+        approver: Approver,
+        policy: SitePolicy,
+        audit: AuditLog,
+        install: Callable[[Plan], Handler],
+    ) -> None:
+        self._site = site
+        self._plans = plans
+        self._roster_hash = roster_hash
+        self._approver = approver
+        self._policy = policy
+        self._audit = audit
+        self._install = install
+        self._installed: tuple[str, Handler] | None = None
+        self._answers: dict[str, tuple[bytes, bytes]] = {}  # stage -> request digest, reply
+        self._lock = threading.Lock()
+
+    def __call__(self, request: SiteRequest) -> bytes:
+        """Answer ``request``.
+
+        Raises:     SiteFailure with the code that the server may see.
+        """
+        digest = hashlib.sha256(request.body).digest()
+        facts = {
+            "plan": request.session[:64],
+            "stage": request.stage[:64],
+            "request": digest.hex(),
+            "bytes_in": len(request.body),
+        }
+        with self._lock:
+            try:
+                reply, how = self._answer(request, digest)
+            except _Refusal as refusal:
+                self._audit.record("refused", **facts, why=str(refusal))
+                raise SiteFailure(FailureCode.REFUSED) from None
+            except SiteFailure as failure:
+                self._audit.record("failed", **facts, code=failure.code.value)
+                raise
+            except Exception as error:
+                # Only the kind: a message could hold a path or a value.
+                self._audit.record("failed", **facts, code="error", kind=type(error).__name__)
+                raise
+            sent = hashlib.sha256(reply).hexdigest()
+            self._audit.record(how, **facts, reply=sent, bytes_out=len(reply))
+            return reply
+
+    def _answer(self, request: SiteRequest, digest: bytes) -> tuple[bytes, str]:
+        if request.site != self._site:
+            raise _Refusal("the request is for another site")
+        if request.stage == PLAN_STAGE:
+            self._keep_plan(request)
+        plan = self._approved_plan(request.session)
+        if request.bundle_hash is not None and request.bundle_hash != plan.bundle_hash:
+            raise _Refusal(f"the bundle {request.bundle_hash[:16]} is not the one in the plan")
+        objection = self._policy.objection(plan)
+        if objection is not None:
+            raise _Refusal(f"policy: {objection}")
+        handler = self._handler(request.session, plan)
+        if request.stage == PLAN_STAGE:
+            return READY, "ready"
+        known = self._answers.get(request.stage)
+        if known is not None and known[0] == digest:
+            return known[1], "answered again"
+        reply = handler(request.stage, request.body)
+        self._answers[request.stage] = digest, reply
+        return reply, "answered"
+
+    def _keep_plan(self, request: SiteRequest) -> None:
+        """Write an offered plan down, so that its owner can read and approve it."""
+        if len(request.body) > MAX_PLAN_BYTES or plan_hash(request.body) != request.session:
+            raise _Refusal("the session is not the hash of the offered plan")
+        try:
+            Plan.from_bytes(request.body)
+        except ConfigError as error:
+            raise _Refusal(f"the offered plan is malformed: {error}") from None
+        path = self._plans / f"{request.session}.json"
+        if path.exists():
+            return
+        if len(list(self._plans.glob("*.json"))) >= _MAX_PLANS:
+            raise _Refusal("too many plans are waiting: delete some from the folder plans")
+        write_bytes(path, request.body)
+
+    def _approved_plan(self, session: str) -> Plan:
+        """The plan named ``session``, as it lies on this site's disk."""
+        if len(session) != 64 or not set(session) <= set("0123456789abcdef"):
+            raise _Refusal("the request names no plan")
+        decision = self._approver.decide(session)
+        if not decision.approved:
+            raise _Refusal(decision.why)
+        try:
+            content = (self._plans / f"{session}.json").read_bytes()
+            if plan_hash(content) != session:
+                raise _Refusal("the stored plan was changed")
+            plan = Plan.from_bytes(content)
+        except (OSError, ConfigError):
+            raise _Refusal("the plan was not offered to this site") from None
+        if plan.roster_hash != self._roster_hash:
+            raise _Refusal("the plan names another roster than this site pinned")
+        return plan
+
+    def _handler(self, session: str, plan: Plan) -> Handler:
+        """The handler of ``plan``; one plan at a time is in memory."""
+        if self._installed is None or self._installed[0] != session:
+            self._installed = None
+            self._answers = {}
+            try:
+                self._installed = session, self._install(plan)
+            except PhoenixError as error:
+                # For the owner's eyes: it may name paths. The server hears only a code.
+                _log.error("plan %s cannot run here: %s", session[:16], error)
+                raise
+        return self._installed[1]
+
+
+class _Refusal(Exception):  # noqa: N818
+    """Why a request was refused; stays in the audit log."""

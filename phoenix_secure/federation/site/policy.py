@@ -1,0 +1,69 @@
+"""What the owner of a site's images asks of every plan, whatever was approved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from phoenix_secure.config.section import Section
+from phoenix_secure.federation.plan import Plan
+
+__all__ = ["SitePolicy"]
+
+
+class SitePolicy(Section):
+    """Minimums of one site; the section ``policy`` of its site.yaml. The defaults are strict."""
+
+    require_secure_aggregation: bool = Field(
+        True, description="[flag] Never let the server see this site's own update."
+    )
+    min_sites: int = Field(
+        5, ge=1, le=65_536, description="[sites] Fewest sites that an update hides among."
+    )
+    min_collusion: float = Field(
+        0.1,
+        ge=0,
+        lt=0.5,
+        description="[fraction] Share of the sites that may work with the server without harm.",
+    )
+    max_rounds: int = Field(
+        1000, ge=1, le=100_000, description="[rounds] Longest run that this site takes part in."
+    )
+    max_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="[1] Largest epsilon of a plan's differential privacy; plans without it are "
+        "refused. Empty: differential privacy is not asked for.",
+    )
+    max_delta: float = Field(
+        1e-5, gt=0, lt=1, description="[1] Largest delta that goes with max_epsilon."
+    )
+
+    def objection(self, plan: Plan) -> str | None:
+        """The first rule that ``plan`` breaks, naming the setting; None where it breaks none."""
+        config = plan.config
+        secure = config.secure_aggregation
+        if self.require_secure_aggregation and secure.mode != "on":
+            return "secure_aggregation.mode is off"
+        if config.partition.num_sites < self.min_sites:
+            return f"partition.num_sites is below {self.min_sites}"
+        asked = config.federation.participation * config.partition.num_sites
+        if max(config.federation.min_sites, round(asked)) < self.min_sites:
+            return f"federation.participation asks fewer than {self.min_sites} sites in a round"
+        if secure.mode == "on" and secure.collusion < self.min_collusion:
+            return f"secure_aggregation.collusion is below {self.min_collusion:g}"
+        if config.federation.rounds > self.max_rounds:
+            return f"federation.rounds is above {self.max_rounds}"
+        return self._privacy_objection(config.model_dump())
+
+    def _privacy_objection(self, settings: dict[str, Any]) -> str | None:
+        if self.max_epsilon is None:
+            return None
+        privacy = settings.get("privacy") or {}
+        epsilon, delta = privacy.get("epsilon"), privacy.get("delta")
+        if not isinstance(epsilon, (int, float)) or not isinstance(delta, (int, float)):
+            return "the plan has no differential privacy with a stated epsilon and delta"
+        if epsilon > self.max_epsilon or delta > self.max_delta:
+            return f"epsilon or delta is above ({self.max_epsilon:g}, {self.max_delta:g})"
+        return None
