@@ -36,9 +36,9 @@ METHODS = {
         "federation.server_momentum=0.7",
         "federation.server_learning_rate=0.5",
     ],
-    "FedAdam eta=0.004": [
+    "FedAdam eta=0.01": [
         "federation.server_optimizer=fedadam",
-        "federation.server_learning_rate=0.004",
+        "federation.server_learning_rate=0.01",
     ],
 }
 
