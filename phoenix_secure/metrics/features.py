@@ -100,7 +100,7 @@ def efficientnet_lite0(
                 fixed for its 224 pixels and "same" only there. It is part of the name.
     Guarantee:  the weights file's SHA-256 is checked before it is read (weights_only=True); no
                 global random state is touched. 64 pixels told real, blurred and noisy digits
-                apart as surely as 96 at four times the speed, and 32 did worse than raw pixels
+                apart as surely as 96 at three times the speed, and 32 did worse than raw pixels
                 (docs/metrics.md).
     Raises:     DataError when the file is missing or another one; ValueError for a resolution
                 that is not a multiple of 32.
