@@ -1,0 +1,160 @@
+"""The files that people read or hand to their system: units, scripts, next steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["compose_file", "next_steps", "server_unit", "site_unit", "start_script"]
+
+_UNIT = """\
+# Copy to /etc/systemd/system/, set User and the paths, then: systemctl enable --now {name}
+[Unit]
+Description=Phoenix Secure {what}
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+User=phoenix
+WorkingDirectory=/srv/phoenix
+ExecStart=/srv/phoenix/venv/bin/phoenix-secure {command}
+Restart=always
+RestartSec=5
+KillMode=control-group
+TimeoutStopSec=60
+Environment=FLWR_TELEMETRY_ENABLED=0
+Environment=FLWR_DISABLE_UPDATE_CHECK=1
+Environment=FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
+UMask=0077
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectSystem=strict
+ProtectHome=read-only
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+ReadWritePaths={writable}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class Named(Protocol):
+    """What the next steps need to know of a deployment."""
+
+    @property
+    def federation(self) -> str: ...
+    @property
+    def sites(self) -> tuple[str, ...]: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def server_unit() -> str:
+    """A systemd unit for the server."""
+    return _UNIT.format(
+        name="phoenix-secure-server",
+        what="server",
+        command="server start /srv/phoenix/server",
+        writable="/srv/phoenix/server",
+    )
+
+
+def site_unit() -> str:
+    """A systemd unit for a site; the images are better mounted read-only."""
+    return _UNIT.format(
+        name="phoenix-secure-site",
+        what="site",
+        command="site start /srv/phoenix/site",
+        writable="/srv/phoenix/site",
+    )
+
+
+def start_script(sites: Sequence[str]) -> str:
+    """A shell script that runs server and sites on one machine, for a rehearsal."""
+    names = " ".join(sorted(sites))
+    program = Path(sys.executable).with_name("phoenix-secure")
+    return f"""\
+#!/usr/bin/env bash
+# Server and all sites on this machine, over TLS on the loopback: a rehearsal, not a deployment.
+# Stop with Ctrl-C. PHOENIX_SECURE names the program where it is not on PATH.
+set -euo pipefail
+cd "$(dirname "$0")"
+program="${{PHOENIX_SECURE:-phoenix-secure}}"
+command -v "$program" >/dev/null || program={str(program)!r}
+trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+"$program" server start server &
+for site in {names}; do
+    "$program" site start "sites/$site" &
+done
+wait
+"""
+
+
+def compose_file(sites: Sequence[str]) -> str:
+    """A compose file: the SuperLink's port is published by nobody, sites see the server alone."""
+    services = [
+        """\
+  server:
+    image: phoenix-secure:0.1.0
+    command: [server, start, /srv/phoenix/server]
+    volumes: ["./server:/srv/phoenix/server"]
+    networks: [federation]
+    read_only: true
+    tmpfs: [/tmp]
+    restart: unless-stopped
+"""
+    ]
+    services += [
+        f"""\
+  {site}:
+    image: phoenix-secure:0.1.0
+    command: [site, start, /srv/phoenix/site]
+    volumes: ["./sites/{site}:/srv/phoenix/site"]
+    networks: [federation]
+    read_only: true
+    tmpfs: [/tmp]
+    restart: unless-stopped
+"""
+        for site in sorted(sites)
+    ]
+    head = (
+        "# Written for `deploy init --host server`; set listen: 0.0.0.0 in server/server.yaml.\n"
+        "# The image holds Python and `pip install phoenix-secure`, entry point phoenix-secure.\n"
+    )
+    return head + "services:\n" + "".join(services) + "networks:\n  federation: {}\n"
+
+
+def next_steps(deployment: Named, fingerprint: str) -> str:
+    """What the federation's owner does now."""
+    sites = "\n".join(
+        f"- `sites/{site}` to {site}, over a channel that {site} trusts; then delete it here."
+        for site in sorted(deployment.sites)
+    )
+    return f"""\
+# Federation {deployment.federation}
+
+Roster fingerprint, to be compared by telephone with every site (`phoenix-secure site show`):
+
+    {fingerprint}
+
+1. Take `owner/owner.key` away (a USB stick in a safe). It signed the roster and is not needed
+   for running.
+2. Bring `server` to the machine that sites reach as {deployment.host}:{deployment.port}. Open that
+   port and no other.
+3. Bring each site its own folder, and nothing else:
+{sites}
+4. Each site: compare the fingerprint, set `data` and `policy` in site.yaml, move `approver.key`
+   to whoever owns the images, and run `phoenix-secure site start`.
+5. Server: `phoenix-secure server start`, then `phoenix-secure doctor --federation` and
+   `phoenix-secure run ... --federation`.
+6. Each owner reads the offered plan (`phoenix-secure site plans`) and signs it
+   (`phoenix-secure site approve`), or does not.
+"""

@@ -1,0 +1,99 @@
+"""The settings of one site: ``site.yaml``, written by ``deploy init``, edited by its owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from phoenix_secure.config.section import Section
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.site.policy import SitePolicy
+
+__all__ = ["SiteData", "SiteSettings", "load_site_settings", "read_section"]
+
+_SectionT = TypeVar("_SectionT", bound=Section)
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,45}$")]
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class SiteData(Section):
+    """Where this site's images are. The plan says at which size; never which folder."""
+
+    source: Literal["own", "share-of-plan"] = Field(
+        "own",
+        description="[name] own: the images named here. share-of-plan: for rehearsals, this "
+        "site's part of the public data set in the plan.",
+    )
+    name: Literal["image-folder", "npz", "huggingface"] = Field(
+        "image-folder", description="[name] Kind of the site's own images."
+    )
+    path: str | None = Field(None, description="[path] Folder or .npz file of the own images.")
+
+    @model_validator(mode="after")
+    def _own_images_have_a_path(self) -> Self:
+        if self.source == "own" and not self.path:
+            raise ValueError("source own needs path, the folder or file of this site's images")
+        return self
+
+
+class SiteSettings(Section):
+    """All settings of one site."""
+
+    site: Id = Field(description="[name] This site's name in the roster.")
+    federation: Id = Field(description="[name] The federation it belongs to.")
+    server: HostPort | None = Field(
+        None, description="[host:port] Where the server's Fleet proxy listens."
+    )
+    folder: str | None = Field(
+        None, description="[path] Instead of a server: the folder that messages travel in."
+    )
+    supernode_port: Port = Field(
+        9094, description="[port] Loopback port of this machine for Flower's SuperNode."
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        "auto", description="[name] auto, cpu, cuda or cuda:N."
+    )
+    data: SiteData = Field(description="This site's images.")
+    policy: SitePolicy = Field(SitePolicy(), description="What every plan must meet.")
+
+    @model_validator(mode="after")
+    def _one_way_to_the_server(self) -> Self:
+        if (self.server is None) == (self.folder is None):
+            raise ValueError("set either server or folder: the one way to the server")
+        return self
+
+
+def load_site_settings(path: Path) -> SiteSettings:
+    """Read ``site.yaml``.
+
+    Raises:     ConfigError naming the setting and what is wrong with it.
+    """
+    return read_section(path, SiteSettings)
+
+
+def read_section(path: Path, kind: type[_SectionT]) -> _SectionT:
+    """A YAML file as a section of settings.
+
+    Raises:     ConfigError naming file, setting and fault.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} is missing: make it with `phoenix-secure deploy init`"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: mend or restore it") from error
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigError(
+            f"{path}: {name}: {first['msg'].removeprefix('Value error, ')}"
+        ) from error
