@@ -13,6 +13,9 @@ from rich.console import Console
 
 from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
+from phoenix_secure.cli import deploy as deploy_commands
+from phoenix_secure.cli import server as server_commands
+from phoenix_secure.cli import site as site_commands
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.run import resume, run
@@ -39,6 +42,9 @@ app.command()(sample)
 app.command()(evaluate)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")
+app.add_typer(deploy_commands.app, name="deploy")
+app.add_typer(server_commands.app, name="server")
+app.add_typer(site_commands.app, name="site")
 app.command()(doctor)
 
 

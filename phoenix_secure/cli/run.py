@@ -14,6 +14,14 @@ from phoenix_secure.cli.output import Format, FormatOption
 
 __all__ = ["resume", "run"]
 
+FederationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--federation",
+        help="Run over the real sites of this federation: its name or its server's folder.",
+    ),
+]
+
 
 def run(
     file: Annotated[
@@ -32,12 +40,26 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")
     ] = False,
+    federation: FederationOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Train one model over several sites in this process, then export and judge it.
+    """Train one model over several sites, in this process or a federation; export and judge it.
 
     Ctrl-C is safe at any time: `phoenix-secure resume RUN_DIR` goes on to the same weights.
     """
+    if federation is not None:
+        from phoenix_secure.cli import federated
+
+        federated.run(
+            file,
+            overrides or [],
+            federation=federation,
+            run_dir=run_dir or Path("runs") / file.stem,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            output_format=output_format,
+        )
+        return
     from phoenix_secure.cli import session
 
     session.run(
@@ -52,12 +74,18 @@ def run(
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
+    federation: FederationOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Go on with an interrupted run, to the same weights as an uninterrupted one.
 
     A finished run exports and judges its model once more.
     """
+    if federation is not None:
+        from phoenix_secure.cli import federated
+
+        federated.resume(run_dir, federation=federation, output_format=output_format)
+        return
     from phoenix_secure.cli import session
 
     session.resume(run_dir, output_format=output_format)

@@ -113,6 +113,30 @@ class SiteFolder:
             owner_key=_public_key(self.path / "approver.pub"),
         )
 
+    def approver_identity(self, key: Path) -> Identity:
+        """The owner's signing key in the file ``key``.
+
+        Raises:     ConfigError when it is not the one that this site pinned.
+        """
+        identity = Identity("approver", seed=read_secret(key, size=KEY_SIZE))
+        if identity.public_key != _public_key(self.path / "approver.pub"):
+            raise ConfigError(f"{key} is not the key in {self.path / 'approver.pub'}")
+        return identity
+
+    def find_plan(self, beginning: str) -> str:
+        """The hash of the one offered plan that begins so.
+
+        Raises:     ConfigError when there is none or more than one.
+        """
+        found = [path.stem for path in self.plans.glob("*.json")]
+        matching = [name for name in found if beginning and name.startswith(beginning)]
+        if len(matching) != 1:
+            raise ConfigError(
+                f"{len(matching)} of {len(found)} offered plans begin with {beginning!r}: "
+                "see `phoenix-secure site plans`"
+            )
+        return matching[0]
+
     def audit(self) -> AuditLog:
         """The site's audit log."""
         return AuditLog(self.audit_file)

@@ -1,0 +1,85 @@
+"""``phoenix-secure deploy``: set up a federation between machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Set up a federation between machines.", no_args_is_help=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps ``init`` a command of its own while it is the only one."""
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="New folder for keys, roster and settings.")],
+    sites: Annotated[
+        int | None, typer.Option("--sites", min=1, max=1000, help="Number of sites, site-01, ...")
+    ] = None,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", help="Name of a site; once for each.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Federation's name; default: the folder's.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Name or address under which sites reach the server.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port of the Fleet proxy.")] = 9443,
+    superlink_port: Annotated[
+        int, typer.Option("--superlink-port", help="Loopback port on the server.")
+    ] = 9093,
+    rehearsal: Annotated[
+        bool,
+        typer.Option(
+            "--rehearsal", help="Sites take shares of a public data set, on this machine."
+        ),
+    ] = False,
+    supernode_port: Annotated[
+        int, typer.Option("--supernode-port", help="First loopback port of a rehearsal's sites.")
+    ] = 9100,
+    days: Annotated[int, typer.Option("--days", help="Validity of the TLS certificate.")] = 365,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Make CA, TLS, node and signing keys, the signed roster, settings and systemd units.
+
+    Each site's folder holds that site's secrets and nobody else's.
+    """
+    from phoenix_secure.errors import ConfigError
+    from phoenix_secure.federation.deploy.initialise import (
+        Deployment,
+        initialise,
+        numbered_sites,
+    )
+
+    if (sites is None) == (not site):
+        raise ConfigError("give either --sites COUNT or --site NAME for each site")
+    names = tuple(site) if site else tuple(numbered_sites(sites or 0))
+    deployment = Deployment(
+        federation=name or folder.resolve().name,
+        sites=names,
+        host=host,
+        port=port,
+        superlink_port=superlink_port,
+        first_supernode_port=supernode_port,
+        rehearsal=rehearsal,
+        days=days,
+    )
+    roster = initialise(folder, deployment)
+    if output_format is Format.JSON:
+        print_json(
+            {"folder": str(folder), "sites": sorted(names), "fingerprint": roster.fingerprint}
+        )
+        return
+    console.print(f"federation {deployment.federation} with {len(names)} sites in {folder}")
+    console.print(f"roster fingerprint: {roster.fingerprint}", soft_wrap=True)
+    console.print(f"what to do next: {folder / 'federation.md'}")

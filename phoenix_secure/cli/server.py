@@ -1,0 +1,33 @@
+"""``phoenix-secure server``: the coordinator's side of a federation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The coordinator's side of a federation.", no_args_is_help=True)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps ``start`` a command of its own while it is the only one."""
+
+
+@app.command()
+def start(
+    folder: Annotated[str, typer.Argument(help="The server's folder, or the federation's name.")],
+) -> None:
+    """Keep SuperLink (loopback only) and Fleet proxy running until Ctrl-C or SIGTERM."""
+    from phoenix_secure.cli.service import say, stop_event
+    from phoenix_secure.federation.deploy.server_folder import find_server_folder
+    from phoenix_secure.federation.deploy.server_process import ServerProcess
+
+    process = ServerProcess(find_server_folder(folder), say=say)
+    settings = process.settings
+    say(f"server of {settings.federation}: sites connect to {settings.address}")
+    say(f"roster fingerprint: {process.fingerprint}")
+    process.run(stop_event())
+    say("stopped")

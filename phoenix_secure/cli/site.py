@@ -1,0 +1,129 @@
+"""``phoenix-secure site``: what the owner of images runs, reads and signs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+
+__all__ = ["app"]
+
+app = typer.Typer(help="A data owner's side of a federation.", no_args_is_help=True)
+
+FolderArgument = Annotated[Path, typer.Argument(help="The site's folder, with site.yaml in it.")]
+
+
+@app.command()
+def start(folder: FolderArgument) -> None:
+    """Keep the site running until Ctrl-C or SIGTERM; it serves approved plans only."""
+    from phoenix_secure.cli.service import say, stop_event
+    from phoenix_secure.federation.site.process import SiteProcess
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    process = SiteProcess(SiteFolder(folder), say=say)
+    settings = process.settings
+    say(f"{settings.site} of {settings.federation}: server {settings.server or settings.folder}")
+    say(f"roster fingerprint: {process.fingerprint}")
+    process.run(stop_event())
+    say("stopped")
+
+
+@app.command()
+def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
+    """The site's name, policy and the roster's fingerprint, to be compared by telephone."""
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    place = SiteFolder(folder)
+    settings, roster = place.settings(), place.roster()
+    facts = {
+        "site": settings.site,
+        "federation": settings.federation,
+        "server": settings.server or settings.folder,
+        "fingerprint": roster.fingerprint,
+        "members": [site for site, _ in roster.members],
+        "policy": settings.policy.model_dump(mode="json"),
+    }
+    if output_format is Format.JSON:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        console.print(f"{name:<12} {value}", soft_wrap=True)
+
+
+@app.command()
+def plans(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
+    """The plans that were offered, with what the policy and the owner say to each."""
+    from phoenix_secure.federation.plan import Plan
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    place = SiteFolder(folder)
+    settings = place.settings()
+    approver = place.approver(settings)
+    found = []
+    for path in sorted(place.plans.glob("*.json")):
+        plan = Plan.from_bytes(path.read_bytes())
+        config = plan.config
+        found.append(
+            {
+                "plan": plan.hash,
+                "decision": approver.decide(plan.hash).why,
+                "policy": settings.policy.objection(plan) or "meets this site's policy",
+                "rounds": config.federation.rounds,
+                "sites": config.partition.num_sites,
+                "secure_aggregation": config.secure_aggregation.mode,
+                "images": f"{config.data.image_size}x{config.data.channels}",
+                "file": str(path),
+            }
+        )
+    if output_format is Format.JSON:
+        print_json(found)
+        return
+    if not found:
+        console.print("no plan was offered yet")
+    for each in found:
+        console.print(json.dumps(each, indent=2), markup=False, soft_wrap=True)
+
+
+@app.command()
+def approve(
+    folder: FolderArgument,
+    plan: Annotated[str, typer.Argument(help="The plan's hash: 64 digits, or how it begins.")],
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="The owner's key; default: approver.key in the site's folder."),
+    ] = None,
+    days: Annotated[int, typer.Option("--days", help="How long the approval holds.")] = 90,
+) -> None:
+    """Sign a plan, after reading it; delete the file in `approvals` to withdraw."""
+    from phoenix_secure.federation.site.approval import sign_approval
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    place = SiteFolder(folder)
+    path = sign_approval(
+        place.approvals,
+        plan=place.find_plan(plan),
+        site=place.settings().site,
+        owner=place.approver_identity(key or place.approver_key),
+        days=days,
+    )
+    console.print(f"approved for {days} days: {path}", soft_wrap=True)
+
+
+@app.command()
+def log(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
+    """Check the audit log from its first line on, and show it with its last hash."""
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    audit = SiteFolder(folder).audit()
+    lines = audit.lines()
+    if output_format is Format.JSON:
+        print_json({"lines": lines, "last_hash": audit.last_hash})
+        return
+    for line in lines:
+        facts = " ".join(str(line[k])[:40] for k in ("plan", "stage", "code", "why") if k in line)
+        console.print(f"{line['time']} {line['event']:<15} {facts}", markup=False, soft_wrap=True)
+    console.print(f"{len(lines)} lines, unbroken; last hash {audit.last_hash}", soft_wrap=True)
