@@ -10,6 +10,7 @@ from protocol import keys
 from protocol.commitments import ShareKind, seed_commitment, share_commitment
 from protocol.fixed_point import FixedPoint
 from protocol.masks import add_masks, cipher_stream
+from protocol.parameters import max_input
 from protocol.shamir import combine, lagrange_at_zero, split
 from protocol.transport import associated_data, seal_shares
 from protocol.words import pack, to_words, unpack
@@ -23,8 +24,8 @@ class PhoenixClient:
 
     def __init__(self, *, num_neighbours: int, threshold: int) -> None:
         self.threshold = threshold
-        self.format = FixedPoint(scale=2.0**13, clip=8.0, word_bits=WORD_BITS)
-        self.format.check_no_wrap(num_clients=num_neighbours + 1)
+        bound = max_input(num_neighbours + 1, word_bits=WORD_BITS)
+        self.format = FixedPoint(scale=bound / 8.0, clip=8.0, word_bits=WORD_BITS)
         self.peers = []
         for place in range(2, num_neighbours + 2):
             mask, channel = (keys.X25519Pair(os.urandom(32)) for _ in range(2))
