@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=list(CPU_PRESETS))
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="also torch.compile (a minute more)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -135,7 +135,7 @@ def main() -> None:
         images = load_images(
             "mnist-5k", image_size=size, channels=channels, cache_dir=default_cache_dir()
         ).images[: 4 * arguments.batch_size]
-        site = SiteImages(images=np.asarray(images), labels=None)
+        site = SiteImages(images=np.array(images), labels=None)
         ways = ways_of(
             preset,
             site,

@@ -18,7 +18,7 @@ def quality_table(quality: dict[str, Any]) -> Table:
     # "FID" is Inception's alone; the title names the network of any other Frechet distance.
     frechet = quality["frechet_name"].split("-")[0]
     for name in ("KID", frechet, *_COLUMNS):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row, values in quality["rows"].items():
         distance = "-" if values["frechet"] is None else f"{values['frechet']:.1f}"
         kid = f"{values['kid']:.3f} ± {values['kid_std']:.3f}"

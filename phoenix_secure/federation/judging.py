@@ -14,6 +14,7 @@ from phoenix_secure.device import all_threads
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.sites import Holdings
+from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
 from phoenix_secure.metrics.quality import compare, min_images
 from phoenix_secure.rng import SeedTree
@@ -70,4 +71,5 @@ class Judge:
 
     @cached_property
     def _extractor(self) -> FeatureExtractor:
-        return feature_extractor(self._settings, device=self._device)
+        # Reference, held-out and noise stay the same: only new samples cost anything.
+        return FeatureCache(feature_extractor(self._settings, device=self._device))
