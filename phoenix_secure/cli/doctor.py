@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Protocol
+
 import typer
 
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
@@ -11,14 +15,30 @@ __all__ = ["doctor"]
 _MARKS = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
 
 
-def doctor(output_format: FormatOption = Format.TEXT) -> None:
+class _Finding(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+def doctor(
+    federation: Annotated[
+        str | None,
+        typer.Option(
+            "--federation", help="Probe a federation: its name, its server's or a site's folder."
+        ),
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
     """Check Python, libraries, processors, memory, disk, weights, data sets and clients.
 
+    With --federation: keys, versions, clocks, and what an outsider can reach at the server.
     Ends with 1 when something needed is missing, and says what to do.
     """
-    from phoenix_secure.cli.checks import all_checks
-
-    checks = all_checks()
+    checks = _machine() if federation is None else _federation(federation)
     if output_format is Format.JSON:
         print_json([{"name": c.name, "level": c.level, "message": c.message} for c in checks])
     else:
@@ -26,3 +46,19 @@ def doctor(output_format: FormatOption = Format.TEXT) -> None:
             console.print(f"{_MARKS[check.level]}  {check.name:<12} {check.message}")
     if any(check.level == "bad" for check in checks):
         raise typer.Exit(1)
+
+
+def _machine() -> Sequence[_Finding]:
+    from phoenix_secure.cli.checks import all_checks
+
+    return all_checks()
+
+
+def _federation(name: str) -> Sequence[_Finding]:
+    from phoenix_secure.federation.deploy.probe import probe_server, probe_site
+    from phoenix_secure.federation.deploy.server_folder import find_server_folder
+    from phoenix_secure.federation.site.site_folder import SiteFolder
+
+    if (Path(name) / "site.yaml").is_file():
+        return probe_site(SiteFolder(Path(name)))
+    return probe_server(find_server_folder(name))

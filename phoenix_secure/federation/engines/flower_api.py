@@ -8,6 +8,7 @@ themselves: whoever calls decides.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import threading
 from dataclasses import dataclass, field
@@ -77,10 +78,11 @@ def quiet_flower(environment: dict[str, str] | None = None) -> dict[str, str]:
 
 
 def check_flower_version(installed: str | None = None) -> None:
-    """Refuse a Flower whose internals we have not tried.
+    """Refuse a Flower whose internals we have not tried; keep the others' chatter down.
 
     Raises:     ConfigError naming the versions and the fix.
     """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
     version = installed or importlib.metadata.version("flwr")
     if not SUPPORTED.contains(version, prereleases=True):
         raise ConfigError(
