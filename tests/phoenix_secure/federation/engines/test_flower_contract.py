@@ -1,0 +1,141 @@
+"""The internals of Flower that we lean on: a version that changes them fails here first."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+
+import pytest
+from flwr.common.config import get_fab_config
+from flwr.supercore.constant import NodeStatus, TaskType
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.superlink.grid import HttpGrid
+from flwr.supernode import start_client_internal
+from flwr.supernode.fleet_http_connection import http_request_response
+from flwr.supernode.runtime import run_clientapp
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deploy.certificates import make_node_key
+from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
+from phoenix_secure.federation.engines.flower_api import (
+    FlowerAddress,
+    check_flower_version,
+    node_key_bytes,
+    quiet_flower,
+)
+
+
+@pytest.mark.parametrize("version", ["1.40.0", "1.42.0", "2.0.0", "1.41.0rc1"])
+def test_other_versions_are_refused_with_the_fix(version) -> None:
+    with pytest.raises(ConfigError, match=r"flwr .* is installed.*pip install"):
+        check_flower_version(version)
+
+
+def test_installed_version_is_one_that_was_tried() -> None:
+    check_flower_version()
+
+
+def test_supernode_loop_uses_time_only_to_sleep() -> None:
+    """The launcher puts a stand-in with ``sleep`` alone in the place of the module."""
+    tree = ast.parse(inspect.getsource(start_client_internal))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "time"
+    }
+    assert used == {"sleep"}
+
+
+def test_supernode_opens_its_connection_where_we_stand_in() -> None:
+    assert "with http_request_response(\n        address,\n        insecure," in inspect.getsource(
+        start_client_internal._init_connection
+    )
+    names = list(inspect.signature(http_request_response).parameters)
+    assert names == [
+        "server_address",
+        "insecure",
+        "root_certificates",
+        "authentication_keys",
+        "max_retries",
+        "max_wait_time",
+    ]
+
+
+def test_worker_calls_are_as_we_call_them() -> None:
+    assert list(inspect.signature(run_clientapp.pull_task_input).parameters) == ["client"]
+    assert list(inspect.signature(run_clientapp.push_message).parameters) == [
+        "client",
+        "message",
+        "context",
+    ]
+    assert list(inspect.signature(run_clientapp.push_task_output).parameters) == [
+        "client",
+        "context",
+        "sub_status",
+        "details",
+    ]
+    assert (TaskType.CLIENT_APP, TaskType.SERVER_APP) == ("flwr-clientapp", "flwr-serverapp")
+    assert NodeStatus.ONLINE == "online"
+    for call in ("AcquireTask", "PullTaskInput", "PushTaskOutput", "SendTaskHeartbeat"):
+        assert hasattr(RuntimeHttpClient, call)
+
+
+def test_grid_keeps_its_client_where_we_put_ours() -> None:
+    """Ours never sends SIGINT to its own process when a token is refused."""
+    grid = HttpGrid("127.0.0.1:1", insecure=True, token="x")  # noqa: S106
+    assert grid._client is None
+    grid._client = marker = object()
+    assert grid._runtime_client is marker
+
+
+def test_importing_the_engine_never_imports_a_bundle_installer() -> None:
+    code = (
+        "import sys, phoenix_secure.federation.site.app, phoenix_secure.federation.engines.flower\n"
+        "bad = [m for m in sys.modules if m in ('ray', 'flwr.cli.install')]\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=quiet_flower())
+
+
+def test_bundle_is_the_same_bytes_each_time_and_acceptable_to_flower() -> None:
+    bundle = make_bundle()
+    assert bundle == make_bundle()
+    assert bundle_hash(bundle) == hashlib.sha256(bundle).hexdigest()
+    assert get_fab_config(bundle)["tool"]["flwr"]["app"]["publisher"] == "phoenix-secure"
+
+
+def test_bundle_holds_no_code_but_a_refusal(tmp_path) -> None:
+    with zipfile.ZipFile(BytesIO(make_bundle())) as archive:
+        assert archive.namelist() == ["pyproject.toml", "refusal.py"]
+        archive.extractall(tmp_path)
+    ran = subprocess.run(
+        [sys.executable, "-c", "import refusal"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert ran.returncode != 0
+    assert b"site start" in ran.stderr
+
+
+def test_node_keys_that_are_not_elliptic_curve_keys_are_refused() -> None:
+    assert len(node_key_bytes(make_node_key().public)) > 90
+    for bad in (b"", b"ssh-rsa AAAA", b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + b"A" * 43):
+        with pytest.raises(ConfigError, match="public key"):
+            node_key_bytes(bad)
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    assert "hush" not in repr(FlowerAddress(address="x:1", secret=b"hush"))
+
+
+def test_environment_for_flower_turns_its_telemetry_off() -> None:
+    quiet = quiet_flower({"FLWR_TELEMETRY_ENABLED": "1", "KEEP": "me"})
+    assert quiet["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert quiet["FLWR_DISABLE_UPDATE_CHECK"] == "1"
+    assert quiet["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
+    assert quiet["KEEP"] == "me"

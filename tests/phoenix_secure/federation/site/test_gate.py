@@ -1,0 +1,284 @@
+"""The gate: nothing reaches the handler that its owner did not approve, in the order it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import CheckpointError, DataError, StorageError
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.site.approval import SignedApprovals, sign_approval
+from phoenix_secure.federation.site.audit_log import AuditLog
+from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.gate import Gate
+from phoenix_secure.federation.site.policy import SitePolicy
+from phoenix_secure.federation.site.request import SiteRequest
+from protocol import Identity, Roster
+
+BUNDLE = "ab" * 32
+OWNER = Identity.generate("approver")
+ROSTER = Roster.create(
+    federation_id="test",
+    owner_key=Identity.generate("owner").public_key,
+    server_key=Identity.generate("server").public_key,
+    keys={f"s{i}": Identity.generate(f"s{i}").public_key for i in range(5)},
+)
+
+
+def make_plan(*overrides: str, roster: Roster = ROSTER) -> Plan:
+    settings = ["data.name=digits", "data.image_size=8", "data.channels=1"]
+    settings += ["partition.num_sites=5", "secure_aggregation.max_images=64"]
+    return Plan.make(load_config(None, [*settings, *overrides]), roster=roster, bundle_hash=BUNDLE)
+
+
+class Site:
+    """A gate over a handler that counts its calls."""
+
+    def __init__(self, root: Path, **policy) -> None:
+        self.root = root
+        self.calls: list[tuple[str, bytes]] = []
+        self.installed: list[str] = []
+        (root / "plans").mkdir(exist_ok=True)
+        self.audit = AuditLog(root / "audit.jsonl")
+        self.gate = Gate(
+            "s1",
+            plans=root / "plans",
+            roster_hash=ROSTER.hash.hex(),
+            approver=SignedApprovals(root / "approvals", site="s1", owner_key=OWNER.public_key),
+            policy=SitePolicy(**policy),
+            audit=self.audit,
+            install=self._install,
+        )
+
+    def _install(self, plan: Plan):
+        self.installed.append(plan.hash)
+
+        def handle(stage: str, body: bytes) -> bytes:
+            self.calls.append((stage, body))
+            if stage == "explode":
+                raise DataError("/data/patients/4711.png is broken")
+            return b"reply to " + body
+
+        return handle
+
+    def ask(self, plan: Plan, stage: str, body: bytes = b"", **changes) -> bytes:
+        fields = {"site": "s1", "session": plan.hash, "bundle_hash": BUNDLE} | changes
+        return self.gate(SiteRequest(stage=stage, body=body, **fields))
+
+    def offer(self, plan: Plan, **changes) -> bytes:
+        return self.ask(plan, "plan", plan.to_bytes(), **changes)
+
+    def approve(self, plan: Plan, *, owner: Identity = OWNER, site: str = "s1", days: int = 1):
+        return sign_approval(
+            self.root / "approvals", plan=plan.hash, site=site, owner=owner, days=days
+        )
+
+    def refused(self, ask, *arguments, **changes) -> str:
+        """Why the request was refused; the server saw the code and the handler saw nothing."""
+        before = len(self.calls)
+        with pytest.raises(SiteFailure) as caught:
+            ask(*arguments, **changes)
+        assert caught.value.code is FailureCode.REFUSED
+        assert len(self.calls) == before
+        line = self.audit.lines()[-1]
+        assert line["event"] == "refused"
+        return line["why"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_unapproved_plans_are_refused_but_kept_for_their_owner_to_read(site: Site) -> None:
+    plan = make_plan()
+    assert site.refused(site.offer, plan) == "no approval"
+    assert (site.root / "plans" / f"{plan.hash}.json").read_bytes() == plan.to_bytes()
+    assert site.refused(site.ask, plan, "announce") == "no approval"
+    assert site.installed == []
+
+
+def test_approved_plan_reaches_the_handler(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    assert site.offer(plan) == b"ready"
+    assert site.ask(plan, "announce", b"x") == b"reply to x"
+    assert site.calls == [("announce", b"x")]
+    assert [line["event"] for line in site.audit.lines()] == ["ready", "answered"]
+
+
+def test_withdrawing_an_approval_stops_a_running_plan_at_once(site: Site) -> None:
+    plan = make_plan()
+    path = site.approve(plan)
+    site.offer(plan)
+    path.unlink()
+    assert site.refused(site.ask, plan, "announce", b"x") == "no approval"
+
+
+def test_another_bundle_is_refused_and_recorded(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    why = site.refused(site.ask, plan, "announce", bundle_hash="cd" * 32)
+    assert "bundle cdcdcdcd" in why
+    assert site.ask(plan, "announce", bundle_hash=None) == b"reply to "
+
+
+def test_approval_comes_before_bundle_before_policy(tmp_path: Path) -> None:
+    site = Site(tmp_path, min_sites=6)
+    plan = make_plan()
+    assert site.refused(site.offer, plan, bundle_hash="cd" * 32) == "no approval"
+    site.approve(plan)
+    assert "bundle" in site.refused(site.offer, plan, bundle_hash="cd" * 32)
+    assert "policy" in site.refused(site.offer, plan)
+
+
+@pytest.mark.parametrize(
+    ("policy", "overrides", "named"),
+    [
+        ({}, ["secure_aggregation.mode=off"], "secure_aggregation.mode"),
+        ({"min_sites": 6}, [], "partition.num_sites"),
+        ({}, ["federation.participation=0.4"], "federation.participation"),
+        ({"min_collusion": 0.2}, [], "secure_aggregation.collusion"),
+        ({"max_rounds": 9}, ["federation.rounds=10"], "federation.rounds"),
+        ({"max_epsilon": 8.0}, [], "no differential privacy"),
+    ],
+)
+def test_policy_refuses_by_name_what_was_approved(tmp_path, policy, overrides, named) -> None:
+    site = Site(tmp_path, **policy)
+    plan = make_plan(*overrides)
+    site.approve(plan)
+    assert named in site.refused(site.offer, plan)
+
+
+def test_plan_in_the_clear_needs_an_explicit_policy(tmp_path: Path) -> None:
+    site = Site(tmp_path, require_secure_aggregation=False)
+    plan = make_plan("secure_aggregation.mode=off")
+    site.approve(plan)
+    assert site.offer(plan) == b"ready"
+
+
+def test_forged_approvals_are_refused(site: Site) -> None:
+    plan, other = make_plan(), make_plan("seed=1")
+    site.approve(plan, owner=Identity.generate("approver"))
+    assert "not signed" in site.refused(site.offer, plan)
+    site.approve(plan, site="s2")
+    assert "another plan or site" in site.refused(site.offer, plan)
+    approval = site.approve(other)
+    approval.rename(approval.with_name(f"{plan.hash}.json"))
+    assert "another plan or site" in site.refused(site.offer, plan)
+    path = site.approve(plan)
+    path.write_text(path.read_text().replace('"expires": 1', '"expires": 2'))
+    assert "not signed" in site.refused(site.offer, plan)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b"[" * 9999, b'{"plan": 1}', b"\xff"])
+def test_unreadable_approvals_are_refused(site: Site, content: bytes) -> None:
+    plan = make_plan()
+    site.approve(plan).write_bytes(content)
+    site.refused(site.offer, plan)
+
+
+def test_expired_approvals_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phoenix_secure.federation.site import approval
+
+    plan = make_plan()
+    site.approve(plan, days=1)
+    now = approval.dt.datetime.now(approval.dt.UTC)
+
+    class Later(approval.dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return now + approval.dt.timedelta(days=1, seconds=2)
+
+    monkeypatch.setattr(approval.dt, "datetime", Later)
+    assert "expired" in site.refused(site.offer, plan)
+
+
+def test_plans_of_another_roster_are_refused(site: Site) -> None:
+    stranger = dataclasses.replace(ROSTER, federation_id="other")
+    plan = make_plan(roster=stranger)
+    site.approve(plan)
+    assert "another roster" in site.refused(site.offer, plan)
+
+
+def test_stored_plan_that_was_changed_is_refused(site: Site) -> None:
+    plan, weaker = make_plan(), make_plan("secure_aggregation.mode=off")
+    site.approve(plan)
+    site.offer(plan)
+    (site.root / "plans" / f"{plan.hash}.json").write_bytes(weaker.to_bytes())
+    assert "changed" in site.refused(site.ask, plan, "announce")
+
+
+@pytest.mark.parametrize("session", ["", "../../etc/passwd", "AB" * 32, "ab" * 31, "ab" * 33])
+def test_sessions_that_are_no_plan_are_refused(site: Site, session: str) -> None:
+    why = site.refused(site.ask, make_plan(), "announce", session=session)
+    assert why == "the request names no plan"
+
+
+def test_offered_plan_must_be_the_one_that_the_session_names(site: Site) -> None:
+    plan, other = make_plan(), make_plan("seed=1")
+    site.approve(plan)
+    why = site.refused(site.ask, plan, "plan", other.to_bytes())
+    assert "not the hash" in why
+    assert not list((site.root / "plans").iterdir())
+
+
+def test_requests_for_another_site_are_refused(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    assert "another site" in site.refused(site.offer, plan, site="s2")
+
+
+def test_server_cannot_fill_the_disk_with_plans(site: Site) -> None:
+    for seed in range(64):
+        site.refused(site.offer, make_plan(f"seed={seed}"))
+    assert "too many" in site.refused(site.offer, make_plan("seed=64"))
+    assert len(list((site.root / "plans").iterdir())) == 64
+
+
+def test_repeated_request_gets_the_same_answer_without_a_second_computation(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    assert site.ask(plan, "mask", b"x") == site.ask(plan, "mask", b"x")
+    assert site.calls == [("mask", b"x")]
+    assert site.audit.lines()[-1]["event"] == "answered again"
+
+
+def test_failures_are_recorded_by_kind_without_their_text(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    with pytest.raises(DataError):
+        site.ask(plan, "explode")
+    line = site.audit.lines()[-1]
+    assert (line["event"], line["kind"]) == ("failed", "DataError")
+    assert "patients" not in (site.root / "audit.jsonl").read_text()
+
+
+def test_nothing_leaves_when_the_audit_log_cannot_be_written(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    log = site.root / "audit.jsonl"
+    content = log.read_bytes()
+    log.unlink()
+    log.mkdir()
+    with pytest.raises((StorageError, CheckpointError)):
+        site.ask(plan, "announce", b"x")
+    log.rmdir()
+    log.write_bytes(content)
+
+
+def test_second_plan_takes_the_place_of_the_first(site: Site) -> None:
+    first, second = make_plan(), make_plan("seed=1")
+    for plan in (first, second):
+        site.approve(plan)
+        site.offer(plan)
+    site.ask(first, "announce", b"x")
+    assert site.installed == [first.hash, second.hash, first.hash]
