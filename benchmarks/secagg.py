@@ -46,7 +46,10 @@ def main() -> None:
     if options.memory:
         print(peak_copies(options.memory, num_words=options.d, num_neighbours=options.k))
         return
-    found = table() if options.table else measure(options.d, options.k, options.repetitions)
+    if options.table:
+        found = table(options.repetitions)
+    else:
+        found = measure(options.d, options.k, options.repetitions)
     if options.json:
         print(json.dumps(found, indent=1))
     elif options.table:
@@ -146,7 +149,7 @@ def ratios(best: dict[str, float], mask_bytes: int) -> dict[str, float]:
     return found
 
 
-def table() -> dict[str, object]:
+def table(repetitions: int) -> dict[str, object]:
     """Seconds for one site and for the server, by cohort and by model size, on two threads.
 
     The server's total is computed from the measured parts: every survivor once, and a tenth of
@@ -155,11 +158,11 @@ def table() -> dict[str, object]:
     rows = []
     for num_words in TABLE_WORDS:
         values = random_update(num_words)
-        rows += [table_row(n, values) for n in TABLE_CLIENTS]
+        rows += [table_row(n, values, repetitions) for n in TABLE_CLIENTS]
     return {"rows": rows, "load_average_1min": os.getloadavg()[0], "cpu": cpu_name()}
 
 
-def table_row(num_clients: int, values: np.ndarray) -> dict[str, object]:
+def table_row(num_clients: int, values: np.ndarray, repetitions: int) -> dict[str, object]:
     """One cohort and one model size."""
     client = PhoenixClient(num_neighbours=num_clients - 1, threshold=majority(num_clients))
     client.share_keys()
@@ -173,7 +176,7 @@ def table_row(num_clients: int, values: np.ndarray) -> dict[str, object]:
         "decode": lambda: client.decode(total),
     }
     best = dict.fromkeys(runs, float("inf"))
-    for _ in range(3):
+    for _ in range(repetitions):
         for name, run in runs.items():
             best[name] = min(best[name], seconds(run))
     drops = max(1, num_clients // 10)
@@ -196,9 +199,9 @@ def print_table(found: dict[str, object]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for row in found["rows"]:
         print(
-            f"| {row['n']} | {row['d']:.3g} | {row['client_s']:.3f} | {row['upload_mb']:.1f} | "
-            f"{row['survivor_s']:.3f} | {row['recovery_s']:.3f} | {row['dropouts']} | "
-            f"{row['server_s']:.2f} |"
+            f"| {row['n']} | {row['d']:.3g} | {row['client_s']:.4f} | {row['upload_mb']:.1f} | "
+            f"{row['survivor_s']:.4f} | {row['recovery_s']:.4f} | {row['dropouts']} | "
+            f"{row['server_s']:.3f} |"
         )
     print(
         f"\n{found['cpu']}, load average {found['load_average_1min']:.1f}, 24-bit words, 2 threads"
