@@ -92,6 +92,7 @@ def serve_fleet_proxy(
         ssl_keyfile=str(key),
         log_level="warning",
         access_log=False,
+        ws="none",
         server_header=False,
     )
 
