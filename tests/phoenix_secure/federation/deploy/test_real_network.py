@@ -241,7 +241,7 @@ def test_node_with_a_key_nobody_registered_is_refused(federation, door) -> None:
             certificates,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), keys],
         ) as client,
-        pytest.raises(httpx.HTTPStatusError, match="40[13]"),
+        pytest.raises(httpx.HTTPStatusError, match=r"40[13]"),
     ):
         client.ActivateNode(
             ActivateNodeRequest(public_key=keys._public_key_bytes, heartbeat_interval=30)
