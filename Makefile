@@ -29,6 +29,7 @@ lint: $(STAMP)          ## format, lint, types, import contracts, consistent ins
 
 bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/secagg.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
