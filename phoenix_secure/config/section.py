@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["Fraction", "Section"]
+__all__ = ["Fraction", "Section", "YamlSwitch"]
 
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
+
+
+def _on_or_off(value: object) -> object:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value
+
+
+# YAML 1.1 reads a bare on or off as true or false.
+YamlSwitch = BeforeValidator(_on_or_off)
 
 
 class Section(BaseModel):

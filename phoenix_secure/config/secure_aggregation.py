@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Section, YamlSwitch
 
 __all__ = ["SecureAggregationConfig"]
 
@@ -14,7 +14,7 @@ __all__ = ["SecureAggregationConfig"]
 class SecureAggregationConfig(Section):
     """Secure aggregation: the server learns the sum over at least four sites, never one update."""
 
-    mode: Literal["on", "off"] = Field(
+    mode: Annotated[Literal["on", "off"], YamlSwitch] = Field(
         "on",
         description="[name] on, or off for research: then the server sees every site's update.",
     )

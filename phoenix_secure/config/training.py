@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Section, YamlSwitch
 
 __all__ = ["TrainingConfig"]
 
@@ -45,7 +45,7 @@ class TrainingConfig(Section):
     label_dropout: float = Field(
         0.1, ge=0, lt=1, description="[probability] Labels dropped for classifier-free guidance."
     )
-    autocast: Literal["off", "bfloat16", "float16"] = Field(
+    autocast: Annotated[Literal["off", "bfloat16", "float16"], YamlSwitch] = Field(
         "off", description="[type] Mixed precision; helps on recent GPUs, slows most CPUs."
     )
     channels_last: bool = Field(False, description="[flag] NHWC memory layout; measure before use.")

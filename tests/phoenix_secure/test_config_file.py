@@ -122,3 +122,13 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> N
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no settings file .*absent\.yaml"):
         load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(("text", "mode"), [("off", "off"), ("on", "on"), ("'off'", "off")])
+def test_bare_on_and_off_mean_themselves(text: str, mode: str, tmp_path: Path) -> None:
+    assert load_config(None, [f"secure_aggregation.mode={text}"]).secure_aggregation.mode == mode
+    file = tmp_path / "switch.yaml"
+    file.write_text(f"secure_aggregation: {{mode: {text}}}\ntraining: {{autocast: off}}\n")
+    config = load_config(file)
+    assert (config.secure_aggregation.mode, config.training.autocast) == (mode, "off")
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
