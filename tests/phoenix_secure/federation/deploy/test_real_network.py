@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import zipfile
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from phoenix_secure.federation.messages import TrainRequest
 from phoenix_secure.federation.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
+log = logging.getLogger(__name__)
 
 SETTINGS = [
     "data.name=digits",
@@ -241,7 +243,7 @@ def test_node_with_a_key_nobody_registered_is_refused(federation, door) -> None:
             certificates,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), keys],
         ) as client,
-        pytest.raises(httpx.HTTPStatusError, match=r"40[13]"),
+        pytest.raises(httpx.HTTPStatusError, match=r"4(01|03|12)"),
     ):
         client.ActivateNode(
             ActivateNodeRequest(public_key=keys._public_key_bytes, heartbeat_interval=30)
@@ -266,6 +268,7 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(federation,
     killed: list[str] = []
 
     def fault(report) -> None:
+        log.info("%s", report)  # shown when the test fails
         if (report.training_round, report.stage) == (1, "share") and not killed:
             killed.append("superlink")
             federation.kill_superlink()
@@ -274,7 +277,10 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(federation,
             federation.kill("site-05")
             federation.start("site-05")
 
-    faulty = train(job_of(federation, "seed=7", observe=fault), tmp_path / "faulty")
+    # Time enough for the site to be back, should its signature have to be asked for again.
+    patient = ["secure_aggregation.max_attempts=8", "secure_aggregation.retry_pause_s=10"]
+    job = job_of(federation, "seed=7", *patient, observe=fault)
+    faulty = train(job, tmp_path / "faulty")
     assert killed == ["superlink", "site-05"]
     federation.wait_online(federation.sites)
     plain = train(job_of(federation, "seed=7", "output.num_samples=3"), tmp_path / "plain")
