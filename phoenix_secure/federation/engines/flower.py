@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import httpx
 from flwr.supercore.constant import NodeStatus
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.bundle import make_bundle
-from phoenix_secure.federation.engines.exchange import Failure, Reply
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.flower_api import (
     FlowerAddress,
     check_flower_version,
@@ -81,9 +81,18 @@ class FlowerEngine:
         quorum: int | None = None,
         grace_s: float = 0.0,
     ) -> dict[str, Reply | Failure]:
-        return self._connected().exchange(
-            stage, requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s
+        engine = self._connected()
+        started = time.monotonic()
+        absent = set() if quorum is None else self._absent(requests, quorum=quorum)
+        answers = engine.exchange(
+            stage,
+            {site: body for site, body in requests.items() if site not in absent},
+            deadline_s=max(0.0, deadline_s - (time.monotonic() - started)),
+            quorum=quorum,
+            grace_s=grace_s,
         )
+        away = dict.fromkeys(absent, Failure(code=FailureCode.UNREACHABLE))
+        return dict(sorted((answers | away).items()))
 
     def close(self) -> None:
         """Tell the SuperLink that the run is over."""
@@ -127,6 +136,21 @@ class FlowerEngine:
         while len(self._online()) < len(self._keys) and time.monotonic() < end:
             time.sleep(0.5)
 
+    def _absent(self, sites: Iterable[str], *, quorum: int) -> set[str]:
+        """Sites that are known to be offline, once a quorum is online or ``gather_s`` is over.
+
+        Nobody waits a grace time for them: Flower would keep the request for their return.
+        """
+        asked = set(sites)
+        end = time.monotonic() + self._gather_s
+        while True:
+            online = asked & set(self._online())
+            if not online:  # a SuperLink that is gone shows when the request is pushed
+                return set()
+            if len(online) >= min(quorum, len(asked)) or time.monotonic() >= end:
+                return asked - online
+            time.sleep(0.5)
+
     def _online(self) -> list[str]:
         nodes = self._nodes()
         offline = (0, NodeStatus.OFFLINE)
@@ -141,6 +165,7 @@ class FlowerEngine:
         return {site: nodes[key][0] for site, key in self._keys.items() if key in nodes}
 
     def _nodes(self) -> dict[bytes, tuple[int, str]]:
+        """What the SuperLink knows of the nodes; nothing while it is away."""
         try:
             with control_client(self._superlink) as client:
                 return list_nodes(client)
