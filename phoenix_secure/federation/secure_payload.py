@@ -62,7 +62,7 @@ def clip_update(
     if is_over:
         clipped *= np.float32(clip_norm / norm)
     limit = np.float32(clip_value)
-    if limit > clip_value:  # the nearest float32 may lie above it
+    if float(limit) > clip_value:  # the nearest float32 may lie above it
         limit = np.nextafter(limit, np.float32(0))
     is_far = bool(np.abs(clipped).max(initial=0.0) > limit)
     if is_far:

@@ -10,18 +10,39 @@ import pytest
 from PIL import Image
 
 
-def test_run_prints_a_line_a_round_and_says_what_is_off(cli, config_file: Path) -> None:
+def test_run_prints_a_line_a_round_and_says_what_is_on_and_off(cli, config_file: Path) -> None:
     outcome = cli("run", str(config_file))
     assert outcome.code == 0, outcome.err
-    assert "secure aggregation: off" in outcome.out
+    assert "secure aggregation: on, 5 sites a round, 4 must stay, 1 may collude" in outcome.out
+    assert "differential privacy: off" in outcome.out
     assert [f"round {k}/3" in outcome.out for k in (1, 2, 3)] == [True] * 3
+    assert "0 updates clipped, 0 failed attempts" in outcome.out
     assert Path("runs/tiny/model/model_index.json").exists()
+
+
+def test_run_in_the_clear_is_marked_wherever_one_looks(cli, config_file: Path) -> None:
+    outcome = cli("run", str(config_file), "secure_aggregation.mode=off", "federation.rounds=1")
+    assert outcome.code == 0, outcome.err
+    assert "secure aggregation: OFF - the server sees every site's update" in outcome.out
+    assert "secure aggregation was OFF" in outcome.out
+    line = json.loads(Path("runs/tiny/metrics.jsonl").read_text())
+    assert line["secure_aggregation"] == "off"
+    summary = json.loads(Path("runs/tiny/summary.json").read_text())
+    assert summary["secure_aggregation"] == "off"
+    assert "saw every site's update" in summary["warning"]
+    plan = cli("run", str(config_file), "secure_aggregation.mode=off", "--dry-run")
+    assert "the server will see every site's update" in plan.out
 
 
 def test_run_speaks_json_lines(cli, config_file: Path) -> None:
     outcome = cli("run", str(config_file), "federation.rounds=2", "--format", "json")
     events = [json.loads(line) for line in outcome.out.splitlines()]
-    assert [event["event"] for event in events] == ["round", "round", "finished"]
+    a_round = [*["stage"] * 6, "round"]
+    assert [e["event"] for e in events] == ["started", *a_round, *a_round, "finished"]
+    assert events[0]["secure_aggregation"] == "on"
+    assert (events[0]["secure"]["t"], events[0]["secure"]["c"]) == (4, 1)
+    assert events[3]["stage"] == "mask"
+    assert len(events[3]["answered"]) == 5
     assert events[-1]["rounds"] == 2
 
 
@@ -31,9 +52,11 @@ def test_dry_run_promises_and_writes_nothing(cli, config_file: Path, tmp_path: P
     plan = json.loads(outcome.out)
     assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before
     assert plan["parameters"] > 10_000
-    assert plan["bytes_up_per_round"] == 4 * plan["parameters"] * 3
-    assert plan["local_steps_per_round"] == 6
+    assert 0 <= plan["bytes_up_per_round"] - 3 * plan["parameters"] * 5 < 500
+    assert plan["local_steps_per_round"] == 10
     assert plan["estimated_training_seconds"] > 0
+    assert 0 < plan["estimated_aggregation_seconds_per_round"] < 60
+    assert (plan["sites_that_must_stay"], plan["word_bits"]) == (4, 24)
 
 
 def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path) -> None:

@@ -69,6 +69,17 @@ def without_labels() -> list[str]:
         (lambda: ["model.norm_groups=5"], SETTINGS, ["norm_groups"]),
         (lambda: ["device=cuda:99"], SETTINGS, ["cuda:99", "use auto or cpu"]),
         (lambda: ["evaluation.num_images=20"], SETTINGS, ["evaluation.num_images"]),
+        (
+            lambda: ["partition.num_sites=4"],
+            SETTINGS,
+            ["at least 5 sites", "partition.num_sites", "secure_aggregation.mode=off"],
+        ),
+        (
+            lambda: ["secure_aggregation.dropout=0.4"],
+            SETTINGS,
+            ["secure_aggregation.collusion", "dropout"],
+        ),
+        (lambda: ["secure_aggregation.word_bits=12"], SETTINGS, ["secure_aggregation.word_bits"]),
         (lambda: ["partition.num_sites=900"], DATA, ["partition.num_sites"]),
         (
             lambda: ["partition.num_sites=9", "partition.min_images_per_site=36"],

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
+from phoenix_secure.federation.messages import (
+    MalformedMessage,
+    SecureTrainRequest,
+    TrainReply,
+    TrainRequest,
+)
 
 
 def reply(**changes: object) -> TrainReply:
@@ -82,3 +87,15 @@ def test_damaged_bytes_never_raise_anything_else(tail: bytes, position: int, val
     for damaged in (bytes(body), bytes(body) + tail, bytes(body)[: position % len(body)]):
         with contextlib.suppress(MalformedMessage):
             parse(damaged)
+
+
+def test_secure_request_splits_where_it_was_joined() -> None:
+    for announcement, model in ((b"offer", b"model"), (b"", b"m"), (b"o" * 300, b"")):
+        request = SecureTrainRequest(announcement=announcement, model=model)
+        assert SecureTrainRequest.from_bytes(request.to_bytes()) == request
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\0\0", b"\0\0\0\5four", b"\xff" * 50])
+def test_secure_request_with_a_wrong_length_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        SecureTrainRequest.from_bytes(body)
