@@ -58,7 +58,12 @@ def check(tmp_path: Path, config_file: Path, moments: list[tuple[int, int, float
     arguments = ["run", *settings, "--run-dir", str(cut)]
     for how, rounds, delay_s in moments:
         process = subprocess.Popen(
-            command(*arguments), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command(*arguments),
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A test run started in the background inherits an ignored SIGINT; a terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         stop_after(process, cut, rounds=rounds, delay_s=delay_s, how=how)
         assert process.returncode in (0, 130, -signal.SIGKILL)

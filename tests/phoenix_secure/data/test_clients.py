@@ -109,7 +109,12 @@ def test_ctrl_c_ends_the_client_too(bin_dir: Path, tmp_path: Path) -> None:
         "import pathlib; from phoenix_secure.data.clients import run_client;"
         f"run_client(['client'], folder=pathlib.Path({str(tmp_path)!r}), timeout_s=60)"
     )
-    ours = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    ours = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        # A test run started in the background inherits an ignored SIGINT; a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     child = int(wait_for(tmp_path / "child", seconds=30))
     ours.send_signal(signal.SIGINT)
     _, errors = ours.communicate(timeout=20)
