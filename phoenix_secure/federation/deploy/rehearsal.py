@@ -134,7 +134,7 @@ class Rehearsal:
             return set()
         return {site for site, key in keys.items() if nodes.get(key, (0, ""))[1] == "online"}
 
-    def wait_online(self, sites: Iterable[str], *, timeout_s: float = 180.0) -> None:
+    def wait_online(self, sites: Iterable[str], *, timeout_s: float = 400.0) -> None:
         """Wait until all of ``sites`` are connected.
 
         Raises:     TrainingError naming those that are not.
@@ -145,7 +145,7 @@ class Rehearsal:
                 raise TrainingError(f"not connected: {', '.join(sorted(missing))}; see {self.root}")
             time.sleep(0.5)
 
-    def wait_started(self, name: str, *, timeout_s: float = 180.0) -> None:
+    def wait_started(self, name: str, *, timeout_s: float = 400.0) -> None:
         """Wait until a site that was started again has signed on anew."""
         state = self.site(name).logs / "supernode.node"
         before = state.stat().st_mtime if state.exists() else 0.0
