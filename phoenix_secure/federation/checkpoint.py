@@ -62,13 +62,14 @@ def load_checkpoint(path: Path, *, settings_hash: str) -> ServerState:
             tensors = {name: file.get_tensor(name) for name in _VECTORS}
         state = ServerState(round_number=int(metadata["round"]), **tensors)
         intact = metadata["sha256"] == _digest(tensors) and metadata["format"] == _FORMAT
+        settings = metadata["settings"]
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {path}: start the run with `run`") from error
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {_way_out(path)}") from error
     if not intact:
         raise CheckpointError(f"checkpoint {path} is damaged (wrong SHA-256): {_way_out(path)}")
-    if metadata["settings"] != settings_hash:
+    if settings != settings_hash:
         raise CheckpointError(
             f"checkpoint {path} was written with other settings than the run's config.yaml: "
             "restore config.yaml or start a new run"

@@ -1,0 +1,157 @@
+"""Secure rounds in one process: seconds by stage, bytes, and what security costs.
+
+    python benchmarks/federation.py                    # 5, 16 and 64 sites, 0.64 M parameters
+    python benchmarks/federation.py --d 35700000 --sites 5
+    python benchmarks/federation.py --json
+
+No training: every site answers with a random update. Real Flower messages carry real protocol
+sessions; promises go to disk with fsync. "plain" is the same model and updates through the same
+engine with secure_aggregation.mode=off. Both are measured in turn, the best of several rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.config_file import load_config
+from phoenix_secure.device import num_cores
+from phoenix_secure.federation.clear_round import ClearAggregator
+from phoenix_secure.federation.engines.in_process import in_process_engine
+from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.secure_attempt import STAGES, StageReport
+from phoenix_secure.federation.secure_parties import Parties, create_parties
+from phoenix_secure.federation.secure_terms import choose_terms
+from phoenix_secure.federation.site.app import client_app
+from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.federation.sites import site_names
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalUpdate
+
+DEMO_PARAMETERS = 640_000
+NUM_IMAGES = 800
+# Flower's SecAgg+ uploads one 8-byte integer for each parameter (measured in benchmarks/secagg.py).
+FLOWER_BYTES = 8
+
+
+class RandomTrainer:
+    """In place of local training: the same random update at every site, in no time."""
+
+    def __init__(self, num_parameters: int) -> None:
+        rng = np.random.default_rng(0)
+        self.delta = rng.standard_normal(num_parameters, dtype=np.float32)
+        self.delta *= np.float32(0.0125)
+
+    def train(self, *_: object, **__: object) -> LocalUpdate:
+        """One update."""
+        return LocalUpdate(
+            delta=self.delta, num_images=NUM_IMAGES, num_steps=20, loss=0.5, seconds=0.0
+        )
+
+
+def measure(num_sites: int, num_parameters: int, repetitions: int) -> dict[str, object]:
+    """One row: the best total of ``repetitions`` rounds, its stages, and the plain round."""
+    config = load_config(
+        None, [f"partition.num_sites={num_sites}", "federation.rounds=1000", "device=cpu"]
+    )
+    terms = choose_terms(config, num_parameters=num_parameters, largest_site=NUM_IMAGES)
+    names, trainer, seeds = site_names(num_sites), RandomTrainer(num_parameters), SeedTree(0)
+    parameters = np.zeros(num_parameters, np.float32)
+    reports: list[StageReport] = []
+    with tempfile.TemporaryDirectory() as path:
+        folder = RunFolder(Path(path))
+        create_parties(folder, sites=names)
+        parties = Parties(folder, terms=terms)
+
+        def engine(*, secure: bool) -> object:
+            workers = {
+                name: SiteWorker(
+                    name,
+                    images=None,
+                    trainer=trainer,
+                    seeds=seeds,
+                    cancelled=threading.Event(),
+                    secure=parties.site(name, config=config, seeds=seeds) if secure else None,
+                )
+                for name in names
+            }
+            return in_process_engine(
+                client_app(lambda site, stage, body: workers[site].handle(stage, body)),
+                sites=names,
+                num_workers=num_cores(),
+            )
+
+        secure_engine, plain_engine = engine(secure=True), engine(secure=False)
+        secure = parties.aggregator(secure_engine, config=config, observe=reports.append)
+        plain = ClearAggregator(plain_engine, federation=config.federation)
+        best: dict[str, object] = {}
+        plain_s = float("inf")
+        for number in range(1, repetitions + 1):
+            given = {"round_number": number, "parameters": parameters, "cohort": names}
+            reports.clear()
+            started = time.perf_counter()
+            found = secure.aggregate(**given)
+            total = time.perf_counter() - started
+            if total < best.get("secure_s", float("inf")):
+                best = {"secure_s": total} | {r.stage: r.seconds for r in reports}
+            started = time.perf_counter()
+            reference = plain.aggregate(**given)
+            plain_s = min(plain_s, time.perf_counter() - started)
+        bound = terms.rounding_bound(num_sites=num_sites, num_images=num_sites * NUM_IMAGES)
+        assert np.abs(found.update - reference.update).max() < bound + 1e-6
+        secure_engine.close()
+        plain_engine.close()
+    return {
+        "sites": num_sites,
+        "parameters": num_parameters,
+        **best,
+        "plain_s": plain_s,
+        "bytes_up_per_parameter": found.bytes_up / num_sites / num_parameters,
+        "plain_bytes_up_per_parameter": reference.bytes_up / num_sites / num_parameters,
+        "bytes_down_per_parameter": found.bytes_down / num_sites / num_parameters,
+    }
+
+
+def main() -> None:
+    """Parse the command line and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--d", type=int, default=DEMO_PARAMETERS, help="parameters of the model")
+    parser.add_argument("--sites", type=int, nargs="+", default=[5, 16, 64])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    if options.d < 1 or min(options.sites) < 5 or options.repetitions < 1:
+        parser.error("expected --d >= 1, --sites >= 5 and --repetitions >= 1")
+    rows = [measure(n, options.d, options.repetitions) for n in options.sites]
+    if options.json:
+        print(json.dumps({"rows": rows, "load_average_1min": os.getloadavg()[0]}, indent=1))
+        return
+    print(
+        f"| sites | parameters | {' | '.join(STAGES)} | secure s | plain s | bytes up/parameter |"
+    )
+    print("|" + "---|" * (len(STAGES) + 5))
+    for row in rows:
+        stages = " | ".join(f"{row[stage]:.3f}" for stage in STAGES)
+        print(
+            f"| {row['sites']} | {row['parameters']:,} | {stages} | {row['secure_s']:.3f} | "
+            f"{row['plain_s']:.3f} | {row['bytes_up_per_parameter']:.5f} |"
+        )
+    print(
+        f"\nbytes up per parameter: float32 {rows[0]['plain_bytes_up_per_parameter']:.5f}, "
+        f"Flower's SecAgg+ {FLOWER_BYTES}; down, all stages: "
+        f"{rows[0]['bytes_down_per_parameter']:.5f}"
+    )
+    print(f"{num_cores()} cores, load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
