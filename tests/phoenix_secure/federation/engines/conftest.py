@@ -171,3 +171,15 @@ def federation(request, tmp_path_factory) -> Iterator:
         yield harness
     finally:
         harness.close()
+
+
+@pytest.fixture
+def one_flower_site(tmp_path) -> Iterator:
+    """The smallest real network: SuperLink, one SuperNode, one worker."""
+    harness = _load("flower_harness").FlowerHarness(
+        tmp_path, sites=SITES[:1], session=SESSION, max_reply_bytes=MAX_REPLY_BYTES
+    )
+    try:
+        yield harness
+    finally:
+        harness.close()
