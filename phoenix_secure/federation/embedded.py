@@ -141,6 +141,7 @@ class EmbeddedFederation:
 
     def _prepare(self, folder: RunFolder) -> ServerState:
         """What a run needs before its first round; the checkpoint comes last."""
+        folder.write_versions()
         folder.remove_parties()
         if self.terms is not None:
             create_parties(folder, sites=self.holdings.parts)

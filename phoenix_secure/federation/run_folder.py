@@ -97,7 +97,7 @@ class RunFolder:
 
         Raises:     ConfigError when the folder is in use, unless it is a run and ``overwrite``.
         """
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and any(not _is_leftover(path) for path in self.path.iterdir()):
             if not self.config_file.exists():
                 raise ConfigError(f"{self.path} is not empty and not a run: choose another folder")
             if not overwrite:
@@ -107,11 +107,13 @@ class RunFolder:
                 )
             with self.lock(), storage_errors(self.path):
                 shutil.rmtree(self.path)
-        with storage_errors(self.path):
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_bytes(self.path / "versions.json", _json(_versions()))
-        # Last, because its presence is what makes the folder a run.
+        # First, because its presence is what makes the folder a run: from here on, whatever
+        # happens, `resume` can go on.
         write_bytes(self.config_file, dump_config(config).encode())
+
+    def write_versions(self) -> None:
+        """Keep what the run was made with."""
+        self.write_json("versions.json", _versions())
 
     def load_config(self) -> RunConfig:
         """The settings that the run was started with."""
@@ -199,6 +201,11 @@ class RunFolder:
 
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _is_leftover(path: Path) -> bool:
+    """A temporary file that a killed process left behind (see ``files.replace_file``)."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
 
 
 def _settings_hash(config: RunConfig) -> str:

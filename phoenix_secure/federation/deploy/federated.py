@@ -104,6 +104,7 @@ class FederatedRun:
         return state
 
     def _prepare(self, folder: RunFolder) -> ServerState:
+        folder.write_versions()
         folder.remove_parties()
         if self.terms is not None:
             SecureJournal.create(folder.server_rounds)

@@ -66,9 +66,11 @@ def check(tmp_path: Path, config_file: Path, moments: list[tuple[int, int, float
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         stop_after(process, cut, rounds=rounds, delay_s=delay_s, how=how)
-        assert process.returncode in (0, 130, -signal.SIGKILL)
+        # A process that was still loading dies of the signal itself, having touched nothing.
+        assert process.returncode in (0, 130, -how)
         process.communicate()
-        arguments = ["resume", str(cut)]
+        if (cut / "config.yaml").exists():
+            arguments = ["resume", str(cut)]
     last = subprocess.run(command(*arguments), env=environ, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
     assert final_weights(cut) == final_weights(whole)

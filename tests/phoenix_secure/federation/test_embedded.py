@@ -161,6 +161,15 @@ def test_run_killed_before_its_first_checkpoint_starts_anew(
     federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
     assert federation.resume(folder).round_number == 0
     assert folder.split_file.exists()
+    assert (folder.path / "versions.json").exists()
+
+
+def test_litter_alone_does_not_make_a_folder_somebody_elses(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.x1.tmp").write_text("half")
+    RunFolder(tmp_path / "run").create(tiny_config, overwrite=False)
 
 
 def test_other_images_or_settings_are_refused_on_resume(
