@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.secure_attempt import STAGES
+from protocol.messages import Envelope, ShareKeys, seal
 
 AFTER_TRAINING = STAGES[1:5]
 
@@ -188,3 +190,65 @@ def test_clipped_updates_are_counted_but_not_named(secure_parties, tmp_path: Pat
     secure = parties.sum().secure
     assert 0 < secure["clipped"] < 5
     assert not any(name in str(secure) for name in parties.names)
+
+
+def test_site_that_deals_unusable_shares_is_left_out_of_the_next_attempt(
+    secure_parties, tmp_path: Path
+) -> None:
+    parties = secure_parties.Parties(tmp_path, num_sites=7)
+    cheat = parties.sites["site-02"]
+    honest = cheat.handle
+
+    def handle(stage: str, body: bytes) -> bytes:
+        reply = honest(stage, body)
+        if stage != "share":
+            return reply
+        envelope = Envelope.parse(reply, peer=cheat.name, max_size=len(reply))
+        dealt = ShareKeys.decode(envelope.body, peer=cheat.name, max_shares=7)
+        broken = tuple(
+            dataclasses.replace(share, sealed=bytes(share.sealed[:-1]) + b"\0")
+            if share.sealed
+            else share
+            for share in dealt.shares
+        )
+        return seal(
+            parties.identities[cheat.name],
+            label=envelope.label,
+            context=envelope.context,
+            body=dataclasses.replace(dealt, shares=broken).encode(),
+        )
+
+    cheat.handle = handle
+    found = parties.sum()
+    assert found.secure["failed_attempts"] == ["a site complained about a dealer"]
+    honest_sites = tuple(name for name in parties.names if name != "site-02")
+    assert found.sites == honest_sites
+    assert found.failures == {"site-02": "left out of this attempt"}
+    np.testing.assert_array_equal(found.update, parties.oracle(honest_sites))
+
+
+def test_lie_of_a_signing_site_is_named_and_the_round_goes_on(
+    secure_parties, tmp_path: Path
+) -> None:
+    """A masked vector cut short under a valid signature: its sender drops out, by name."""
+    parties = secure_parties.Parties(tmp_path)
+    liar = parties.sites["site-04"]
+    honest = liar.handle
+
+    def handle(stage: str, body: bytes) -> bytes:
+        reply = honest(stage, body)
+        if stage != "mask":
+            return reply
+        envelope = Envelope.parse(reply, peer=liar.name, max_size=len(reply))
+        return seal(
+            parties.identities[liar.name],
+            label=envelope.label,
+            context=envelope.context,
+            body=bytes(envelope.body)[:-3],
+        )
+
+    liar.handle = handle
+    found = parties.sum()
+    assert found.secure["dropouts"]["mask"] == {"site-04": "malformed message"}
+    others = tuple(name for name in parties.names if name != "site-04")
+    np.testing.assert_array_equal(found.update, parties.oracle(others))

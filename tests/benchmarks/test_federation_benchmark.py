@@ -1,0 +1,36 @@
+"""The benchmark of secure rounds runs, and its figures are those of whole rounds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "federation.py"
+STAGES = ("announce", "share", "mask", "check", "unmask", "result")
+
+
+def test_small_measurement_has_every_stage_and_three_bytes_a_parameter() -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(BENCHMARK), "--json"),
+            *("--d", "50000", "--sites", "5", "--repetitions", "1"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (row,) = json.loads(done.stdout)["rows"]
+    assert all(row[stage] > 0 for stage in STAGES)
+    assert sum(row[stage] for stage in STAGES) <= row["secure_s"]
+    assert 3 < row["bytes_up_per_parameter"] < 3.1
+    assert 4 < row["plain_bytes_up_per_parameter"] < 4.1
+
+
+def test_fewer_than_five_sites_are_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), "--sites", "4"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "--sites >= 5" in done.stderr
