@@ -126,13 +126,16 @@ class FolderHarness:
                 if path not in seen:
                     copy = path.with_suffix(".copy")
                     try:
-                        shutil.copy(path, copy)
+                        shutil.copyfile(path, copy)
                     except FileNotFoundError:
                         continue
                     seen[path] = copy
             for path, copy in seen.items():
                 if not path.exists():
-                    shutil.copy(copy, path)
+                    # In one step, as a sync job does: the engine may remove it at any moment.
+                    staged = copy.with_suffix(".again")
+                    shutil.copyfile(copy, staged)
+                    staged.replace(path)
 
     def close(self) -> None:
         self._meddle.clear()
