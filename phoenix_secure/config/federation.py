@@ -18,7 +18,12 @@ class FederationConfig(Section):
     participation: float = Field(
         1.0, gt=0, le=1, description="[fraction] Share of sites drawn for each round."
     )
-    min_sites: int = Field(1, ge=1, description="[sites] Stop when fewer sites answer a round.")
+    min_sites: int = Field(
+        1,
+        ge=1,
+        description="[sites] Ask at least so many in a round, and stop when fewer answer it in the "
+        "clear; a secure round always needs its threshold.",
+    )
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
         "fedavg", description="[name] How the mean update moves the model (Reddi 2021)."
     )

@@ -209,8 +209,20 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _settings_hash(config: RunConfig) -> str:
-    """Over what decides the weights; where pictures go and how often does not."""
-    decisive = config.model_dump(mode="json", exclude={"output", "evaluation", "sampling"})
+    """Over what decides the weights; pictures and the server's patience do not."""
+    undecisive: dict[str, Any] = {
+        "output": True,
+        "evaluation": True,
+        "sampling": True,
+        "secure_aggregation": {
+            "max_attempts",
+            "stage_deadline_s",
+            "grace_s",
+            "training_grace_s",
+            "retry_pause_s",
+        },
+    }
+    decisive = config.model_dump(mode="json", exclude=undecisive)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

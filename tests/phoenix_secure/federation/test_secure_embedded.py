@@ -211,3 +211,19 @@ def test_four_sites_are_refused_before_anything_is_written(
             load_config(None, [*secure_settings, "partition.num_sites=4"]), cache_dir=cache_dir
         )
     assert not list(tmp_path.glob("run*"))
+
+
+def test_patience_may_change_on_resume_and_the_clip_may_not(
+    secure_settings: list[str], config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    EmbeddedFederation(config, cache_dir=cache_dir).start(folder, overwrite=False)
+    base = [*secure_settings, "federation.server_optimizer=fedadam"]
+    patient = load_config(
+        None, [*base, "secure_aggregation.max_attempts=9", "secure_aggregation.grace_s=5"]
+    )
+    assert folder.load_state(config=patient).round_number == 0
+    for change in ("clip_norm=1", "word_bits=32", "mode=off", "max_images=7"):
+        other = load_config(None, [*base, f"secure_aggregation.{change}"])
+        with pytest.raises(CheckpointError, match="other settings"):
+            folder.load_state(config=other)
