@@ -247,6 +247,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*")
     given = parser.parse_args()
+    # Whoever stops us must not leave a federation behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = given.out or Path(tempfile.mkdtemp(prefix="phoenix-faults-"))
     out.mkdir(parents=True, exist_ok=True)
     with Rehearsal(out / "federation") as rehearsal:
