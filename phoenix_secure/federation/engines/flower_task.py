@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import queue
+import threading
 import time
+from collections.abc import Callable, Iterable
 
 import httpx
 from flwr.app import Message
@@ -74,7 +78,6 @@ class ServerTask:
 class _LosableGrid(HttpGrid):
     """Flower's Grid, but a refused token or a SuperLink that stays away raises GridLost."""
 
-    # A SuperLink under load may miss a call; one that is gone for longer has lost the run.
     _PATIENCE_S = 10.0
 
     def __init__(self, superlink: FlowerAddress, *, token: str, run: Run) -> None:
@@ -86,7 +89,7 @@ class _LosableGrid(HttpGrid):
         )
         # In place of the client that HttpGrid would make, which sends SIGINT when refused.
         self._client = task_client(superlink, token=token, component="flwr-serverapp")
-        self._last_answer = time.monotonic()
+        self._pulls: dict[str, _Pull] = {}
         self.set_run(run)
 
     def push_messages(self, messages: list[Message]) -> list[str | None]:  # type: ignore[override]
@@ -96,14 +99,66 @@ class _LosableGrid(HttpGrid):
             raise GridLost from error
 
     def pull_messages(self, message_ids: list[str]) -> list[Message]:  # type: ignore[override]
+        """The answers that are here, each fetched by a thread of its own.
+
+        Flower shows an answer before its content has arrived and then waits for the content, for
+        hours if need be. A site that dies in the middle of an upload must hold up neither the
+        others nor the deadline of the stage.
+
+        Raises:     GridLost when the SuperLink refuses us or has been silent for too long.
+        """
+        for message_id in self._pulls.keys() - set(message_ids):
+            self._pulls.pop(message_id).abandon()
+        for message_id in message_ids:
+            if message_id not in self._pulls:
+                fetch = functools.partial(super().pull_messages, [message_id])
+                self._pulls[message_id] = _Pull(fetch, patience_s=self._PATIENCE_S)
+        return [message for pull in self._pulls.values() for message in pull.take()]
+
+    def close(self) -> None:
+        for pull in self._pulls.values():
+            pull.abandon()
+        super().close()
+
+
+class _Pull:
+    """Asks for one answer until it is here; a daemon, so that a hanging one ends with us."""
+
+    _POLL_S = 0.2
+
+    def __init__(self, fetch: Callable[[], Iterable[Message]], *, patience_s: float) -> None:
+        self._fetch = fetch
+        self._patience_s = patience_s
+        self._found: queue.SimpleQueue[Message | httpx.HTTPError] = queue.SimpleQueue()
+        self._abandoned = threading.Event()
+        threading.Thread(target=self._run, name="pull", daemon=True).start()
+
+    def take(self) -> list[Message]:
+        """The answer, once; nothing while it is on its way."""
         try:
-            messages = list(super().pull_messages(message_ids))
-        except httpx.TransportError as error:
-            if time.monotonic() - self._last_answer > self._PATIENCE_S:
-                raise GridLost from error
-            time.sleep(0.5)
+            found = self._found.get_nowait()
+        except queue.Empty:
             return []
-        except httpx.HTTPError as error:
-            raise GridLost from error
-        self._last_answer = time.monotonic()
-        return messages
+        if isinstance(found, httpx.HTTPError):
+            raise GridLost from found
+        return [found]
+
+    def abandon(self) -> None:
+        """Nobody waits for this answer any more."""
+        self._abandoned.set()
+
+    def _run(self) -> None:
+        last_heard = time.monotonic()
+        while not self._abandoned.is_set():
+            try:
+                for message in self._fetch():
+                    self._found.put(message)
+                    return
+                last_heard = time.monotonic()
+            except httpx.HTTPError as error:
+                # A SuperLink under load may miss a call; one that refuses us has lost the run.
+                silent_s = time.monotonic() - last_heard
+                if not isinstance(error, httpx.TransportError) or silent_s > self._patience_s:
+                    self._found.put(error)
+                    return
+            self._abandoned.wait(self._POLL_S)

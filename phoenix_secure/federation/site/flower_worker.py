@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from flwr.common.constant import SubStatus
@@ -25,7 +26,7 @@ from phoenix_secure.federation.engines.flower_api import (
 )
 from phoenix_secure.federation.engines.wire import error_message
 from phoenix_secure.federation.site.app import site_app
-from phoenix_secure.federation.site.request import Handle
+from phoenix_secure.federation.site.request import Handle, SiteRequest
 
 __all__ = ["serve_flower"]
 
@@ -42,6 +43,19 @@ def serve_flower(
     Raises:     ConfigError for another Flower version.
     """
     check_flower_version()
+    # All answers come from one thread that stays, because trainers keep a network per thread.
+    answering = ThreadPoolExecutor(1, thread_name_prefix="site")
+
+    def handle_there(request: SiteRequest) -> bytes:
+        return answering.submit(handle, request).result()
+
+    try:
+        _serve(supernode, handle_there, stop, poll_s)
+    finally:
+        answering.shutdown(wait=False, cancel_futures=True)
+
+
+def _serve(supernode: FlowerAddress, handle: Handle, stop: threading.Event, poll_s: float) -> None:
     while not stop.is_set():
         try:
             token = acquire_task(supernode, task_type=TaskType.CLIENT_APP)
@@ -52,13 +66,20 @@ def serve_flower(
         if token is None:
             stop.wait(poll_s)
             continue
-        try:
-            _work_on(supernode, token, handle)
-        except (httpx.HTTPError, RuntimeError, ValueError) as error:
-            # The answer could not be delivered. The server counts us as dropped out; a request
-            # that comes again is answered from the cache.
-            _log.warning("a task was lost (%s)", type(error).__name__)
-            stop.wait(poll_s)
+        # One task at a time is all that a SuperNode hands out. Another one means that it has given
+        # the one before up, whose content may never come: that must not make the site deaf.
+        threading.Thread(
+            target=_try_to_work_on, args=(supernode, token, handle), name="task", daemon=True
+        ).start()
+
+
+def _try_to_work_on(supernode: FlowerAddress, token: str, handle: Handle) -> None:
+    try:
+        _work_on(supernode, token, handle)
+    except Exception as error:
+        # The answer could not be delivered. The server counts us as dropped out; a request that
+        # comes again is answered from the cache.
+        _log.warning("a task was lost (%s)", type(error).__name__)
 
 
 def _work_on(supernode: FlowerAddress, token: str, handle: Handle) -> None:
