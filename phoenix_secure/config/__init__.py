@@ -8,6 +8,7 @@ from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
+from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
 from phoenix_secure.config.training import TrainingConfig
@@ -21,6 +22,7 @@ __all__ = [
     "ModelConfig",
     "OutputConfig",
     "PartitionConfig",
+    "PrivacyConfig",
     "RunConfig",
     "SamplingConfig",
     "SecureAggregationConfig",

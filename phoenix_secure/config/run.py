@@ -10,6 +10,7 @@ from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
+from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
 from phoenix_secure.config.training import TrainingConfig
@@ -35,6 +36,7 @@ class RunConfig(Section):
     secure_aggregation: SecureAggregationConfig = Field(
         SecureAggregationConfig(), description="How updates are summed without being seen."
     )
+    privacy: PrivacyConfig = Field(PrivacyConfig(), description="Differential privacy.")
     ema: EmaConfig = Field(EmaConfig(), description="Averaged model.")
     sampling: SamplingConfig = Field(SamplingConfig(), description="Drawing images.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Quality of samples.")

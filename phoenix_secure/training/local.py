@@ -13,7 +13,7 @@ import torch
 from phoenix_secure.config import RunConfig, TrainingConfig
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
-from phoenix_secure.errors import TrainingError
+from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.training.schedule import batches, learning_rate, num_local_steps
@@ -58,6 +58,8 @@ class LocalTrainer:
     """
 
     def __init__(self, config: RunConfig, *, num_classes: int, device: torch.device) -> None:
+        if config.privacy.unit != "none":
+            raise ConfigError("privacy.unit: this trainer adds no noise; only none is possible")
         self._config = config
         self._num_classes = num_classes
         self._device = device

@@ -1,0 +1,96 @@
+"""Differential privacy: for whom it holds, how much, and by which mechanism."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["PrivacyConfig"]
+
+
+class PrivacyConfig(Section):
+    """Differential privacy, off unless a unit is named.
+
+    ``record``: adding or removing one image of one site; each site runs DP-SGD, and the guarantee
+    holds against everybody, the server included. ``site``: adding or removing one whole site; the
+    noise is made by all sites together, inside secure aggregation.
+    """
+
+    unit: Literal["none", "record", "site"] = Field(
+        "none", description="[name] What one neighbour adds or removes: an image or a whole site."
+    )
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="[1] Budget over all rounds; the noise multiplier is found from it. Give this "
+        "or noise_multiplier.",
+    )
+    delta: float = Field(
+        1e-5, gt=0, lt=1, description="[1] Probability part of the guarantee; below 1/images."
+    )
+    noise_multiplier: float | None = Field(
+        None,
+        gt=0,
+        le=1e4,
+        description="[clip norms] Standard deviation of the noise; epsilon is found from it.",
+    )
+    clip_norm: float = Field(
+        1.0,
+        gt=0,
+        le=1e6,
+        description="[norm] L2 bound of one image's gradient (record) or of one update (site).",
+    )
+    sampling_rate: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="[probability] Each image enters a step with this probability (record). A "
+        "public constant, the same at every site; sums are divided by training.batch_size.",
+    )
+    noise_draws: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="[draws] Timesteps and noises of one image averaged inside its one gradient "
+        "(record; noise multiplicity K of Dockhorn et al. 2023).",
+    )
+    augmentations: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="[copies] Random shifts and flips of an image averaged the same way (record).",
+    )
+    physical_batch: int = Field(
+        32,
+        ge=1,
+        le=65536,
+        description="[images] Images differentiated at once (record): memory, not privacy.",
+    )
+    gradients: Literal["vmap", "hooks", "ghost"] = Field(
+        "vmap", description="[name] How gradients of single images are found (record)."
+    )
+    noise_source: Literal["secure", "seeded"] = Field(
+        "secure",
+        description="[name] secure: the operating system's generator. seeded: repeatable, for "
+        "research; whoever knows the seed removes the noise, so that no guarantee is claimed.",
+    )
+    release_metrics: bool = Field(
+        False,
+        description="[flag] Let sums of losses and numbers of images leave the sites without "
+        "noise. They are outside the guarantee; off, every site counts alike.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_epsilon_and_noise(self) -> Self:
+        if self.unit == "none":
+            if self.epsilon is not None or self.noise_multiplier is not None:
+                raise ValueError(
+                    "epsilon and noise_multiplier need a unit: set privacy.unit to record or site"
+                )
+        elif (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("set exactly one of privacy.epsilon and privacy.noise_multiplier")
+        return self
