@@ -16,6 +16,7 @@ from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
 from phoenix_secure.cli import server as server_commands
 from phoenix_secure.cli import site as site_commands
+from phoenix_secure.cli import sweep as sweep_commands
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.run import resume, run
@@ -40,11 +41,13 @@ app.command()(run)
 app.command()(resume)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(sweep_commands.downstream)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(deploy_commands.app, name="deploy")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")
+app.add_typer(sweep_commands.app, name="sweep")
 app.command()(doctor)
 
 

@@ -10,12 +10,12 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.federation.embedded import EmbeddedFederation
 from phoenix_secure.training.schedule import num_local_steps
 
-__all__ = ["print_plan"]
+__all__ = ["plan_of", "print_plan"]
 
 
 def print_plan(federation: EmbeddedFederation, *, output_format: Format) -> None:
     """Parameters, bytes, steps and the time that a few measured steps promise."""
-    plan = _plan(federation)
+    plan = plan_of(federation)
     if output_format is Format.JSON:
         print_json(plan)
         return
@@ -27,7 +27,8 @@ def print_plan(federation: EmbeddedFederation, *, output_format: Format) -> None
     console.print(table)
 
 
-def _plan(federation: EmbeddedFederation) -> dict[str, Any]:
+def plan_of(federation: EmbeddedFederation) -> dict[str, Any]:
+    """The plan as plain data."""
     config = federation.config
     sizes = {name: len(part) for name, part in federation.holdings.parts.items()}
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]

@@ -1,0 +1,1 @@
+"""Privacy-utility experiments: many runs, each judged and attacked, in one table and one page."""

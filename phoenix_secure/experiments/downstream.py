@@ -1,0 +1,90 @@
+"""What synthetic images are good for: train a classifier on them alone, test it on real ones.
+
+Beside it the accuracy of the same classifier trained on the real training images, the best to hope
+for. Test images are those that the run held out; nothing is chosen with their help.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.split import load_split
+from phoenix_secure.diffusion.model_folder import load_model
+from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.metrics.classifier import train_classifier
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["downstream_accuracy"]
+
+
+def downstream_accuracy(
+    run: Path, *, num_images: int, epochs: int, cache_dir: Path, device: torch.device
+) -> dict[str, Any]:
+    """Accuracy on real held-out images after training on ``num_images`` synthetic ones.
+
+    Guarantee:  the same run gives the same figures on one device. The classifier trained on real
+                images sees as many passes over the training images (at most ``num_images``).
+    Raises:     ConfigError for a model or data without classes.
+    Source:     the measure of Dockhorn et al. (2023), section 5, with a smaller classifier.
+    """
+    folder = RunFolder(run)
+    config = folder.load_config()
+    if not config.model.class_conditional:
+        raise ConfigError("downstream accuracy needs labels: set model.class_conditional=true")
+    image_set = load_images(
+        config.data.name,
+        path=config.data.path,
+        image_size=config.data.image_size,
+        channels=config.data.channels,
+        cache_dir=cache_dir,
+        max_images=config.data.max_images,
+    )
+    if image_set.labels is None:
+        raise ConfigError(f"downstream accuracy needs labels, and {config.data.name} has none")
+    split = load_split(folder.split_file, image_set=image_set)
+    labels = image_set.labels
+    test = to_unit_range(image_set.take(split.held_out).images)
+    seeds = SeedTree(config.seed).child("downstream")
+    model = load_model(folder.model, device=device)
+    wished = torch.arange(num_images) % image_set.num_classes
+    synthetic = draw_images(
+        model.pipeline,
+        num_images=num_images,
+        sampling=model.sampling,
+        generator=seeds.child("draw").torch(),
+        class_labels=wished,
+    )
+    real = split.members
+    if len(real) > num_images:  # the same number, or the comparison is of sizes
+        real = np.sort(seeds.child("real").numpy().choice(real, num_images, replace=False))
+    accuracy = {
+        name: train_classifier(
+            images,
+            labels=targets,
+            num_classes=image_set.num_classes,
+            dataset=name,
+            generator=seeds.child("classifier").torch(),
+            device=device,
+            epochs=epochs,
+        ).accuracy(test, labels=labels[split.held_out])
+        for name, images, targets in (
+            ("synthetic", synthetic, wished.numpy()),
+            ("real", to_unit_range(image_set.take(real).images), labels[real]),
+        )
+    }
+    return {
+        "accuracy_synthetic": accuracy["synthetic"],
+        "accuracy_real": accuracy["real"],
+        "num_synthetic": num_images,
+        "num_real": len(real),
+        "num_test": len(test),
+        "epochs": epochs,
+    }

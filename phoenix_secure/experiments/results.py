@@ -1,0 +1,84 @@
+"""Tidy results: one row a point, the same in JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from phoenix_secure.experiments.points import Point
+from phoenix_secure.experiments.store import PointFolder, SweepFolder
+
+__all__ = ["gather", "to_csv", "to_json"]
+
+Row = dict[str, Any]
+
+
+def gather(points: Sequence[Point], *, folder: SweepFolder) -> list[Row]:
+    """A row for each point, finished or not; what was not measured is None.
+
+    Columns: point, status, reason; label.AXIS for each axis; unit, adjacency, epsilon, delta,
+    noise_multiplier (None without differential privacy); kid, kid_std, precision, recall, density,
+    coverage, and kid_real of held-out real images; accuracy_synthetic, accuracy_real; audit_*;
+    bytes_up, bytes_down, training_seconds, num_parameters, sites, rounds.
+    """
+    return [_row(point, folder.point(point)) for point in points]
+
+
+def to_json(rows: Sequence[Row]) -> bytes:
+    return (json.dumps(rows, indent=2, sort_keys=True) + "\n").encode()
+
+
+def to_csv(rows: Sequence[Row]) -> bytes:
+    """Columns in the order of their first appearance; empty for None."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _row(point: Point, files: PointFolder) -> Row:
+    result = files.read("result.json") or {}
+    status = result.get("status", "missing")
+    if result.get("settings_digest", point.digest) != point.digest:
+        status = "missing"  # of other settings
+    row: Row = {
+        "point": point.name,
+        "status": status,
+        "reason": result.get("reason"),
+        **{f"label.{axis}": label for axis, label in point.labels.items()},
+    }
+    summary = PointFolder(files.run).read("summary.json") if status == "done" else None
+    quality = ((summary or {}).get("quality") or {}).get("rows", {})
+    row |= _privacy(summary)
+    row |= {
+        name: quality.get("generated", {}).get(name)
+        for name in ("kid", "kid_std", "precision", "recall", "density", "coverage")
+    }
+    row["kid_real"] = quality.get("held-out real", {}).get("kid")
+    downstream = (files.read("downstream.json") or {}) if summary else {}
+    row |= {name: downstream.get(name) for name in ("accuracy_synthetic", "accuracy_real")}
+    row |= _audit(files if summary else None)
+    names = ("bytes_up", "bytes_down", "training_seconds", "num_parameters", "sites", "rounds")
+    return row | {name: (summary or {}).get(name) for name in names}
+
+
+def _privacy(summary: dict[str, Any] | None) -> Row:
+    """The guarantee as the run stated it; nothing is derived from settings here."""
+    guarantee = (summary or {}).get("guarantee") or {}
+    names = ("unit", "adjacency", "epsilon", "delta", "noise_multiplier")
+    return {name: guarantee.get(name) for name in names}
+
+
+def _audit(files: PointFolder | None) -> Row:
+    """The strongest attack by the audit's own choice, with its intervals."""
+    audit = None if files is None else PointFolder(files.audit).read("audit.json")
+    names = ("verdict", "attack", "auc", "auc_low", "auc_high", "tpr_1", "tpr_1_low", "tpr_1_high")
+    if audit is None:
+        return {f"audit_{name}": None for name in names}
+    strongest = audit.get("strongest") or {}
+    return {f"audit_{name}": strongest.get(name, audit.get(name)) for name in names}

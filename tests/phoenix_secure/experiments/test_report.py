@@ -1,0 +1,160 @@
+"""Results and the page, from folders as runs leave them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.experiments.points import Point, expand
+from phoenix_secure.experiments.report import write_report
+from phoenix_secure.experiments.results import gather, to_csv
+from phoenix_secure.experiments.spec import SweepSpec
+from phoenix_secure.experiments.spent import privacy_spent
+from phoenix_secure.experiments.store import SweepFolder
+from phoenix_secure.pictures import save_grid
+
+SPEC = SweepSpec.model_validate(
+    {
+        "axes": {
+            "privacy": {
+                "none": {},
+                "epsilon 1": {"privacy.unit": "record", "privacy.epsilon": 1},
+                "epsilon 3": {"privacy.unit": "record", "privacy.epsilon": 3},
+            },
+            "seed": [0, 1],
+        }
+    }
+)
+
+
+def finish(point: Point, folder: SweepFolder, *, epsilon: float | None, kid: float) -> None:
+    """What a finished point leaves."""
+    files = folder.point(point)
+    guarantee = None
+    if epsilon is not None:
+        guarantee = {
+            "unit": "record",
+            "adjacency": "add/remove one",
+            "epsilon": epsilon,
+            "delta": 1e-5,
+            "noise_multiplier": 2.0,
+        }
+    good = {"kid": kid, "kid_std": 0.1, "precision": 0.5, "recall": 0.4}
+    summary = {
+        "quality": {"rows": {"generated": good, "held-out real": {**good, "kid": 0.01}}},
+        "guarantee": guarantee,
+        "bytes_up": 10**6,
+        "bytes_down": 2 * 10**6,
+        "training_seconds": 3.5,
+        "sites": 5,
+        "rounds": 2,
+        "num_parameters": 1000,
+    }
+    files.run.mkdir(parents=True)
+    (files.run / "summary.json").write_text(json.dumps(summary))
+    save_grid(np.zeros((4, 1, 8, 8), np.uint8), files.run / "samples.png")
+    about = {"settings_digest": point.digest, "labels": dict(point.labels)}
+    files.write("downstream.json", {"accuracy_synthetic": 0.6, "accuracy_real": 0.9})
+    files.write("result.json", {**about, "status": "done", "seconds": 4.0})
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> tuple[list[Point], SweepFolder]:
+    points = expand(SPEC, folder=tmp_path)
+    folder = SweepFolder(tmp_path / "out")
+    finish(points[0], folder, epsilon=None, kid=1.0)
+    finish(points[2], folder, epsilon=0.99, kid=4.0)
+    finish(points[3], folder, epsilon=0.99, kid=5.0)
+    files = folder.point(points[4])
+    files.path.mkdir(parents=True)
+    failed = {"status": "failed", "reason": "<b>boom</b>", "settings_digest": points[4].digest}
+    files.write("result.json", failed)
+    return points, folder
+
+
+def test_rows_tell_finished_failed_and_missing_points_apart(sweep) -> None:
+    points, folder = sweep
+    rows = gather(points, folder=folder)
+    assert [row["status"] for row in rows] == [
+        "done",
+        "missing",
+        "done",
+        "done",
+        "failed",
+        "missing",
+    ]
+    assert rows[2]["epsilon"] == 0.99
+    assert rows[0]["epsilon"] is None
+    assert rows[0]["kid"] == 1.0
+    assert rows[4]["kid"] is None
+    read = list(csv.DictReader(io.StringIO(to_csv(rows).decode())))
+    assert [float(row["kid"]) if row["kid"] else None for row in read] == [
+        row["kid"] for row in rows
+    ]
+
+
+def test_result_of_other_settings_is_refused(sweep, tmp_path: Path) -> None:
+    points, folder = sweep
+    other = SPEC.model_copy(update={"settings": {"federation.rounds": 2}})
+    moved = expand(other, folder=tmp_path)
+    assert moved[0].name == points[0].name
+    with pytest.raises(ConfigError, match="was made with other settings"):
+        folder.point(moved[0]).result_of(moved[0])
+    assert folder.point(points[0]).result_of(points[0]) is not None
+
+
+def test_spent_privacy_adds_up_over_points_and_is_unbounded_without_a_guarantee(sweep) -> None:
+    points, folder = sweep
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    (total,) = spent["totals"]
+    assert total["epsilon"] == pytest.approx(1.98)
+    assert total["delta"] == pytest.approx(2e-5)
+    assert spent["points_without_guarantee"] == 1
+    assert "unbounded" in spent["words"]
+    assert privacy_spent(points, folder=SweepFolder(folder.path / "elsewhere")) is None
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_page_is_self_contained_and_escapes_what_it_shows(sweep) -> None:
+    points, folder = sweep
+    write_report(points, spec=SPEC, folder=folder)
+    text = (folder.path / "report.html").read_text()
+    page = _Page(text)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "embed")]
+    for tag, attributes in page.tags:
+        for name in ("src", "href"):
+            if name in attributes:
+                assert str(attributes[name]).startswith("data:"), (tag, attributes)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 3 + 3  # plots of KID, accuracy and bytes; three sample grids
+    assert all(attributes["alt"] for attributes in images)
+    assert "&lt;b&gt;boom&lt;/b&gt;" in text
+    assert "url(" not in text
+    assert "Fewer than three seeds" in text
+    assert (folder.path / "report" / "kid.png").exists()
+    assert len(json.loads((folder.path / "results.json").read_text())) == 6
+
+
+def test_report_is_the_same_every_time(sweep) -> None:
+    points, folder = sweep
+    write_report(points, spec=SPEC, folder=folder)
+    first = {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
+    write_report(points, spec=SPEC, folder=folder)
+    assert first == {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
