@@ -24,7 +24,7 @@ class ClearOnce:
 
     def __call__(self, stage: str, body: bytes) -> bytes:
         if stage != "train":
-            raise SiteFailure(FailureCode.REFUSED)
+            raise SiteFailure(FailureCode.REFUSED, why="not a stage of rounds in the clear")
         try:
             number = TrainRequest.from_bytes(body).round_number
         except ValueError:
@@ -33,7 +33,9 @@ class ClearOnce:
         if (number, digest) == self._last[:2]:
             return self._last[2]
         if number <= self._last[0]:
-            raise SiteFailure(FailureCode.REFUSED)
+            raise SiteFailure(
+                FailureCode.REFUSED, why=f"round {number} was answered before, or is past"
+            )
         reply = self._handle(stage, body)
         self._last = number, digest, reply
         return reply

@@ -8,8 +8,12 @@ __all__ = ["SiteFailure"]
 
 
 class SiteFailure(Exception):  # noqa: N818
-    """A code is all that leaves the site."""
+    """A code is all that leaves the site; ``why`` names the broken rule in its own audit log.
 
-    def __init__(self, code: FailureCode) -> None:
+    ``why`` is one line without secrets, updates or paths.
+    """
+
+    def __init__(self, code: FailureCode, *, why: str = "") -> None:
         super().__init__(code.value)
         self.code = code
+        self.why = why

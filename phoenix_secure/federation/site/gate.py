@@ -87,7 +87,9 @@ class Gate:
                 self._audit.record("refused", **facts, why=str(refusal))
                 raise SiteFailure(FailureCode.REFUSED) from None
             except SiteFailure as failure:
-                self._audit.record("failed", **facts, code=failure.code.value)
+                event = "refused" if failure.code is FailureCode.REFUSED else "failed"
+                why = {"why": failure.why} if failure.why else {}
+                self._audit.record(event, **facts, code=failure.code.value, **why)
                 raise
             except Exception as error:
                 # Only the kind: a message could hold a path or a value.

@@ -95,7 +95,7 @@ class SecureSite:
         Raises:     SiteFailure with the code that the server may see; whatever ``train`` raises.
         """
         if stage not in _STAGES:
-            raise SiteFailure(FailureCode.REFUSED)
+            raise self._refused(stage[:64], "not a stage of secure rounds")
         digest = hashlib.sha256(body).digest()
         with self._lock:
             known = self._attempt.answers.get(stage) if self._attempt else None
@@ -105,12 +105,11 @@ class SecureSite:
                 if stage == "announce":
                     return self._announce(body, digest, train)
                 return self._answer(stage, body, digest)
-            except MalformedMessage:
-                raise SiteFailure(FailureCode.MALFORMED) from None
+            except MalformedMessage as error:
+                raise SiteFailure(FailureCode.MALFORMED, why=str(error)) from None
             except ProtocolError as error:
                 # Protocol errors name what was wrong and never hold a secret.
-                _log.warning("%s refused %s: %s", self._identity.id, stage, error)
-                raise SiteFailure(FailureCode.REFUSED) from None
+                raise self._refused(stage, str(error)) from None
 
     def _announce(self, body: bytes, digest: bytes, train: Train) -> bytes:
         """R0 and the training: keys are drawn first, and shown after the training."""
@@ -182,7 +181,7 @@ class SecureSite:
 
     def _refused(self, stage: str, what: str) -> SiteFailure:
         _log.warning("%s refused %s: %s", self._identity.id, stage, what)
-        return SiteFailure(FailureCode.REFUSED)
+        return SiteFailure(FailureCode.REFUSED, why=what)
 
 
 def _peek(announcement: bytes) -> RoundSpec:

@@ -9,7 +9,7 @@ import pytest
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms, cohort_size
-from protocol import Identity, Roster
+from protocol import Identity, RemoteProtocolError, Roster
 from protocol.identity import SERVER
 
 
@@ -53,6 +53,20 @@ def test_no_sum_wraps_around_and_every_site_accepts_the_servers_offer(
     # Twice the scale would wrap, so that no bit is left unused.
     with pytest.raises(ValueError, match="wider words"):
         dataclasses.replace(spec, scale=2 * found.scale)
+
+
+def test_smaller_cohort_is_accepted_as_a_retry_and_refused_as_a_way_to_lower_t() -> None:
+    """Ten sites approved t = 6; a server that asks five of them would need four."""
+    found, roster = terms(num_sites=10), roster_of(10)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    policy = found.policy(roster)
+    policy.check(spec.next_attempt(cohort=cohort[:8]), own_id=cohort[0], roster=roster)
+    few = dataclasses.replace(spec, cohort=cohort[:5], threshold=4, quorum=4)
+    with pytest.raises(RemoteProtocolError, match="quorum leaves fewer than 5 honest inputs"):
+        policy.check(few, own_id=cohort[0], roster=roster)
 
 
 def test_three_bytes_a_parameter_by_default() -> None:

@@ -2,102 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deploy.server_folder import ServerFolder
+from phoenix_secure.federation.deploy.initialise import numbered_sites
 from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.engines.folder import FolderEngine
 from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.site.approval import sign_approval
 from phoenix_secure.federation.site.process import SiteProcess
-from phoenix_secure.federation.site.site_folder import SiteFolder
 
-SETTINGS = [
-    "data.name=digits",
-    "data.image_size=8",
-    "data.channels=1",
-    "data.max_images=400",
-    "partition.num_sites=5",
-    "model.block_channels=[8,16]",
-    "model.attention=[false,false]",
-    "training.batch_size=8",
-    "training.local_steps=2",
-    "federation.rounds=2",
-    "federation.deadline_s=60",
-    "secure_aggregation.max_images=128",
-    "secure_aggregation.retry_pause_s=0",
-    "secure_aggregation.max_attempts=1",
-    "sampling.num_steps=2",
-    "evaluation.num_images=0",
-    "output.samples_every_rounds=0",
-    "output.num_samples=2",
-    "device=cpu",
-]
 SITES = tuple(numbered_sites(5))
 
 
-class Federation:
-    """Five sites that watch a folder, as ``site start`` would."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.exchange = root / "exchange"
-        initialise(root / "f", Deployment(federation="trial", sites=SITES, rehearsal=True))
-        self.server = ServerFolder(root / "f" / "server")
-        self.stop = threading.Event()
-        self.threads: list[threading.Thread] = []
-
-    def site(self, name: str) -> SiteFolder:
-        return SiteFolder(self.root / "f" / "sites" / name)
-
-    def change(self, name: str, **settings) -> None:
-        path = self.site(name).settings_file
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
-
-    def start(self) -> None:
-        for name in SITES:
-            self.change(name, server=None, folder=str(self.exchange))
-            process = SiteProcess(self.site(name), say=lambda text: None)
-            thread = threading.Thread(target=process.run, args=(self.stop,))
-            thread.start()
-            self.threads.append(thread)
-
-    def job(self, *overrides: str, approved: bool = True) -> FederatedRun:
-        job = FederatedRun(
-            load_config(None, [*SETTINGS, *overrides]),
-            server=self.server,
-            make_engine=lambda session: FolderEngine(
-                self.exchange, sites=SITES, session=session, poll_s=0.01
-            ),
-        )
-        if approved:
-            for name in SITES:
-                place = self.site(name)
-                owner = place.approver_identity(place.approver_key)
-                sign_approval(place.approvals, plan=job.plan.hash, site=name, owner=owner)
-        return job
-
-    def close(self) -> None:
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(60)
-
-
 @pytest.fixture
-def federation(tmp_path: Path):
-    made = Federation(tmp_path)
-    yield made
-    made.close()
+def federation(folder_federation):
+    return folder_federation
 
 
 def train(job: FederatedRun, folder: RunFolder) -> np.ndarray:
@@ -116,7 +38,9 @@ def test_secure_run_over_folders_gives_the_weights_of_a_run_in_one_process(
     summary = job.finish(folder)
     assert summary["plan"] == job.plan.hash
     assert (folder.model / "model_index.json").exists()
-    embedded = EmbeddedFederation(load_config(None, SETTINGS), cache_dir=tmp_path / "cache")
+    embedded = EmbeddedFederation(
+        load_config(None, federation.settings), cache_dir=tmp_path / "cache"
+    )
     here = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(here, overwrite=False), here):
         pass

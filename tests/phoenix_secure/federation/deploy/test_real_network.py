@@ -23,11 +23,9 @@ from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deploy.certificates import make_node_key
 from phoenix_secure.federation.deploy.federated import FederatedRun
 from phoenix_secure.federation.deploy.probe import probe_server, probe_site
-from phoenix_secure.federation.deploy.rehearsal import Rehearsal
 from phoenix_secure.federation.embedded import EmbeddedFederation
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
-from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.flower_api import (
     acquire_task,
     control_client,
@@ -41,41 +39,10 @@ from phoenix_secure.federation.run_folder import RunFolder
 pytestmark = pytest.mark.slow
 log = logging.getLogger(__name__)
 
-SETTINGS = [
-    "data.name=digits",
-    "data.image_size=8",
-    "data.channels=1",
-    "data.max_images=400",
-    "partition.num_sites=5",
-    "model.block_channels=[8,16]",
-    "model.attention=[false,false]",
-    "training.batch_size=8",
-    "training.local_steps=2",
-    "federation.rounds=2",
-    "federation.deadline_s=120",
-    "secure_aggregation.max_images=128",
-    "secure_aggregation.grace_s=10",
-    "secure_aggregation.training_grace_s=10",
-    "secure_aggregation.retry_pause_s=1",
-    "secure_aggregation.max_attempts=2",
-    "sampling.num_steps=2",
-    "evaluation.num_images=0",
-    "output.samples_every_rounds=0",
-    "device=cpu",
-]
 
-
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory):
-    with Rehearsal(tmp_path_factory.mktemp("network") / "federation") as rehearsal:
-        yield rehearsal
-
-
-def job_of(federation: Rehearsal, *overrides: str, approved: bool = True, **more) -> FederatedRun:
-    job = FederatedRun(load_config(None, [*SETTINGS, *overrides]), server=federation.server, **more)
-    if approved:
-        federation.approve(job.plan)
-    return job
+@pytest.fixture
+def federation(network):
+    return network
 
 
 def train(job: FederatedRun, path: Path) -> np.ndarray:
@@ -86,17 +53,7 @@ def train(job: FederatedRun, path: Path) -> np.ndarray:
     return folder.load_state(config=job.config).parameters
 
 
-def engine_of(federation: Rehearsal, session: str, **more) -> FlowerEngine:
-    server = federation.server
-    return FlowerEngine(
-        server.superlink(server.settings()),
-        nodes=server.nodes(server.roster()),
-        session=session,
-        **more,
-    )
-
-
-def last_words(federation: Rehearsal, site: str) -> str:
+def last_words(federation, site: str) -> str:
     """Why the site refused what it was asked last, from its own audit log."""
     line = federation.site(site).audit().lines()[-1]
     assert line["event"] == "refused"
@@ -124,7 +81,7 @@ class Recorder:
 
 
 def test_plan_nobody_approved_is_refused_and_recorded(federation, tmp_path) -> None:
-    job = job_of(federation, "seed=1", approved=False)
+    job = federation.job("seed=1", approved=False)
     with pytest.raises(TrainingError, match=r"0 of 5 sites.*site-01: refused.*site approve"):
         train(job, tmp_path / "run")
     for site in federation.sites:
@@ -133,8 +90,8 @@ def test_plan_nobody_approved_is_refused_and_recorded(federation, tmp_path) -> N
 
 
 def test_secure_run_gives_the_weights_of_a_run_in_one_process(federation, tmp_path) -> None:
-    over_network = train(job_of(federation, "seed=2"), tmp_path / "network")
-    config = load_config(None, [*SETTINGS, "seed=2"])
+    over_network = train(federation.job("seed=2"), tmp_path / "network")
+    config = load_config(None, [*federation.settings, "seed=2"])
     embedded = EmbeddedFederation(config, cache_dir=tmp_path / "cache")
     folder = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(folder, overwrite=False), folder):
@@ -149,13 +106,13 @@ def test_replayed_requests_compute_nothing_twice_and_old_ones_are_refused(
     recorders: list[Recorder] = []
 
     def make_engine(session: str) -> Recorder:
-        recorders.append(Recorder(engine_of(federation, session)))
+        recorders.append(Recorder(federation.engine(session)))
         return recorders[-1]
 
-    job = job_of(federation, "seed=3", make_engine=make_engine)
+    job = federation.job("seed=3", make_engine=make_engine)
     train(job, tmp_path / "run")
     sent = recorders[0].sent
-    engine = engine_of(federation, job.plan.hash)
+    engine = federation.engine(job.plan.hash)
     try:
         stage, requests, first = sent[1]
         assert stage == "announce"
@@ -173,9 +130,9 @@ def test_replayed_requests_compute_nothing_twice_and_old_ones_are_refused(
 
 
 def test_update_in_the_clear_is_refused_under_a_secure_plan(federation) -> None:
-    job = job_of(federation, "seed=4")
+    job = federation.job("seed=4")
     body = TrainRequest(round_number=1, parameters=job.model.initial_parameters).to_bytes()
-    engine = engine_of(federation, job.plan.hash)
+    engine = federation.engine(job.plan.hash)
     try:
         answers = engine.exchange("train", dict.fromkeys(federation.sites, body), deadline_s=60)
     finally:
@@ -184,7 +141,7 @@ def test_update_in_the_clear_is_refused_under_a_secure_plan(federation) -> None:
 
 
 def test_weaker_plan_is_refused_by_policy_although_approved(federation, tmp_path) -> None:
-    job = job_of(federation, "seed=5", "secure_aggregation.mode=off", "federation.min_sites=5")
+    job = federation.job("seed=5", "secure_aggregation.mode=off", "federation.min_sites=5")
     with pytest.raises(TrainingError, match="0 of 5 sites"):
         train(job, tmp_path / "run")
     assert last_words(federation, "site-03") == "policy: secure_aggregation.mode is off"
@@ -198,10 +155,9 @@ def test_server_that_ships_another_bundle_is_refused_and_its_code_never_runs(
     with zipfile.ZipFile(io.BytesIO(make_bundle())) as ours, zipfile.ZipFile(bundle, "w") as evil:
         evil.writestr("pyproject.toml", ours.read("pyproject.toml"))
         evil.writestr("refusal.py", f"open({str(mark)!r}, 'w')\nclient = server = None\n")
-    job = job_of(
-        federation,
+    job = federation.job(
         "seed=6",
-        make_engine=lambda session: engine_of(federation, session, bundle=bundle.getvalue()),
+        make_engine=lambda session: federation.engine(session, bundle=bundle.getvalue()),
     )
     with pytest.raises(TrainingError, match="0 of 5 sites"):
         train(job, tmp_path / "run")
@@ -279,9 +235,9 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(federation,
 
     # Time enough for the site to be back, should its signature have to be asked for again.
     patient = ["secure_aggregation.max_attempts=8", "secure_aggregation.retry_pause_s=10"]
-    job = job_of(federation, "seed=7", *patient, observe=fault)
+    job = federation.job("seed=7", *patient, observe=fault)
     faulty = train(job, tmp_path / "faulty")
     assert killed == ["superlink", "site-05"]
     federation.wait_online(federation.sites)
-    plain = train(job_of(federation, "seed=7", "output.num_samples=3"), tmp_path / "plain")
+    plain = train(federation.job("seed=7", "output.num_samples=3"), tmp_path / "plain")
     np.testing.assert_array_equal(faulty, plain)
