@@ -129,6 +129,9 @@ class SecureTerms:
             clip=self.clip_value,
             collusion=self.collusion,
             min_cohort=MIN_CLIENTS,
+            # A later attempt may leave accused sites out, and keeps t: a sum never hides among
+            # fewer honest inputs than the plan that the owner signed.
+            min_honest=self.threshold - self.num_colluders,
         )
 
     def to_dict(self) -> dict[str, Any]:
