@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from phoenix_secure.federation.engines.exchange import Engine, Failure
+from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
 from phoenix_secure.federation.messages import SecureTrainRequest
 from protocol import RemoteProtocolError, ServerSession, ServerStep, SessionAborted
 from protocol.events import RoundCompleted
@@ -79,6 +79,25 @@ class StageTaker:
 
         Raises:     SessionAborted when too few answered; the stage is reported all the same.
         """
+        failures: dict[str, str] = {}
+        bytes_up = 0
+        aborted: SessionAborted | None = None
+
+        def take_in(site: str, reply: Reply) -> Failure | None:
+            """A masked vector is summed as it comes and freed: the server never holds all."""
+            nonlocal bytes_up, aborted
+            bytes_up += len(reply.body)
+            if aborted is not None:
+                return None
+            try:
+                receive(site, reply.body)
+            except RemoteProtocolError as error:
+                failures[site] = error.reason.value
+                return Failure(code=FailureCode.MALFORMED)
+            except SessionAborted as error:
+                aborted = error
+            return None
+
         started = time.perf_counter()
         is_training = stage == "announce"
         waits = self._patience
@@ -88,24 +107,12 @@ class StageTaker:
             deadline_s=waits.training_deadline_s if is_training else waits.stage_deadline_s,
             quorum=quorum,
             grace_s=waits.training_grace_s if is_training else waits.grace_s,
+            on_reply=take_in,
         )
-        failures: dict[str, str] = {}
-        bytes_up = 0
-        aborted: SessionAborted | None = None
-        for site in sorted(answers):
-            answer = answers.pop(site)  # a masked vector is freed as soon as it is summed
+        for site, answer in answers.items():
             if isinstance(answer, Failure):
-                failures[site] = answer.code.value
-                continue
-            bytes_up += len(answer.body)
-            if aborted is not None:
-                continue
-            try:
-                receive(site, answer.body)
-            except RemoteProtocolError as error:
-                failures[site] = error.reason.value
-            except SessionAborted as error:
-                aborted = error
+                failures.setdefault(site, answer.code.value)
+        failures = dict(sorted(failures.items()))
         step = ServerStep({}, ())
         if aborted is None and close is not None:
             try:

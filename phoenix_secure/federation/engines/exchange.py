@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Engine", "Failure", "FailureCode", "Reply"]
+__all__ = ["Engine", "Failure", "FailureCode", "OnReply", "Reply"]
 
 
 class FailureCode(enum.StrEnum):
@@ -36,6 +36,10 @@ class Failure:
     code: FailureCode
 
 
+# Takes one usable answer as it comes; a Failure in return says that it was not usable after all.
+OnReply = Callable[[str, Reply], Failure | None]
+
+
 class Engine(Protocol):
     """What carries a stage to the sites and back."""
 
@@ -52,12 +56,19 @@ class Engine(Protocol):
         deadline_s: float,
         quorum: int | None = None,
         grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
     ) -> dict[str, Reply | Failure]:
         """Deliver ``requests`` and wait.
+
+        ``on_reply(site, reply)`` takes each answer as it comes, so that large ones need not lie
+        in memory until the stage closes. It runs in the calling thread, once for a site; what it
+        raises ends the exchange.
 
         Guarantee:  one entry for each site asked. Returns as soon as all have answered; or
                     ``grace_s`` after ``quorum`` sites did; or at ``deadline_s``.
                     An answer that comes later is never returned by a later call.
+                    With ``on_reply`` the entry of an answer that it took is an empty reply; one
+                    that it turned into a Failure does not count towards the quorum.
         """
         ...
 

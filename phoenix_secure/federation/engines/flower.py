@@ -17,7 +17,7 @@ from flwr.supercore.constant import NodeStatus
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.bundle import make_bundle
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
 from phoenix_secure.federation.engines.flower_api import (
     FlowerAddress,
     check_flower_version,
@@ -80,6 +80,7 @@ class FlowerEngine:
         deadline_s: float,
         quorum: int | None = None,
         grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
     ) -> dict[str, Reply | Failure]:
         engine = self._connected()
         started = time.monotonic()
@@ -90,6 +91,7 @@ class FlowerEngine:
             deadline_s=max(0.0, deadline_s - (time.monotonic() - started)),
             quorum=quorum,
             grace_s=grace_s,
+            on_reply=on_reply,
         )
         away = dict.fromkeys(absent, Failure(code=FailureCode.UNREACHABLE))
         return dict(sorted((answers | away).items()))

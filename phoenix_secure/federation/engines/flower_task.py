@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import httpx
 from flwr.app import Message
@@ -98,7 +98,7 @@ class _LosableGrid(HttpGrid):
         except httpx.HTTPError as error:
             raise GridLost from error
 
-    def pull_messages(self, message_ids: list[str]) -> list[Message]:  # type: ignore[override]
+    def pull_messages(self, message_ids: list[str]) -> Iterator[Message]:  # type: ignore[override]
         """The answers that are here, each fetched by a thread of its own.
 
         Flower shows an answer before its content has arrived and then waits for the content, for
@@ -113,7 +113,8 @@ class _LosableGrid(HttpGrid):
             if message_id not in self._pulls:
                 fetch = functools.partial(super().pull_messages, [message_id])
                 self._pulls[message_id] = _Pull(fetch, patience_s=self._PATIENCE_S)
-        return [message for pull in self._pulls.values() for message in pull.take()]
+        # One after another, so that whoever drops each never holds them all.
+        return (message for pull in list(self._pulls.values()) for message in pull.take())
 
     def close(self) -> None:
         for pull in self._pulls.values():

@@ -23,7 +23,7 @@ from phoenix_secure.federation.engines.envelope import (
     read_envelope,
     write_envelope,
 )
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.files import storage_errors
 from protocol.encoding import is_id
@@ -86,8 +86,11 @@ class FolderEngine:
         deadline_s: float,
         quorum: int | None = None,
         grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
     ) -> dict[str, Reply | Failure]:
-        open_stage = Stage(requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s)
+        open_stage = Stage(
+            requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s, on_reply=on_reply
+        )
         name = f"{uuid.uuid4().hex}.msg"
         for site, body in requests.items():
             if site not in self._sites:
@@ -97,17 +100,19 @@ class FolderEngine:
                 kind="request", site=site, session=self._session, stage=stage, body=body
             )
             write_envelope(requests_of(self._root, site) / name, request)
-        while not open_stage.closed:
-            for site in sorted(open_stage.waiting):
-                path = replies_of(self._root, site) / name
-                if path.exists():
-                    open_stage.settle(site, self._take(path, site, stage))
-            if not open_stage.closed:
-                time.sleep(self._poll_s)
-        for site in requests:
-            if site in self._sites:
-                (requests_of(self._root, site) / name).unlink(missing_ok=True)
-                _remove_messages(replies_of(self._root, site))
+        try:
+            while not open_stage.closed:
+                for site in sorted(open_stage.waiting):
+                    path = replies_of(self._root, site) / name
+                    if path.exists():
+                        open_stage.settle(site, self._take(path, site, stage))
+                if not open_stage.closed:
+                    time.sleep(self._poll_s)
+        finally:
+            for site in requests:
+                if site in self._sites:
+                    (requests_of(self._root, site) / name).unlink(missing_ok=True)
+                    _remove_messages(replies_of(self._root, site))
         return open_stage.answers()
 
     def close(self) -> None:

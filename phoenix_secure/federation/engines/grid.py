@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
 
@@ -54,9 +54,12 @@ class GridEngine:
         deadline_s: float,
         quorum: int | None = None,
         grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
     ) -> dict[str, Reply | Failure]:
         # Not Grid.send_and_receive: it sleeps three seconds between two looks.
-        open_stage = Stage(requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s)
+        open_stage = Stage(
+            requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s, on_reply=on_reply
+        )
         try:
             self._carry(stage, requests, open_stage)
         except GridLost:
@@ -78,6 +81,7 @@ class GridEngine:
                 site = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if site is not None:
                     open_stage.settle(site, self._answer(reply, stage))
+                del reply  # else a large answer would stay while the next one is fetched
             if not open_stage.closed:
                 time.sleep(self._poll_s)
 

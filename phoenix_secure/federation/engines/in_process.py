@@ -8,7 +8,7 @@ pins; ``tests/phoenix_secure/federation/engines`` fails first if they change.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from flwr.app import Context, Message, RecordDict
@@ -88,9 +88,11 @@ class InProcessGrid(Grid):
             ids.append(message_id)
         return ids
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        done = [i for i in message_ids if i in self._futures and self._futures[i].done()]
-        return [self._futures.pop(i).result() for i in done]
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        # One after another, so that whoever drops each never holds them all.
+        for i in message_ids:
+            if i in self._futures and self._futures[i].done():
+                yield self._futures.pop(i).result()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

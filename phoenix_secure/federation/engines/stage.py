@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
 
 __all__ = ["Stage"]
+
+_TAKEN = Reply(body=b"")
 
 
 class Stage:
@@ -23,12 +25,14 @@ class Stage:
         deadline_s: float,
         quorum: int | None,
         grace_s: float,
+        on_reply: OnReply | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._waiting = set(sites)
         self._answers: dict[str, Reply | Failure] = {}
         self._quorum = len(self._waiting) if quorum is None else min(quorum, len(self._waiting))
         self._grace_s = grace_s
+        self._on_reply = on_reply
         self._clock = clock
         self._close_at = clock() + deadline_s
         self._quorum_reached = False
@@ -38,6 +42,8 @@ class Stage:
         if site not in self._waiting:
             return
         self._waiting.remove(site)
+        if self._on_reply is not None and isinstance(answer, Reply):
+            answer = self._on_reply(site, answer) or _TAKEN
         self._answers[site] = answer
         good = sum(isinstance(known, Reply) for known in self._answers.values())
         if not self._quorum_reached and good >= self._quorum:

@@ -170,7 +170,9 @@ class LoopEngine:
     def sites(self) -> tuple[str, ...]:
         return self.parties.names
 
-    def exchange(self, stage: str, requests: Mapping[str, bytes], **_: object) -> dict:
+    def exchange(
+        self, stage: str, requests: Mapping[str, bytes], *, on_reply=None, **_: object
+    ) -> dict:
         self.num_exchanges += 1
         answers: dict[str, Reply | Failure] = {}
         faults = {site: self.fault(stage, site, self.num_exchanges) for site in requests}
@@ -192,6 +194,9 @@ class LoopEngine:
                 self.received.append((stage, site, reply))
         if "crash-after" in faults.values():
             raise ServerKilled
+        for site, answer in answers.items():
+            if on_reply is not None and isinstance(answer, Reply):
+                answers[site] = on_reply(site, answer) or Reply(body=b"")
         return answers
 
     def close(self) -> None:

@@ -71,9 +71,12 @@ class Recorder:
     def sites(self):
         return self.engine.sites
 
-    def exchange(self, stage, requests, **how):
+    def exchange(self, stage, requests, *, on_reply=None, **how):
         answers = self.engine.exchange(stage, requests, **how)
         self.sent.append((stage, dict(requests), dict(answers)))
+        for site, answer in answers.items():
+            if on_reply is not None and isinstance(answer, Reply):
+                answers[site] = on_reply(site, answer) or answer
         return answers
 
     def close(self) -> None:

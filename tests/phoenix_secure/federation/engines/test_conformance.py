@@ -92,6 +92,53 @@ def test_stage_closes_after_quorum_and_grace(federation, order) -> None:
     assert echoes(federation, order, "next") == expected("next")
 
 
+def test_each_answer_is_handed_over_as_it_comes_and_not_kept(federation, order) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def take(site: str, reply: Reply) -> Failure | None:
+        seen.append((site, reply.body))
+        return Failure(code=FailureCode.MALFORMED) if site == "site-02" else None
+
+    requests = {site: order("echo") for site in SITES}
+    requests["site-01"] = order("sleep", seconds=federation.patience_s / 2)
+    requests["site-03"] = order("refuse")
+    answers = federation.engine.exchange("take", requests, deadline_s=60, on_reply=take)
+    assert seen == [
+        ("site-02", expected("take")["site-02"].body),
+        ("site-01", b"late"),
+    ]
+    assert answers == {
+        "site-01": Reply(body=b""),
+        "site-02": Failure(code=FailureCode.MALFORMED),
+        "site-03": Failure(code=FailureCode.REFUSED),
+    }
+
+
+def test_answers_that_prove_unusable_do_not_count_towards_the_quorum(federation, order) -> None:
+    requests = {site: order("echo") for site in SITES}
+    requests["site-03"] = order("sleep", seconds=federation.patience_s / 2)
+
+    def spoilt(site: str, reply: Reply) -> Failure | None:
+        return Failure(code=FailureCode.MALFORMED) if site == "site-01" else None
+
+    # With site-01's answer counted, the stage would close before site-03 has answered.
+    answers = federation.engine.exchange(
+        "spoilt", requests, deadline_s=60, quorum=2, grace_s=0, on_reply=spoilt
+    )
+    assert answers["site-03"] == Reply(body=b"")
+
+
+def test_what_the_taker_raises_ends_the_exchange_and_the_next_one_works(federation, order) -> None:
+    def fail(site: str, reply: Reply) -> Failure | None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        federation.engine.exchange(
+            "one", {site: order("echo") for site in SITES}, deadline_s=60, on_reply=fail
+        )
+    assert echoes(federation, order, "two") == expected("two")
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_killed_site_is_missed_alone_and_is_back_after_a_restart(federation, order, site) -> None:
     assert echoes(federation, order, "before") == expected("before")
