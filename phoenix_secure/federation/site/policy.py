@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from phoenix_secure.config.section import Section
 from phoenix_secure.federation.plan import Plan
 
-__all__ = ["SitePolicy"]
+__all__ = ["Release", "SitePolicy"]
+
+# Who may get the trained model and what it draws: the federation's members, named partners, all.
+Release = Literal["consortium", "partners", "public"]
 
 
 class SitePolicy(Section):
@@ -39,6 +42,29 @@ class SitePolicy(Section):
     max_delta: float = Field(
         1e-5, gt=0, lt=1, description="[1] Largest delta that goes with max_epsilon."
     )
+    privacy_units: tuple[Literal["record", "site"], ...] = Field(
+        ("record", "site"),
+        min_length=1,
+        description="[names] Units of differential privacy that count towards max_epsilon: one "
+        "image (record), one whole site.",
+    )
+    require_secure_noise: bool = Field(
+        True,
+        description="[flag] With max_epsilon: only noise from the operating system's generator "
+        "counts; whoever knows the seed of seeded noise removes it.",
+    )
+    releases: tuple[Release, ...] = Field(
+        ("consortium",),
+        min_length=1,
+        description="[names] Who may get the trained model: consortium, partners, public. Only "
+        "proposals through PySyft state it (approver: syft).",
+    )
+
+    def release_objection(self, release: str) -> str | None:
+        """What is against a proposal whose model goes to ``release``; None where nothing is."""
+        if release in self.releases:
+            return None
+        return f"release to {release} is not among {', '.join(self.releases)}"
 
     def objection(self, plan: Plan) -> str | None:
         """The first rule that ``plan`` breaks, naming the setting; None where it breaks none."""
@@ -66,4 +92,8 @@ class SitePolicy(Section):
             return "the plan has no differential privacy with a stated epsilon and delta"
         if epsilon > self.max_epsilon or delta > self.max_delta:
             return f"epsilon or delta is above ({self.max_epsilon:g}, {self.max_delta:g})"
+        if privacy.get("unit") not in self.privacy_units:
+            return f"privacy.unit is not among {', '.join(self.privacy_units)}"
+        if self.require_secure_noise and privacy.get("noise_source") != "secure":
+            return "privacy.noise_source is not secure"
         return None

@@ -10,6 +10,7 @@ from phoenix_secure.federation.deploy.commands import LOOPBACK, supernode
 from phoenix_secure.federation.deploy.secret_files import check_private, read_secret
 from phoenix_secure.federation.engines.flower_api import FlowerAddress, quiet_flower
 from phoenix_secure.federation.processes import Supervisor
+from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.flower_worker import serve_flower
 from phoenix_secure.federation.site.folder import serve_folder
 from phoenix_secure.federation.site.gate import Gate
@@ -26,15 +27,28 @@ _CHECK_S = 0.5
 class SiteProcess:
     """The site in ``folder``, checked and ready to run.
 
+    ``approver`` takes the place of the signed files in ``approvals``; it must be given where the
+    settings ask for another one.
+
     Raises:     ConfigError for a setting, key, roster or permission that is not as it must be.
     """
 
-    def __init__(self, folder: SiteFolder, *, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        folder: SiteFolder,
+        *,
+        say: Callable[[str], object],
+        approver: Approver | None = None,
+    ) -> None:
         self._folder = folder
         self._say = say
         self.settings: SiteSettings = folder.settings()
         for path in folder.secrets:
             check_private(path)
+        if approver is None and self.settings.approver != "file":
+            # Fail closed: never the signed files where the owner asked for more.
+            raise ValueError(f"expected an approver for approver: {self.settings.approver}")
+        approver = folder.approver(self.settings) if approver is None else approver
         self._roster = folder.roster()
         folder.make_folders()
         self._cancelled = threading.Event()
@@ -43,7 +57,7 @@ class SiteProcess:
             self.settings.site,
             plans=folder.plans,
             roster_hash=self._roster.hash.hex(),
-            approver=folder.approver(self.settings),
+            approver=approver,
             policy=self.settings.policy,
             audit=self._audit,
             install=installer(folder, self.settings, cancelled=self._cancelled),

@@ -12,12 +12,23 @@ from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.site.policy import SitePolicy
 
-__all__ = ["SiteData", "SiteSettings", "load_site_settings", "read_section"]
+__all__ = [
+    "Address",
+    "SiteData",
+    "SiteSettings",
+    "SyftSettings",
+    "load_site_settings",
+    "read_section",
+]
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,45}$")]
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+# An address names a folder in PySyft: no slash, no leading dot.
+Address = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,189}$")
+]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -41,6 +52,18 @@ class SiteData(Section):
         return self
 
 
+class SyftSettings(Section):
+    """Where proposals arrive when PySyft carries them (``approver: syft``)."""
+
+    folder: str = Field(description="[path] The SyftBox: a plain folder, or one that PySyft syncs.")
+    owner: Address | None = Field(
+        None, description="[e-mail] This site in PySyft; default: SITE@FEDERATION.invalid."
+    )
+    coordinator: Address | None = Field(
+        None, description="[e-mail] Whose proposals are read; default: server@FEDERATION.invalid."
+    )
+
+
 class SiteSettings(Section):
     """All settings of one site."""
 
@@ -60,11 +83,23 @@ class SiteSettings(Section):
     )
     data: SiteData = Field(description="This site's images.")
     policy: SitePolicy = Field(SitePolicy(), description="What every plan must meet.")
+    approver: Literal["file", "syft"] = Field(
+        "file",
+        description="[name] How plans are approved. file: `site approve` signs a plan that was "
+        "offered. syft: `site review` and `site approve` over proposals that came through PySyft.",
+    )
+    syft: SyftSettings | None = Field(None, description="PySyft; needed by approver: syft.")
 
     @model_validator(mode="after")
     def _one_way_to_the_server(self) -> Self:
         if (self.server is None) == (self.folder is None):
             raise ValueError("set either server or folder: the one way to the server")
+        return self
+
+    @model_validator(mode="after")
+    def _syft_has_a_folder(self) -> Self:
+        if self.approver == "syft" and self.syft is None:
+            raise ValueError("approver syft needs the section syft with the folder of the SyftBox")
         return self
 
 

@@ -7,7 +7,9 @@
     node.key                 proves the SuperNode         rounds/HASH.jsonl    what was promised
     identity.key             signs this site's messages   audit.jsonl          what happened
     task.secret              for the worker alone         logs/                programs' output
+    heads/HASH.jsonl         the server's evidence, as it was shown
     roster.bin, federation-owner.pub, approver.pub        whose signatures count
+    reviews/HASH.json        what the owner was shown (approver: syft)
 
 ``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
 """
@@ -74,6 +76,10 @@ class SiteFolder:
         return self.path / "approvals"
 
     @property
+    def reviews(self) -> Path:
+        return self.path / "reviews"
+
+    @property
     def audit_file(self) -> Path:
         return self.path / "audit.jsonl"
 
@@ -110,8 +116,16 @@ class SiteFolder:
         return SignedApprovals(
             self.approvals,
             site=settings.site,
-            owner_key=_public_key(self.path / "approver.pub"),
+            owner_key=self.owner_key,
         )
+
+    @property
+    def owner_key(self) -> bytes:
+        """The pinned public key whose signature approves.
+
+        Raises:     ConfigError when the file is missing or too short.
+        """
+        return _public_key(self.path / "approver.pub")
 
     def approver_identity(self, key: Path) -> Identity:
         """The owner's signing key in the file ``key``.
@@ -119,7 +133,7 @@ class SiteFolder:
         Raises:     ConfigError when it is not the one that this site pinned.
         """
         identity = Identity("approver", seed=read_secret(key, size=KEY_SIZE))
-        if identity.public_key != _public_key(self.path / "approver.pub"):
+        if identity.public_key != self.owner_key:
             raise ConfigError(f"{key} is not the key in {self.path / 'approver.pub'}")
         return identity
 
@@ -146,10 +160,20 @@ class SiteFolder:
         path = self.path / "rounds" / f"{plan}.jsonl"
         return SiteRecord(path) if path.exists() else SiteRecord.create(path)
 
+    def heads_file(self, plan: str) -> Path:
+        """The server's tree heads that this site saw under one plan."""
+        return self.path / "heads" / f"{plan}.jsonl"
+
     def make_folders(self) -> None:
         """The folders that fill up while the site runs."""
         with storage_errors(self.path):
-            for folder in (self.plans, self.approvals, self.logs, self.path / "rounds"):
+            for folder in (
+                self.plans,
+                self.approvals,
+                self.logs,
+                self.path / "rounds",
+                self.path / "heads",
+            ):
                 folder.mkdir(mode=0o700, exist_ok=True)
 
 
