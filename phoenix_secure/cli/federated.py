@@ -8,6 +8,7 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
+from phoenix_secure.federation import secure_skip
 from phoenix_secure.federation.deploy.federated import FederatedRun
 from phoenix_secure.federation.deploy.server_folder import find_server_folder
 from phoenix_secure.federation.run_folder import RunFolder
@@ -49,7 +50,7 @@ def run(
         _train(job, folder, display, state, output_format=output_format)
 
 
-def resume(run_dir: Path, *, federation: str, output_format: Format) -> None:
+def resume(run_dir: Path, *, federation: str, skip_round: bool, output_format: Format) -> None:
     """What is left of an interrupted run over real sites."""
     folder = RunFolder(run_dir)
     config: RunConfig = folder.load_config()
@@ -57,8 +58,21 @@ def resume(run_dir: Path, *, federation: str, output_format: Format) -> None:
     with folder.lock():
         display = RunDisplay(config, output_format=output_format)
         job = FederatedRun(config, server=server, observe=display.stage_done)
+        if skip_round:
+            _skip_round(folder, config, output_format=output_format)
         state = job.resume(folder)
         _train(job, folder, display, state, output_format=output_format)
+
+
+def _skip_round(folder: RunFolder, config: RunConfig, *, output_format: Format) -> None:
+    number = secure_skip.skip_round(folder, config=config)
+    if output_format is Format.JSON:
+        print_json({"event": "skipped", "round_number": number})
+    else:
+        console.print(
+            f"round {number} was given up; its sum still counts as seen by the server",
+            soft_wrap=True,
+        )
 
 
 def _train(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from phoenix_secure.cli.output import Format, FormatOption
+from phoenix_secure.errors import ConfigError
 
 __all__ = ["resume", "run"]
 
@@ -75,6 +76,13 @@ def run(
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
     federation: FederationOption = None,
+    skip_round: Annotated[
+        bool,
+        typer.Option(
+            "--skip-round",
+            help="Give up a round that sites signed, one of which is gone for good.",
+        ),
+    ] = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Go on with an interrupted run, to the same weights as an uninterrupted one.
@@ -84,8 +92,14 @@ def resume(
     if federation is not None:
         from phoenix_secure.cli import federated
 
-        federated.resume(run_dir, federation=federation, output_format=output_format)
+        federated.resume(
+            run_dir, federation=federation, skip_round=skip_round, output_format=output_format
+        )
         return
+    if skip_round:
+        raise ConfigError(
+            "--skip-round needs --federation: in one process no site is gone for good"
+        )
     from phoenix_secure.cli import session
 
     session.resume(run_dir, output_format=output_format)

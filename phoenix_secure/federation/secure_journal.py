@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.append_log import AppendLog
 
 __all__ = ["SecureJournal"]
@@ -27,6 +28,7 @@ class SecureJournal:
         self._last_round = 0
         self._previous = _NO_TRANSCRIPT
         self._survivors: dict[int, tuple[str, ...]] = {}
+        self._given_up: set[int] = set()
         self._load()
 
     @classmethod
@@ -44,8 +46,20 @@ class SecureJournal:
         """The first set that sites were asked to sign for ``training_round``, if any was."""
         return self._survivors.get(training_round)
 
+    @property
+    def given_up(self) -> tuple[int, ...]:
+        """Training rounds that were signed and are never summed again, sorted."""
+        return tuple(sorted(self._given_up))
+
     def reserve(self, training_round: int) -> int:
-        """The next protocol round, for a new sum of ``training_round``."""
+        """The next protocol round, for a new sum of ``training_round``.
+
+        Raises:     TrainingError for a round that was given up.
+        """
+        if training_round in self._given_up:
+            raise TrainingError(
+                f"round {training_round} was given up: resume with --skip-round to go past it"
+            )
         number = self._last_round + 1
         self._write({"kind": "reserved", "round": number, "training_round": training_round})
         return number
@@ -61,6 +75,11 @@ class SecureJournal:
                     "survivors": list(survivors),
                 }
             )
+
+    def record_given_up(self, training_round: int) -> None:
+        """Before the checkpoint that goes past the round."""
+        if training_round not in self._given_up:
+            self._write({"kind": "given-up", "training_round": training_round})
 
     def record_result(self, training_round: int, *, transcript: bytes) -> None:
         """Before the result goes out."""
@@ -90,6 +109,8 @@ class SecureJournal:
                 self._last_round = int(line["round"])
             case "survivors":
                 self._survivors.setdefault(int(line["training_round"]), tuple(line["survivors"]))
+            case "given-up":
+                self._given_up.add(int(line["training_round"]))
             case "result":
                 self._previous = bytes.fromhex(line["transcript"])
             case _:

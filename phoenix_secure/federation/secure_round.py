@@ -224,6 +224,7 @@ class SecureAggregator:
         if needed is not None:
             return (
                 f"{text}: sites may have signed this round, so it can only be summed over the same "
-                f"ones again: start {', '.join(needed)}, then resume"
+                f"ones again: start {', '.join(needed)}, then resume; if one of them is gone for "
+                "good, resume with --skip-round"
             )
         return f"{text}: at least {self._terms.threshold} sites must stay; start them, then resume"
