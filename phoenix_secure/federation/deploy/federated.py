@@ -144,6 +144,9 @@ class FederatedRun:
         summary = {
             **self._facts(),
             "rounds": state.round_number,
+            "skipped_rounds": []
+            if self.terms is None
+            else list(SecureJournal(folder.server_rounds).given_up),
             "sites": len(self.sites),
             "num_parameters": int(state.parameters.size),
             "bytes_down": sum(line["bytes_down"] for line in metrics),
