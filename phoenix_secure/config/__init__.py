@@ -11,6 +11,7 @@ from phoenix_secure.config.output import EvaluationConfig, OutputConfig, Samplin
 from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
+from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, SharingConfig
 from phoenix_secure.config.training import TrainingConfig
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "DiffusionConfig",
     "EmaConfig",
     "EvaluationConfig",
+    "ExchangeConfig",
     "FederationConfig",
+    "FilteringConfig",
     "ModelConfig",
     "OutputConfig",
     "PartitionConfig",
@@ -26,5 +29,6 @@ __all__ = [
     "RunConfig",
     "SamplingConfig",
     "SecureAggregationConfig",
+    "SharingConfig",
     "TrainingConfig",
 ]

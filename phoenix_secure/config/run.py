@@ -13,6 +13,7 @@ from phoenix_secure.config.output import EvaluationConfig, OutputConfig, Samplin
 from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
+from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, SharingConfig
 from phoenix_secure.config.training import TrainingConfig
 
 __all__ = ["RunConfig"]
@@ -37,6 +38,9 @@ class RunConfig(Section):
         SecureAggregationConfig(), description="How updates are summed without being seen."
     )
     privacy: PrivacyConfig = Field(PrivacyConfig(), description="Differential privacy.")
+    sharing: SharingConfig = Field(SharingConfig(), description="Images that all may see.")
+    exchange: ExchangeConfig = Field(ExchangeConfig(), description="Which parameters travel.")
+    filtering: FilteringConfig = Field(FilteringConfig(), description="Sites that sit out.")
     ema: EmaConfig = Field(EmaConfig(), description="Averaged model.")
     sampling: SamplingConfig = Field(SamplingConfig(), description="Drawing images.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Quality of samples.")

@@ -17,9 +17,13 @@ __all__ = ["ClearAggregator"]
 class ClearAggregator:
     """Asks each site for its update and takes the mean."""
 
-    def __init__(self, engine: Engine, *, federation: FederationConfig) -> None:
+    def __init__(
+        self, engine: Engine, *, federation: FederationConfig, num_uploaded: int | None = None
+    ) -> None:
+        """``num_uploaded`` is the size of an answer, where it is not that of the model."""
         self._engine = engine
         self._federation = federation
+        self._num_uploaded = num_uploaded
 
     def members(self) -> tuple[str, ...]:
         """Whoever can be reached now."""
@@ -33,10 +37,15 @@ class ClearAggregator:
         Raises:     TrainingError when fewer than ``federation.min_sites`` sites answer.
         """
         body = TrainRequest(round_number=round_number, parameters=parameters).to_bytes()
-        answers = self._engine.exchange(
-            "train", dict.fromkeys(cohort, body), deadline_s=self._federation.deadline_s
-        )
-        replies, failures = _read(answers, round_number, num_parameters=parameters.size)
+        answers = self._ask(cohort, body)
+        refused = [site for site, answer in answers.items() if _is_refusal(answer)]
+        asked = len(cohort)
+        if refused and len(cohort) - len(refused) < self._federation.min_sites:
+            # A site that sat the round out by its own judgement stays when it is asked again.
+            answers |= self._ask(tuple(refused), body)
+            asked += len(refused)
+        num_parameters = self._num_uploaded or parameters.size
+        replies, failures = _read(answers, round_number, num_parameters=num_parameters)
         if len(replies) < self._federation.min_sites:
             codes = ", ".join(f"{site}: {code}" for site, code in failures.items())
             raise TrainingError(
@@ -51,9 +60,18 @@ class ClearAggregator:
             failures=failures,
             num_images=int(sum(weights)),
             num_steps=sum(reply.num_steps for reply in replies.values()),
-            bytes_down=len(body) * len(cohort),
+            bytes_down=len(body) * asked,
             bytes_up=sum(len(a.body) for a in answers.values() if isinstance(a, Reply)),
         )
+
+    def _ask(self, sites: tuple[str, ...], body: bytes) -> dict[str, Reply | Failure]:
+        return self._engine.exchange(
+            "train", dict.fromkeys(sites, body), deadline_s=self._federation.deadline_s
+        )
+
+
+def _is_refusal(answer: Reply | Failure) -> bool:
+    return isinstance(answer, Failure) and answer.code is FailureCode.REFUSED
 
 
 def _read(

@@ -35,11 +35,15 @@ from phoenix_secure.federation.site.app import client_app
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import Holdings, deal_images
 from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.strategies.memory import Memory
+from phoenix_secure.federation.strategies.personal_models import PersonalModels, personal_state
+from phoenix_secure.federation.strategies.run_strategies import RunStrategies
+from phoenix_secure.federation.strategies.sharing import SharedImages, load_shared, shared_size
 from phoenix_secure.federation.trackers import tensorboard_writer
 from phoenix_secure.files import replace_file
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.local import LocalTrainer, SiteImages
 
 __all__ = ["EmbeddedFederation"]
 
@@ -78,16 +82,38 @@ class EmbeddedFederation:
             seeds=self._seeds,
             device=self.devices[0],
         )
+        self.strategies = RunStrategies(
+            config,
+            form=(images.channels, images.image_size),
+            num_classes=images.num_classes,
+            seeds=self._seeds,
+            device=self.devices[0],
+            load_shared=lambda: self._shared_images(cache_dir),
+        )
         # None: every site's update will be seen by the server.
         self.terms: SecureTerms | None = None
         if config.secure_aggregation.mode == "on":
             self.terms = choose_terms(
                 config,
-                num_parameters=self.model.initial_parameters.size,
+                num_parameters=self.strategies.exchange.num_uploaded,
                 largest_site=max(len(part) for part in self.holdings.parts.values()),
             )
         self.judge = Judge(config, self.holdings, seeds=self._seeds, device=self.devices[0])
         self._metrics_writer = tensorboard_writer(config)
+
+    def _shared_images(self, cache_dir: Path) -> SharedImages:
+        members = np.concatenate(list(self.holdings.parts.values()))
+        images = self.holdings.image_set
+        all_sites = images.take(members)
+        return load_shared(
+            self.config,
+            size=shared_size(self.config.sharing, num_site_images=len(members)),
+            form=(images.channels, images.image_size),
+            class_names=images.class_names,
+            seeds=self._seeds,
+            cache_dir=cache_dir,
+            site_images=SiteImages(images=all_sites.images, labels=all_sites.labels),
+        )
 
     @property
     def num_workers(self) -> int:
@@ -155,13 +181,15 @@ class EmbeddedFederation:
             site_names=list(self.holdings.parts),
         )
         state = ServerState.initial(
-            self.model.initial_parameters, federation=self.config.federation
+            self.strategies.start_vector(), federation=self.config.federation
         )
         folder.save_state(state, config=self.config)
         return state
 
     def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:
         """Run what is left, keeping state, metrics and pictures after every round."""
+        for site in self.holdings.parts:
+            self._memory(folder, site).forget_after(state.round_number)
         with self._aggregator(folder) as aggregator:
             for new_state, report in run_rounds(
                 state, config=self.config, aggregator=aggregator, seeds=self._seeds
@@ -192,6 +220,7 @@ class EmbeddedFederation:
         quality = self.judge.quality_of(self.model) if self.judge.is_on else None
         if quality is not None:
             folder.write_json("evaluation.json", quality)
+        personal = self._personal_quality(folder, state)
         summary = {
             "rounds": state.round_number,
             "sites": len(self.holdings.parts),
@@ -201,11 +230,45 @@ class EmbeddedFederation:
             "training_seconds": sum(line["seconds"] for line in metrics),
             "loss": metrics[-1]["loss"] if metrics else None,
             "quality": quality,
+            **({} if personal is None else {"quality_personal": personal}),
+            "strategies": self.strategies.facts,
             "differential_privacy": "off",
             **self._aggregation_summary(metrics),
         }
         folder.write_json("summary.json", summary)
         return summary
+
+    def _memory(self, folder: RunFolder, site: str) -> Memory:
+        return self.strategies.memory(folder.path / "sites" / site / "memory")
+
+    def personal_models(self, folder: RunFolder, state: ServerState) -> PersonalModels | None:
+        """All sites' personal models, or None where nothing is personal. For research: between
+        machines each site can only draw from its own."""
+        exchange = self.strategies.exchange
+        if exchange.num_personal == 0:
+            return None
+        states = {
+            site: personal_state(
+                state,
+                exchange=exchange,
+                remembered=self._memory(folder, site).before(state.round_number + 1),
+            )
+            for site in self.holdings.parts
+        }
+        weights = {site: len(part) for site, part in self.holdings.parts.items()}
+        return PersonalModels(self.model, states=states, weights=weights)
+
+    def _personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:
+        """Export the personal models into their sites' folders, and judge them together."""
+        models = self.personal_models(folder, state)
+        if models is None:
+            return None
+        for site in self.holdings.parts:
+            models.use(site)
+            self.model.export(folder.path / "sites" / site / "model")
+        quality = self.judge.quality_of(models) if self.judge.is_on else None
+        self.model.use(state)
+        return quality
 
     def _aggregation_summary(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
         if self.terms is None:
@@ -229,7 +292,7 @@ class EmbeddedFederation:
         """Sites as threads of this process, and how the server sums what they answer."""
         parties = None if self.terms is None else Parties(folder, terms=self.terms)
         cancelled = threading.Event()
-        workers = self._workers(cancelled, parties)
+        workers = self._workers(cancelled, parties, folder)
         engine = in_process_engine(
             client_app(lambda site, stage, body: workers[site].handle(stage, body)),
             sites=list(workers),
@@ -238,14 +301,19 @@ class EmbeddedFederation:
         )
         try:
             if parties is None:
-                yield ClearAggregator(engine, federation=self.config.federation)
+                inner: Aggregator = ClearAggregator(
+                    engine,
+                    federation=self.config.federation,
+                    num_uploaded=self.strategies.exchange.num_uploaded,
+                )
             else:
-                yield parties.aggregator(engine, config=self.config, observe=self._observe)
+                inner = parties.aggregator(engine, config=self.config, observe=self._observe)
+            yield self.strategies.aggregator(inner)
         finally:
             engine.close()
 
     def _workers(
-        self, cancelled: threading.Event, parties: Parties | None
+        self, cancelled: threading.Event, parties: Parties | None, folder: RunFolder
     ) -> dict[str, SiteWorker]:
         trainers = [
             LocalTrainer(
@@ -253,10 +321,19 @@ class EmbeddedFederation:
             )
             for device in self.devices
         ]
+        at_site = {
+            name: self.strategies.site(
+                name,
+                self.holdings.site_images(name),
+                folder=folder.path / "sites" / name / "memory",
+            )
+            for name in self.holdings.parts
+        }
         return {
             name: SiteWorker(
                 name,
-                images=self.holdings.site_images(name),
+                images=at_site[name][0],
+                strategies=at_site[name][1],
                 trainer=trainers[number % len(trainers)],
                 seeds=self._seeds,
                 cancelled=cancelled,

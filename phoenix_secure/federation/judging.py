@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from phoenix_secure.config import EvaluationConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.device import all_threads
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.sites import Holdings
 from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
 from phoenix_secure.metrics.quality import compare, min_images
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Judge", "feature_extractor"]
+__all__ = ["Drawing", "Judge", "feature_extractor"]
 
 
 def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> FeatureExtractor:
@@ -27,6 +27,14 @@ def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> Fe
     if settings.extractor == "inception":
         return inception(Path(settings.inception_weights or ""), device=device)
     return efficientnet_lite0(device=device)
+
+
+class Drawing(Protocol):
+    """Whatever draws images (N, C, H, W) float32 in [-1, 1]."""
+
+    def draw(self, num_images: int, *, purpose: str) -> np.ndarray:
+        """The same images for the same purpose."""
+        ...
 
 
 class Judge:
@@ -56,7 +64,7 @@ class Judge:
         """Whether anything is judged at all."""
         return self._settings.num_images > 0
 
-    def quality_of(self, model: GlobalModel) -> dict[str, Any]:
+    def quality_of(self, model: Drawing) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
         split, images = self._holdings.split, self._holdings.image_set
         generated = model.draw(self._size, purpose="evaluation")

@@ -28,7 +28,7 @@ _RMS_CLIP = 0.05
 class SecureTerms:
     """The terms of one run.
 
-    num_parameters   d
+    num_parameters   d, those of one answer: what stays at a site does not count
     cohort_size      n, sites asked in each round
     num_colluders    c, sites that may work with the server
     threshold        t, sites that must stay: shares and signatures that unlock a sum
@@ -210,7 +210,7 @@ def choose_terms(
 
 
 def _policy_hash(config: RunConfig) -> bytes:
-    """Over what decides a site's update: network, noising, training, rounds, clipping."""
+    """Over what decides a site's update: network, noising, training, strategies, clipping."""
     values = config.model_dump(
         mode="json",
         include={
@@ -218,6 +218,9 @@ def _policy_hash(config: RunConfig) -> bytes:
             "diffusion": True,
             "training": True,
             "federation": {"rounds"},
+            "sharing": True,
+            "exchange": True,
+            "filtering": True,
             "secure_aggregation": {"mode", "clip_norm", "clip_value", "max_images"},
         },
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import numpy as np
+
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.site.failure import SiteFailure
 from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.federation.strategies.site_round import SiteStrategies
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate, SiteImages
 
@@ -32,6 +35,7 @@ class SiteWorker:
         seeds: SeedTree,
         cancelled: threading.Event,
         secure: SecureSite | None = None,
+        strategies: SiteStrategies | None = None,
         progress: Callable[[str, int], object] = lambda site, images: None,
     ) -> None:
         self._name = name
@@ -40,6 +44,7 @@ class SiteWorker:
         self._seeds = seeds
         self._cancelled = cancelled
         self._secure = secure
+        self._strategies = strategies
         self._progress = progress
 
     def handle(self, stage: str, body: bytes) -> bytes:
@@ -61,11 +66,16 @@ class SiteWorker:
             raise SiteFailure(FailureCode.MALFORMED) from None
 
     def _train(self, request: TrainRequest) -> LocalUpdate:
+        if self._strategies is None:
+            return self._train_from(request.parameters, request.round_number)
+        return self._strategies.answer(request, train=self._train_from)
+
+    def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
         return self._trainer.train(
-            request.parameters,
+            parameters,
             self._images,
-            round_number=request.round_number,
-            seeds=self._seeds.child("site", self._name, "round", request.round_number),
+            round_number=round_number,
+            seeds=self._seeds.child("site", self._name, "round", round_number),
             cancelled=self._cancelled.is_set,
             progress=lambda images: self._progress(self._name, images),
         )

@@ -1,0 +1,55 @@
+"""Which strategies and which kind of differential privacy go together."""
+
+from __future__ import annotations
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["check_strategies"]
+
+
+def check_strategies(config: RunConfig) -> None:
+    """Refuse settings that contradict each other or a guarantee.
+
+    Personal layers and partial exchange are sound under both kinds of differential privacy: what
+    stays at a site is not released, and what leaves is clipped and noised as ever. A refusal is
+    released without noise, so that it may only depend on what is private already: under unit
+    ``record`` on samples of the noised model and public images, under unit ``site`` on nothing.
+
+    Raises:     ConfigError naming the setting.
+    """
+    sharing, filtering, unit = config.sharing, config.filtering, config.privacy.unit
+    if filtering.is_on:
+        if filtering.reference == "shared" and sharing.source == "none":
+            raise ConfigError(
+                "filtering.reference shared needs shared images: set sharing.source, or "
+                "filtering.reference=own"
+            )
+        if filtering.num_images <= filtering.nearest_k:
+            raise ConfigError(
+                "filtering.num_images must exceed filtering.nearest_k: raise the first"
+            )
+        if (
+            filtering.num_steps > config.diffusion.num_timesteps
+            and config.diffusion.prediction != "edm"
+        ):
+            raise ConfigError(
+                f"filtering.num_steps = {filtering.num_steps} exceeds diffusion.num_timesteps = "
+                f"{config.diffusion.num_timesteps}: lower it"
+            )
+        if unit == "site":
+            raise ConfigError(
+                "filtering is not possible with privacy.unit=site: a site's refusal would depend "
+                "on all its images and leave without noise; set filtering.threshold=0"
+            )
+        if unit == "record" and filtering.reference == "own":
+            raise ConfigError(
+                "filtering.reference own is not possible with privacy.unit=record: a refusal "
+                "would depend on images that the guarantee does not cover; set "
+                "filtering.reference=shared with a public sharing.source, or filtering.threshold=0"
+            )
+    if unit != "none" and sharing.source == "raw-private":
+        raise ConfigError(
+            "sharing.source raw-private gives away the images that privacy.unit is to protect: "
+            "use public or generator, or set privacy.unit=none"
+        )
