@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,9 +85,13 @@ class Rehearsal:
 
     def command(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
         """Start ``phoenix-secure`` with these arguments in a process group of its own."""
+        return self.program(["-m", "phoenix_secure", *arguments], log=log)
+
+    def program(self, arguments: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
+        """Start this Python with ``arguments`` in a process group of its own."""
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "phoenix_secure", *arguments],
+                [sys.executable, *arguments],
                 env=quiet_flower() | {"OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
