@@ -79,6 +79,9 @@ class _LosableGrid(HttpGrid):
     """Flower's Grid, but a refused token or a SuperLink that stays away raises GridLost."""
 
     _PATIENCE_S = 10.0
+    # One that is taking in a large model from many sites may keep a call waiting for its whole
+    # timeout (30 s), and is not gone.
+    _BUSY_PATIENCE_S = 150.0
 
     def __init__(self, superlink: FlowerAddress, *, token: str, run: Run) -> None:
         super().__init__(
@@ -112,7 +115,9 @@ class _LosableGrid(HttpGrid):
         for message_id in message_ids:
             if message_id not in self._pulls:
                 fetch = functools.partial(super().pull_messages, [message_id])
-                self._pulls[message_id] = _Pull(fetch, patience_s=self._PATIENCE_S)
+                self._pulls[message_id] = _Pull(
+                    fetch, patience_s=self._PATIENCE_S, busy_patience_s=self._BUSY_PATIENCE_S
+                )
         # One after another, so that whoever drops each never holds them all.
         return (message for pull in list(self._pulls.values()) for message in pull.take())
 
@@ -127,9 +132,16 @@ class _Pull:
 
     _POLL_S = 0.2
 
-    def __init__(self, fetch: Callable[[], Iterable[Message]], *, patience_s: float) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Iterable[Message]],
+        *,
+        patience_s: float,
+        busy_patience_s: float,
+    ) -> None:
         self._fetch = fetch
         self._patience_s = patience_s
+        self._busy_patience_s = busy_patience_s
         self._found: queue.SimpleQueue[Message | httpx.HTTPError] = queue.SimpleQueue()
         self._abandoned = threading.Event()
         threading.Thread(target=self._run, name="pull", daemon=True).start()
@@ -159,7 +171,9 @@ class _Pull:
             except httpx.HTTPError as error:
                 # A SuperLink under load may miss a call; one that refuses us has lost the run.
                 silent_s = time.monotonic() - last_heard
-                if not isinstance(error, httpx.TransportError) or silent_s > self._patience_s:
+                is_slow = isinstance(error, httpx.TimeoutException)
+                patience_s = self._busy_patience_s if is_slow else self._patience_s
+                if not isinstance(error, httpx.TransportError) or silent_s > patience_s:
                     self._found.put(error)
                     return
             self._abandoned.wait(self._POLL_S)

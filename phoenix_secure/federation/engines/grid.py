@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +14,9 @@ from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
 
 __all__ = ["GridEngine", "GridLost"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class GridLost(ConnectionError):  # noqa: N818
@@ -62,7 +66,10 @@ class GridEngine:
         )
         try:
             self._carry(stage, requests, open_stage)
-        except GridLost:
+        except GridLost as error:
+            _log.warning(
+                "the connection was lost in %s (%s)", stage, type(error.__cause__).__name__
+            )
             self.is_lost = True
             for site in open_stage.waiting:
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))

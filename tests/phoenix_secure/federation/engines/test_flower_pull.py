@@ -105,6 +105,18 @@ def test_missed_calls_are_tried_again_until_patience_ends(engine) -> None:
     assert lost.is_lost
 
 
+def test_superlink_that_is_busy_is_not_taken_for_gone(engine) -> None:
+    """Seen with five uploads of 100 MB at once: calls run into their timeout of 30 s."""
+
+    def busy(message_id: str):
+        raise httpx.ReadTimeout("busy")
+
+    carrier = engine(busy)
+    answers = ask(carrier, deadline_s=1.5)
+    assert set(answers.values()) == {Failure(code=FailureCode.NO_REPLY)}
+    assert not carrier.is_lost
+
+
 def test_threads_of_a_closed_stage_stop_asking(engine) -> None:
     late: list[str] = []
 
