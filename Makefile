@@ -30,6 +30,8 @@ lint: $(STAMP)          ## format, lint, types, import contracts, consistent ins
 bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/secagg.py
+	$(BIN)/python benchmarks/federation.py
+	$(BIN)/python benchmarks/federation_flower.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -93,7 +93,7 @@ def _train(
     if output_format is Format.JSON:
         print_json({"event": "started", "run_dir": str(folder.path), **facts})
     else:
-        for name, value in facts.items():
+        for name, value in (facts | {"sites": ", ".join(job.sites)}).items():
             console.print(f"{name.replace('_', ' '):<18} {value}", soft_wrap=True)
         if job.terms is None:
             console.print("[bold red]the server sees every site's update[/]")

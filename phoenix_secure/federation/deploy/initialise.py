@@ -7,6 +7,7 @@
     FOLDER/sites/NAME/      goes to that site, and to nobody else
     FOLDER/federation.md    what to do next, with the fingerprint to compare
     FOLDER/start.sh         a rehearsal of the whole federation on this machine
+    FOLDER/approve.sh       signs a plan for every site of a rehearsal
 
 Whoever runs this sees all keys until the folders are handed over and deleted here. Sites that
 cannot accept that must not use keys made by somebody else; ``docs/deployment.md`` says more.
@@ -27,6 +28,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deploy.certificates import KeyPair, make_node_key, make_tls_files
 from phoenix_secure.federation.deploy.secret_files import make_private_folder, write_secret
 from phoenix_secure.federation.deploy.texts import (
+    approve_script,
     compose_file,
     next_steps,
     server_unit,
@@ -36,6 +38,7 @@ from phoenix_secure.federation.deploy.texts import (
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import SERVER, Identity, Roster
 from protocol.encoding import is_id
+from protocol.parameters import MIN_CLIENTS
 
 __all__ = ["Deployment", "initialise"]
 
@@ -80,6 +83,16 @@ class Deployment:
             raise ConfigError("ports must be different and between 1 and 65535")
         if not 1 <= self.days <= 3660:
             raise ConfigError(f"--days must be between 1 and 3660, got {self.days}")
+
+    @property
+    def warning(self) -> str | None:
+        """What the federation's owner should know before anything is handed over."""
+        if len(self.sites) >= MIN_CLIENTS:
+            return None
+        return (
+            f"fewer than {MIN_CLIENTS} sites: secure rounds are refused, since a sum would hide an "
+            "update among too few (docs/deployment.md)"
+        )
 
 
 def initialise(folder: Path, deployment: Deployment) -> Roster:
@@ -149,6 +162,9 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
     write_bytes(folder / "federation.md", next_steps(deployment, roster.fingerprint).encode())
     write_bytes(folder / "start.sh", start_script(deployment.sites).encode())
     (folder / "start.sh").chmod(0o700)
+    if deployment.rehearsal:
+        write_bytes(folder / "approve.sh", approve_script(deployment.sites).encode())
+        (folder / "approve.sh").chmod(0o700)
     write_bytes(folder / "compose.yaml", compose_file(deployment.sites).encode())
     return roster
 

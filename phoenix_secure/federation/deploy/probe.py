@@ -29,6 +29,8 @@ __all__ = ["Finding", "probe_server", "probe_site"]
 _TIMEOUT_S = 10.0
 _GIB = 1024**3
 _REFUSED = frozenset({403, 404, 405})
+_UNAUTHENTICATED = frozenset({401, 403, 412})
+_MEDIA_TYPE = "application/protobuf"  # of Flower's calls
 # Control and Runtime calls, and ways in which sloppy proxies let them through.
 _FORBIDDEN = (
     "/v1/control/start-run",
@@ -138,7 +140,12 @@ def _door(address: str, ca_file: Path) -> list[Finding]:
                 clock = answer.headers.get("date", clock)
                 if answer.status_code not in _REFUSED:
                     open_paths.append(f"{path} ({answer.status_code})")
-            stranger = client.post("/v1/fleet/pull-messages", content=b"")
+            # In Flower's own media type, else the refusal would be of the form, not the stranger.
+            stranger = client.post(
+                "/v1/fleet/pull-messages",
+                content=b"",
+                headers={"content-type": _MEDIA_TYPE},
+            )
     except httpx.HTTPError as error:
         message = f"nobody answers at {address} ({type(error).__name__}): start the server"
         return [Finding(name="door", level="bad", message=message)]
@@ -149,17 +156,22 @@ def _door(address: str, ca_file: Path) -> list[Finding]:
     else:
         message = f"{len(_FORBIDDEN)} calls of the Control and Runtime APIs are refused"
         findings.append(Finding(name="door", level="ok", message=message))
-    is_let_in = stranger.status_code < 400
-    findings.append(
-        Finding(
-            name="stranger",
-            level="bad" if is_let_in else "ok",
-            message=f"a node without a registered key gets {stranger.status_code}",
-        )
-    )
+    findings.append(_stranger(stranger.status_code))
     if clock is not None:
         findings.append(_clock(clock))
     return findings
+
+
+def _stranger(status: int) -> Finding:
+    """What a node that nobody registered is told."""
+    message = f"a node without a registered key gets {status}"
+    if status < 400:
+        return Finding(name="stranger", level="bad", message=f"{message}: it was let in")
+    if status in _UNAUTHENTICATED:
+        return Finding(name="stranger", level="ok", message=message)
+    return Finding(
+        name="stranger", level="note", message=f"{message}, which says nothing about its key"
+    )
 
 
 def _clock(date: str) -> Finding:

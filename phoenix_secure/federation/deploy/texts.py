@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["compose_file", "next_steps", "server_unit", "site_unit", "start_script"]
+__all__ = [
+    "approve_script",
+    "compose_file",
+    "next_steps",
+    "server_unit",
+    "site_unit",
+    "start_script",
+]
 
 _UNIT = """\
 # Copy to /etc/systemd/system/, set User and the paths, then: systemctl enable --now {name}
@@ -95,6 +102,24 @@ for site in {names}; do
     "$program" site start "sites/$site" &
 done
 wait
+"""
+
+
+def approve_script(sites: Sequence[str]) -> str:
+    """A shell script in which one person plays every owner; for rehearsals alone."""
+    names = " ".join(sorted(sites))
+    program = Path(sys.executable).with_name("phoenix-secure")
+    return f"""\
+#!/usr/bin/env bash
+# approve.sh PLAN signs it for every site. Real owners read it first, each on their own machine.
+set -euo pipefail
+plan="${{1:?the plan: its hash, or how it begins}}"
+cd "$(dirname "$0")"
+program="${{PHOENIX_SECURE:-phoenix-secure}}"
+command -v "$program" >/dev/null || program={str(program)!r}
+for site in {names}; do
+    "$program" site approve "sites/$site" "$plan"
+done
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,25 @@ def test_nothing_is_left_when_it_fails_halfway(tmp_path: Path, monkeypatch) -> N
     with pytest.raises(ZeroDivisionError):
         initialise(tmp_path / "new", Deployment(federation="f", sites=("a",)))
     assert not (tmp_path / "new").exists()
+
+
+def test_only_a_rehearsal_gets_a_script_that_signs_for_every_owner(tmp_path) -> None:
+    sites = tuple("abcde")
+    initialise(tmp_path / "real", Deployment(federation="f", sites=sites))
+    initialise(tmp_path / "trial", Deployment(federation="f", sites=sites, rehearsal=True))
+    assert not (tmp_path / "real" / "approve.sh").exists()
+    script = tmp_path / "trial" / "approve.sh"
+    assert "site approve" in script.read_text()
+    done = subprocess.run([str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "the plan: its hash" in done.stderr
+
+
+def test_fewer_than_five_sites_are_warned_about() -> None:
+    assert Deployment(federation="f", sites=tuple("abcde")).warning is None
+    warning = Deployment(federation="f", sites=tuple("abcd")).warning
+    assert warning is not None
+    assert "fewer than 5 sites" in warning
 
 
 @pytest.mark.parametrize(
