@@ -1,99 +1,139 @@
-"""Central training and four federated methods on non-IID Fashion-MNIST, at one equal budget.
+"""Central training, FedAvg and every strategy on non-IID Fashion-MNIST, at one equal budget.
 
-Runs are ordinary run folders: finished ones are kept, so an interrupted comparison goes on where
-it was. Ends with a Markdown table.
+Finished runs are kept, so that an interrupted comparison goes on where it was and the table and
+plots can be made again without training.
 
     phoenix-secure data fetch fashion-mnist
     python benchmarks/strategies.py --out runs/strategies
+    python benchmarks/strategies.py --out runs/strategies --only "shards/FedAvg/1"
+    python benchmarks/strategies.py --out runs/strategies --report docs/results
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-CONFIG = Path(__file__).parents[1] / "configs" / "fashion_strategies.yaml"
-
-# Ten sites x 10 steps x 30 rounds, for one site that holds everything.
+SEEDS = (1, 2, 3)
+# In the clear: all runs must differ in the method alone, and secure sums change no figure but the
+# bytes (docs/secure-rounds.md). One worker: seconds are those of one core.
+COMMON = ["secure_aggregation.mode=off", "federation.workers=1", "device=cpu"]
+SPLITS = {
+    "shards": ["partition.scheme=shards", "partition.shards_per_site=2"],
+    "dirichlet": ["partition.scheme=dirichlet", "partition.alpha=0.1"],
+}
 CENTRAL = [
     "partition.scheme=iid",
     "partition.num_sites=1",
-    "training.local_steps=100",
-    "training.warmup_steps=200",
+    "training.local_steps=50",
+    "training.warmup_steps=100",
+    "federation.min_sites=1",
 ]
-PARTITIONS = {
-    "Dirichlet 0.3": ["partition.scheme=dirichlet", "partition.alpha=0.3"],
-    "2 shards": ["partition.scheme=shards", "partition.shards_per_site=2"],
-}
+# 200 of the 800 steps go to the warm-up, so that four rounds are left out.
+SHARING = [
+    "sharing.source=public",
+    "sharing.name=fashion-mnist",
+    "sharing.part=test",
+    "sharing.warmup_steps=200",
+    "federation.rounds=12",
+]
+PERSONAL = ["exchange.personal=[last-layers]"]
+FILTERING = [
+    "filtering.threshold=0.3",
+    "filtering.first_round=6",
+    "filtering.every_rounds=3",
+    "filtering.num_images=60",
+    "filtering.num_steps=10",
+    "filtering.max_failures=1",
+]
+ALTERNATE = ["exchange.upload=alternate"]
+PROX = ["training.proximal_mu=0.01"]
 METHODS = {
     "FedAvg": [],
-    "FedProx mu=0.1": ["training.proximal_mu=0.1"],
-    "FedAvgM beta=0.7": [
-        "federation.server_optimizer=fedavgm",
-        "federation.server_momentum=0.7",
-        "federation.server_learning_rate=0.5",
-    ],
-    "FedAdam eta=0.01": [
-        "federation.server_optimizer=fedadam",
-        "federation.server_learning_rate=0.01",
-    ],
+    "FedProx": PROX,
+    "+ sharing": SHARING,
+    "+ personal layers": PERSONAL,
+    "+ filtering": FILTERING,
+    "+ alternate upload": ALTERNATE,
+    "+ all": SHARING + PERSONAL + FILTERING + ALTERNATE + PROX,
 }
+BETAS = (0.01, 0.05, 0.1)
+ALPHAS = (0.1, 0.5, 1.0)
 
 
-def runs() -> list[tuple[str, str, list[str]]]:
-    """(partition, method, overrides) of every run."""
-    # In the clear: one site alone cannot aggregate securely, and all runs must differ in the
-    # method alone. Quantisation changes no figure of the table.
-    clear = ["secure_aggregation.mode=off"]
-    grid = [("all images in one place", "central", CENTRAL + clear)]
-    for partition, where in PARTITIONS.items():
-        grid += [(partition, method, where + how + clear) for method, how in METHODS.items()]
-    return grid
+def grid() -> dict[str, list[str]]:
+    """name -> overrides of every run, the most telling first."""
+    runs: dict[str, list[str]] = {}
+    for seed in SEEDS:
+        common = [f"seed={seed}", *COMMON]
+        runs[f"one place/central/{seed}"] = CENTRAL + common
+        for split, where in SPLITS.items():
+            for method, how in METHODS.items():
+                runs[f"{split}/{method}/{seed}"] = where + how + common
+        if seed == SEEDS[0]:
+            runs[f"iid/FedAvg/{seed}"] = ["partition.scheme=iid", *common]
+            runs |= sweep(SPLITS["shards"] + SHARING + common)
+    return runs
 
 
-def ensure(folder: Path, overrides: list[str]) -> dict:
-    """The summary of a run, running or resuming it when there is none yet."""
-    program = [sys.executable, "-m", "phoenix_secure"]
-    if not (folder / "summary.json").exists():
-        if (folder / "config.yaml").exists():
-            command = [*program, "resume", str(folder)]
-        else:
-            command = [*program, "run", str(CONFIG), *overrides, "--run-dir", str(folder)]
-        subprocess.run(command, check=True)  # noqa: S603
-    return json.loads((folder / "summary.json").read_text())
+def sweep(common: list[str]) -> dict[str, list[str]]:
+    """beta against alpha, one seed."""
+    return {
+        f"sweep/beta {beta:g} alpha {alpha:g}/{SEEDS[0]}": [
+            *common,
+            f"sharing.beta={beta}",
+            f"sharing.alpha={alpha}",
+        ]
+        for beta in BETAS
+        for alpha in ALPHAS
+    }
+
+
+def folder_of(out: Path, name: str) -> Path:
+    return out / "".join(c if c.isalnum() or c in ".-" else "-" for c in name)
+
+
+@contextlib.contextmanager
+def turn(lock: Path | None) -> Iterator[None]:
+    """Wait for a lock file that other programs on this machine take, too."""
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/strategies"))
-    parser.add_argument("--set", nargs="*", default=[], help="overrides for every run")
+    parser.add_argument("--only", default="", help="runs whose name begins with this")
+    parser.add_argument("--report", type=Path, help="write table and plots here, train nothing")
+    parser.add_argument("--lock", type=Path, help="file to lock around each run")
     arguments = parser.parse_args()
-    rows = []
-    for partition, method, overrides in runs():
-        name = f"{partition} {method}".replace(" ", "-").replace("=", "")
-        summary = ensure(arguments.out / name, overrides + arguments.set)
-        rows.append((partition, method, summary))
-    print("| partition | method | KID | precision | recall | MB up + down | seconds |")
-    print("|---|---|---|---|---|---|---|")
-    for partition, method, summary in rows:
-        q = summary["quality"]["rows"]["generated"]
-        megabytes = (summary["bytes_up"] + summary["bytes_down"]) / 1e6
-        # A central run moves no bytes between owners: its one "site" is the whole data set.
-        moved = "0" if method == "central" else f"{megabytes:,.0f}"
-        print(
-            f"| {partition} | {method} | {q['kid']:.2f} ± {q['kid_std']:.2f} "
-            f"| {q['precision']:.3f} | {q['recall']:.3f} | {moved} "
-            f"| {summary['training_seconds']:.0f} |"
-        )
-    for row in ("held-out real", "noise"):
-        q = rows[0][2]["quality"]["rows"][row]
-        print(
-            f"| | {row} | {q['kid']:.2f} ± {q['kid_std']:.2f} "
-            f"| {q['precision']:.3f} | {q['recall']:.3f} | | |"
-        )
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if arguments.report is not None:
+        from strategies_report import report
+
+        report(arguments.out, arguments.report, grid=grid(), folder_of=folder_of)
+        return
+    from strategies_measure import measure
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, overrides in grid().items():
+        if name.startswith(arguments.only):
+            with turn(arguments.lock):
+                found = measure(folder_of(arguments.out, name), overrides)
+            best = found.get("personal", found["global"])
+            print(
+                f"{name}: KID {best['kid']:.2f}, recall {best['recall']:.3f}, "
+                f"{found['refusals']} refusals, {found['seconds']:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
