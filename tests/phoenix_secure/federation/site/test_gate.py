@@ -61,6 +61,9 @@ class Site:
             self.calls.append((stage, body))
             if stage == "explode":
                 raise DataError("/data/patients/4711.png is broken")
+            if stage in ("refuse", "stop"):
+                code = FailureCode.REFUSED if stage == "refuse" else FailureCode.CANCELLED
+                raise SiteFailure(code, why="the rule")
             return b"reply to " + body
 
         return handle
@@ -259,6 +262,20 @@ def test_failures_are_recorded_by_kind_without_their_text(site: Site) -> None:
     line = site.audit.lines()[-1]
     assert (line["event"], line["kind"]) == ("failed", "DataError")
     assert "patients" not in (site.root / "audit.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("stage", "event"), [("refuse", "refused"), ("stop", "failed")])
+def test_rule_that_a_request_broke_is_recorded_and_only_the_code_leaves(
+    site: Site, stage: str, event: str
+) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    with pytest.raises(SiteFailure) as caught:
+        site.ask(plan, stage)
+    assert str(caught.value) == caught.value.code.value
+    line = site.audit.lines()[-1]
+    assert (line["event"], line["why"]) == (event, "the rule")
 
 
 def test_nothing_leaves_when_the_audit_log_cannot_be_written(site: Site) -> None:
