@@ -23,8 +23,10 @@ from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.federation.aggregate import Aggregator
 from phoenix_secure.federation.clear_round import ClearAggregator
 from phoenix_secure.federation.drawing import GlobalModel
+from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
 from phoenix_secure.federation.engines.in_process import in_process_engine
 from phoenix_secure.federation.judging import Judge
+from phoenix_secure.federation.recorded_round import RecordedAggregator
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.secure_attempt import StageReport
@@ -162,6 +164,7 @@ class EmbeddedFederation:
             return self._prepare(folder)
         state = folder.load_state(config=self.config)
         folder.check_split(self.holdings.image_set)
+        self._evidence(folder).resumed(state.round_number)
         folder.keep_metrics_until(state.round_number)
         return state
 
@@ -171,6 +174,7 @@ class EmbeddedFederation:
         folder.remove_parties()
         if self.terms is not None:
             create_parties(folder, sites=self.holdings.parts)
+        EmbeddedEvidence.begin(folder, config=self.config, sites=self.holdings.parts)
         save_split(self.holdings.split, folder.split_file)
         _save_parts(self.holdings, folder.path / "sites.npz")
         parts = list(self.holdings.parts.values())
@@ -201,7 +205,9 @@ class EmbeddedFederation:
                 # Metrics first: a line without its checkpoint is dropped by `resume`,
                 # a checkpoint without its line would be missing for ever.
                 folder.append_metrics(line)
+                aggregator.checkpoint(new_state, report)
                 folder.save_state(new_state, config=self.config)
+                aggregator.witness()
                 if self._is_due(new_state.round_number, self.config.output.samples_every_rounds):
                     self.model.use(new_state)
                     self.model.save_grid(folder.samples_file(new_state.round_number))
@@ -236,7 +242,11 @@ class EmbeddedFederation:
             **self._aggregation_summary(metrics),
         }
         folder.write_json("summary.json", summary)
+        self._evidence(folder).finished(folder, round_number=state.round_number, quality=quality)
         return summary
+
+    def _evidence(self, folder: RunFolder) -> EmbeddedEvidence:
+        return EmbeddedEvidence.open(folder, sites=self.holdings.parts)
 
     def _memory(self, folder: RunFolder, site: str) -> Memory:
         return self.strategies.memory(folder.path / "sites" / site / "memory")
@@ -288,14 +298,18 @@ class EmbeddedFederation:
         }
 
     @contextlib.contextmanager
-    def _aggregator(self, folder: RunFolder) -> Iterator[Aggregator]:
+    def _aggregator(self, folder: RunFolder) -> Iterator[RecordedAggregator]:
         """Sites as threads of this process, and how the server sums what they answer."""
         parties = None if self.terms is None else Parties(folder, terms=self.terms)
         cancelled = threading.Event()
-        workers = self._workers(cancelled, parties, folder)
+        evidence = self._evidence(folder)
+        handlers = {
+            name: evidence.handler(name, worker.handle)
+            for name, worker in self._workers(cancelled, parties, folder).items()
+        }
         engine = in_process_engine(
-            client_app(lambda site, stage, body: workers[site].handle(stage, body)),
-            sites=list(workers),
+            client_app(lambda site, stage, body: handlers[site](stage, body)),
+            sites=list(handlers),
             num_workers=self.num_workers,
             on_close=cancelled.set,
         )
@@ -308,7 +322,7 @@ class EmbeddedFederation:
                 )
             else:
                 inner = parties.aggregator(engine, config=self.config, observe=self._observe)
-            yield self.strategies.aggregator(inner)
+            yield evidence.recorded(self.strategies.aggregator(inner), engine)
         finally:
             engine.close()
 

@@ -23,7 +23,9 @@ from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.exchange import Engine, Failure
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.plan import Plan, plan_roster
+from phoenix_secure.federation.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
+from phoenix_secure.federation.run_evidence import RunEvidence
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.secure_attempt import StageReport
 from phoenix_secure.federation.secure_journal import SecureJournal
@@ -38,6 +40,9 @@ from phoenix_secure.rng import SeedTree
 __all__ = ["FederatedRun"]
 
 _PLAN_DEADLINE_S = 300.0
+# A stage over a network takes seconds: heads are witnessed after the first round, every so many,
+# and after the last one.
+_WITNESSED_EVERY = 10
 
 Observe = Callable[[StageReport], object]
 
@@ -100,6 +105,7 @@ class FederatedRun:
         if not folder.has_state:
             return self._prepare(folder)
         state = folder.load_state(config=self.config)
+        self._evidence(folder).resumed(state.round_number)
         folder.keep_metrics_until(state.round_number)
         return state
 
@@ -109,6 +115,13 @@ class FederatedRun:
         if self.terms is not None:
             SecureJournal.create(folder.server_rounds)
         folder.write_json("federation.json", self._facts())
+        RunEvidence.begin(
+            folder,
+            identity=self._identity,
+            config=self.config,
+            roster_hash=self.plan.roster_hash,
+            plan=self.plan.hash,
+        )
         state = ServerState.initial(
             self.model.initial_parameters, federation=self.config.federation
         )
@@ -125,7 +138,10 @@ class FederatedRun:
                 state, config=self.config, aggregator=aggregator, seeds=self._seeds
             ):
                 folder.append_metrics(report.to_dict())
+                aggregator.checkpoint(new_state, report)
                 folder.save_state(new_state, config=self.config)
+                if _is_witnessed(new_state.round_number, last=self.config.federation.rounds):
+                    aggregator.witness()
                 every = self.config.output.samples_every_rounds
                 if every > 0 and new_state.round_number % every == 0:
                     self.model.use(new_state)
@@ -156,7 +172,11 @@ class FederatedRun:
             "differential_privacy": "off",
         }
         folder.write_json("summary.json", summary)
+        self._evidence(folder).exported(folder.model, round_number=state.round_number)
         return summary
+
+    def _evidence(self, folder: RunFolder) -> RunEvidence:
+        return RunEvidence.open(folder, identity=self._identity)
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -169,26 +189,35 @@ class FederatedRun:
         }
 
     @contextlib.contextmanager
-    def _aggregator(self, folder: RunFolder) -> Iterator[Aggregator]:
+    def _aggregator(self, folder: RunFolder) -> Iterator[RecordedAggregator]:
         engine = self._make_engine(self.plan.hash)
+        evidence = self._evidence(folder)
         try:
             self._offer_plan(engine)
-            if self.terms is None:
-                yield ClearAggregator(engine, federation=self.config.federation)
-                return
-            yield SecureAggregator(
-                engine,
-                identity=self._identity,
-                roster=plan_roster(self._roster, self.plan),
-                terms=self.terms,
-                journal=SecureJournal(folder.server_rounds),
-                patience=patience_between_machines(self.config),
-                max_attempts=self.config.secure_aggregation.max_attempts,
-                num_threads=num_cores(),
-                observe=self._observe,
+            yield RecordedAggregator(
+                self._rounds(engine, folder),
+                evidence,
+                witnesses=Witnesses(evidence, identity=self._identity, roster=self._roster),
+                engine=engine,
             )
         finally:
             engine.close()
+
+    def _rounds(self, engine: Engine, folder: RunFolder) -> Aggregator:
+        """Sums in the clear, or secure ones."""
+        if self.terms is None:
+            return ClearAggregator(engine, federation=self.config.federation)
+        return SecureAggregator(
+            engine,
+            identity=self._identity,
+            roster=plan_roster(self._roster, self.plan),
+            terms=self.terms,
+            journal=SecureJournal(folder.server_rounds),
+            patience=patience_between_machines(self.config),
+            max_attempts=self.config.secure_aggregation.max_attempts,
+            num_threads=num_cores(),
+            observe=self._observe,
+        )
 
     def _offer_plan(self, engine: Engine) -> None:
         """Send the plan to every site that can be reached, and see who takes part.
@@ -228,3 +257,7 @@ class FederatedRun:
             bundle=self._bundle,
             gather_s=self._settings.gather_s,
         )
+
+
+def _is_witnessed(round_number: int, *, last: int) -> bool:
+    return round_number in (1, last) or round_number % _WITNESSED_EVERY == 0

@@ -15,12 +15,14 @@ from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.plan import Plan, plan_roster
 from phoenix_secure.federation.secure_terms import choose_terms
 from phoenix_secure.federation.site.clear_once import ClearOnce
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.settings import SiteSettings
 from phoenix_secure.federation.site.site_folder import SiteFolder
+from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import deal_images, site_names
 from phoenix_secure.rng import SeedTree
@@ -79,7 +81,11 @@ def installer(
             cancelled=cancelled,
             secure=secure,
         )
-        return worker.handle if secure is not None else ClearOnce(worker.handle)
+        handle = worker.handle if secure is not None else ClearOnce(worker.handle)
+        witness = Witness(
+            folder.heads_file(plan.hash), identity=identity, server_key=roster.server_key
+        )
+        return with_witness(handle, witness)
 
     return install
 

@@ -1,0 +1,34 @@
+"""The stage in which a site signs the server's tree head, before whatever else it answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from phoenix_secure.evidence.witness import Forked, Witness
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.site.failure import SiteFailure
+
+__all__ = ["WITNESS_STAGE", "with_witness"]
+
+WITNESS_STAGE = "witness"
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[str, bytes], bytes]
+
+
+def with_witness(handle: Handler, witness: Witness) -> Handler:
+    """``handle``, preceded by the witness's own stage."""
+
+    def answer(stage: str, body: bytes) -> bytes:
+        if stage != WITNESS_STAGE:
+            return handle(stage, body)
+        try:
+            return witness.handle(body)
+        except Forked as error:
+            _log.error("the server rewrote its evidence: %s", error)
+            raise SiteFailure(FailureCode.REFUSED) from None
+        except ValueError:
+            raise SiteFailure(FailureCode.MALFORMED) from None
+
+    return answer

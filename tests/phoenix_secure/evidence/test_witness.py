@@ -1,0 +1,143 @@
+"""A site keeps the heads that it saw; a rewritten history is refused, and proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phoenix_secure.evidence import Event, Ledger, TreeHead, read_ledger
+from phoenix_secure.evidence.merkle import consistency_proof, tree_root
+from phoenix_secure.evidence.witness import Forked, ShownHead, Witness, WitnessReply, read_kept
+from protocol import Identity
+
+
+def shown(ledger: Ledger, server: Identity, *, old_size: int, size: int | None = None) -> bytes:
+    leaves = [entry.leaf for entry in read_ledger(ledger.path).entries][:size]
+    head = TreeHead(ledger=ledger.id, size=len(leaves), root=tree_root(leaves).hex())
+    proof = consistency_proof(leaves, old_size) if old_size else []
+    return ShownHead(
+        head=head, signature=head.sign(server), old_size=old_size, proof=tuple(proof)
+    ).to_bytes()
+
+
+@pytest.fixture
+def site() -> Identity:
+    return Identity("a", seed=b"a" * 32)
+
+
+@pytest.fixture
+def witness(tmp_path: Path, site: Identity, server: Identity) -> Witness:
+    return Witness(tmp_path / "heads.jsonl", identity=site, server_key=server.public_key)
+
+
+def test_a_site_signs_what_it_was_shown(
+    witness: Witness, ledger: Ledger, server: Identity, site: Identity
+) -> None:
+    reply = WitnessReply.from_bytes(witness.handle(shown(ledger, server, old_size=0)))
+    assert reply.signature is not None
+    assert ledger.head.is_signed(reply.signature, by=site.public_key)
+    assert witness.kept == ledger.head
+
+
+def test_a_grown_ledger_is_followed(
+    witness: Witness, ledger: Ledger, server: Identity, tmp_path: Path, site: Identity
+) -> None:
+    witness.handle(shown(ledger, server, old_size=0, size=3))
+    witness.handle(shown(ledger, server, old_size=3))
+    again = Witness(tmp_path / "heads.jsonl", identity=site, server_key=server.public_key)
+    assert again.kept == ledger.head
+    heads = read_kept(tmp_path / "heads.jsonl", server_key=server.public_key)
+    assert [head.size for head in heads] == [3, 6]
+
+
+def test_a_repeated_request_gets_the_same_signature(
+    witness: Witness, ledger: Ledger, server: Identity, tmp_path: Path
+) -> None:
+    request = shown(ledger, server, old_size=0)
+    assert witness.handle(request) == witness.handle(request)
+    assert len((tmp_path / "heads.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_proof_from_elsewhere_is_answered_with_the_size_that_is_kept(
+    witness: Witness, ledger: Ledger, server: Identity
+) -> None:
+    reply = WitnessReply.from_bytes(witness.handle(shown(ledger, server, old_size=2)))
+    assert (reply.signature, reply.kept_size) == (None, 0)
+    witness.handle(shown(ledger, server, old_size=0, size=4))
+    reply = WitnessReply.from_bytes(witness.handle(shown(ledger, server, old_size=2)))
+    assert (reply.signature, reply.kept_size) == (None, 4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(changed=st.integers(0, 3), later=st.integers(4, 8))
+def test_a_rewritten_past_is_refused_whatever_follows(
+    tmp_path_factory: pytest.TempPathFactory, changed: int, later: int
+) -> None:
+    server, site = Identity("server", seed=b"s" * 32), Identity("a", seed=b"a" * 32)
+    path = tmp_path_factory.mktemp("fork") / "heads.jsonl"
+    witness = Witness(path, identity=site, server_key=server.public_key)
+    leaves = [bytes([i]) * 32 for i in range(8)]
+
+    def show(leaves: list[bytes], old_size: int) -> bytes:
+        head = TreeHead(ledger="one", size=len(leaves), root=tree_root(leaves).hex())
+        proof = tuple(consistency_proof(leaves, old_size)) if old_size else ()
+        signature = head.sign(server)
+        return ShownHead(head=head, signature=signature, old_size=old_size, proof=proof).to_bytes()
+
+    witness.handle(show(leaves[:4], 0))
+    forged = [*leaves[:changed], b"f" * 32, *leaves[changed + 1 : later]]
+    with pytest.raises(Forked):
+        witness.handle(show(forged, 4))
+    assert witness.kept is not None
+    assert witness.kept.root == tree_root(leaves[:4]).hex()
+    witness.handle(show(leaves[:later], 4))
+
+
+def test_a_shorter_or_another_ledger_is_a_fork(
+    witness: Witness, ledger: Ledger, server: Identity, tmp_path: Path
+) -> None:
+    witness.handle(shown(ledger, server, old_size=0))
+    with pytest.raises(Forked, match="signed 6 others before"):
+        witness.handle(shown(ledger, server, old_size=2, size=4))
+    other = Ledger.create(tmp_path / "other.jsonl", identity=server)
+    other.append(Event.CONFIG)
+    with pytest.raises(Forked, match="shows the ledger"):
+        witness.handle(shown(other, server, old_size=0))
+
+
+def test_a_head_of_another_key_is_refused(witness: Witness, ledger: Ledger, site: Identity) -> None:
+    with pytest.raises(Forked, match="pinned server key"):
+        witness.handle(shown(ledger, site, old_size=0))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"head":1}', b"x" * (1 << 21)])
+def test_malformed_messages_are_refused(witness: Witness, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"expected|too long|canonical"):
+        witness.handle(data)
+    with pytest.raises(ValueError, match=r"expected|too long|canonical"):
+        WitnessReply.from_bytes(data)
+
+
+def test_a_head_cut_short_by_a_crash_is_asked_for_again(
+    witness: Witness, ledger: Ledger, server: Identity, site: Identity, tmp_path: Path
+) -> None:
+    path = tmp_path / "heads.jsonl"
+    witness.handle(shown(ledger, server, old_size=0, size=3))
+    whole = path.read_text()
+    path.write_text(whole + whole[:40])
+    again = Witness(path, identity=site, server_key=server.public_key)
+    again.handle(shown(ledger, server, old_size=3))
+    assert [head.size for head in read_kept(path, server_key=server.public_key)] == [3, 6]
+
+
+def test_a_forged_memory_is_noticed(
+    witness: Witness, ledger: Ledger, server: Identity, site: Identity, tmp_path: Path
+) -> None:
+    witness.handle(shown(ledger, server, old_size=0))
+    path = tmp_path / "heads.jsonl"
+    path.write_text(path.read_text().replace('"size":6', '"size":7'))
+    with pytest.raises(Forked, match="line 1"):
+        Witness(path, identity=site, server_key=server.public_key)
