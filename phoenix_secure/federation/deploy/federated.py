@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.aggregate import Aggregator
@@ -34,6 +35,7 @@ from phoenix_secure.federation.secure_round import SecureAggregator
 from phoenix_secure.federation.secure_terms import choose_terms
 from phoenix_secure.federation.site.gate import PLAN_STAGE
 from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.strategies.between_machines import strategies_between_machines
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.rng import SeedTree
 
@@ -85,9 +87,15 @@ class FederatedRun:
             seeds=self._seeds,
             device=pick_devices(config.device)[0],
         )
+        self.strategies = strategies_between_machines(
+            config,
+            seeds=self._seeds,
+            device=pick_devices(config.device)[0],
+            cache_dir=default_cache_dir(),
+        )
         self.terms = None
         if config.secure_aggregation.mode == "on":
-            self.terms = choose_terms(config, num_parameters=self.model.initial_parameters.size)
+            self.terms = choose_terms(config, num_parameters=self.strategies.exchange.num_uploaded)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ class FederatedRun:
             plan=self.plan.hash,
         )
         state = ServerState.initial(
-            self.model.initial_parameters, federation=self.config.federation
+            self.strategies.start_vector(), federation=self.config.federation
         )
         folder.save_state(state, config=self.config)
         return state
@@ -185,6 +193,7 @@ class FederatedRun:
             "roster": self.plan.roster_hash,
             "bundle": self.plan.bundle_hash,
             "secure_aggregation": self.config.secure_aggregation.mode,
+            "strategies": self.strategies.facts,
             "terms": None if self.terms is None else self.terms.to_dict(),
         }
 
@@ -195,7 +204,7 @@ class FederatedRun:
         try:
             self._offer_plan(engine)
             yield RecordedAggregator(
-                self._rounds(engine, folder),
+                self.strategies.aggregator(self._rounds(engine, folder)),
                 evidence,
                 witnesses=Witnesses(evidence, identity=self._identity, roster=self._roster),
                 engine=engine,
@@ -206,7 +215,11 @@ class FederatedRun:
     def _rounds(self, engine: Engine, folder: RunFolder) -> Aggregator:
         """Sums in the clear, or secure ones."""
         if self.terms is None:
-            return ClearAggregator(engine, federation=self.config.federation)
+            return ClearAggregator(
+                engine,
+                federation=self.config.federation,
+                num_uploaded=self.strategies.exchange.num_uploaded,
+            )
         return SecureAggregator(
             engine,
             identity=self._identity,

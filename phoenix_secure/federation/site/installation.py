@@ -13,7 +13,6 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
-from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.plan import Plan, plan_roster
@@ -25,9 +24,9 @@ from phoenix_secure.federation.site.site_folder import SiteFolder
 from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import deal_images, site_names
+from phoenix_secure.federation.strategies.between_machines import strategies_between_machines
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer, SiteImages
-from phoenix_secure.training.parameters import to_vector
 from protocol import Roster
 
 __all__ = ["installer"]
@@ -58,12 +57,19 @@ def installer(
         name = settings.site
         # Random streams follow the position in the roster, as in a run in one process.
         stream = _stream_name(roster, name)
+        device = pick_devices(settings.device)[0]
+        run = strategies_between_machines(config, seeds=seeds, device=device, cache_dir=images_in)
+        images, strategies = run.site(
+            stream,
+            _images(settings, config, seeds, stream=stream, cache_dir=images_in),
+            folder=folder.memory(plan.hash),
+        )
         secure = None
         if config.secure_aggregation.mode == "on":
             secure = SecureSite(
                 identity,
                 roster=plan_roster(roster, plan),
-                terms=choose_terms(config, num_parameters=_num_parameters(config, seeds)),
+                terms=choose_terms(config, num_parameters=run.exchange.num_uploaded),
                 record=folder.record(plan.hash),
                 max_rounds=config.federation.rounds,
                 rounding_key=lambda number: (
@@ -75,8 +81,9 @@ def installer(
             )
         worker = SiteWorker(
             stream,
-            images=_images(settings, config, seeds, stream=stream, cache_dir=images_in),
-            trainer=LocalTrainer(config, num_classes=0, device=pick_devices(settings.device)[0]),
+            images=images,
+            strategies=strategies,
+            trainer=LocalTrainer(config, num_classes=0, device=device),
             seeds=seeds,
             cancelled=cancelled,
             secure=secure,
@@ -117,17 +124,6 @@ def _images(
     )
     part = image_set.take(split.members)
     return SiteImages(images=part.images, labels=part.labels)
-
-
-def _num_parameters(config: RunConfig, seeds: SeedTree) -> int:
-    unet = build_unet(
-        config.model,
-        image_size=config.data.image_size or 0,
-        channels=config.data.channels or 0,
-        num_classes=0,
-        seeds=seeds,
-    )
-    return int(to_vector(unet).size)
 
 
 def _stream_name(roster: Roster, site: str) -> str:

@@ -79,6 +79,10 @@ class SiteFolder:
     def reviews(self) -> Path:
         return self.path / "reviews"
 
+    def memory(self, plan_hash: str) -> Path:
+        """What this site keeps from round to round of one run (``strategies.memory``)."""
+        return self.path / "memory" / plan_hash
+
     @property
     def audit_file(self) -> Path:
         return self.path / "audit.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["check_strategies"]
+__all__ = ["check_between_machines", "check_strategies"]
 
 
 def check_strategies(config: RunConfig) -> None:
@@ -52,4 +52,21 @@ def check_strategies(config: RunConfig) -> None:
         raise ConfigError(
             "sharing.source raw-private gives away the images that privacy.unit is to protect: "
             "use public or generator, or set privacy.unit=none"
+        )
+
+
+def check_between_machines(config: RunConfig) -> None:
+    """Refuse shared images that only one process can give to all.
+
+    A plan may name public sets alone: a path in it would let a server choose what a site reads.
+
+    Raises:     ConfigError naming the setting.
+    """
+    sharing = config.sharing
+    if sharing.source == "none":
+        return
+    if sharing.source != "public" or sharing.path is not None:
+        raise ConfigError(
+            "between machines sharing.source must be public, with a sharing.name that every party "
+            "fetches by itself and no sharing.path"
         )
