@@ -17,6 +17,7 @@ from phoenix_secure.cli import deploy as deploy_commands
 from phoenix_secure.cli import server as server_commands
 from phoenix_secure.cli import site as site_commands
 from phoenix_secure.cli import sweep as sweep_commands
+from phoenix_secure.cli.audit import audit
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.run import resume, run
@@ -41,6 +42,7 @@ app.command()(run)
 app.command()(resume)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(audit)
 app.command()(sweep_commands.downstream)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")

@@ -4,6 +4,7 @@ Outside input (YAML, command line) becomes a :class:`RunConfig` once, in ``confi
 the program nobody validates again and nobody passes dictionaries.
 """
 
+from phoenix_secure.config.audit import AuditConfig
 from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
@@ -15,6 +16,7 @@ from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, Sh
 from phoenix_secure.config.training import TrainingConfig
 
 __all__ = [
+    "AuditConfig",
     "DataConfig",
     "DiffusionConfig",
     "EmaConfig",

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from phoenix_secure.config.audit import AuditConfig
 from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
@@ -45,6 +46,7 @@ class RunConfig(Section):
     sampling: SamplingConfig = Field(SamplingConfig(), description="Drawing images.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Quality of samples.")
     output: OutputConfig = Field(OutputConfig(), description="Files.")
+    audit: AuditConfig = Field(AuditConfig(), description="Attacks on the finished model.")
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

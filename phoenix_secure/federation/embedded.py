@@ -21,6 +21,7 @@ from phoenix_secure.data.holdings_plot import save_holdings_plot
 from phoenix_secure.data.split import save_split
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.federation.aggregate import Aggregator
+from phoenix_secure.federation.canaries import write_canaries
 from phoenix_secure.federation.clear_round import ClearAggregator
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
@@ -177,6 +178,8 @@ class EmbeddedFederation:
         EmbeddedEvidence.begin(folder, config=self.config, sites=self.holdings.parts)
         save_split(self.holdings.split, folder.split_file)
         _save_parts(self.holdings, folder.path / "sites.npz")
+        if self.holdings.canaries is not None:
+            write_canaries(self.holdings.canaries, folder.path / "canaries.npz")
         parts = list(self.holdings.parts.values())
         save_holdings_plot(
             self.holdings.image_set,

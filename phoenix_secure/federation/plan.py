@@ -54,6 +54,10 @@ class Plan:
                 "between machines the classes are not agreed on yet: set "
                 "model.class_conditional=false"
             )
+        if config.audit.canaries:
+            raise ConfigError(
+                "canaries are planted in runs of one process only: set audit.canaries=0"
+            )
         if config.data.image_size is None or config.data.channels is None:
             raise ConfigError(
                 "between machines the server sees no image: set data.image_size and data.channels"

@@ -214,6 +214,7 @@ def _settings_hash(config: RunConfig) -> str:
         "output": True,
         "evaluation": True,
         "sampling": True,
+        "audit": {"profile"},
         "secure_aggregation": {
             "max_attempts",
             "stage_deadline_s",

@@ -13,6 +13,7 @@ from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import Split, make_split
 from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.federation.canaries import PlantedCanaries, plant_canaries
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import SiteImages
 
@@ -26,11 +27,18 @@ class Holdings:
     image_set: ImageSet
     split: Split
     parts: dict[str, np.ndarray]  # site -> indices into image_set, members only
+    canaries: PlantedCanaries | None = None  # planted for an audit, beside the parts
 
     def site_images(self, site: str) -> SiteImages:
         """What one site trains on."""
         part = self.image_set.take(self.parts[site])
-        return SiteImages(images=part.images, labels=part.labels)
+        images, labels = part.images, part.labels
+        if self.canaries is not None:
+            planted = self.canaries.of_site(list(self.parts).index(site))
+            images = np.concatenate([images, self.canaries.images[planted]])
+            if labels is not None:
+                labels = np.concatenate([labels, self.canaries.labels[planted]])
+        return SiteImages(images=images, labels=labels)
 
 
 def site_names(num_sites: int) -> tuple[str, ...]:
@@ -80,7 +88,16 @@ def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdi
                 f"{name} would hold no image: raise partition.alpha or "
                 "partition.min_images_per_site, or lower partition.num_sites"
             )
-    return Holdings(image_set=image_set, split=split, parts=parts)
+    canaries = None
+    if config.audit.canaries:
+        canaries = plant_canaries(
+            config.audit.canaries,
+            shape=(image_set.channels, image_set.image_size, image_set.image_size),
+            num_sites=len(names),
+            num_classes=image_set.num_classes,
+            seeds=seeds,
+        )
+    return Holdings(image_set=image_set, split=split, parts=parts, canaries=canaries)
 
 
 def _deal(

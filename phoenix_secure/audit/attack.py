@@ -1,0 +1,202 @@
+"""What the audit needs to know of an attack, and the attacks on released samples and on queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attacks import denoising_loss, domias, monte_carlo, nearest, pia, rediffuse, secmi, sima
+from attacks.records import Images, Scores
+from phoenix_secure.audit.denoiser import PipelineDenoiser
+from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["Access", "Attack", "query_attacks", "sample_attacks", "timestep_at"]
+
+_COMPONENTS = 8  # of DOMIAS' densities
+_INTERVALS = 4  # DDIM steps from 0 to SecMI's t
+_VARIATION_STEPS = 2
+
+
+class Access(StrEnum):
+    """What the attacker holds."""
+
+    SAMPLES = "released samples"
+    QUERIES = "denoiser queries"
+    SHADOWS = "shadow models"
+    WHITE_BOX = "weights and shadow models"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attack:
+    """An attack with the settings it may be run at.
+
+    score:      (images, one of ``settings``) -> (N,), larger = member as published; the same noise
+                for every call.
+    score_all:  all settings at once, where that is cheaper than one by one.
+    """
+
+    name: str
+    access: Access
+    settings: tuple[str, ...]
+    score: Callable[[Images, str], Scores]
+    score_all: Callable[[Images], dict[str, Scores]] | None = None
+
+    def scores(self, x: Images) -> dict[str, Scores]:
+        """Every setting's scores."""
+        if self.score_all is not None:
+            return self.score_all(x)
+        return {setting: self.score(x, setting) for setting in self.settings}
+
+
+def timestep_at(alpha_bar: NDArray[np.float64], *, level: float) -> int:
+    """The first timestep at which alpha_bar is no larger than ``level``."""
+    below = np.flatnonzero(alpha_bar <= level)
+    return int(below[0]) if len(below) else len(alpha_bar) - 1
+
+
+def query_attacks(
+    model: PipelineDenoiser, *, profile: Profile, seeds: SeedTree
+) -> tuple[Attack, ...]:
+    """Attacks that ask the denoiser, at timesteps of the profile's noise levels."""
+    bar = model.alpha_bar
+    steps = [max(1, timestep_at(bar, level=level)) for level in profile.noise_levels]
+    steps = sorted(set(steps))
+    by_name = {f"t={t}": t for t in steps}
+    settings = tuple(by_name)
+
+    def rng(name: str) -> np.random.Generator:
+        return seeds.child("attack", name).numpy()  # afresh, so that every call meets one noise
+
+    def secmi_score(x: Images, setting: str) -> Scores:
+        t, interval = _on_grid(by_name[setting], parts=_INTERVALS, limit=len(bar))
+        return secmi.score(x, eps=model, alpha_bar=bar, t=t, interval=interval)
+
+    def rediffuse_score(x: Images, setting: str) -> Scores:
+        t, interval = _on_grid(by_name[setting], parts=_VARIATION_STEPS, limit=len(bar))
+        return rediffuse.score(
+            x,
+            eps=model,
+            alpha_bar=bar,
+            t=t,
+            interval=interval,
+            num_variations=max(2, profile.num_noises),
+            rng=rng("rediffuse"),
+        )
+
+    return (
+        _loss_attack(model, steps=steps, num_noises=profile.num_noises, seeds=seeds),
+        Attack(
+            name="sima",
+            access=Access.QUERIES,
+            settings=settings,
+            score=lambda x, s: sima.score(x, eps=model, t=by_name[s]),
+        ),
+        Attack(
+            name="pia",
+            access=Access.QUERIES,
+            settings=settings,
+            score=lambda x, s: pia.score(x, eps=model, alpha_bar=bar, t=by_name[s]),
+        ),
+        Attack(
+            name="pian",
+            access=Access.QUERIES,
+            settings=settings,
+            score=lambda x, s: pia.score(
+                x, eps=model, alpha_bar=bar, t=by_name[s], normalized=True
+            ),
+        ),
+        Attack(name="secmi", access=Access.QUERIES, settings=settings, score=secmi_score),
+        Attack(name="rediffuse", access=Access.QUERIES, settings=settings, score=rediffuse_score),
+    )
+
+
+def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Attack, ...]:
+    """Attacks that hold nothing but released images (and reference images, where there are any)."""
+    found = [
+        Attack(
+            name="nearest",
+            access=Access.SAMPLES,
+            settings=("1 neighbour", "5 neighbours"),
+            score=lambda x, s: nearest.score(x, samples=samples, num_neighbours=int(s[0])),
+        ),
+        Attack(
+            name="monte-carlo",
+            access=Access.SAMPLES,
+            settings=("radius 5 %", "radius 20 %", "radius 50 %"),
+            score=lambda x, s: monte_carlo.score(
+                x, samples=samples, radius=_radius(x, samples, quantile=int(s[7:-2]) / 100)
+            ),
+        ),
+    ]
+    if calibration is not None and len(calibration) >= 5 * _COMPONENTS:
+        reference = calibration
+        found += [
+            Attack(
+                name="nearest-calibrated",
+                access=Access.SAMPLES,
+                settings=("1 neighbour", "5 neighbours"),
+                score=lambda x, s: nearest.score(
+                    x, samples=samples, reference=reference, num_neighbours=int(s[0])
+                ),
+            ),
+            Attack(
+                name="domias",
+                access=Access.SAMPLES,
+                settings=("4 components", f"{_COMPONENTS} components"),
+                score=lambda x, s: domias.score(
+                    x, samples=samples, reference=reference, num_components=int(s[0])
+                ),
+            ),
+        ]
+    return tuple(found)
+
+
+def _loss_attack(
+    model: PipelineDenoiser, *, steps: Sequence[int], num_noises: int, seeds: SeedTree
+) -> Attack:
+    """Each timestep's loss alone, and the mean of all; the noise is that of the timestep."""
+    everything = "mean of t=" + ",".join(map(str, steps))
+
+    def column(x: Images, t: int) -> Scores:
+        return denoising_loss.score(
+            x,
+            eps=model,
+            alpha_bar=model.alpha_bar,
+            timesteps=[t],
+            num_noises=num_noises,
+            rng=seeds.child("attack", "loss", t).numpy(),
+        )
+
+    def score_all(x: Images) -> dict[str, Scores]:
+        columns = {f"t={t}": column(x, t) for t in steps}
+        return columns | {everything: np.mean(list(columns.values()), axis=0)}
+
+    def score(x: Images, setting: str) -> Scores:
+        if setting == everything:
+            return score_all(x)[setting]
+        return column(x, int(setting[2:]))
+
+    return Attack(
+        name="loss",
+        access=Access.QUERIES,
+        settings=(*(f"t={t}" for t in steps), everything),
+        score=score,
+        score_all=score_all,
+    )
+
+
+def _on_grid(t: int, *, parts: int, limit: int) -> tuple[int, int]:
+    """``t`` moved to a positive multiple of an interval of about t / parts, t + interval inside."""
+    interval = max(1, round(t / parts))
+    while interval * (parts + 1) >= limit and interval > 1:
+        interval -= 1
+    return max(1, min(parts, (limit - 1) // interval - 1)) * interval, interval
+
+
+def _radius(x: Images, samples: Images, *, quantile: float) -> float:
+    return monte_carlo.median_radius(x, samples=samples, quantile=quantile)

@@ -1,0 +1,112 @@
+"""A diffusers pipeline as the callable ``eps(z, t)`` that attacks know.
+
+Whatever the network was trained to predict (epsilon, v, the image, or EDM's target), the attacks
+see the noise that this prediction implies, at a 0-based timestep of one schedule ``alpha_bar``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phoenix_secure.device import all_threads
+from phoenix_secure.errors import CheckpointError
+
+__all__ = ["PipelineDenoiser"]
+
+_BATCH = 128
+_SMALLEST = 1e-9  # of alpha_bar: what lies below is pure noise and cannot be inverted
+_EDM_TIMESTEPS = 1000
+
+
+class PipelineDenoiser:
+    """The noise in ``z`` at timestep ``t``, as the pipeline's network sees it.
+
+    Shape:      z (N, C, H, W) float32 in the pixels of the *image* (folded pixels are folded and
+                unfolded here), t (N,) int64; result like z.
+    ``alpha_bar`` is (T,) float64, strictly decreasing. An EDM network has no timesteps: it is asked
+    at the noise level sigma = sqrt((1 - alpha_bar) / alpha_bar) of the cosine schedule, the same
+    process up to the scale of z. A class-conditional network is asked without a class.
+    Source:     Salimans and Ho (2022), section 4 (v); Karras et al. (2022), table 1 (EDM).
+    Raises:     CheckpointError for a pipeline whose process cannot be told.
+    """
+
+    def __init__(self, pipeline: Any, *, device: torch.device) -> None:
+        self._unet = pipeline.unet.to(device).eval()
+        self._scheduler = pipeline.scheduler
+        self._device = device
+        self._fold = int(getattr(pipeline.config, "space_to_depth", 1) or 1)
+        self._prediction, self.alpha_bar = _process(pipeline.scheduler)
+        self.num_queries = 0
+        config = self._unet.config
+        size = config.sample_size
+        if not isinstance(size, int):
+            raise CheckpointError(
+                "the model's sample_size is not one number: images must be square"
+            )
+        channels = config.in_channels // self._fold**2
+        self.shape = (channels, size * self._fold, size * self._fold)
+        classes = config.num_class_embeds
+        self._null_label = None if classes is None else int(classes) - 1
+
+    def __call__(self, z: NDArray[np.float32], t: NDArray[np.int64], /) -> NDArray[np.float32]:
+        """The predicted noise, batch by batch on every core."""
+        out = np.empty_like(z)
+        with all_threads(), torch.inference_mode():
+            for start in range(0, len(z), _BATCH):
+                rows = slice(start, start + _BATCH)
+                part = torch.from_numpy(z[rows]).to(self._device)
+                level = torch.from_numpy(self.alpha_bar[t[rows]]).to(self._device, torch.float32)
+                step = torch.from_numpy(t[rows]).to(self._device)
+                out[rows] = self._noise(part, step, level.view(-1, 1, 1, 1)).cpu().numpy()
+        self.num_queries += len(z)
+        return out
+
+    def _noise(self, z: torch.Tensor, t: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        match self._prediction:
+            case "epsilon":
+                return self._network(z, t)
+            case "v_prediction":
+                return a.sqrt() * self._network(z, t) + (1 - a).sqrt() * z
+            case "sample":
+                return (z - a.sqrt() * self._network(z, t)) / (1 - a).sqrt()
+        sigma, data = ((1 - a) / a).sqrt(), float(self._scheduler.config.sigma_data)
+        x = z / a.sqrt()
+        total = (sigma**2 + data**2).sqrt()
+        raw = self._network(x / total, (sigma.log() / 4).flatten())
+        clean = (data / total) ** 2 * x + sigma * data / total * raw
+        return (x - clean) / sigma
+
+    def _network(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        channels = z.shape[1]
+        if self._fold > 1:
+            z = torch.nn.functional.pixel_unshuffle(z, self._fold)
+            channels = z.shape[1]
+        extra = {}
+        if self._null_label is not None:
+            extra["class_labels"] = torch.full((len(z),), self._null_label, device=z.device)
+        answer: torch.Tensor = self._unet(z, t, **extra).sample
+        answer = answer[:, :channels]  # a network that also learned its variance answers twice
+        return torch.nn.functional.pixel_shuffle(answer, self._fold) if self._fold > 1 else answer
+
+
+def _process(scheduler: Any) -> tuple[str, NDArray[np.float64]]:
+    """What the network predicts, and its schedule."""
+    if hasattr(scheduler.config, "sigma_data"):
+        steps = np.arange(1, _EDM_TIMESTEPS + 1) / _EDM_TIMESTEPS
+        cosine = np.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        alpha_bar = cosine / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+        return "edm", np.asarray(alpha_bar[alpha_bar > _SMALLEST], dtype=np.float64)
+    prediction = str(getattr(scheduler.config, "prediction_type", "epsilon"))
+    betas = getattr(scheduler, "betas", None)
+    if betas is None or prediction not in ("epsilon", "v_prediction", "sample"):
+        raise CheckpointError(
+            f"the scheduler {type(scheduler).__name__} with prediction_type {prediction!r} is not "
+            "known: use a DDPM or DDIM pipeline"
+        )
+    values = np.cumprod(1 - betas.double().cpu().numpy())
+    return prediction, values[values > _SMALLEST]

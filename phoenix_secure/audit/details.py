@@ -1,0 +1,145 @@
+"""What stands beside the verdict: the game, who is exposed, and a screen of the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attacks import copying as copies
+from attacks import extraction
+from attacks.records import Images
+from attacks.statistics.auc import auc
+from attacks.statistics.strata import by_group, worst_records
+from phoenix_secure.audit.plan import AuditPlan
+from phoenix_secure.audit.report import CopyingReport, ExposedReport, Figure, StratumReport
+from phoenix_secure.audit.roles import Roles
+from phoenix_secure.audit.scoring import Scored
+from phoenix_secure.audit.target import Target
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["copying", "exposed", "game", "strata"]
+
+_FEWEST = 10  # members and non-members of a stratum
+_NUM_EXPOSED = 10
+
+
+def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
+    """The membership game in sentences."""
+    e, c = plan.evaluation, plan.choice
+    return (
+        "Unit: one image. A neighbour has one image more or less.",
+        f"The attacker is shown one of {e.num_members} members and {e.num_others} non-members of "
+        "the same source, each with the same chance, and says which it was.",
+        f"The attacker knows {c.num_members} other members and {c.num_others} other "
+        f"{'reference images' if roles.choice_source == 'reference images' else 'non-members'}, "
+        "on which settings and directions were chosen; no figure rests on those.",
+        "Intervals treat images as independent. Images of one model share its training: read them "
+        "as descriptions; only canaries bound epsilon.",
+    )
+
+
+def strata(
+    one: Scored, *, target: Target, roles: Roles, plan: AuditPlan, with_sites: bool
+) -> tuple[StratumReport, ...]:
+    """AUC per class, and per site in the confidential edition, of the attack ``one``.
+
+    Intervals hold for all classes (or all sites) together.
+    """
+    found: list[StratumReport] = []
+    images, members = target.images, roles.evaluation.membership
+    inside, outside = images.members.labels, images.non_members.labels
+    if inside is not None and outside is not None:
+        names = images.members.class_names
+        groups = np.concatenate([inside[roles.members], outside[roles.non_members]])
+        for stratum in by_group(
+            one.scores, membership=members, groups=groups, confidence=plan.confidence
+        ):
+            area = stratum.auc
+            found.append(
+                StratumReport(
+                    kind="class",
+                    group=names[int(stratum.group)],
+                    num_members=stratum.num_members,
+                    num_non_members=stratum.num_non_members,
+                    auc=None
+                    if area is None
+                    else Figure(value=area.value, low=area.interval.low, high=area.interval.high),
+                    reason=stratum.reason,
+                )
+            )
+    if with_sites and images.member_sites is not None:
+        found += _sites(one, sites=images.member_sites[roles.members], roles=roles, plan=plan)
+    return tuple(found)
+
+
+def _sites(one: Scored, *, sites: np.ndarray, roles: Roles, plan: AuditPlan) -> list[StratumReport]:
+    """Members of each site against all non-members, which belong to none."""
+    members = roles.evaluation.membership
+    ours, theirs = one.scores[members], one.scores[~members]
+    names = np.unique(sites)
+    found = []
+    for name in names:
+        rows = ours[sites == name]
+        area, reason = None, None
+        if min(len(rows), len(theirs)) >= _FEWEST:
+            area = auc(
+                np.concatenate([rows, theirs]),
+                membership=np.arange(len(rows) + len(theirs)) < len(rows),
+                confidence=1 - (1 - plan.confidence) / len(names),
+            )
+        else:
+            reason = f"not estimable: needs {_FEWEST} members, there are {len(rows)}"
+        found.append(
+            StratumReport(
+                kind="site",
+                group=str(name),
+                num_members=len(rows),
+                num_non_members=len(theirs),
+                auc=None
+                if area is None
+                else Figure(value=area.value, low=area.interval.low, high=area.interval.high),
+                reason=reason,
+            )
+        )
+    return found
+
+
+def exposed(one: Scored, *, roles: Roles) -> tuple[ExposedReport, ...]:
+    """The members with the highest scores; adjusted p below 0.05: exposed even as worst of many."""
+    worst = worst_records(
+        one.scores,
+        membership=roles.evaluation.membership,
+        k=min(_NUM_EXPOSED, len(roles.members)),
+    )
+    return tuple(
+        ExposedReport(index=int(roles.members[record.index]), p_adjusted=record.adjusted)
+        for record in worst
+    )
+
+
+def copying(
+    samples: Images | None, *, target: Target, roles: Roles, seeds: SeedTree
+) -> CopyingReport | None:
+    """Are samples nearer to members than to as many fresh images?"""
+    members = roles.evaluation.images[roles.evaluation.membership]
+    others = roles.evaluation.images[~roles.evaluation.membership]
+    size = min(len(members), len(others))
+    if samples is None or size < 50:
+        return None
+    share = copies.closer_share(
+        members[:size],
+        holdout=others[:size],
+        samples=samples,
+        rng=seeds.child("closer-share").numpy(),
+        num_permutations=999,
+    )
+    found = extraction.extract(members[:size], samples=samples)
+    control = extraction.extract(others[:size], samples=samples)
+    return CopyingReport(
+        num_samples=len(samples),
+        authenticity=copies.authenticity(members[:size], samples=samples),
+        closer_share=share.share,
+        closer_p=share.p_permutation,
+        extracted=found.num_distinct,
+        extracted_control=control.num_distinct,
+        extraction_rate_high=found.rate.high,
+    )

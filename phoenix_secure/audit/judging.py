@@ -1,0 +1,239 @@
+"""From an attack's scores to its figures, and from all figures to one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attacks.epsilon.ceilings import exceeds_ceiling
+from attacks.epsilon.trade_off import approximate_dp
+from attacks.statistics.auc import advantage, auc, auc_difference
+from attacks.statistics.blind import BlindBaseline
+from attacks.statistics.intervals import Interval
+from attacks.statistics.placebo import check_placebo
+from attacks.statistics.power import detectable_auc, detectable_tpr
+from attacks.statistics.roc import TprAtFpr, roc, tpr_at_fpr
+from phoenix_secure.audit.plan import AuditPlan
+from phoenix_secure.audit.report import (
+    AttackReport,
+    CanaryReport,
+    Figure,
+    Outcome,
+    TprReport,
+    Verdict,
+)
+from phoenix_secure.audit.roles import Roles
+from phoenix_secure.audit.scoring import Placebos, Scored
+from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_value
+
+__all__ = ["figure", "judge", "judge_attacks", "tpr_report"]
+
+_PLACEBO_ERROR = 0.01  # chance that any attack's placebo is thought broken, all together
+
+
+def figure(value: float, interval: Interval) -> Figure:
+    """A value with its interval."""
+    return Figure(value=value, low=interval.low, high=interval.high)
+
+
+def tpr_report(found: TprAtFpr) -> TprReport:
+    """Plain data of a TPR at an FPR."""
+    return TprReport(
+        fpr=found.target,
+        tpr=None
+        if found.tpr is None or found.tpr_interval is None
+        else figure(found.tpr, found.tpr_interval),
+        true_fpr=None
+        if found.fpr is None or found.true_fpr_interval is None
+        else figure(found.fpr, found.true_fpr_interval),
+        coarse=found.coarse,
+        reason=found.reason,
+    )
+
+
+def judge_attacks(
+    scored: Sequence[Scored],
+    *,
+    roles: Roles,
+    placebos: Placebos,
+    blind: BlindBaseline,
+    plan: AuditPlan,
+) -> tuple[AttackReport, ...]:
+    """Every attack's figures on the evaluation group, p-values adjusted over all of them."""
+    members = roles.evaluation.membership
+    of_rank = [rank_p_value(one.scores, membership=members) for one in scored]
+    of_low = [
+        None
+        if plan.low_fpr is None
+        else low_fpr_p_value(one.scores, membership=members, target=plan.low_fpr)
+        for one in scored
+    ]
+    tested = [*of_rank, *(p for p in of_low if p is not None)]
+    adjusted = holm(tested)
+    rest = iter(adjusted[len(of_rank) :])
+    joint = [
+        min(first, next(rest)) if second is not None else first
+        for first, second in zip(adjusted, of_low, strict=False)
+    ]
+    return tuple(
+        _report(
+            one,
+            p_rank=of_rank[k],
+            p_low=of_low[k],
+            p_adjusted=joint[k],
+            share=len(scored),
+            roles=roles,
+            placebos=placebos,
+            blind=blind,
+            plan=plan,
+        )
+        for k, one in enumerate(scored)
+    )
+
+
+def _report(
+    one: Scored,
+    *,
+    p_rank: float,
+    p_low: float | None,
+    p_adjusted: float,
+    share: int,
+    roles: Roles,
+    placebos: Placebos,
+    blind: BlindBaseline,
+    plan: AuditPlan,
+) -> AttackReport:
+    members = roles.evaluation.membership
+    curve = roc(one.scores, membership=members)
+    area = auc(one.scores, membership=members, confidence=plan.confidence)
+    gain = advantage(curve, confidence=plan.confidence)
+    placebo = check_placebo(
+        one.placebo_scores,
+        membership=placebos.evaluation,
+        confidence=1 - _PLACEBO_ERROR / share,
+    )
+    excess = None
+    if blind.scores is not None:
+        excess = figure(
+            *auc_difference(
+                one.scores,
+                baseline=blind.scores,
+                membership=members,
+                confidence=1 - plan.significance / share,
+            )
+        )
+    above = None
+    if plan.claim is not None and plan.claim.unit == "record":
+        above = exceeds_ceiling(
+            curve,
+            trade_off=approximate_dp(plan.claim.epsilon, delta=plan.claim.delta),
+            confidence=1 - plan.significance / share,
+        )
+    return AttackReport(
+        name=one.name,
+        access=one.access.value,
+        setting=one.setting,
+        reversed=one.sign < 0,
+        chosen_on=one.chosen_on,
+        choice_aucs=one.choice_aucs,
+        auc=figure(area.value, area.interval),
+        tpr=tuple(
+            tpr_report(tpr_at_fpr(curve, target=fpr, confidence=plan.confidence))
+            for fpr in plan.fprs
+        ),
+        advantage=figure(gain.value, gain.interval),
+        p_rank=p_rank,
+        p_low_fpr=p_low,
+        p_adjusted=p_adjusted,
+        placebo_auc=placebo.auc,
+        placebo_band=(placebo.band.low, placebo.band.high),
+        placebo_inside=placebo.inside,
+        excess=excess,
+        above_ceiling=above,
+        queries_per_record=one.queries_per_record,
+        seconds=one.seconds,
+    )
+
+
+def judge(
+    attacks: Sequence[AttackReport],
+    *,
+    blind: BlindBaseline,
+    canaries: CanaryReport | None,
+    plan: AuditPlan,
+) -> Verdict:
+    """The verdict.
+
+    Guarantee:  where members and non-members are exchangeable, "leak found" has a chance of at
+                most ``plan.significance`` (Holm over all attacks and both tests), and a true claim
+                is contradicted with that chance at most once more. ``docs/audit.md`` has the
+                simulation.
+    """
+    size = plan.evaluation
+    first_step = plan.significance / max(1, 2 * len(attacks))
+    smallest = detectable_auc(
+        size.num_members,
+        num_non_members=size.num_others,
+        significance=min(0.99, 2 * first_step),  # the test is one-sided
+    )
+    trusted = [attack for attack in attacks if attack.placebo_inside]
+    found = [attack for attack in trusted if attack.p_adjusted <= plan.significance]
+    if blind.differs or blind.differs is None:
+        proven = [attack for attack in found if attack.excess is not None and attack.excess.low > 0]
+    else:
+        proven = found
+    reasons = [
+        f"{attack.name}: the placebo's AUC {attack.placebo_auc:.3f} lies outside its band, "
+        "its figures are not used"
+        for attack in attacks
+        if not attack.placebo_inside
+    ]
+    above = [attack.name for attack in trusted if attack.above_ceiling]
+    contradicted = canaries is not None and canaries.claim == "contradicted"
+    if above and not blind.differs:
+        reasons.append(f"the ROC of {', '.join(above)} lies above what the claimed epsilon allows")
+    if contradicted:
+        reasons.append("canaries: the lower bound on epsilon contradicts the claim")
+    fail = contradicted or bool(above and not blind.differs)
+    outcome = Outcome.NONE
+    if proven or fail:
+        outcome = Outcome.LEAK
+        reasons += [
+            f"{attack.name} tells members from non-members (AUC {attack.auc.value:.3f}, adjusted "
+            f"p {attack.p_adjusted:.2g})"
+            for attack in sorted(proven, key=lambda attack: attack.p_adjusted)[:3]
+        ]
+    elif blind.differs:
+        outcome = Outcome.INCONCLUSIVE
+        reasons.append(
+            "members and non-members differ by themselves: a classifier tells them apart without "
+            "the model; take both from one source"
+        )
+    elif not trusted:
+        outcome = Outcome.INCONCLUSIVE
+        reasons.append("no attack passed its placebo")
+    elif smallest > plan.max_detectable_auc:
+        outcome = Outcome.INCONCLUSIVE
+        reasons.append(
+            f"with {size.num_members} members and {size.num_others} non-members only an AUC above "
+            f"{smallest:.2f} would be found: use more images"
+        )
+    elif blind.differs is None:
+        outcome = Outcome.INCONCLUSIVE
+        reasons.append("the blind baseline cannot be estimated: use more images")
+    else:
+        reasons.append(
+            f"no attack found members (smallest adjusted p "
+            f"{min(attack.p_adjusted for attack in trusted):.2g}); an AUC of {smallest:.3f} would "
+            "have been found with a chance of 80 %"
+        )
+    return Verdict(
+        outcome=outcome,
+        fail=fail,
+        reasons=tuple(reasons),
+        detectable_auc=smallest,
+        detectable_tpr=None
+        if plan.low_fpr is None
+        else detectable_tpr(plan.low_fpr, num_members=size.num_members, significance=first_step),
+        false_alarm=f"at most {plan.significance:.0%} when there is nothing to find, over "
+        f"{len(attacks)} attacks and two tests each (Holm)",
+    )

@@ -1,0 +1,227 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from phoenix_secure.audit.report import AttackReport, AuditReport, Figure, TprReport
+
+__all__ = ["percent", "to_markdown"]
+
+
+def percent(found: TprReport) -> str:
+    """``12.0 % [9.1, 15.4]``, or that it cannot be estimated."""
+    if found.tpr is None:
+        return "not estimable"
+    mark = " (coarse)" if found.coarse else ""
+    low, high = 100 * found.tpr.low, 100 * found.tpr.high
+    return f"{100 * found.tpr.value:.1f} % [{low:.1f}, {high:.1f}]{mark}"
+
+
+def to_markdown(report: AuditReport) -> str:
+    """Verdict first, then every figure with its interval, then what they rest on."""
+    verdict = report.verdict
+    title = "FAIL: " + verdict.outcome.value if verdict.fail else verdict.outcome.value
+    lines = [
+        f"# Privacy audit: {title}",
+        "",
+        *(f"- {reason}" for reason in verdict.reasons),
+        f"- false alarm: {verdict.false_alarm}",
+        f"- would have been found with a chance of 80 %: {_detectable(report)}",
+        "",
+        "An attack that finds nothing does not prove privacy: a better attack may find more.",
+        "",
+        "## Target",
+        "",
+        *(f"- {name}: {value}" for name, value in report.target.items()),
+        *_claim(report),
+        "",
+        "## Attacks",
+        "",
+        *_attacks(report),
+        "",
+        *(f"- not run: {name}, which {why}" for name, why in report.skipped.items()),
+        "- p: the smaller of a rank test and a test at "
+        f"FPR {report.plan.low_fpr}, adjusted over all attacks (Holm)",
+        f"- placebo: the same attack on non-members alone, outside its band = not used "
+        f"({sum(not one.placebo_inside for one in report.attacks)} of {len(report.attacks)})",
+        _reversed(report),
+        _blind(report),
+        *_losses(report),
+        "",
+        *_canaries(report),
+        *_federated(report),
+        *_copying(report),
+        *_strata(report),
+        *_exposed(report),
+        "## The game",
+        "",
+        *(f"- {sentence}" for sentence in report.game),
+        "",
+        "## Plan",
+        "",
+        f"- SHA-256 {report.plan_sha256}, written before any score was computed (`plan.json`)",
+        f"- other plans tried in this folder: {report.other_plans}",
+        f"- profile {report.plan.profile}, seed {report.plan.seed}, {report.edition} edition, "
+        f"phoenix-secure {report.plan.version}, {report.seconds:.0f} s",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _interval(found: Figure) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _detectable(report: AuditReport) -> str:
+    verdict = report.verdict
+    tpr = ""
+    if verdict.detectable_tpr is not None:
+        tpr = f", or a TPR of {verdict.detectable_tpr:.1%} at FPR {report.plan.low_fpr:g}"
+    return f"an AUC of {verdict.detectable_auc:.3f}{tpr}"
+
+
+def _claim(report: AuditReport) -> list[str]:
+    claim = report.plan.claim
+    if claim is None:
+        return ["- claimed guarantee: none"]
+    return [
+        f"- claimed guarantee: epsilon {claim.epsilon:g}, delta {claim.delta:g}, unit {claim.unit} "
+        f"({claim.source})"
+    ]
+
+
+def _attacks(report: AuditReport) -> list[str]:
+    fprs = report.plan.fprs
+    head = " | ".join(f"TPR at {fpr:g} FPR" for fpr in fprs)
+    rows = [
+        f"| attack | holds | setting | AUC | {head} | p | placebo | queries | s |",
+        "|---" * (len(fprs) + 8) + "|",
+    ]
+    return rows + [_row(one) for one in report.attacks]
+
+
+def _row(one: AttackReport) -> str:
+    tprs = " | ".join(percent(found) for found in one.tpr)
+    placebo = f"{one.placebo_auc:.3f}" + ("" if one.placebo_inside else " (outside)")
+    return (
+        f"| {one.name} | {one.access} | {one.setting} | {_interval(one.auc)} | {tprs} | "
+        f"{one.p_adjusted:.2g} | {placebo} | {one.queries_per_record:.0f} | {one.seconds:.1f} |"
+    )
+
+
+def _reversed(report: AuditReport) -> str:
+    names = [one.name for one in report.attacks if one.reversed]
+    chosen = report.attacks[0].chosen_on
+    return (
+        f"- settings and directions chosen on {chosen} ({report.choice_source} as the others); "
+        f"reversed there: {', '.join(names) or 'none'}"
+    )
+
+
+def _blind(report: AuditReport) -> str:
+    blind = report.blind
+    if blind.auc is None:
+        return f"- blind baseline (without the model): {blind.reason}"
+    answer = "they DIFFER by themselves" if blind.differs else "no difference found"
+    return (
+        f"- blind baseline (members from non-members without the model): AUC "
+        f"{_interval(blind.auc)}, {answer}"
+    )
+
+
+def _losses(report: AuditReport) -> list[str]:
+    if report.loss_of_members is None or report.loss_of_non_members is None:
+        return []
+    return [
+        f"- loss of members {report.loss_of_members:.4f}, of non-members "
+        f"{report.loss_of_non_members:.4f}"
+    ]
+
+
+def _canaries(report: AuditReport) -> list[str]:
+    found = report.canaries
+    if found is None:
+        return []
+    return [
+        "## Canaries",
+        "",
+        f"- {found.num_canaries} planted with probability 1/2, {found.num_included} trained on; "
+        f"AUC {_interval(found.auc)}",
+        f"- epsilon is at least {found.epsilon_steinke:.2f} (Steinke; had every guess been right: "
+        f"{found.ceiling_steinke:.2f}), delta {found.delta:g}",
+        f"- of a Gaussian mechanism at least {found.epsilon_gaussian:.2f} (f-DP; had every guess "
+        f"been right: {found.ceiling_gaussian:.2f})",
+        f"- claimed epsilon {found.claimed_epsilon}: {found.claim}",
+        "",
+    ]
+
+
+def _federated(report: AuditReport) -> list[str]:
+    found = report.federated
+    if found is None:
+        return []
+    rows = [
+        f"| {row.view} | {row.attack} | {_interval(row.auc)} | {percent(row.tpr)} |"
+        for row in found.rows
+    ]
+    numbers = ", ".join(map(str, found.rounds))
+    return [
+        "## What the server would have seen",
+        "",
+        f"Round {numbers} trained again at every site; {found.num_members} members, "
+        f"{found.num_non_members} non-members. The run used secure aggregation: "
+        f"{found.secure_aggregation}.",
+        "",
+        f"| the server sees | attack | AUC | TPR at {found.rows[0].tpr.fpr:g} FPR |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _copying(report: AuditReport) -> list[str]:
+    found = report.copying
+    if found is None:
+        return []
+    share = "-" if found.closer_share is None else f"{found.closer_share:.3f}"
+    return [
+        "## Copies among the samples (a screen, not an attack)",
+        "",
+        f"- {found.num_samples} samples: authenticity {found.authenticity:.3f} (near 0: copies), "
+        f"share nearer to members than to as many others {share} (p {found.closer_p})",
+        f"- near copies of {found.extracted} members; control, of images that nobody trained on: "
+        f"{found.extracted_control}; at most {found.extraction_rate_high:.2%} of samples (95 %)",
+        "",
+    ]
+
+
+def _strata(report: AuditReport) -> list[str]:
+    if not report.strata:
+        return []
+    rows = [
+        f"| {one.kind} {one.group} | {one.num_members} | {one.num_non_members} | "
+        f"{one.reason if one.auc is None else _interval(one.auc)} |"
+        for one in report.strata
+    ]
+    best = min(report.attacks, key=lambda one: one.p_adjusted).name
+    return [
+        f"## Who is exposed ({best}; intervals hold for all rows of a kind together)",
+        "",
+        "| group | members | non-members | AUC |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _exposed(report: AuditReport) -> list[str]:
+    if not report.exposed:
+        return []
+    certain = [one for one in report.exposed if one.p_adjusted <= 0.05]
+    listed = ", ".join(f"{one.index} (p {one.p_adjusted:.2g})" for one in report.exposed)
+    return [
+        "## Members that stand out (confidential)",
+        "",
+        f"- by position among the members: {listed}",
+        f"- exposed even as the worst of many (p <= 0.05): {len(certain)}",
+        "",
+    ]

@@ -1,0 +1,120 @@
+"""What an audit is going to do, written and hashed before the first score exists.
+
+Attacks, settings to choose from, groups of images by digest, false-positive rates, guess budget,
+seed: whoever reads the report can check that none of it was chosen after looking.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.files import append_line, storage_errors, write_bytes
+
+__all__ = ["AuditPlan", "Claim", "Part", "PlannedAttack", "PlannedCanaries", "PlannedGroup"]
+
+
+class Part(BaseModel):
+    """What all parts of plan and report share: frozen, nothing unknown, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Claim(Part):
+    """A differential-privacy guarantee that is claimed for the target."""
+
+    unit: str
+    epsilon: float
+    delta: float
+    source: str
+
+
+class PlannedAttack(Part):
+    """An attack and the settings that it may choose from, on the choice group."""
+
+    name: str
+    access: str
+    settings: tuple[str, ...]
+
+
+class PlannedGroup(Part):
+    """A group of images; the digest covers pixels and membership."""
+
+    num_members: int
+    num_others: int
+    sha256: str
+
+
+class PlannedCanaries(Part):
+    """The one-run game: the budget of guesses is fixed here."""
+
+    num_canaries: int
+    sha256: str
+    guesses_each_side: tuple[int, ...]
+    delta: float
+
+
+class AuditPlan(Part):
+    """Everything that decides the figures."""
+
+    format: Literal["phoenix-secure/audit-plan/v1"] = "phoenix-secure/audit-plan/v1"
+    version: str
+    target_kind: str
+    target_sha256: str
+    profile: str
+    seed: int
+    attacks: tuple[PlannedAttack, ...]
+    fprs: tuple[float, ...]
+    low_fpr: float | None  # the one of ``fprs`` that is tested; None when none can be estimated
+    confidence: float
+    significance: float  # of the verdict "leak found", all attacks together
+    max_detectable_auc: float  # a larger detectable effect makes "none found" inconclusive
+    choice: PlannedGroup
+    evaluation: PlannedGroup
+    num_calibration: int
+    num_samples: int
+    num_shadows: int
+    canaries: PlannedCanaries | None
+    claim: Claim | None
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces."""
+        content: dict[str, Any] = self.model_dump(mode="json")
+        return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def sha256(self) -> str:
+        """Of ``to_bytes``."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def write(self, out: Path) -> int:
+        """Write ``plan.json``, log the plan in ``plans.jsonl``, and wait for the disk.
+
+        Returns:    how many other plans this folder has seen: the audit was looked at that often.
+        """
+        log = out / "plans.jsonl"
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+        earlier = _earlier(log)
+        write_bytes(out / "plan.json", self.to_bytes() + b"\n")
+        if not earlier or earlier[-1] != self.sha256:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            append_line(log, json.dumps({"plan": self.sha256, "time": now}, sort_keys=True))
+        return len(set(earlier) - {self.sha256})
+
+
+def _earlier(log: Path) -> list[str]:
+    if not log.exists():
+        return []
+    try:
+        return [
+            str(json.loads(line)["plan"]) for line in log.read_text(encoding="utf-8").splitlines()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{log} is damaged: choose another folder with --out") from error

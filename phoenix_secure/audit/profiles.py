@@ -1,0 +1,75 @@
+"""How much an audit does: sizes only, so that a plan can print all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["PROFILES", "Profile", "profile_named"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """The budget of an audit.
+
+    noise_levels:  values of alpha_bar that timesteps are taken at, so that a level means the same
+                   in every schedule; 0.9, 0.65 and 0.4 are t = 100, 200 and 300 of Ho's linear one.
+    """
+
+    name: str
+    max_records: int  # members, and as many non-members, that attacks are judged on
+    max_choice: int  # members, and as many others, that settings are chosen on
+    noise_levels: tuple[float, ...]
+    num_noises: int
+    num_samples: int  # drawn from the model for the attacks on released images
+    sampling_steps: int
+    attacks: tuple[str, ...]
+    num_shadow_pairs: int = 0
+
+
+_SAMPLES = ("nearest", "nearest-calibrated")
+_QUERIES = ("loss", "sima", "pia")
+_MORE = ("pian", "secmi", "rediffuse", "loss-quantile", "combined")
+_SHADOWS = ("lira", "lira-joint", "rmia", "gsa")
+
+PROFILES = {
+    "smoke": Profile(
+        name="smoke",
+        max_records=400,
+        max_choice=75,
+        noise_levels=(0.95, 0.7),
+        num_noises=2,
+        num_samples=150,
+        sampling_steps=10,
+        attacks=(*_SAMPLES, *_QUERIES, "combined"),
+    ),
+    "fast": Profile(
+        name="fast",
+        max_records=1000,
+        max_choice=150,
+        noise_levels=(0.97, 0.85, 0.55),
+        num_noises=3,
+        num_samples=300,
+        sampling_steps=20,
+        attacks=(*_SAMPLES, "monte-carlo", "domias", *_QUERIES, *_MORE),
+    ),
+    "full": Profile(
+        name="full",
+        max_records=10_000,
+        max_choice=500,
+        noise_levels=(0.99, 0.97, 0.9, 0.75, 0.5, 0.2),
+        num_noises=10,
+        num_samples=2000,
+        sampling_steps=50,
+        attacks=(*_SAMPLES, "monte-carlo", "domias", *_QUERIES, *_MORE, *_SHADOWS),
+        num_shadow_pairs=4,
+    ),
+}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile called ``name``, or a ConfigError that lists them."""
+    if name not in PROFILES:
+        raise ConfigError(f"profile {name!r} is not known: use {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,194 @@
+"""The audit's report as data: ``audit.json``. The schema is ``AuditReport.model_json_schema()``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from phoenix_secure.audit.plan import AuditPlan, Part
+
+__all__ = [
+    "AttackReport",
+    "AuditReport",
+    "BlindReport",
+    "CanaryReport",
+    "CopyingReport",
+    "ExposedReport",
+    "FederatedReport",
+    "FederatedRow",
+    "Figure",
+    "Outcome",
+    "StratumReport",
+    "TprReport",
+    "Verdict",
+]
+
+
+class Outcome(StrEnum):
+    """Three answers; none of them is "private"."""
+
+    LEAK = "leak found"
+    NONE = "none found at this detectable effect"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def exit_code(self) -> int:
+        """0 none found, 3 leak found, 4 inconclusive."""
+        return {"leak found": 3, "inconclusive": 4}.get(self.value, 0)
+
+
+class Figure(Part):
+    """A value with its interval at the plan's confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TprReport(Part):
+    """The true-positive rate at an FPR, or why there is none."""
+
+    fpr: float
+    tpr: Figure | None
+    true_fpr: Figure | None  # where this threshold's FPR on fresh non-members may lie
+    coarse: bool
+    reason: str | None
+
+
+class AttackReport(Part):
+    """One attack on the evaluation group.
+
+    p_adjusted:   the smaller of its two Holm-adjusted p-values, over all attacks and both tests.
+    reversed:     the direction is the opposite of the published one, chosen on the choice group.
+    excess:       AUC beyond the blind baseline's, on the same records.
+    above_ceiling:  the ROC lies above what the claimed guarantee allows; None without a claim.
+    """
+
+    name: str
+    access: str
+    setting: str
+    reversed: bool
+    chosen_on: str
+    choice_aucs: dict[str, float]
+    auc: Figure
+    tpr: tuple[TprReport, ...]
+    advantage: Figure
+    p_rank: float
+    p_low_fpr: float | None
+    p_adjusted: float
+    placebo_auc: float
+    placebo_band: tuple[float, float]
+    placebo_inside: bool
+    excess: Figure | None
+    above_ceiling: bool | None
+    queries_per_record: float
+    seconds: float
+
+
+class BlindReport(Part):
+    """Telling members from non-members without the model."""
+
+    auc: Figure | None
+    differs: bool | None
+    reason: str | None
+
+
+class StratumReport(Part):
+    """An attack's AUC inside one class, or for the members of one site."""
+
+    kind: Literal["class", "site"]
+    group: str
+    num_members: int
+    num_non_members: int
+    auc: Figure | None
+    reason: str | None
+
+
+class ExposedReport(Part):
+    """A member that stands out; confidential edition only. ``index`` counts the member images."""
+
+    index: int
+    p_adjusted: float
+
+
+class CopyingReport(Part):
+    """Screening of released samples; none of these is a membership attack."""
+
+    num_samples: int
+    authenticity: float
+    closer_share: float | None
+    closer_p: float | None
+    extracted: int
+    extracted_control: int
+    extraction_rate_high: float
+
+
+class CanaryReport(Part):
+    """The one-run lower bound on epsilon, and what it says about the claim."""
+
+    num_canaries: int
+    num_included: int
+    auc: Figure
+    delta: float
+    epsilon_steinke: float
+    ceiling_steinke: float
+    epsilon_gaussian: float
+    ceiling_gaussian: float
+    claimed_epsilon: float | None
+    claim: Literal["no claim", "contradicted", "not contradicted", "cannot be contradicted"]
+
+
+class FederatedRow(Part):
+    """What one view of the updates gives away about the members of the sites."""
+
+    view: str
+    attack: str
+    auc: Figure
+    tpr: TprReport
+
+
+class FederatedReport(Part):
+    """The same attacker with and without secure aggregation."""
+
+    rounds: tuple[int, ...]
+    secure_aggregation: str  # what the run itself used
+    num_members: int
+    num_non_members: int
+    rows: tuple[FederatedRow, ...]
+    seconds: float
+
+
+class Verdict(Part):
+    """The answer and what it rests on."""
+
+    outcome: Outcome
+    fail: bool  # a claimed guarantee is contradicted
+    reasons: tuple[str, ...]
+    detectable_auc: float
+    detectable_tpr: float | None
+    false_alarm: str
+
+
+class AuditReport(Part):
+    """Everything that an audit found."""
+
+    format: Literal["phoenix-secure/audit/v1"] = "phoenix-secure/audit/v1"
+    edition: Literal["public", "confidential"]
+    verdict: Verdict
+    game: tuple[str, ...]
+    target: dict[str, str]
+    plan: AuditPlan
+    plan_sha256: str
+    other_plans: int
+    choice_source: str
+    attacks: tuple[AttackReport, ...]
+    skipped: dict[str, str]
+    blind: BlindReport
+    loss_of_members: float | None
+    loss_of_non_members: float | None
+    strata: tuple[StratumReport, ...]
+    exposed: tuple[ExposedReport, ...]
+    copying: CopyingReport | None
+    canaries: CanaryReport | None
+    federated: FederatedReport | None
+    seconds: float

@@ -1,0 +1,304 @@
+"""One audit from its target to its report: plan first, then scores, then the verdict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.records import Images
+from attacks.statistics.blind import BlindBaseline, blind_baseline
+from phoenix_secure.audit import details
+from phoenix_secure.audit.attack import Access, Attack, query_attacks, sample_attacks
+from phoenix_secure.audit.canaries import Canaries, judge_canaries, load_canaries, plan_canaries
+from phoenix_secure.audit.judging import figure, judge, judge_attacks
+from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
+from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.report import AuditReport, BlindReport, CanaryReport
+from phoenix_secure.audit.roles import Group, Roles, draw_roles
+from phoenix_secure.audit.scoring import (
+    Placebos,
+    Scored,
+    combined,
+    quantile_calibrated,
+    score_attack,
+)
+from phoenix_secure.audit.target import Target
+from phoenix_secure.config import SamplingConfig
+from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["Findings", "Request", "run_audit"]
+
+Progress = Callable[[str, int, int], object]
+_DERIVED = ("loss-quantile", "combined")
+_MAX_DETECTABLE = 0.60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What the user asked for. ``attacks`` None: all of the profile's."""
+
+    profile: Profile
+    seed: int = 0
+    attacks: tuple[str, ...] | None = None
+    fprs: tuple[float, ...] = (0.1, 0.01, 0.001)
+    significance: float = 0.05
+    edition: Literal["public", "confidential"] = "public"
+
+    def __post_init__(self) -> None:
+        if self.attacks is not None:
+            unknown = sorted(set(self.attacks) - set(self.profile.attacks))
+            if unknown or not self.attacks:
+                raise ConfigError(
+                    f"--attack {', '.join(unknown)} is not in the profile {self.profile.name}: "
+                    f"use {', '.join(self.profile.attacks)}"
+                )
+        if not self.fprs or not all(0 < fpr < 1 for fpr in self.fprs):
+            raise ConfigError("--fpr must lie between 0 and 1, such as 0.01")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attacks asked for, in the profile's order."""
+        wanted = self.attacks or self.profile.attacks
+        return tuple(name for name in self.profile.attacks if name in wanted)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """The report, and what pictures need beside it."""
+
+    report: AuditReport
+    roles: Roles
+    scored: tuple[Scored, ...]
+    samples: NDArray[np.float32] | None
+
+
+def run_audit(
+    target: Target, request: Request, *, out: Path, progress: Progress = lambda what, k, n: None
+) -> Findings:
+    """Audit ``target``; ``out`` gets the plan before any score is computed.
+
+    Raises:     ConfigError, DataError or CheckpointError naming what to change.
+    """
+    started = time.perf_counter()
+    seeds = SeedTree(request.seed).child("audit")
+    roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
+    samples = _samples(target, request, seeds=seeds, progress=progress)
+    planted = load_canaries(target)
+    attacks, skipped = _attacks(target, request, roles=roles, samples=samples, seeds=seeds)
+    plan = _plan(target, request, roles=roles, attacks=attacks, samples=samples, planted=planted)
+    other_plans = plan.write(out)
+    placebos = Placebos.draw(roles, seeds=seeds)
+    progress("blind baseline", 0, len(attacks) + 1)
+    blind = blind_baseline(
+        roles.evaluation.images,
+        membership=roles.evaluation.membership,
+        rng=seeds.child("blind").numpy(),
+        confidence=plan.confidence,
+    )
+    scored: list[Scored] = []
+    for number, attack in enumerate(attacks):
+        progress(attack.name, number + 1, len(attacks) + 1)
+        scored.append(score_attack(attack, roles=roles, placebos=placebos, model=target.model))
+    scored += _derived(scored, attacks, request, roles, placebos, seeds=seeds, skipped=skipped)
+    reports = judge_attacks(scored, roles=roles, placebos=placebos, blind=blind, plan=plan)
+    canaries: CanaryReport | None = None
+    if planted is not None and target.model is not None:
+        canaries = judge_canaries(planted, model=target.model, plan=plan, seeds=seeds)
+    best = min(range(len(reports)), key=lambda k: reports[k].p_adjusted)
+    confidential = request.edition == "confidential"
+    losses = next((one for one in scored if one.name == "loss"), None)
+    members = roles.evaluation.membership
+    report = AuditReport(
+        edition=request.edition,
+        verdict=judge(reports, blind=blind, canaries=canaries, plan=plan),
+        game=details.game(plan, roles=roles),
+        target={"kind": target.kind, **target.facts},
+        plan=plan,
+        plan_sha256=plan.sha256,
+        other_plans=other_plans,
+        choice_source=roles.choice_source,
+        attacks=reports,
+        skipped=skipped,
+        blind=_blind_report(blind),
+        loss_of_members=None if losses is None else _mean_loss(losses, members),
+        loss_of_non_members=None if losses is None else _mean_loss(losses, ~members),
+        strata=details.strata(
+            scored[best], target=target, roles=roles, plan=plan, with_sites=confidential
+        ),
+        exposed=details.exposed(scored[best], roles=roles) if confidential else (),
+        copying=details.copying(samples, target=target, roles=roles, seeds=seeds),
+        canaries=canaries,
+        federated=None,
+        seconds=time.perf_counter() - started,
+    )
+    return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)
+
+
+def _samples(
+    target: Target, request: Request, *, seeds: SeedTree, progress: Progress
+) -> Images | None:
+    """The samples under attack: the target's own, or as many as the profile draws."""
+    if target.samples is not None:
+        return target.samples
+    wanted = {"nearest", "nearest-calibrated", "monte-carlo", "domias"}
+    if not wanted & set(request.names):
+        return None
+    profile = request.profile
+    progress("drawing samples", 0, 1)
+    sampling = target.sampling or SamplingConfig()
+    limit = int(target.pipeline.scheduler.config.num_train_timesteps)
+    steps = min(profile.sampling_steps, limit)
+    if type(target.pipeline).__name__ == "DDPMPipeline" and not _can_skip(target.pipeline):
+        steps = limit
+    sampling = sampling.model_copy(update={"num_steps": steps})
+    labels = None
+    classes = target.pipeline.unet.config.num_class_embeds
+    if classes is not None:
+        labels = torch.arange(profile.num_samples) % (int(classes) - 1)
+    drawn = draw_images(
+        target.pipeline,
+        num_images=profile.num_samples,
+        sampling=sampling,
+        generator=seeds.child("samples").torch(),
+        class_labels=labels,
+    )
+    return np.asarray(np.clip(drawn, -1, 1), dtype=np.float32)
+
+
+def _can_skip(pipeline: object) -> bool:
+    """DDPM's ancestral sampler works on any evenly spaced subset of its steps."""
+    return hasattr(getattr(pipeline, "scheduler", None), "set_timesteps")
+
+
+def _attacks(
+    target: Target,
+    request: Request,
+    *,
+    roles: Roles,
+    samples: Images | None,
+    seeds: SeedTree,
+) -> tuple[list[Attack], dict[str, str]]:
+    """The attacks that can be run here, and why the others of the profile cannot."""
+    possible: list[Attack] = []
+    if samples is not None:
+        possible += sample_attacks(samples, calibration=roles.calibration)
+    if target.model is not None:
+        possible += query_attacks(target.model, profile=request.profile, seeds=seeds)
+    by_name = {attack.name: attack for attack in possible}
+    skipped = {}
+    for name in request.names:
+        if name in by_name or name in _DERIVED:
+            continue
+        if name in ("nearest-calibrated", "domias"):
+            skipped[name] = "needs 40 reference images that are neither members nor non-members"
+        elif target.model is None:
+            skipped[name] = "needs the model, and the target is a folder of samples"
+    chosen = [by_name[name] for name in request.names if name in by_name]
+    if not chosen:
+        reasons = "; ".join(f"{name} {why}" for name, why in skipped.items())
+        raise ConfigError(f"none of the attacks asked for can be run: {reasons or 'choose others'}")
+    return chosen, skipped
+
+
+def _derived(
+    scored: Sequence[Scored],
+    attacks: Sequence[Attack],
+    request: Request,
+    roles: Roles,
+    placebos: Placebos,
+    *,
+    seeds: SeedTree,
+    skipped: dict[str, str],
+) -> list[Scored]:
+    """Attacks made of the others' scores."""
+    found: list[Scored] = []
+    by_name = {attack.name: attack for attack in attacks}
+    if "loss-quantile" in request.names and "loss" in by_name:
+        base = next(one for one in scored if one.name == "loss")
+        calibrated = quantile_calibrated(base, attack=by_name["loss"], roles=roles, seeds=seeds)
+        if calibrated is None:
+            skipped["loss-quantile"] = "needs 100 reference images beside those of the choice"
+        else:
+            found.append(calibrated)
+    if "combined" in request.names:
+        if len(scored) + len(found) > 1 and len(roles.choice.images) >= 40:
+            found.append(combined([*scored, *found], roles=roles, placebos=placebos))
+        else:
+            skipped["combined"] = "needs two attacks and 40 images to choose on"
+    return found
+
+
+def _plan(
+    target: Target,
+    request: Request,
+    *,
+    roles: Roles,
+    attacks: Sequence[Attack],
+    samples: Images | None,
+    planted: Canaries | None,
+) -> AuditPlan:
+    names = {attack.name: attack for attack in attacks}
+    derived = [name for name in request.names if name in _DERIVED]
+    others = int((~roles.evaluation.membership).sum())
+    estimable = [fpr for fpr in request.fprs if others * fpr >= 1 - 1e-9]
+    # The lowest that leaves three false alarms; else the lowest that can be estimated at all.
+    steady = [fpr for fpr in estimable if others * fpr >= 3 - 1e-9]
+    return AuditPlan(
+        version=importlib.metadata.version("phoenix-secure"),
+        target_kind=target.kind,
+        target_sha256=target.sha256,
+        profile=request.profile.name,
+        seed=request.seed,
+        attacks=(
+            *(
+                PlannedAttack(name=a.name, access=a.access.value, settings=a.settings)
+                for a in names.values()
+            ),
+            *(
+                PlannedAttack(name=name, access=Access.QUERIES.value, settings=())
+                for name in derived
+            ),
+        ),
+        fprs=tuple(sorted(request.fprs, reverse=True)),
+        low_fpr=min(steady or estimable, default=None),
+        confidence=0.95,
+        significance=request.significance,
+        max_detectable_auc=_MAX_DETECTABLE,
+        choice=_planned(roles.choice),
+        evaluation=_planned(roles.evaluation),
+        num_calibration=0 if roles.calibration is None else len(roles.calibration),
+        num_samples=0 if samples is None else len(samples),
+        num_shadows=0,
+        canaries=None if planted is None else plan_canaries(planted, claim=target.claim),
+        claim=target.claim,
+    )
+
+
+def _planned(group: Group) -> PlannedGroup:
+    return PlannedGroup(
+        num_members=int(group.membership.sum()),
+        num_others=int((~group.membership).sum()),
+        sha256=group.digest(),
+    )
+
+
+def _blind_report(blind: BlindBaseline) -> BlindReport:
+    return BlindReport(
+        auc=None if blind.auc is None else figure(blind.auc.value, blind.auc.interval),
+        differs=blind.differs,
+        reason=blind.reason,
+    )
+
+
+def _mean_loss(loss: Scored, rows: NDArray[np.bool_]) -> float:
+    return float(np.abs(loss.scores[rows]).mean())

@@ -1,0 +1,102 @@
+"""``phoenix-secure audit``: attack a model or its samples, and say what was found."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["audit"]
+
+
+class _Profile(enum.StrEnum):
+    SMOKE = "smoke"
+    FAST = "fast"
+    FULL = "full"
+
+
+class _Edition(enum.StrEnum):
+    PUBLIC = "public"
+    CONFIDENTIAL = "confidential"
+
+
+def audit(
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A run, a diffusers DDPM or DDIM model folder, or a folder of samples."
+        ),
+    ] = None,
+    members: Annotated[
+        Path | None,
+        typer.Option("--members", help="Images it was trained on: folder or .npz. A run knows."),
+    ] = None,
+    non_members: Annotated[
+        Path | None,
+        typer.Option("--non-members", help="Images of the same kind that it never saw."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="Further images of the kind, to calibrate attacks with."),
+    ] = None,
+    profile: Annotated[
+        _Profile,
+        typer.Option("--profile", help="smoke < 30 s, fast < 2 min, full with shadow models."),
+    ] = _Profile.FAST,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attack", help="Only this attack; may be repeated.")
+    ] = None,
+    fprs: Annotated[
+        list[float] | None,
+        typer.Option("--fpr", help="False-positive rate to report; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws, noise and groups.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    epsilon: Annotated[
+        float | None, typer.Option("--epsilon", help="Guarantee claimed for it; with --delta.")
+    ] = None,
+    delta: Annotated[float, typer.Option("--delta", help="Of the claimed guarantee.")] = 1e-5,
+    federated: Annotated[
+        bool,
+        typer.Option("--federated/--no-federated", help="Also attack the updates of a run."),
+    ] = False,
+    edition: Annotated[
+        _Edition,
+        typer.Option("--edition", help="confidential adds single images and figures per site."),
+    ] = _Edition.PUBLIC,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the results; default TARGET/audit.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the report's JSON schema.")
+    ] = False,
+) -> int:
+    """Try to tell members from non-members, with intervals, a placebo and a blind baseline.
+
+    Exit code 0: none found at this detectable effect; 3: leak found; 4: inconclusive.
+    """
+    from phoenix_secure.cli import auditing
+
+    if schema:
+        return auditing.print_schema()
+    if target is None:
+        raise typer.BadParameter("TARGET is missing: a run, a model folder or a folder of samples")
+    return auditing.audit(
+        target,
+        members=members,
+        non_members=non_members,
+        reference=reference,
+        profile=profile.value,
+        attacks=attacks or None,
+        fprs=fprs or None,
+        seed=seed,
+        device=device,
+        claim=None if epsilon is None else (epsilon, delta),
+        federated=federated,
+        edition=edition.value,
+        out=out,
+        as_json=as_json,
+    )
