@@ -79,8 +79,7 @@ class _LosableGrid(HttpGrid):
     """Flower's Grid, but a refused token or a SuperLink that stays away raises GridLost."""
 
     _PATIENCE_S = 10.0
-    # One that is taking in a large model from many sites may keep a call waiting for its whole
-    # timeout (30 s), and is not gone.
+    # A busy one may keep a call waiting for its whole timeout (30 s), and is not gone.
     _BUSY_PATIENCE_S = 150.0
 
     def __init__(self, superlink: FlowerAddress, *, token: str, run: Run) -> None:

@@ -106,7 +106,7 @@ def test_missed_calls_are_tried_again_until_patience_ends(engine) -> None:
 
 
 def test_superlink_that_is_busy_is_not_taken_for_gone(engine) -> None:
-    """Seen with five uploads of 100 MB at once: calls run into their timeout of 30 s."""
+    """A call's timeout is 30 s, longer than the patience with one that refuses connections."""
 
     def busy(message_id: str):
         raise httpx.ReadTimeout("busy")
