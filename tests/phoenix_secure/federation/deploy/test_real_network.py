@@ -35,6 +35,7 @@ from phoenix_secure.federation.engines.flower_api import (
 )
 from phoenix_secure.federation.messages import TrainRequest
 from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.secure_skip import skip_round
 
 pytestmark = pytest.mark.slow
 log = logging.getLogger(__name__)
@@ -244,3 +245,47 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(federation,
     federation.wait_online(federation.sites)
     plain = train(federation.job("seed=7", "output.num_samples=3"), tmp_path / "plain")
     np.testing.assert_array_equal(faulty, plain)
+
+
+class ServerKilled(BaseException):
+    """No handler may catch it."""
+
+
+def test_site_gone_for_good_after_signing_costs_one_round(federation, tmp_path) -> None:
+    """All five signed, then server and site-05 die; the site never comes back."""
+    folder = RunFolder(tmp_path / "run")
+
+    def fault(report) -> None:
+        if (report.training_round, report.stage) == (1, "check"):
+            federation.kill("site-05")
+            raise ServerKilled
+
+    def go_on(**more) -> list:
+        job = federation.job("seed=8", **more)
+        state = job.resume(folder) if folder.path.exists() else job.start(folder, overwrite=False)
+        return list(job.rounds(state, folder))
+
+    try:
+        with pytest.raises(ServerKilled):
+            go_on(observe=fault)
+        with pytest.raises(TrainingError, match=r"site-05.*resume with --skip-round"):
+            go_on()
+        config = folder.load_config()
+        assert skip_round(folder, config=config) == 1
+        (second,) = go_on()
+    finally:
+        federation.start("site-05")
+        federation.wait_online(federation.sites)
+    assert second.round_number == 2
+    assert second.sites == federation.sites[:4]
+    job = federation.job("seed=8")
+    assert job.finish(folder)["skipped_rounds"] == [1]
+    # The sites would not sign the old round over four, and wrote down why.
+    refused = [
+        line["why"]
+        for line in federation.site("site-01").audit().lines()
+        if (line.get("plan"), line.get("stage"), line["event"])
+        == (job.plan.hash, "check", "refused")
+    ]
+    assert refused
+    assert all("already signed this round" in why for why in refused)
