@@ -1,0 +1,1 @@
+"""Differential privacy: events, accountants, noise, ledgers and what they guarantee together."""

@@ -1,0 +1,121 @@
+"""Where the randomness of differential privacy comes from: noise, and which images enter a step.
+
+Both must be secret. Who knows the noise subtracts it; who knows the sample loses the amplification
+that sampling gives. The experiment's seed is known to the server, so production draws both from
+the operating system.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+__all__ = ["Randomness", "SecureRandomness", "SeededRandomness"]
+
+Entropy = Callable[[int], bytes]
+
+_CHUNK = 1 << 16  # values at a time: temporaries stay in the cache
+_REKEY_BYTES = 1 << 36  # far below where a 128-bit counter mode can be told from random
+# Terms per value in the sum below; Holohan and Braghin (2021) recommend at least 2n = 4.
+_TERMS = 4
+
+
+class Randomness(Protocol):
+    """Draws for one site; ``name`` is what its ledger says about them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def normal(self, num: int) -> torch.Tensor:
+        """``num`` independent standard normal values, float64 (num,), on the CPU."""
+
+    def included(self, num: int, *, probability: float) -> np.ndarray:
+        """Indices below ``num``, each present with ``probability`` independently, sorted int64."""
+
+
+class SecureRandomness:
+    """AES-256 in counter mode under a key that the operating system gives, kept in this object.
+
+    Guarantee:  normal values are exact but for float64 rounding, up to 9.4 standard deviations
+                (probability of more below 1e-20). Each is a sum of four normals, halved: the set
+                of values that a float64 sum can take no longer tells the one noise value apart
+                (Mironov 2012, doi:10.1145/2382196.2382264), at a work factor of 2^159.
+                Inclusion compares 64-bit words with floor(probability * 2^64): exact to 2^-64.
+    Source:     Holohan and Braghin (2021), arXiv:2107.10138, section 5.2 with n = 2; Box and Muller
+                (1958).
+    """
+
+    def __init__(self, entropy: Entropy = os.urandom) -> None:
+        self._entropy = entropy
+        self._new_key()
+
+    def __repr__(self) -> str:
+        return "<SecureRandomness>"
+
+    @property
+    def name(self) -> str:
+        return "AES-256-CTR keyed by the operating system"
+
+    def normal(self, num: int) -> torch.Tensor:
+        values = torch.empty(num, dtype=torch.float64)
+        for start in range(0, num, _CHUNK):
+            part = values[start : start + _CHUNK]
+            words = self._words(_TERMS * part.numel())
+            # In (0, 1), symmetric, never 0: log is finite and the tails reach sqrt(2 ln 2^65).
+            uniform = torch.from_numpy((words.astype(np.float64) + 0.5) * 2.0**-64)
+            radius_bits, angle_bits = uniform.view(2, 2, -1)
+            radius = radius_bits.log_().mul_(-2).sqrt_()
+            angle = angle_bits.mul_(2 * math.pi)
+            torch.sum(radius * (angle.cos() + angle.sin()), dim=0, out=part)
+        return values.mul_(_TERMS**-0.5)
+
+    def included(self, num: int, *, probability: float) -> np.ndarray:
+        _check_probability(probability)
+        if probability == 1:
+            return np.arange(num)
+        threshold = np.uint64(math.floor(math.ldexp(probability, 64)))
+        return np.flatnonzero(self._words(num) < threshold)
+
+    def _words(self, num: int) -> np.ndarray:
+        """``num`` independent uniform 64-bit words."""
+        if self._left < 8 * num:
+            self._new_key()
+        self._left -= 8 * num
+        return np.frombuffer(self._stream.update(bytes(8 * num)), dtype="<u8")
+
+    def _new_key(self) -> None:
+        cipher = Cipher(AES256(self._entropy(32)), CTR(bytes(16)))
+        self._stream = cipher.encryptor()
+        self._left = _REKEY_BYTES
+
+
+class SeededRandomness:
+    """Repeatable, for research: whoever knows the seed removes the noise. No guarantee."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    @property
+    def name(self) -> str:
+        return "seeded, repeatable: no guarantee"
+
+    def normal(self, num: int) -> torch.Tensor:
+        return torch.randn(num, dtype=torch.float64, generator=self._generator)
+
+    def included(self, num: int, *, probability: float) -> np.ndarray:
+        _check_probability(probability)
+        uniform = torch.rand(num, dtype=torch.float64, generator=self._generator)
+        return np.flatnonzero((uniform < probability).numpy())
+
+
+def _check_probability(probability: float) -> None:
+    if not 0 < probability <= 1:
+        raise ValueError(f"expected 0 < probability <= 1, got {probability}")
