@@ -1,0 +1,240 @@
+"""One site, one round under record-level differential privacy: DP-SGD on the diffusion loss."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.diffusion.objective import Objective
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.privacy.per_image import Gradients, ImageRows, make_gradients
+from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
+from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.augmentation import augmented_rows
+from phoenix_secure.training.local import Cancelled, LocalUpdate, SiteImages
+from phoenix_secure.training.parameters import load_vector, to_vector
+from phoenix_secure.training.schedule import learning_rate
+
+__all__ = ["PrivateTrainer"]
+
+
+class PrivateTrainer:
+    """Trains like :class:`LocalTrainer`, but nothing it answers depends much on any one image.
+
+    Guarantee:  ``delta`` is the outcome of ``local_steps`` Poisson-sampled Gaussian mechanisms
+                with rate ``privacy.sampling_rate`` and ``noise_multiplier`` (neighbours: add or
+                remove one image of the site), whatever was released before. ``num_images``,
+                ``loss`` and ``seconds`` are not covered: they are for the site's own eyes.
+                Only with ``privacy.noise_source`` secure, where which images enter a step, their
+                timesteps and noises, and the noise all come from the operating system;
+                with ``seeded`` whoever knows the seed can take the noise away again.
+    Notes:      The batch's divisor is the public constant ``training.batch_size``. One image's
+                gradient is clipped in place of ``training.grad_clip``, which has no part here.
+                An image whose gradient is not finite adds nothing: an error would tell of it.
+    Raises:     ConfigError for settings under which this would not hold.
+    Source:     Abadi et al. (2016), algorithm 1; Dockhorn et al. (2023), section 3.2, for several
+                draws of one image inside its one gradient.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        num_classes: int,
+        device: torch.device,
+        noise_multiplier: float,
+    ) -> None:
+        _check(config, noise_multiplier=noise_multiplier)
+        self._config = config
+        self._num_classes = num_classes
+        self._device = device
+        self._noise_multiplier = noise_multiplier
+        self._objective = Objective(config.diffusion, device=device)
+        self._local = threading.local()
+
+    def train(
+        self,
+        global_vector: np.ndarray,
+        site: SiteImages,
+        *,
+        round_number: int,
+        seeds: SeedTree,
+        cancelled: Callable[[], bool] = lambda: False,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> LocalUpdate:
+        """Train for one round (1-based ``round_number``); ``seeds`` count only for ``seeded``.
+
+        ``loss`` is NaN in a round that drew no image.
+        Raises:     Cancelled between two steps; TrainingError when the weights are not finite
+                    (they are noised already: saying so is no further release).
+        """
+        started = time.perf_counter()
+        config = self._config.training
+        network, gradients = self._network(site)
+        load_vector(network, global_vector)
+        network.train()
+        anchor = [p.detach().clone() for p in network.parameters()]
+        randomness, generator = self._draws(seeds)
+        optimizer = self._optimizer(network, randomness=randomness)
+        num_steps = config.local_steps or 0
+        first_step, all_steps = (
+            (round_number - 1) * num_steps,
+            self._config.federation.rounds * num_steps,
+        )
+        losses: list[torch.Tensor] = []
+        for step in range(num_steps):
+            if cancelled():
+                raise Cancelled
+            rate = learning_rate(config, step=first_step + step, num_steps=all_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            index = randomness.included(
+                len(site.images), probability=self._config.privacy.sampling_rate
+            )
+            chunk = self._config.privacy.physical_batch
+            for start in range(0, len(index), chunk):
+                rows = self._rows(site, index[start : start + chunk], generator=generator)
+                losses.append(
+                    gradients.accumulate(rows, clip_norm=self._config.privacy.clip_norm).detach()
+                )
+            _pull(network, anchor, strength=rate * config.proximal_mu)
+            optimizer.private_step()
+            progress(len(index))
+        delta = to_vector(network) - global_vector
+        if not np.isfinite(delta).all():
+            raise TrainingError(
+                f"the weights became NaN or infinite in round {round_number}: "
+                "lower training.learning_rate"
+            )
+        return LocalUpdate(
+            delta=delta,
+            num_images=len(site.images),
+            num_steps=num_steps,
+            loss=float(torch.cat(losses).double().mean()) if losses else math.nan,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _draws(self, seeds: SeedTree) -> tuple[Randomness, torch.Generator]:
+        """Noise and sampling; and the generator of timesteps, noises, copies and dropped labels.
+
+        The generator must be secret too: draws are taken in order, so that to one who knew them a
+        neighbouring run would differ in every later image, and not in one.
+        """
+        if self._config.privacy.noise_source == "seeded":
+            return SeededRandomness(seeds.child("dp").torch()), seeds.child("noise").torch()
+        generator = torch.Generator(device="cpu")
+        generator.manual_seed(int.from_bytes(os.urandom(8), "big") >> 1)
+        return SecureRandomness(), generator
+
+    def _rows(
+        self, site: SiteImages, index: np.ndarray, *, generator: torch.Generator
+    ) -> ImageRows:
+        """Every image's regression problems: ``augmentations * noise_draws`` rows each."""
+        config, privacy = self._config.training, self._config.privacy
+        x0 = torch.from_numpy(site.images[index]).to(self._device).float() / 127.5 - 1
+        copies = augmented_rows(
+            x0,
+            copies=privacy.augmentations,
+            horizontal_flip=config.horizontal_flip,
+            generator=generator,
+        )
+        num_rows = privacy.augmentations * privacy.noise_draws
+        flat = copies.repeat_interleave(privacy.noise_draws, dim=1).flatten(0, 1)
+        if self._config.model.space_to_depth > 1:
+            flat = torch.nn.functional.pixel_unshuffle(flat, self._config.model.space_to_depth)
+        pair = self._objective.pair(flat, generator=generator)
+        shape = (len(index), num_rows)
+        return ImageRows(
+            inputs=pair.inputs.view(*shape, *flat.shape[1:]),
+            times=pair.times.view(shape),
+            target=pair.target.view(*shape, *flat.shape[1:]),
+            weight=pair.weight.view(shape),
+            labels=self._labels(site, index, num_rows=num_rows, generator=generator),
+        )
+
+    def _labels(
+        self, site: SiteImages, index: np.ndarray, *, num_rows: int, generator: torch.Generator
+    ) -> torch.Tensor | None:
+        """Labels (n, num_rows), each row's dropped by itself for classifier-free guidance."""
+        if not self._config.model.class_conditional or site.labels is None:
+            return None
+        labels = torch.from_numpy(site.labels[index])[:, None].repeat(1, num_rows)
+        dropped = (
+            torch.rand(labels.shape, generator=generator) < self._config.training.label_dropout
+        )
+        return labels.masked_fill(dropped, self._num_classes).to(self._device)
+
+    def _optimizer(self, network: torch.nn.Module, *, randomness: Randomness) -> PrivateOptimizer:
+        config, privacy = self._config.training, self._config.privacy
+        kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
+        inner = kind(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        return PrivateOptimizer(
+            inner,
+            noise_multiplier=self._noise_multiplier,
+            clip_norm=privacy.clip_norm,
+            divisor=config.batch_size,
+            randomness=randomness,
+        )
+
+    def _network(self, site: SiteImages) -> tuple[torch.nn.Module, Gradients]:
+        """This thread's network (its weights are overwritten before every use)."""
+        if not hasattr(self._local, "network"):
+            network = build_unet(
+                self._config.model,
+                image_size=site.images.shape[-1],
+                channels=site.images.shape[1],
+                num_classes=self._num_classes,
+                seeds=SeedTree(0),
+            ).to(self._device)
+            if self._config.training.channels_last:
+                network = network.to(memory_format=torch.channels_last)
+            gradients, _ = make_gradients(self._config.privacy.gradients, network)
+            self._local.network = network, gradients
+        found: tuple[torch.nn.Module, Gradients] = self._local.network
+        return found
+
+
+def _pull(network: torch.nn.Module, anchor: list[torch.Tensor], *, strength: float) -> None:
+    """FedProx's ``w -= lr mu (w - w_global)``, decoupled: it must not be rescaled by the noise.
+
+    It reads released weights only, so that it costs no privacy.
+    Source: Li et al. (2020), FedProx, equation 2; exactly its gradient step with plain SGD.
+    """
+    if strength == 0:
+        return
+    with torch.no_grad():
+        for parameter, start in zip(network.parameters(), anchor, strict=True):
+            parameter.lerp_(start, min(1.0, strength))
+
+
+def _check(config: RunConfig, *, noise_multiplier: float) -> None:
+    if config.privacy.unit != "record":
+        raise ConfigError("privacy.unit: this trainer is for record only")
+    if not (math.isfinite(noise_multiplier) and noise_multiplier > 0):
+        raise ValueError(f"expected a finite noise_multiplier > 0, got {noise_multiplier}")
+    if config.training.local_steps is None:
+        raise ConfigError(
+            "training.local_epochs would tell the number of images: set training.local_steps "
+            "(and local_epochs to null) with privacy.unit = record"
+        )
+    if config.training.autocast != "off":
+        raise ConfigError(
+            "training.autocast: gradients of single images are clipped in float32 only; set it to "
+            "off with privacy.unit = record"
+        )
+    if config.training.compile:
+        raise ConfigError(
+            "training.compile: gradients of single images were not verified under torch.compile; "
+            "set it to false with privacy.unit = record"
+        )

@@ -1,0 +1,192 @@
+"""A private round: it learns, its noise has the stated size, and what would void it is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import Cancelled, LocalUpdate, SiteImages
+from phoenix_secure.training.parameters import to_vector
+from phoenix_secure.training.private import PrivateTrainer
+
+SETTINGS = ["model.block_channels=[8,16]", "model.attention=[false,true]"]
+SETTINGS += ["training.batch_size=16", "training.local_steps=3", "training.warmup_steps=0"]
+SETTINGS += ["privacy.unit=record", "privacy.noise_multiplier=1", "privacy.sampling_rate=0.25"]
+SGD = ["training.optimizer=sgd", "training.lr_decay=none", "training.learning_rate=1"]
+
+
+def configured(*overrides: str) -> RunConfig:
+    return load_config(None, [*SETTINGS, *overrides])
+
+
+def initial(config: RunConfig) -> np.ndarray:
+    return to_vector(
+        build_unet(config.model, image_size=8, channels=1, num_classes=10, seeds=SeedTree(0))
+    )
+
+
+def trainer_of(config: RunConfig, *, noise_multiplier: float = 1.0) -> PrivateTrainer:
+    return PrivateTrainer(
+        config, num_classes=10, device=torch.device("cpu"), noise_multiplier=noise_multiplier
+    )
+
+
+def train(
+    config: RunConfig, site: SiteImages, *, seed: int = 0, noise_multiplier: float = 1.0
+) -> LocalUpdate:
+    return trainer_of(config, noise_multiplier=noise_multiplier).train(
+        initial(config), site, round_number=1, seeds=SeedTree(seed).child("site")
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["privacy.gradients=hooks", "privacy.noise_draws=2"],
+        ["privacy.gradients=ghost"],
+        ["model.class_conditional=true", "privacy.noise_draws=2", "privacy.augmentations=2"],
+        ["model.space_to_depth=2", "diffusion.prediction=edm", "training.horizontal_flip=true"],
+        ["training.channels_last=true", "privacy.physical_batch=3"],
+    ],
+)
+def test_seeded_round_is_repeatable_and_secure_round_is_not(
+    overrides: list[str], digits: SiteImages
+) -> None:
+    seeded = configured("privacy.noise_source=seeded", *overrides)
+    one, two, other = (train(seeded, digits, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.delta, two.delta)
+    assert not np.array_equal(one.delta, other.delta)
+    secure = configured(*overrides)
+    assert not np.array_equal(train(secure, digits).delta, train(secure, digits).delta)
+
+
+def test_secure_round_leaves_the_global_generators_alone(digits: SiteImages) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    train(configured(), digits)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_round_without_any_image_is_noise_of_the_stated_size(digits: SiteImages) -> None:
+    """SGD, rate 1, one step: the change is noise_multiplier * clip_norm / batch_size a coordinate.
+
+    The sampling rate is so low that no image is drawn.
+    """
+    config = configured(
+        *SGD, "training.local_steps=1", "privacy.sampling_rate=1e-12", "privacy.clip_norm=0.5"
+    )
+    update = train(config, digits, noise_multiplier=3.0)
+    expected = 3.0 * 0.5 / 16
+    assert update.delta.std() == pytest.approx(expected, rel=0.05)
+    assert abs(update.delta.mean()) < 6 * expected / math.sqrt(len(update.delta))
+    assert update.num_steps == 1
+    assert math.isnan(update.loss)
+
+
+def test_one_image_moves_a_step_by_at_most_the_clip_norm(digits: SiteImages) -> None:
+    """With rate 1 and (nearly) no noise a step is minus the clipped sum over the divisor."""
+    config = configured(
+        *SGD, "training.local_steps=1", "privacy.sampling_rate=1", "privacy.clip_norm=1e-3"
+    )
+    one = SiteImages(images=digits.images[:1], labels=None)
+    for draws in (1, 4):
+        wide = config.model_copy(
+            update={"privacy": config.privacy.model_copy(update={"noise_draws": draws})}
+        )
+        moved = train(wide, one, noise_multiplier=1e-9).delta
+        assert np.linalg.norm(moved) * 16 == pytest.approx(1e-3, rel=2e-3)
+
+
+def test_result_does_not_depend_on_the_physical_batch(digits: SiteImages) -> None:
+    """Same draws for a batch in one piece: pieces change the order of draws, so use one image."""
+    one = SiteImages(images=digits.images[:1], labels=None)
+    deltas = [
+        train(
+            configured(
+                "privacy.noise_source=seeded",
+                "privacy.sampling_rate=1",
+                f"privacy.physical_batch={b}",
+            ),
+            one,
+        ).delta
+        for b in (1, 32)
+    ]
+    np.testing.assert_array_equal(deltas[0], deltas[1])
+
+
+def test_private_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
+    config = configured(
+        "training.local_steps=60", "privacy.sampling_rate=0.5", "training.learning_rate=0.003"
+    )
+    start = initial(config)
+    update = train(config, digits, noise_multiplier=0.02)
+    probe = configured(
+        "training.learning_rate=1e-9", "privacy.sampling_rate=1", "privacy.noise_draws=4"
+    )
+    losses = [
+        trainer_of(probe).train(vector, digits, round_number=1, seeds=SeedTree(9)).loss
+        for vector in (start, start + update.delta)
+    ]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_fedprox_pull_is_the_papers(digits: SiteImages) -> None:
+    """Plain SGD: with pull, step two starts at w1 and adds -lr mu (w1 - w0)."""
+    base = ["privacy.noise_source=seeded", *SGD, "privacy.sampling_rate=1e-12"]
+    one = train(configured(*base, "training.local_steps=1"), digits).delta
+    two = train(configured(*base, "training.local_steps=2"), digits).delta
+    pulled = train(configured(*base, "training.local_steps=2", "training.proximal_mu=0.5"), digits)
+    np.testing.assert_allclose(pulled.delta, two - 0.5 * one, atol=1e-6)
+
+
+def test_flag_stops_between_two_steps(digits: SiteImages) -> None:
+    config = configured("training.local_steps=50")
+    seen: list[int] = []
+    with pytest.raises(Cancelled):
+        trainer_of(config).train(
+            initial(config),
+            digits,
+            round_number=1,
+            seeds=SeedTree(0),
+            cancelled=lambda: len(seen) >= 2,
+            progress=seen.append,
+        )
+    assert len(seen) == 2
+
+
+def test_divergence_names_the_setting(digits: SiteImages) -> None:
+    config = configured("training.optimizer=sgd")
+    config = config.model_copy(
+        update={"training": config.training.model_copy(update={"learning_rate": 1e38})}
+    )
+    with pytest.raises(TrainingError, match=r"training\.learning_rate"):
+        train(config, digits, noise_multiplier=1e3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (["training.local_steps=null", "training.local_epochs=1"], "training.local_steps"),
+        (["training.autocast=bfloat16"], "training.autocast"),
+        (["training.compile=true"], "training.compile"),
+        (["privacy.unit=site"], "privacy.unit"),
+    ],
+)
+def test_settings_that_void_the_guarantee_are_refused(override: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trainer_of(configured(*override))
+
+
+@pytest.mark.parametrize("noise", [0.0, -1.0, math.nan, math.inf])
+def test_noise_multiplier_must_be_a_positive_number(noise: float) -> None:
+    with pytest.raises(ValueError, match="noise_multiplier"):
+        trainer_of(configured(), noise_multiplier=noise)
