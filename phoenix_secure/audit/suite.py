@@ -158,8 +158,6 @@ def _samples(
     sampling = target.sampling or SamplingConfig()
     limit = int(target.pipeline.scheduler.config.num_train_timesteps)
     steps = min(profile.sampling_steps, limit)
-    if type(target.pipeline).__name__ == "DDPMPipeline" and not _can_skip(target.pipeline):
-        steps = limit
     sampling = sampling.model_copy(update={"num_steps": steps})
     labels = None
     classes = target.pipeline.unet.config.num_class_embeds
@@ -173,11 +171,6 @@ def _samples(
         class_labels=labels,
     )
     return np.asarray(np.clip(drawn, -1, 1), dtype=np.float32)
-
-
-def _can_skip(pipeline: object) -> bool:
-    """DDPM's ancestral sampler works on any evenly spaced subset of its steps."""
-    return hasattr(getattr(pipeline, "scheduler", None), "set_timesteps")
 
 
 def _attacks(

@@ -1,0 +1,92 @@
+"""Models of one process, small enough for seconds: one overfitted, one that saw each image once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusers.utils.logging import disable_progress_bar
+
+from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.embedded import EmbeddedFederation
+from phoenix_secure.federation.run_folder import RunFolder
+
+BASE = [
+    "data.name=digits",
+    "secure_aggregation.mode=off",
+    "partition.num_sites=1",
+    "partition.scheme=iid",
+    "model.block_channels=[16,32]",
+    "model.attention=[false,false]",
+    "diffusion.prediction=epsilon",
+    "training.learning_rate=0.003",
+    "training.warmup_steps=10",
+    "evaluation.num_images=0",
+    "output.samples_every_rounds=0",
+    "output.num_samples=4",
+    "sampling.num_steps=5",
+    "ema.decay=0",
+    "device=cpu",
+]
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two test processes with two threads each wait for one another on two cores."""
+    monkeypatch.setattr("phoenix_secure.device.num_cores", lambda: 1)
+
+
+def train(path: Path, *changes: str) -> Path:
+    """A finished run in ``path``."""
+    disable_progress_bar()
+    federation = EmbeddedFederation(load_config(None, [*BASE, *changes]), cache_dir=path / "cache")
+    folder = RunFolder(path)
+    state = federation.start(folder, overwrite=False)
+    for _ in federation.rounds(state, folder):
+        pass
+    federation.finish(folder)
+    return path
+
+
+@pytest.fixture(scope="session")
+def overfitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 80 members, each seen some hundreds of times; 200 held out, 120 for reference."""
+    return train(
+        tmp_path_factory.mktemp("overfitted") / "run",
+        "data.max_images=400",
+        "data.held_out=0.5",
+        "data.reference=0.3",
+        "training.batch_size=16",
+        "training.local_steps=250",
+        "federation.rounds=2",
+        "audit.canaries=120",
+    )
+
+
+@pytest.fixture(scope="session")
+def seen_once_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 500 members, each seen once or twice."""
+    return train(
+        tmp_path_factory.mktemp("once") / "run",
+        "data.max_images=1500",
+        "data.held_out=0.35",
+        "data.reference=0.3",
+        "training.batch_size=16",
+        "training.local_steps=36",
+        "federation.rounds=1",
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    """Members and non-members of 8x8 digits as .npz files."""
+    from sklearn.datasets import load_digits
+
+    x = np.unique(np.rint(load_digits().images * (255 / 16)).astype(np.uint8), axis=0)
+    x = x[np.random.default_rng(0).permutation(len(x))][:, None]
+    found = {}
+    for name, part in (("in", x[:80]), ("out", x[80:280]), ("ref", x[300:500])):
+        found[name] = tmp_path / f"{name}.npz"
+        np.savez(found[name], images=part)
+    return found
