@@ -1,0 +1,140 @@
+"""What a private mechanism did, apart from how anybody accounts for it.
+
+Ledgers keep events, accountants read them. An accountant that does not know an event refuses it,
+and a kind of event is never redefined: an old ledger keeps its meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "Event",
+    "PoissonSampledGaussian",
+    "SkellamSum",
+    "event_from_dict",
+    "event_to_dict",
+    "merge",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoissonSampledGaussian:
+    """``steps`` sums of clipped gradients with Gaussian noise, each over a Poisson sample.
+
+    sampling_rate      q: each record is in a step's sample with this probability, by itself;
+                       1 is the Gaussian mechanism on all records
+    noise_multiplier   z: standard deviation of the noise over the sum's L2 sensitivity
+    Neighbours:        add or remove one record.
+    Source:            Abadi et al. (2016), arXiv:1607.00133, Algorithm 1.
+    """
+
+    sampling_rate: float
+    noise_multiplier: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_real("sampling_rate", self.sampling_rate, low=0.0, high=1.0)
+        _require_real("noise_multiplier", self.noise_multiplier, low=0.0, high=1e9)
+        _require_count("steps", self.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkellamSum:
+    """``releases`` sums of integer vectors (d,) with Skellam noise, everybody taking part.
+
+    num_words        d
+    l2_sensitivity   D2: largest L2 norm of the vector that one neighbour adds or removes
+    variance         of the honest parties' noise in one coordinate of the sum
+    Neighbours:      add or remove one party's vector.
+    Source:          Agarwal, Kairouz and Liu (2021), arXiv:2110.04995.
+    """
+
+    num_words: int
+    l2_sensitivity: float
+    variance: float
+    releases: int
+
+    def __post_init__(self) -> None:
+        _require_count("num_words", self.num_words)
+        _require_real("l2_sensitivity", self.l2_sensitivity, low=0.0, high=2.0**62)
+        _require_real("variance", self.variance, low=0.0, high=2.0**124)
+        _require_count("releases", self.releases)
+
+    @property
+    def l1_sensitivity(self) -> float:
+        """D1 <= min(D2^2, sqrt(d) D2): the coordinates are whole numbers."""
+        return min(self.l2_sensitivity**2, math.sqrt(self.num_words) * self.l2_sensitivity)
+
+
+Event = PoissonSampledGaussian | SkellamSum
+
+_KINDS: dict[str, type[PoissonSampledGaussian] | type[SkellamSum]] = {
+    "poisson-sampled-gaussian": PoissonSampledGaussian,
+    "skellam-sum": SkellamSum,
+}
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Plain values; ``json.dumps`` with sorted keys makes them canonical."""
+    kind = next(name for name, each in _KINDS.items() if type(event) is each)
+    return {"kind": kind, **dataclasses.asdict(event)}
+
+
+def event_from_dict(values: Mapping[str, Any]) -> Event:
+    """What ``event_to_dict`` wrote.
+
+    Raises:     ValueError for an unknown kind, a missing or extra field, or a value out of range.
+    """
+    kind = values.get("kind")
+    cls = _KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise ValueError("expected a known kind of privacy event")
+    fields = {name: value for name, value in values.items() if name != "kind"}
+    if set(fields) != {field.name for field in dataclasses.fields(cls)}:
+        raise ValueError(f"expected exactly the fields of {kind}")
+    return cls(**fields)
+
+
+def merge(events: Iterable[Event]) -> tuple[Event, ...]:
+    """The same composition in fewer events: equal ones are counted together.
+
+    Guarantee:  sorted, so that the same events in any order give the same tuple.
+
+    >>> one = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=3)
+    >>> merge([one, one])[0].steps
+    6
+    """
+    counts: dict[Event, int] = {}
+    for event in events:
+        single = _repeated(event, 1)
+        counts[single] = counts.get(single, 0) + _count(event)
+    merged = [_repeated(single, count) for single, count in counts.items()]
+    return tuple(sorted(merged, key=repr))
+
+
+def _repeated(event: Event, count: int) -> Event:
+    if isinstance(event, SkellamSum):
+        return dataclasses.replace(event, releases=count)
+    if isinstance(event, PoissonSampledGaussian):
+        return dataclasses.replace(event, steps=count)
+    raise ValueError("expected a known kind of privacy event")
+
+
+def _count(event: Event) -> int:
+    return event.releases if isinstance(event, SkellamSum) else event.steps
+
+
+def _require_real(name: str, value: object, *, low: float, high: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and low < value <= high):  # type: ignore[operator]
+        raise ValueError(f"expected {low:g} < {name} <= {high:g}, got {value!r}")
+
+
+def _require_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 62:
+        raise ValueError(f"expected {name} to be a whole number >= 1, got {value!r}")
