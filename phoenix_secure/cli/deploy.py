@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.proposing import propose
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Set up a federation between machines.", no_args_is_help=True)
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps ``init`` a command of its own while it is the only one."""
+app.command()(propose)
 
 
 @app.command()

@@ -14,7 +14,23 @@ from phoenix_secure.federation.deploy.server_folder import find_server_folder
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.state import ServerState
 
-__all__ = ["resume", "run"]
+__all__ = ["load_federated_config", "resume", "run"]
+
+
+def load_federated_config(file: Path, overrides: list[str], *, members: int) -> RunConfig:
+    """The settings of a run over ``members`` sites, where the server has no image to judge with.
+
+    Raises:     ConfigError naming the setting.
+    """
+    return load_config(
+        file,
+        [
+            f"partition.num_sites={members}",
+            "evaluation.num_images=0",
+            "evaluation.every_rounds=0",
+            *overrides,
+        ],
+    )
 
 
 def run(
@@ -29,16 +45,7 @@ def run(
 ) -> None:
     """A new run over the sites of ``federation``, or only its plan."""
     server = find_server_folder(federation)
-    members = len(server.roster().members)
-    config = load_config(
-        file,
-        [
-            f"partition.num_sites={members}",
-            "evaluation.num_images=0",
-            "evaluation.every_rounds=0",
-            *overrides,
-        ],
-    )
+    config = load_federated_config(file, overrides, members=len(server.roster().members))
     display = RunDisplay(config, output_format=output_format)
     job = FederatedRun(config, server=server, observe=display.stage_done)
     if dry_run:

@@ -8,13 +8,22 @@ from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.governing import (
+    FolderArgument,
+    open_desk,
+    publish,
+    reject,
+    review,
+    uses_pysyft,
+)
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 __all__ = ["app"]
 
 app = typer.Typer(help="A data owner's side of a federation.", no_args_is_help=True)
-
-FolderArgument = Annotated[Path, typer.Argument(help="The site's folder, with site.yaml in it.")]
+app.command()(publish)
+app.command()(review)
+app.command()(reject)
 
 
 @app.command()
@@ -24,7 +33,9 @@ def start(folder: FolderArgument) -> None:
     from phoenix_secure.federation.site.process import SiteProcess
     from phoenix_secure.federation.site.site_folder import SiteFolder
 
-    process = SiteProcess(SiteFolder(folder), say=say)
+    place = SiteFolder(folder)
+    approver = open_desk(place).approver() if uses_pysyft(place) else None
+    process = SiteProcess(place, say=say, approver=approver)
     settings = process.settings
     say(f"{settings.site} of {settings.federation}: server {settings.server or settings.folder}")
     say(f"roster fingerprint: {process.fingerprint}")
@@ -62,7 +73,7 @@ def plans(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> 
 
     place = SiteFolder(folder)
     settings = place.settings()
-    approver = place.approver(settings)
+    approver = open_desk(place).approver() if uses_pysyft(place) else place.approver(settings)
     found = []
     for path in sorted(place.plans.glob("*.json")):
         plan = Plan.from_bytes(path.read_bytes())
@@ -91,25 +102,35 @@ def plans(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> 
 @app.command()
 def approve(
     folder: FolderArgument,
-    plan: Annotated[str, typer.Argument(help="The plan's hash: 64 digits, or how it begins.")],
+    plan: Annotated[
+        str, typer.Argument(help="The plan's hash or the proposal's name, or how it begins.")
+    ],
     key: Annotated[
         Path | None,
         typer.Option("--key", help="The owner's key; default: approver.key in the site's folder."),
     ] = None,
     days: Annotated[int, typer.Option("--days", help="How long the approval holds.")] = 90,
 ) -> None:
-    """Sign a plan, after reading it; delete the file in `approvals` to withdraw."""
+    """Sign a plan, after reading it; `site reject` or deleting the file in `approvals` withdraws.
+
+    With `approver: syft`: sign exactly what `site review` showed last.
+    """
     from phoenix_secure.federation.site.approval import sign_approval
     from phoenix_secure.federation.site.site_folder import SiteFolder
 
     place = SiteFolder(folder)
-    path = sign_approval(
-        place.approvals,
-        plan=place.find_plan(plan),
-        site=place.settings().site,
-        owner=place.approver_identity(key or place.approver_key),
-        days=days,
-    )
+    owner = place.approver_identity(key or place.approver_key)
+    if uses_pysyft(place):
+        desk = open_desk(place)
+        path = desk.approve(desk.find(plan), owner=owner, days=days)
+    else:
+        path = sign_approval(
+            place.approvals,
+            plan=place.find_plan(plan),
+            site=place.settings().site,
+            owner=owner,
+            days=days,
+        )
     console.print(f"approved for {days} days: {path}", soft_wrap=True)
 
 

@@ -38,9 +38,8 @@ class ReviewDesk:
         name = settings.federation
         self.owner = settings.syft.owner or default_address(settings.site, federation=name)
         self.coordinator = settings.syft.coordinator or default_address(SERVER, federation=name)
-        self.box = OwnerBox(
-            Path(settings.syft.folder), owner=self.owner, coordinator=self.coordinator
-        )
+        self.root = Path(settings.syft.folder)
+        self.box = OwnerBox(self.root, owner=self.owner, coordinator=self.coordinator)
         place.make_folders()
 
     def approver(self) -> SyftApprovals:

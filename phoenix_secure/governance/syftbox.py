@@ -30,7 +30,7 @@ from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.governance.submission import Submission
 from protocol.encoding import is_id
 
-__all__ = ["CONSENT", "Job", "OwnerBox", "default_address", "submit_job"]
+__all__ = ["CONSENT", "Job", "OwnerBox", "default_address", "job_exists", "submit_job"]
 
 CONSENT = "consent.json"
 _MAX_STATE_BYTES = 1 << 16
@@ -58,12 +58,18 @@ def default_address(name: str, *, federation: str) -> str:
     return f"{name}@{federation.replace('_', '-')}.invalid"
 
 
+def job_exists(root: Path, *, coordinator: str, owner: str, name: str) -> bool:
+    """Whether ``owner`` has a job of that name from ``coordinator``, whole or not."""
+    config = SyftJobConfig(syftbox_folder=root.resolve(), current_user_email=coordinator)
+    return bool(config.get_job_submission_dir(owner, coordinator, name).exists())
+
+
 def submit_job(
     root: Path, files: Mapping[str, bytes], *, coordinator: str, owner: str, name: str
 ) -> Path:
     """Put ``files`` before ``owner`` as the code of a PySyft job, and return the job's folder.
 
-    Raises:     ConfigError when the owner has a job of that name; StorageError.
+    Raises:     ConfigError when the owner has a job of that name meanwhile; StorageError.
     """
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -76,10 +82,7 @@ def submit_job(
                 with _silence():
                     return Path(client.submit_python_job(owner, scratch, job_name=name))
             except FileExistsError as error:
-                raise ConfigError(
-                    f"{owner} already has the proposal {name}: nothing was changed; "
-                    "choose another --name to propose it again"
-                ) from error
+                raise ConfigError(f"{owner} already has the proposal {name}") from error
 
 
 class OwnerBox:

@@ -13,6 +13,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.site.policy import SitePolicy
 
 __all__ = [
+    "ADDRESS",
     "Address",
     "SiteData",
     "SiteSettings",
@@ -26,9 +27,8 @@ _SectionT = TypeVar("_SectionT", bound=Section)
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,45}$")]
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 # An address names a folder in PySyft: no slash, no leading dot.
-Address = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,189}$")
-]
+ADDRESS = r"^[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,189}$"
+Address = Annotated[str, Field(pattern=ADDRESS)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
