@@ -18,6 +18,7 @@ from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import Access, Attack, query_attacks, sample_attacks
 from phoenix_secure.audit.canaries import Canaries, judge_canaries, load_canaries, plan_canaries
+from phoenix_secure.audit.federated_view import federated_view
 from phoenix_secure.audit.judging import figure, judge, judge_attacks
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
 from phoenix_secure.audit.profiles import Profile
@@ -32,6 +33,7 @@ from phoenix_secure.audit.scoring import (
 )
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import SamplingConfig
+from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
@@ -53,6 +55,7 @@ class Request:
     fprs: tuple[float, ...] = (0.1, 0.01, 0.001)
     significance: float = 0.05
     edition: Literal["public", "confidential"] = "public"
+    federated: bool = False
 
     def __post_init__(self) -> None:
         if self.attacks is not None:
@@ -83,7 +86,12 @@ class Findings:
 
 
 def run_audit(
-    target: Target, request: Request, *, out: Path, progress: Progress = lambda what, k, n: None
+    target: Target,
+    request: Request,
+    *,
+    out: Path,
+    cache_dir: Path | None = None,
+    progress: Progress = lambda what, k, n: None,
 ) -> Findings:
     """Audit ``target``; ``out`` gets the plan before any score is computed.
 
@@ -114,6 +122,11 @@ def run_audit(
     canaries: CanaryReport | None = None
     if planted is not None and target.model is not None:
         canaries = judge_canaries(planted, model=target.model, plan=plan, seeds=seeds)
+    federated = None
+    if request.federated:
+        federated = federated_view(
+            target, cache_dir=cache_dir or default_cache_dir(), seeds=seeds, progress=progress
+        )
     best = min(range(len(reports)), key=lambda k: reports[k].p_adjusted)
     confidential = request.edition == "confidential"
     losses = next((one for one in scored if one.name == "loss"), None)
@@ -138,7 +151,7 @@ def run_audit(
         exposed=details.exposed(scored[best], roles=roles) if confidential else (),
         copying=details.copying(samples, target=target, roles=roles, seeds=seeds),
         canaries=canaries,
-        federated=None,
+        federated=federated,
         seconds=time.perf_counter() - started,
     )
     return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)

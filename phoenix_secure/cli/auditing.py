@@ -49,6 +49,7 @@ def audit(
         attacks=None if attacks is None else tuple(attacks),
         fprs=tuple(fprs) if fprs else (0.1, 0.01, 0.001),
         edition=edition,
+        federated=federated,
     )
     disable_progress_bar()
     opened = open_target(
@@ -135,6 +136,13 @@ def _print(report: AuditReport, out: Path) -> None:
             f"{one.placebo_auc:.2f}" if one.placebo_inside else f"{one.placebo_auc:.2f} !",
         )
     console.print(table)
+    for row in () if report.federated is None else report.federated.rows:
+        console.print(
+            f"  server sees {row.view}: {row.attack} AUC {row.auc.value:.3f} "
+            f"[{row.auc.low:.3f},{row.auc.high:.3f}]",
+            soft_wrap=True,
+            markup=False,
+        )
     verdict = report.verdict
     word = f"FAIL: {verdict.outcome.value}" if verdict.fail else verdict.outcome.value
     console.print(f"[{_COLOURS[verdict.outcome]}]{word}[/]", soft_wrap=True)

@@ -52,6 +52,11 @@ class RunDisplay:
             stage="",
         )
 
+    @property
+    def as_json(self) -> bool:
+        """Whether a program reads this."""
+        return self._as_json
+
     def images_done(self, site: str, num_images: int) -> None:
         """Called by the sites' threads after each local step."""
         self._bar.advance(self._task, num_images)

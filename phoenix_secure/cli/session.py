@@ -73,3 +73,7 @@ def _train(
         display.interrupted(folder.path)
         raise
     display.closing(summary, folder=folder.path)
+    if federation.config.audit.profile != "none":
+        from phoenix_secure.cli.auditing import audit_finished_run
+
+        audit_finished_run(folder, profile=federation.config.audit.profile, as_json=display.as_json)

@@ -168,6 +168,15 @@ class RunFolder:
         _, newest = list_checkpoints(self.checkpoints)[-1]
         return load_checkpoint(newest, settings_hash=_settings_hash(config))
 
+    def load_states(self, *, config: RunConfig) -> list[ServerState]:
+        """The states of all checkpoints that are kept, oldest first.
+
+        Raises:     CheckpointError when one is damaged or of other settings.
+        """
+        settings_hash = _settings_hash(config)
+        files = [file for _, file in list_checkpoints(self.checkpoints)]
+        return [load_checkpoint(file, settings_hash=settings_hash) for file in files]
+
     def check_split(self, image_set: ImageSet) -> None:
         """Refuse to go on with other images than those of the start.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phoenix_secure.device.num_cores", lambda: 1)
 
 
-def train(path: Path, *changes: str) -> Path:
+def train_run(path: Path, *changes: str) -> Path:
     """A finished run in ``path``."""
     disable_progress_bar()
     federation = EmbeddedFederation(load_config(None, [*BASE, *changes]), cache_dir=path / "cache")
@@ -50,9 +51,15 @@ def train(path: Path, *changes: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def train() -> Callable[..., Path]:
+    """Train a run of a test's own settings."""
+    return train_run
+
+
+@pytest.fixture(scope="session")
 def overfitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 80 members, each seen some hundreds of times; 200 held out, 120 for reference."""
-    return train(
+    return train_run(
         tmp_path_factory.mktemp("overfitted") / "run",
         "data.max_images=400",
         "data.held_out=0.5",
@@ -67,7 +74,7 @@ def overfitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def seen_once_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 500 members, each seen once or twice."""
-    return train(
+    return train_run(
         tmp_path_factory.mktemp("once") / "run",
         "data.max_images=1500",
         "data.held_out=0.35",

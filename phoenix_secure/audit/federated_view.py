@@ -1,0 +1,246 @@
+"""What a server would have seen: the sites' updates of the last rounds, with and without their sum.
+
+The rounds whose starting checkpoint is still kept are trained again at every site, which gives each
+site's update exactly as the run made it. The attacker holds the model that was sent out and either
+every update or their sum, and asks which one points where an image's gradient does.
+Source:     ``attacks.federated.updates`` (Li et al. 2023; Zhu et al. 2025).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.federated.updates import ObservedRound, cosines, fedmia_score, summed
+from attacks.records import Images, Scores
+from attacks.statistics.auc import auc
+from attacks.statistics.roc import roc, tpr_at_fpr
+from phoenix_secure.audit.judging import figure, tpr_report
+from phoenix_secure.audit.report import FederatedReport, FederatedRow
+from phoenix_secure.audit.target import Target
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.device import pick_devices
+from phoenix_secure.diffusion.objective import Objective
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.rounds import draw_cohort
+from phoenix_secure.federation.sites import Holdings, deal_images
+from phoenix_secure.federation.state import ServerState
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.parameters import load_vector
+
+__all__ = ["federated_view", "retrained_updates"]
+
+_MAX_RECORDS = 300  # members, and as many non-members
+_NUM_DRAWS = 8  # timesteps and noises that a record's gradient is averaged over
+_FPR = 0.01
+Progress = Callable[[str, int, int], object]
+
+
+def federated_view(
+    target: Target,
+    *,
+    cache_dir: Path,
+    seeds: SeedTree,
+    max_records: int = _MAX_RECORDS,
+    progress: Progress = lambda what, k, n: None,
+) -> FederatedReport:
+    """The same attacker with every site's update, and with their sum alone.
+
+    A non-member is compared with the update of a site drawn at random, as often as members are.
+
+    Raises:     ConfigError for a target that is no run or whose sites did more than plain local
+                steps; CheckpointError when no round can be trained again.
+    """
+    started = time.perf_counter()
+    if target.run is None or target.config is None:
+        raise ConfigError("--federated needs a run folder: only a run knows its sites")
+    config = target.config
+    _require_plain(config)
+    root = SeedTree(config.seed)
+    holdings = deal_images(config, seeds=root, cache_dir=cache_dir)
+    target.run.check_split(holdings.image_set)
+    device = pick_devices(config.device)[0]
+    states = _starts(target.run.load_states(config=config), config)
+    members, owners, others = _records(holdings, config, seeds=seeds, max_records=max_records)
+    names = list(holdings.parts)
+    rounds = []
+    for number, state in enumerate(states):
+        progress("training a round again", number, len(states))
+        updates = retrained_updates(state, config=config, holdings=holdings, device=device)
+        rounds.append(
+            ObservedRound(
+                gradients=_gradients(state, config, holdings, device=device, seeds=seeds),
+                updates=np.stack([updates[name] for name in names]),
+            )
+        )
+    x = np.concatenate([members, others])
+    membership = np.arange(len(x)) < len(members)
+    suspects = np.concatenate(
+        [owners, seeds.child("suspects").numpy().permutation(np.resize(owners, len(others)))]
+    )
+    progress("gradients", 0, 1)
+    single = cosines(x, rounds=rounds)
+    # Gradients are the costly part: the sum's cosine follows from the single updates' norms.
+    joint = _of_sum(single, rounds)
+    rows = [
+        _row("every site's update", "cosine", _own(single, suspects), membership),
+        _row("the sum alone (secure aggregation)", "cosine", joint, membership),
+    ]
+    if len(names) >= 3:
+        fed = np.stack([fedmia_score(single, site=k) for k in range(len(names))], axis=1)
+        scores = fed[np.arange(len(x)), suspects]
+        rows.insert(1, _row("every site's update", "FedMIA", scores, membership))
+    return FederatedReport(
+        rounds=tuple(state.round_number + 1 for state in states),
+        secure_aggregation=config.secure_aggregation.mode,
+        num_members=len(members),
+        num_non_members=len(others),
+        rows=tuple(rows),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def retrained_updates(
+    state: ServerState, *, config: RunConfig, holdings: Holdings, device: torch.device
+) -> dict[str, NDArray[np.float32]]:
+    """Each site's update of the round after ``state``, as the run made it."""
+    torch.set_num_threads(config.federation.threads_per_site)
+    trainer = LocalTrainer(config, num_classes=holdings.image_set.num_classes, device=device)
+    number = state.round_number + 1
+    return {
+        name: trainer.train(
+            state.parameters,
+            holdings.site_images(name),
+            round_number=number,
+            seeds=SeedTree(config.seed).child("site", name, "round", number),
+        ).delta
+        for name in holdings.parts
+    }
+
+
+def _require_plain(config: RunConfig) -> None:
+    plain = (
+        config.privacy.unit == "none"
+        and config.sharing.source == "none"
+        and config.exchange == type(config.exchange)()
+        and config.filtering == type(config.filtering)()
+    )
+    if not plain:
+        raise ConfigError(
+            "--federated trains a round again, and this run's sites did more than plain local "
+            "steps (privacy, sharing, exchange or filtering): audit without --federated"
+        )
+
+
+def _starts(states: list[ServerState], config: RunConfig) -> list[ServerState]:
+    """States that a round of all sites followed."""
+    found = []
+    for state in states:
+        number = state.round_number + 1
+        cohort = draw_cohort(
+            tuple(map(str, range(config.partition.num_sites))),
+            participation=config.federation.participation,
+            min_sites=config.federation.min_sites,
+            rng=SeedTree(config.seed).child("cohort", number).numpy(),
+        )
+        if number <= config.federation.rounds and len(cohort) == config.partition.num_sites:
+            found.append(state)
+    if not found:
+        raise CheckpointError(
+            "no kept checkpoint starts a round in which all sites took part: raise "
+            "output.keep_checkpoints to at least 2 and set federation.participation=1"
+        )
+    return found
+
+
+def _records(
+    holdings: Holdings, config: RunConfig, *, seeds: SeedTree, max_records: int
+) -> tuple[Images, NDArray[np.int64], Images]:
+    rng = seeds.child("federated-records").numpy()
+    images = holdings.image_set.images
+    parts = list(holdings.parts.values())
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    index = np.concatenate(parts)
+    size = min(max_records, len(index), len(holdings.split.held_out))
+    chosen = rng.permutation(len(index))[:size]
+    others = rng.permutation(holdings.split.held_out)[:size]
+    return to_unit_range(images[index[chosen]]), owner[chosen], to_unit_range(images[others])
+
+
+def _gradients(
+    state: ServerState,
+    config: RunConfig,
+    holdings: Holdings,
+    *,
+    device: torch.device,
+    seeds: SeedTree,
+) -> Callable[[Images], NDArray[np.floating]]:
+    """Per-image gradients of the training loss at the model that was sent out, common noise."""
+    network = build_unet(
+        config.model,
+        image_size=holdings.image_set.image_size,
+        channels=holdings.image_set.channels,
+        num_classes=holdings.image_set.num_classes,
+        seeds=SeedTree(0),
+    ).to(device)
+    load_vector(network, state.parameters)
+    network.eval()
+    objective = Objective(config.diffusion, device=device)
+    null = holdings.image_set.num_classes if config.model.class_conditional else None
+
+    def gradients(x: Images) -> NDArray[np.floating]:
+        rows = []
+        for image in x:
+            x0 = torch.from_numpy(np.repeat(image[None], _NUM_DRAWS, axis=0)).to(device)
+            if config.model.space_to_depth > 1:
+                x0 = torch.nn.functional.pixel_unshuffle(x0, config.model.space_to_depth)
+            labels = None if null is None else torch.full((_NUM_DRAWS,), null, device=device)
+            network.zero_grad(set_to_none=True)
+            loss = objective.loss(
+                lambda z, t, y: network(z, t, class_labels=y).sample,
+                x0,
+                labels,
+                generator=seeds.child("federated-noise").torch(),
+            )
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+            flat = [
+                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                for p in network.parameters()
+            ]
+            rows.append(torch.cat(flat).cpu().numpy())
+        return np.stack(rows)
+
+    return gradients
+
+
+def _own(cosine: NDArray[np.float64], suspects: NDArray[np.int64]) -> Scores:
+    """Each record's mean cosine with the update of its suspected site."""
+    return np.asarray(
+        cosine[:, np.arange(cosine.shape[1]), suspects].mean(axis=0), dtype=np.float64
+    )
+
+
+def _of_sum(cosine: NDArray[np.float64], rounds: list[ObservedRound]) -> Scores:
+    """cos(g, sum u) = sum_k cos(g, u_k) |u_k| / |sum u|, averaged over rounds."""
+    per_round = []
+    for of_round, observed in zip(cosine, rounds, strict=True):
+        norms = np.linalg.norm(observed.updates.astype(np.float64), axis=1)
+        total = float(np.linalg.norm(summed([observed])[0].updates))
+        per_round.append(of_round @ norms / total)
+    return np.asarray(np.mean(per_round, axis=0), dtype=np.float64)
+
+
+def _row(view: str, attack: str, scores: Scores, membership: NDArray[np.bool_]) -> FederatedRow:
+    area = auc(scores, membership=membership)
+    found = tpr_at_fpr(roc(scores, membership=membership), target=_FPR)
+    return FederatedRow(
+        view=view, attack=attack, auc=figure(area.value, area.interval), tpr=tpr_report(found)
+    )

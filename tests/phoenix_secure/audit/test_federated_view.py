@@ -1,0 +1,67 @@
+"""The server's view: the very updates of the run, and what their sum hides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phoenix_secure.audit.federated_view import federated_view, retrained_updates
+from phoenix_secure.audit.target import Target, open_target
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.sites import deal_images
+from phoenix_secure.rng import SeedTree
+
+
+@pytest.fixture(scope="module")
+def five_sites(train, tmp_path_factory) -> Target:
+    path = train(
+        tmp_path_factory.mktemp("five") / "run",
+        "partition.num_sites=5",
+        "data.max_images=200",
+        "data.held_out=0.4",
+        "data.reference=0.2",
+        "training.batch_size=8",
+        "training.local_steps=20",
+        "federation.rounds=3",
+        "output.keep_checkpoints=4",
+    )
+    files = dict.fromkeys(("members", "non_members", "reference"))
+    return open_target(path, **files, device="cpu", cache_dir=path)
+
+
+def test_the_retrained_round_leads_to_the_next_checkpoint(five_sites: Target) -> None:
+    config = five_sites.config
+    assert config is not None
+    assert five_sites.run is not None
+    before, after = five_sites.run.load_states(config=config)[-2:]
+    holdings = deal_images(config, seeds=SeedTree(config.seed), cache_dir=five_sites.run.path)
+    updates = retrained_updates(
+        before, config=config, holdings=holdings, device=torch.device("cpu")
+    )
+    sizes = [len(part) for part in holdings.parts.values()]
+    mean = np.average([update.astype(np.float64) for update in updates.values()], 0, sizes)
+    np.testing.assert_allclose(before.parameters + mean, after.parameters, atol=1e-6)
+
+
+def test_single_updates_give_members_away_and_their_sum_less(five_sites: Target) -> None:
+    assert five_sites.run is not None
+    report = federated_view(
+        five_sites, cache_dir=five_sites.run.path, seeds=SeedTree(1), max_records=60
+    )
+    assert report.rounds == (1, 2, 3)
+    found = {(row.view.split()[0], row.attack): row.auc.value for row in report.rows}
+    single = max(found["every", "cosine"], found["every", "FedMIA"])
+    assert single > 0.62, found
+    assert found["the", "cosine"] < single - 0.1, found
+
+
+def test_a_target_without_sites_is_refused(tmp_path: Path, five_sites: Target) -> None:
+    import dataclasses
+
+    with pytest.raises(ConfigError, match="needs a run folder"):
+        federated_view(
+            dataclasses.replace(five_sites, run=None), cache_dir=tmp_path, seeds=SeedTree(0)
+        )
