@@ -38,7 +38,7 @@ class PipelineDenoiser:
     def __init__(self, pipeline: Any, *, device: torch.device) -> None:
         self._unet = pipeline.unet.to(device).eval()
         self._scheduler = pipeline.scheduler
-        self._device = device
+        self.device = device
         self._fold = int(getattr(pipeline.config, "space_to_depth", 1) or 1)
         self._prediction, self.alpha_bar = _process(pipeline.scheduler)
         self.num_queries = 0
@@ -59,9 +59,9 @@ class PipelineDenoiser:
         with all_threads(), torch.inference_mode():
             for start in range(0, len(z), _BATCH):
                 rows = slice(start, start + _BATCH)
-                part = torch.from_numpy(z[rows]).to(self._device)
-                level = torch.from_numpy(self.alpha_bar[t[rows]]).to(self._device, torch.float32)
-                step = torch.from_numpy(t[rows]).to(self._device)
+                part = torch.from_numpy(z[rows]).to(self.device)
+                level = torch.from_numpy(self.alpha_bar[t[rows]]).to(self.device, torch.float32)
+                step = torch.from_numpy(t[rows]).to(self.device)
                 out[rows] = self._noise(part, step, level.view(-1, 1, 1, 1)).cpu().numpy()
         self.num_queries += len(z)
         return out

@@ -31,7 +31,7 @@ class Profile:
 _SAMPLES = ("nearest", "nearest-calibrated")
 _QUERIES = ("loss", "sima", "pia")
 _MORE = ("pian", "secmi", "rediffuse", "loss-quantile", "combined")
-_SHADOWS = ("lira", "lira-joint", "rmia", "gsa")
+_SHADOWS = ("lira", "lira-joint", "rmia")
 
 PROFILES = {
     "smoke": Profile(

@@ -31,6 +31,8 @@ from phoenix_secure.audit.scoring import (
     quantile_calibrated,
     score_attack,
 )
+from phoenix_secure.audit.shadow_attacks import SHADOW_ATTACKS, score_shadow_attacks
+from phoenix_secure.audit.shadows import shadow_obstacle, train_shadows
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
@@ -102,8 +104,18 @@ def run_audit(
     roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
     samples = _samples(target, request, seeds=seeds, progress=progress)
     planted = load_canaries(target)
+    num_pairs = request.profile.num_shadow_pairs
     attacks, skipped = _attacks(target, request, roles=roles, samples=samples, seeds=seeds)
-    plan = _plan(target, request, roles=roles, attacks=attacks, samples=samples, planted=planted)
+    shadowed = tuple(n for n in request.names if n in SHADOW_ATTACKS and n not in skipped)
+    plan = _plan(
+        target,
+        request,
+        roles=roles,
+        attacks=attacks,
+        shadowed=shadowed,
+        samples=samples,
+        planted=planted,
+    )
     other_plans = plan.write(out)
     placebos = Placebos.draw(roles, seeds=seeds)
     progress("blind baseline", 0, len(attacks) + 1)
@@ -118,6 +130,26 @@ def run_audit(
         progress(attack.name, number + 1, len(attacks) + 1)
         scored.append(score_attack(attack, roles=roles, placebos=placebos, model=target.model))
     scored += _derived(scored, attacks, request, roles, placebos, seeds=seeds, skipped=skipped)
+    if shadowed and target.model is not None:
+        shadows = train_shadows(
+            target,
+            roles=roles,
+            num_pairs=num_pairs,
+            folder=out / "shadows",
+            plan_hash=plan.sha256,
+            seeds=seeds,
+            device=target.model.device,
+            progress=progress,
+        )
+        progress("shadow attacks", 0, 1)
+        scored += score_shadow_attacks(
+            shadowed,
+            model=target.model,
+            shadows=shadows,
+            roles=roles,
+            profile=request.profile,
+            seeds=seeds,
+        )
     reports = judge_attacks(scored, roles=roles, placebos=placebos, blind=blind, plan=plan)
     canaries: CanaryReport | None = None
     if planted is not None and target.model is not None:
@@ -207,10 +239,14 @@ def _attacks(
             continue
         if name in ("nearest-calibrated", "domias"):
             skipped[name] = "needs 40 reference images that are neither members nor non-members"
+        elif name in SHADOW_ATTACKS:
+            obstacle = shadow_obstacle(target, roles=roles)
+            if obstacle is not None:
+                skipped[name] = obstacle
         elif target.model is None:
             skipped[name] = "needs the model, and the target is a folder of samples"
     chosen = [by_name[name] for name in request.names if name in by_name]
-    if not chosen:
+    if not chosen and not any(n in SHADOW_ATTACKS and n not in skipped for n in request.names):
         reasons = "; ".join(f"{name} {why}" for name, why in skipped.items())
         raise ConfigError(f"none of the attacks asked for can be run: {reasons or 'choose others'}")
     return chosen, skipped
@@ -252,8 +288,10 @@ def _plan(
     attacks: Sequence[Attack],
     samples: Images | None,
     planted: Canaries | None,
+    shadowed: Sequence[str],
 ) -> AuditPlan:
     names = {attack.name: attack for attack in attacks}
+    shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
     derived = [name for name in request.names if name in _DERIVED]
     others = int((~roles.evaluation.membership).sum())
     estimable = [fpr for fpr in request.fprs if others * fpr >= 1 - 1e-9]
@@ -274,6 +312,10 @@ def _plan(
                 PlannedAttack(name=name, access=Access.QUERIES.value, settings=())
                 for name in derived
             ),
+            *(
+                PlannedAttack(name=name, access=Access.SHADOWS.value, settings=shadow_steps)
+                for name in shadowed
+            ),
         ),
         fprs=tuple(sorted(request.fprs, reverse=True)),
         low_fpr=min(steady or estimable, default=None),
@@ -284,7 +326,7 @@ def _plan(
         evaluation=_planned(roles.evaluation),
         num_calibration=0 if roles.calibration is None else len(roles.calibration),
         num_samples=0 if samples is None else len(samples),
-        num_shadows=0,
+        num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,
         canaries=None if planted is None else plan_canaries(planted, claim=target.claim),
         claim=target.claim,
     )

@@ -1,0 +1,234 @@
+"""Shadow models: the target's own training, repeated with half of the judged images each.
+
+Everything but the judged images stays as it was: settings, sites, rounds, the moving average, and
+the other members, whom this attacker knows (as the adversary of differential privacy does). Each
+shadow has as many members as the target, so that it overfits alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.shadows import complementary_pairs
+from phoenix_secure.audit.denoiser import PipelineDenoiser
+from phoenix_secure.audit.roles import Roles
+from phoenix_secure.audit.target import Target
+from phoenix_secure.config import RunConfig
+from phoenix_secure.diffusion.sampling import build_pipeline
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.federation.aggregate import Aggregate
+from phoenix_secure.federation.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from phoenix_secure.federation.rounds import run_rounds
+from phoenix_secure.federation.server_optimizer import mean_update
+from phoenix_secure.federation.state import ServerState
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.parameters import load_vector, to_vector
+
+__all__ = ["Shadow", "shadow_obstacle", "train_shadows"]
+
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shadow:
+    """A model, and which images of the evaluation group it was trained on."""
+
+    model: PipelineDenoiser
+    inclusion: NDArray[np.bool_]
+
+
+def shadow_obstacle(target: Target, *, roles: Roles) -> str | None:
+    """Why no shadow can be trained as the target was, or None."""
+    if target.config is None or target.images.member_sites is None:
+        return "needs a run folder with its settings and its own split"
+    config = target.config
+    if config.privacy.unit != "none" or config.sharing.source != "none":
+        return "needs a run of plain local steps (no privacy, no shared images)"
+    if len(roles.evaluation.images) % 2:
+        return "needs an even number of images"
+    return None
+
+
+def train_shadows(
+    target: Target,
+    *,
+    roles: Roles,
+    num_pairs: int,
+    folder: Path,
+    plan_hash: str,
+    seeds: SeedTree,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[Shadow, ...]:
+    """Train ``2 num_pairs`` shadows; every round is kept in ``folder``, and a killed audit goes on.
+
+    Raises:     CheckpointError for a damaged checkpoint or one of another plan.
+    """
+    config = target.config
+    if config is None:
+        raise ValueError("expected a run")
+    rng = seeds.child("shadow-inclusion").numpy()
+    inclusion = complementary_pairs(len(roles.evaluation.images), num_pairs=num_pairs, rng=rng)
+    assigned = _assigned_sites(target, roles, rng=seeds.child("shadow-sites").numpy())
+    shadows = []
+    for number, rows in enumerate(inclusion):
+        sites = _sites(target, roles, included=rows, assigned=assigned)
+        vector = _train(
+            config,
+            sites,
+            num_classes=target.images.members.num_classes,
+            folder=folder / f"shadow-{number:03d}",
+            plan_hash=plan_hash,
+            seeds=seeds.child("shadow", number),
+            device=device,
+            progress=lambda done, total, k=number: progress(  # type: ignore[misc]
+                f"shadow {k + 1} of {len(inclusion)}", done, total
+            ),
+        )
+        unet = _network(config, sites, num_classes=target.images.members.num_classes, seeds=seeds)
+        load_vector(unet, vector)
+        model = PipelineDenoiser(build_pipeline(unet, config), device=device)
+        shadows.append(Shadow(model=model, inclusion=rows))
+    return tuple(shadows)
+
+
+class _LocalAggregator:
+    """The sites' updates and their mean, in this process: what a round of the target amounts to."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        sites: dict[str, SiteImages],
+        *,
+        num_classes: int,
+        seeds: SeedTree,
+        device: torch.device,
+    ) -> None:
+        self._trainer = LocalTrainer(config, num_classes=num_classes, device=device)
+        self._sites = sites
+        self._seeds = seeds
+
+    def members(self) -> tuple[str, ...]:
+        """All sites."""
+        return tuple(sorted(self._sites))
+
+    def aggregate(
+        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+    ) -> Aggregate:
+        """Train the cohort, one after the other."""
+        updates = {
+            name: self._trainer.train(
+                parameters,
+                self._sites[name],
+                round_number=round_number,
+                seeds=self._seeds.child("site", name, "round", round_number),
+            )
+            for name in cohort
+        }
+        weights = [float(update.num_images) for update in updates.values()]
+        return Aggregate(
+            update=mean_update([update.delta for update in updates.values()], weights),
+            loss=float(np.average([u.loss for u in updates.values()], weights=weights)),
+            sites=tuple(updates),
+            failures={},
+            num_images=int(sum(weights)),
+            num_steps=sum(update.num_steps for update in updates.values()),
+            bytes_down=0,
+            bytes_up=0,
+        )
+
+
+def _train(
+    config: RunConfig,
+    sites: dict[str, SiteImages],
+    *,
+    num_classes: int,
+    folder: Path,
+    plan_hash: str,
+    seeds: SeedTree,
+    device: torch.device,
+    progress: Callable[[int, int], object],
+) -> np.ndarray:
+    torch.set_num_threads(config.federation.threads_per_site)
+    kept = list_checkpoints(folder)
+    if kept:
+        state = load_checkpoint(kept[-1][1], settings_hash=plan_hash)
+    else:
+        unet = _network(config, sites, num_classes=num_classes, seeds=seeds)
+        state = ServerState.initial(to_vector(unet), federation=config.federation)
+    aggregator = _LocalAggregator(
+        config, sites, num_classes=num_classes, seeds=seeds, device=device
+    )
+    for new, report in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
+        state = new
+        save_checkpoint(state, folder, settings_hash=plan_hash, keep=1)
+        progress(report.round_number, config.federation.rounds)
+    return state.ema if config.ema.decay > 0 else state.parameters
+
+
+def _network(
+    config: RunConfig, sites: dict[str, SiteImages], *, num_classes: int, seeds: SeedTree
+) -> torch.nn.Module:
+    shape = next(iter(sites.values())).images.shape
+    network: torch.nn.Module = build_unet(
+        config.model,
+        image_size=shape[-1],
+        channels=shape[1],
+        num_classes=num_classes,
+        seeds=seeds,
+    )
+    return network
+
+
+def _assigned_sites(target: Target, roles: Roles, *, rng: np.random.Generator) -> Sequence[str]:
+    """The site of each evaluated image: a member's own; a non-member's is that of a random member
+    of its class, so that the sites' mixtures stay as they were."""
+    owners, images = target.images.member_sites, target.images
+    if owners is None:
+        raise ValueError("expected a run with sites")
+    found = [str(name) for name in owners[roles.members]]
+    classes, others = images.members.labels, images.non_members.labels
+    for index in roles.non_members:
+        alike = np.arange(len(owners))
+        if classes is not None and others is not None:
+            same = np.flatnonzero(classes == others[index])
+            alike = same if len(same) else alike
+        found.append(str(owners[rng.choice(alike)]))
+    return found
+
+
+def _sites(
+    target: Target, roles: Roles, *, included: NDArray[np.bool_], assigned: Sequence[str]
+) -> dict[str, SiteImages]:
+    """Each site's images in one shadow: its members that are not judged, and its included ones."""
+    images, owners = target.images, target.images.member_sites
+    if owners is None:
+        raise ValueError("expected a run with sites")
+    background = np.setdiff1d(np.arange(images.members.num_images), roles.members)
+    pool = np.concatenate(
+        [images.members.images[roles.members], images.non_members.images[roles.non_members]]
+    )
+    labels = None
+    if images.members.labels is not None and images.non_members.labels is not None:
+        labels = np.concatenate(
+            [images.members.labels[roles.members], images.non_members.labels[roles.non_members]]
+        )
+    sites = {}
+    for name in np.unique(owners):
+        own = background[owners[background] == name]
+        extra = np.flatnonzero(included & (np.asarray(assigned) == name))
+        if len(own) + len(extra) == 0:
+            continue
+        of_site = np.concatenate([images.members.images[own], pool[extra]])
+        of_labels = None
+        if labels is not None and images.members.labels is not None:
+            of_labels = np.concatenate([images.members.labels[own], labels[extra]])
+        sites[str(name)] = SiteImages(images=of_site, labels=of_labels)
+    return sites
