@@ -1,0 +1,81 @@
+"""The command itself: exit codes, JSON for machines, one line for mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phoenix_secure.audit.report import AuditReport
+from phoenix_secure.cli import app as app_module
+
+
+def run_cli(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["phoenix-secure", "audit", *arguments])
+    code = app_module._run()
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_leak_leaves_with_3_and_json_alone_on_stdout(
+    overfitted_run: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    out = tmp_path / "out"
+    code, text, _ = run_cli(
+        monkeypatch,
+        capsys,
+        *(str(overfitted_run), "--profile", "smoke", "--attack", "sima", "--attack", "pia"),
+        *("--fpr", "0.05", "--out", str(out), "--json"),
+    )
+    assert code == 3
+    report = AuditReport.model_validate_json(text)
+    assert report.plan.fprs == (0.05,)
+    assert [one.name for one in report.attacks] == ["sima", "pia"]
+    assert json.loads((out / "audit.json").read_text()) == json.loads(text)
+
+
+def test_the_table_names_the_verdict_and_ten_images_are_inconclusive(
+    seen_once_run: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    import numpy as np
+
+    with np.load(pictures["out"]) as archive:
+        np.savez(tmp_path / "few.npz", images=archive["images"][:20])
+    code, text, _ = run_cli(
+        monkeypatch,
+        capsys,
+        *(str(seen_once_run), "--members", str(pictures["in"])),
+        *("--non-members", str(tmp_path / "few.npz"), "--profile", "smoke"),
+        *("--attack", "loss", "--out", str(tmp_path / "out")),
+    )
+    assert code == 4
+    assert "inconclusive" in text
+    assert "n. e." in text
+
+
+def test_mistakes_end_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    code, _, errors = run_cli(monkeypatch, capsys, str(tmp_path / "absent"))
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert "nothing at" in errors
+
+
+def test_the_module_is_the_command_and_exports_its_schema() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "phoenix_secure.audit", "--schema"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    schema = json.loads(done.stdout)
+    assert schema == AuditReport.model_json_schema()
+    assert "verdict" in schema["properties"]
