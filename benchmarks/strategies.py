@@ -77,6 +77,7 @@ def grid() -> dict[str, list[str]]:
         if seed == SEEDS[0]:
             runs[f"iid/FedAvg/{seed}"] = ["partition.scheme=iid", *common]
             runs |= sweep(SPLITS["shards"] + SHARING + common)
+            runs |= reasons(common)
     return runs
 
 
@@ -91,6 +92,28 @@ def sweep(common: list[str]) -> dict[str, list[str]]:
         for beta in BETAS
         for alpha in ALPHAS
     }
+
+
+def reasons(common: list[str]) -> dict[str, list[str]]:
+    """Which half of sharing helps, and what four times as many rounds change; one seed."""
+    shards = SPLITS["shards"] + common
+    longer = ["federation.rounds=64"]
+    iid = ["partition.scheme=iid", *common]
+    runs = {
+        "warm-up alone": [*shards, *SHARING, "sharing.alpha=0"],
+        "mixing alone": [*shards, *SHARING, *warm_up_none(), "sharing.alpha=1"],
+        "64 rounds, central": [*CENTRAL, *common, *longer],
+        "64 rounds, FedAvg on iid": iid + longer,
+        "64 rounds, FedAvg": shards + longer,
+        "64 rounds, + sharing": [*shards, *SHARING, "federation.rounds=60"],
+        "64 rounds, + personal layers": shards + PERSONAL + longer,
+    }
+    return {f"why/{name}/{SEEDS[0]}": overrides for name, overrides in runs.items()}
+
+
+def warm_up_none() -> list[str]:
+    """All 16 rounds, as without sharing."""
+    return ["sharing.warmup_steps=0", "federation.rounds=16"]
 
 
 def folder_of(out: Path, name: str) -> Path:
@@ -121,9 +144,10 @@ def main() -> None:
 
         report(arguments.out, arguments.report, grid=grid(), folder_of=folder_of)
         return
-    from strategies_measure import measure
+    from strategies_measure import measure, measure_ends
 
     arguments.out.mkdir(parents=True, exist_ok=True)
+    measure_ends(arguments.out, [f"seed={SEEDS[0]}", *COMMON])
     for name, overrides in grid().items():
         if name.startswith(arguments.only):
             with turn(arguments.lock):

@@ -66,11 +66,20 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     return found
 
 
-def real_row(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """The same figures for held-out real images: the best to hope for."""
+def measure_ends(out: Path, overrides: list[str]) -> None:
+    """The same figures for held-out real images and for noise, between which all rows lie."""
+    file = out / "ends.json"
+    if file.exists():
+        return
     federation = EmbeddedFederation(load_config(CONFIG, overrides), cache_dir=default_cache_dir())
-    held_out = federation.holdings.image_set.take(federation.holdings.split.held_out)
-    return _figures(to_unit_range(held_out.images), federation.holdings, folder)
+    images = federation.holdings.image_set
+    held_out = to_unit_range(images.take(federation.holdings.split.held_out).images)
+    noise = np.random.default_rng(0).uniform(-1, 1, held_out.shape).astype(np.float32)
+    found = {
+        "held-out real": _figures(held_out, federation.holdings, out),
+        "noise": _figures(noise, federation.holdings, out),
+    }
+    write_bytes(file, (json.dumps(found, indent=2) + "\n").encode())
 
 
 def _judged(federation: EmbeddedFederation, model: Any, cache_folder: Path) -> dict[str, Any]:
