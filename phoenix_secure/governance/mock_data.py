@@ -20,7 +20,7 @@ from syft_datasets.dataset_manager import SyftDatasetManager
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors
-from protocol.encoding import is_id
+from phoenix_secure.governance.names import is_name
 
 __all__ = ["MockKind", "mock_images", "publish_mock"]
 
@@ -89,8 +89,11 @@ def publish_mock(
 
     Raises:     ConfigError when the data set exists; StorageError.
     """
-    if not is_id(name):
-        raise ConfigError(f"a data set's name is letters, digits, '.', '_' or '-', got {name!r}")
+    if not is_name(name):
+        raise ConfigError(
+            f"a data set's name is letters, digits, '.', '_', '-', and not v1, v2, ...: "
+            f"got {name!r}"
+        )
     count, channels, size, _ = images.shape
     what = {
         MockKind.NOISE: "pure noise",

@@ -13,10 +13,10 @@ from phoenix_secure.federation.plan import Plan
 from phoenix_secure.federation.site.policy import Release
 from phoenix_secure.files import write_bytes
 from phoenix_secure.governance.code_digest import installed_code
+from phoenix_secure.governance.names import is_name
 from phoenix_secure.governance.proposal import Proposal
 from phoenix_secure.governance.syftbox import default_address, job_exists, submit_job
 from protocol import SERVER, Identity
-from protocol.encoding import is_id
 
 __all__ = ["Proposer", "job_name"]
 
@@ -66,8 +66,11 @@ class Proposer:
 
         Raises:     ConfigError, also when any site has a job of that name already; StorageError.
         """
-        if not is_id(name):
-            raise ConfigError(f"a proposal's name is letters, digits, '.', '_', '-', got {name!r}")
+        if not is_name(name):
+            raise ConfigError(
+                f"a proposal's name is letters, digits, '.', '_', '-', and not v1, v2, ...: "
+                f"got {name!r}"
+            )
         unknown = set(owners or {}) - set(self.sites)
         if unknown:
             raise ConfigError(f"{', '.join(sorted(unknown))}: no such site in the roster")

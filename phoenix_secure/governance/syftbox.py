@@ -27,8 +27,8 @@ from syft_job.models import JobStatus
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
+from phoenix_secure.governance.names import is_name
 from phoenix_secure.governance.submission import Submission
-from protocol.encoding import is_id
 
 __all__ = ["CONSENT", "Job", "OwnerBox", "default_address", "job_exists", "submit_job"]
 
@@ -115,7 +115,7 @@ class OwnerBox:
         return [
             Job(ref)
             for ref in self._storage.iter_submission_refs(self._owner)
-            if ref.ds_email == self._coordinator and is_id(ref.job_name)
+            if ref.ds_email == self._coordinator and is_name(ref.job_name)
         ]
 
     def job(self, name: str) -> Job | None:
