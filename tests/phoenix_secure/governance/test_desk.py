@@ -336,3 +336,21 @@ def test_no_key_of_any_party_lies_in_the_syftbox(governed, plan) -> None:
         if path.is_file():
             content = path.read_bytes()
             assert not any(s in content or s.hex().encode() in content for s in secrets)
+
+
+def test_crash_before_pysyft_knows_leaves_a_denial_that_approving_again_mends(
+    governed, plan, monkeypatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk_module.OwnerBox, "accept", die)
+        with pytest.raises(Killed):
+            governed.approve(SITE, "first")
+    assert why(governed, plan) == "PySyft's record of the proposal says received"
+    governed.approve(SITE, "first")
+    assert why(governed, plan) == "approved by the owner"
