@@ -46,6 +46,8 @@ class SyftApprovals:
         self._box = box
         self._policy = policy
         self._record = record
+        # Now, when this process has just imported it: an update on the disk does not change it.
+        self._code = installed_code()
         self._expired: set[str] = set()
 
     def decide(self, plan: str) -> Decision:
@@ -79,7 +81,7 @@ class SyftApprovals:
             return f"PySyft's record of the proposal says {status}"
         if self._box.submission(job).digest != consent.submission:
             return "the proposal was changed after it was approved"
-        if consent.code != installed_code():
+        if consent.code != self._code:
             return "the installed code is not the one that was approved: review it again"
         objection = self._policy.release_objection(consent.release)
         return None if objection is None else f"policy: {objection}"

@@ -23,6 +23,7 @@ from syft_job.client import JobClient
 from syft_job.config import SyftJobConfig
 from syft_job.job import JobInfo
 from syft_job.job_ref import JobRef
+from syft_job.migrations.registry import JOB_PROTOCOL_VERSION
 from syft_job.models import JobStatus
 
 from phoenix_secure.errors import ConfigError
@@ -115,12 +116,19 @@ class OwnerBox:
         return [
             Job(ref)
             for ref in self._storage.iter_submission_refs(self._owner)
-            if ref.ds_email == self._coordinator and is_name(ref.job_name)
+            if ref.ds_email == self._coordinator
+            and ref.protocol_version == JOB_PROTOCOL_VERSION
+            and is_name(ref.job_name)
         ]
 
     def job(self, name: str) -> Job | None:
-        """The coordinator's job called ``name``."""
-        return next((job for job in self.jobs() if job.name == name), None)
+        """The coordinator's job called ``name``; found without a look at the others, of which
+        anybody may have put thousands there.
+        """
+        ref = JobRef(self._owner, self._coordinator, name, JOB_PROTOCOL_VERSION)
+        if not is_name(name) or not Path(self._storage.submission_dir(ref)).exists():
+            return None
+        return Job(ref)
 
     def submission(self, job: Job) -> Submission:
         """The job's files as they are now.
