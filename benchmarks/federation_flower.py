@@ -36,8 +36,9 @@ from phoenix_secure.federation.secure_attempt import STAGES, StageReport
 from phoenix_secure.federation.secure_journal import SecureJournal
 from phoenix_secure.federation.secure_parties import patience_between_machines
 from phoenix_secure.federation.secure_round import SecureAggregator
-from phoenix_secure.federation.secure_terms import choose_terms
+from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.gate import PLAN_STAGE
+from phoenix_secure.federation.site.worker import SiteWorker
 
 SETTINGS = [
     "data.name=digits",
@@ -128,8 +129,17 @@ def serve_site(folder: str, num_parameters: int) -> None:
     from phoenix_secure.cli.app import main as phoenix_secure
     from phoenix_secure.federation.site import installation
 
+    def terms(config: RunConfig, **_: object) -> SecureTerms:
+        return choose_terms(config, num_parameters=num_parameters)
+
+    def worker(*arguments: object, strategies: object, **more: object) -> SiteWorker:
+        return SiteWorker(*arguments, **more)  # the vector is no network's: nothing to select in it
+
+    for name in ("LocalTrainer", "choose_terms", "SiteWorker"):
+        assert hasattr(installation, name), name  # else sites would quietly train
     installation.LocalTrainer = lambda *_, **__: RandomTrainer(num_parameters)
-    installation._num_parameters = lambda *_: num_parameters
+    installation.choose_terms = terms
+    installation.SiteWorker = worker
     sys.argv = ["phoenix-secure", "site", "start", folder]
     phoenix_secure()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.aggregate import Aggregator
-from phoenix_secure.federation.engines.exchange import Engine, Failure, Reply
+from phoenix_secure.federation.engines.exchange import Engine, Failure, OnReply, Reply
 from phoenix_secure.federation.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.run_evidence import RunEvidence, heads_file
 from phoenix_secure.federation.run_folder import RunFolder
@@ -96,11 +96,16 @@ class _Direct:
         deadline_s: float,
         quorum: int | None = None,
         grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
     ) -> dict[str, Reply | Failure]:
         answers: dict[str, Reply | Failure] = {}
         for site, body in requests.items():
             try:
-                answers[site] = Reply(body=self._handlers[site](WITNESS_STAGE, body))
+                reply = Reply(body=self._handlers[site](WITNESS_STAGE, body))
+                if on_reply is None:
+                    answers[site] = reply
+                else:
+                    answers[site] = on_reply(site, reply) or Reply(body=b"")
             except SiteFailure as failure:
                 answers[site] = Failure(code=failure.code)
         return answers
