@@ -5,6 +5,7 @@ pixels. ``cli`` prints it on one line and leaves with ``exit_code`` (3 to 9 are 
 """
 
 __all__ = [
+    "BudgetExhausted",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -48,3 +49,9 @@ class TrainingError(PhoenixError):
     """Training cannot go on: weights became NaN, or too few sites answered."""
 
     exit_code = 13
+
+
+class BudgetExhausted(PhoenixError):  # noqa: N818 - the word of the field
+    """A site's privacy budget does not allow another release: it stops before the step."""
+
+    exit_code = 15

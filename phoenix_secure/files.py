@@ -32,8 +32,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o666) -> None:
     """Let ``write`` fill a temporary file, then move it to ``path`` in one step.
+
+    ``mode`` is what the file may be used for at most; the process' umask takes from it.
 
     Guarantee:  after a crash at any moment ``path`` holds either its old content or all of the
                 new one; the temporary file is removed when ``write`` fails.
@@ -48,7 +50,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(mode & ~umask)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

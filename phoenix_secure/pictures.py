@@ -49,8 +49,18 @@ def save_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
     judged = [line for line in metrics if line.get("quality")]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(rounds, [line["loss"] for line in metrics], color="#1b6ca8")
-    left.set(xlabel="round", ylabel="training loss", ylim=(0, None))
+    told = [line for line in metrics if line["loss"] is not None]
+    if told or not metrics:
+        left.plot(
+            [line["round_number"] for line in told],
+            [line["loss"] for line in told],
+            color="#1b6ca8",
+        )
+        left.set(xlabel="round", ylabel="training loss", ylim=(0, None))
+    else:
+        # Under differential privacy no loss leaves a site.
+        left.plot(rounds, [line["update_norm"] for line in metrics], color="#1b6ca8")
+        left.set(xlabel="round", ylabel="norm of the mean update", ylim=(0, None))
     if judged:
         x = [line["round_number"] for line in judged]
         for row, style in (("generated", "o-"), ("held-out real", "--"), ("noise", ":")):

@@ -29,7 +29,7 @@ from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import CheckpointError, ConfigError
-from phoenix_secure.federation.rounds import draw_cohort
+from phoenix_secure.federation.cohort import draw_cohort
 from phoenix_secure.federation.sites import Holdings, deal_images
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.rng import SeedTree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_secure.cli.output import Format, console, print_json
-from phoenix_secure.cli.progress import RunDisplay
+from phoenix_secure.cli.progress import RunDisplay, print_guarantee
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation import secure_skip
@@ -96,6 +96,7 @@ def _train(
         "sites": list(job.sites),
         "rounds_done": state.round_number,
         "secure_aggregation": job.config.secure_aggregation.mode,
+        "guarantee": job.guarantee().text,
     }
     if output_format is Format.JSON:
         print_json({"event": "started", "run_dir": str(folder.path), **facts})
@@ -124,6 +125,7 @@ def _train(
         f"{summary['training_seconds']:.0f} s; model in {folder.model}",
         soft_wrap=True,
     )
+    print_guarantee(summary["guarantee"])
 
 
 def _show_plan(job: FederatedRun, *, output_format: Format) -> None:
@@ -136,6 +138,7 @@ def _show_plan(job: FederatedRun, *, output_format: Format) -> None:
         "rounds": job.config.federation.rounds,
         "secure_aggregation": job.config.secure_aggregation.mode,
         "secure": terms,
+        "guarantee": job.guarantee().text,
         "masked_bytes_per_site": None if job.terms is None else job.terms.masked_bytes,
     }
     if output_format is Format.JSON:

@@ -53,10 +53,33 @@ def plan_of(federation: EmbeddedFederation) -> dict[str, Any]:
         "bytes_up_per_round": _bytes_up(federation, cohort=cohort),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
-        "differential_privacy": "off",
+        **_guarantee(federation),
         "secure_aggregation": "off" if federation.terms is None else "on",
         **_aggregation(federation, seconds=aggregation_s),
     }
+
+
+def _guarantee(federation: EmbeddedFederation) -> dict[str, Any]:
+    """The guarantee in words, and what it was calibrated from."""
+    guarantee = federation.guarantee().to_dict()
+    facts: dict[str, Any] = {"guarantee": guarantee["text"]}
+    if guarantee["unit"] == "none":
+        return facts
+    sizes = [len(part) for part in federation.holdings.parts.values()]
+    for name in ("epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps"):
+        if guarantee[name] is not None:
+            facts[f"privacy_{name}"] = guarantee[name]
+    facts["privacy_rounds_of_one_site"] = guarantee["releases"]
+    facts |= {f"epsilon, {name}": round(value, 4) for name, value in guarantee["figures"].items()}
+    if guarantee["sampling_rate"] is not None:
+        rate = guarantee["sampling_rate"]
+        facts["images_drawn_per_step"] = (
+            f"{rate * min(sizes):.3g} to {rate * max(sizes):.3g} expected, divided by "
+            f"training.batch_size = {federation.config.training.batch_size}"
+        )
+    for number, warning in enumerate(guarantee["warnings"], start=1):
+        facts[f"privacy_warning_{number}"] = warning
+    return facts
 
 
 def _bytes_up(federation: EmbeddedFederation, *, cohort: int) -> int:

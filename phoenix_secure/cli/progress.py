@@ -20,7 +20,7 @@ from phoenix_secure.federation.secure_attempt import StageReport
 from phoenix_secure.federation.secure_terms import SecureTerms
 from phoenix_secure.training.schedule import num_local_steps
 
-__all__ = ["RunDisplay"]
+__all__ = ["RunDisplay", "print_guarantee"]
 
 
 class RunDisplay:
@@ -92,6 +92,7 @@ class RunDisplay:
                     "rounds_done": rounds_done,
                     "secure_aggregation": "off" if federation.terms is None else "on",
                     "secure": None if federation.terms is None else federation.terms.to_dict(),
+                    "guarantee": federation.guarantee().to_dict(),
                 }
             )
             return
@@ -104,6 +105,7 @@ class RunDisplay:
             soft_wrap=True,
         )
         console.print(_aggregation_line(federation.terms), soft_wrap=True)
+        print_guarantee(federation.guarantee().to_dict())
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
 
@@ -135,12 +137,12 @@ class RunDisplay:
         self._bar.update(
             self._task,
             round=min(report.round_number + 1, rounds),
-            loss=f"{report.loss:.4f}",
+            loss=_loss(report.loss),
             speed=f"{report.images_per_s:,.0f}",
         )
         if not console.is_terminal:
             console.print(
-                f"round {report.round_number}/{rounds}  loss {report.loss:.4f}  "
+                f"round {report.round_number}/{rounds}  loss {_loss(report.loss)}  "
                 f"{report.images_per_s:,.0f} images/s  {len(report.sites)} sites  "
                 f"{(report.bytes_down + report.bytes_up) / 1e6:,.1f} MB  {report.seconds:.1f} s"
             )
@@ -175,6 +177,7 @@ class RunDisplay:
             console.print(quality_table(summary["quality"]))
         up, down = summary["bytes_up"] / 1e6, summary["bytes_down"] / 1e6
         console.print(_closing_line(summary), soft_wrap=True)
+        print_guarantee(summary["guarantee"])
         console.print(
             f"{summary['rounds']} rounds in {summary['training_seconds']:.0f} s, "
             f"{summary['num_parameters']:,} parameters, {up:,.0f} MB up, {down:,.0f} MB down"
@@ -186,18 +189,33 @@ class RunDisplay:
         console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")
 
 
+def print_guarantee(guarantee: dict[str, Any]) -> None:
+    """The guarantee in words, what each site has spent, and what to be warned of."""
+    colour = "yellow" if guarantee["epsilon"] is None else "green"
+    console.print(f"guarantee: [{colour}]{guarantee['text']}[/]", soft_wrap=True)
+    if spent := guarantee["per_site"]:
+        low, high = min(spent.values()), max(spent.values())
+        console.print(f"spent so far, by the sites' own ledgers: epsilon {low:.4g} to {high:.4g}")
+    for warning in guarantee["warnings"]:
+        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+
+
+def _loss(value: float | None) -> str:
+    """Under differential privacy the sites do not tell theirs."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def _aggregation_line(terms: SecureTerms | None) -> str:
     """Who can see what, before anything else happens."""
-    privacy = "differential privacy: [yellow]off[/]"
     if terms is None:
         return (
             "[bold red]secure aggregation: OFF[/] - the server sees every site's update; for "
-            f"research on images that are not secret. {privacy}"
+            "research on images that are not secret"
         )
     return (
         f"secure aggregation: [green]on[/], {terms.cohort_size} sites a round, "
         f"{terms.threshold} must stay, {terms.num_colluders} may collude with the server, "
-        f"{terms.word_bits} bits a parameter; {privacy}"
+        f"{terms.word_bits} bits a parameter"
     )
 
 
@@ -205,7 +223,9 @@ def _closing_line(summary: dict[str, Any]) -> str:
     if summary["secure_aggregation"] == "off":
         return "[bold red]secure aggregation was OFF[/]: the server saw every site's update"
     secure = summary["secure"]
+    clipped = secure["clipped_updates"]
     return (
         f"secure aggregation was on: sums over at least {secure['t']} sites, "
-        f"{secure['clipped_updates']} updates clipped, {secure['failed_attempts']} failed attempts"
+        f"{'' if clipped is None else f'{clipped} updates clipped, '}"
+        f"{secure['failed_attempts']} failed attempts"
     )

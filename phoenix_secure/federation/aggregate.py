@@ -18,10 +18,10 @@ class Aggregate:
     """
 
     update: np.ndarray
-    loss: float  # mean over sites, weighted by images
+    loss: float | None  # mean over sites, weighted by images; None where no site tells
     sites: tuple[str, ...]  # in the sum
     failures: dict[str, str]  # site -> why it is not
-    num_images: int  # images that count, all sites together
+    num_images: int | None  # images that count, all sites together; None as above
     num_steps: int  # local steps, all sites together
     bytes_down: int
     bytes_up: int

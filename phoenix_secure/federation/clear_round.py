@@ -18,12 +18,19 @@ class ClearAggregator:
     """Asks each site for its update and takes the mean."""
 
     def __init__(
-        self, engine: Engine, *, federation: FederationConfig, num_uploaded: int | None = None
+        self,
+        engine: Engine,
+        *,
+        federation: FederationConfig,
+        num_uploaded: int | None = None,
+        hides_metrics: bool = False,
     ) -> None:
-        """``num_uploaded`` is the size of an answer, where it is not that of the model."""
+        """``num_uploaded`` is the size of an answer, where it is not that of the model;
+        ``hides_metrics``: sites count alike, and tell no loss and no number of images."""
         self._engine = engine
         self._federation = federation
         self._num_uploaded = num_uploaded
+        self._hides_metrics = hides_metrics
 
     def members(self) -> tuple[str, ...]:
         """Whoever can be reached now."""
@@ -52,13 +59,15 @@ class ClearAggregator:
                 f"round {round_number}: {len(replies)} of {len(cohort)} sites answered, fewer than "
                 f"federation.min_sites = {self._federation.min_sites} ({codes}){_advice(failures)}"
             )
-        weights = [float(reply.num_images) for reply in replies.values()]
+        hidden = self._hides_metrics
+        weights = [1.0 if hidden else float(reply.num_images) for reply in replies.values()]
+        losses = [reply.loss for reply in replies.values()]
         return Aggregate(
             update=mean_update([reply.delta for reply in replies.values()], weights),
-            loss=float(np.average([r.loss for r in replies.values()], weights=weights)),
+            loss=None if hidden else float(np.average(losses, weights=weights)),
             sites=tuple(replies),
             failures=failures,
-            num_images=int(sum(weights)),
+            num_images=None if hidden else int(sum(weights)),
             num_steps=sum(reply.num_steps for reply in replies.values()),
             bytes_down=len(body) * asked,
             bytes_up=sum(len(a.body) for a in answers.values() if isinstance(a, Reply)),

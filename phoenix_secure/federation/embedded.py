@@ -27,6 +27,12 @@ from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
 from phoenix_secure.federation.engines.in_process import in_process_engine
 from phoenix_secure.federation.judging import Judge
+from phoenix_secure.federation.privacy_plan import (
+    PrivacyPlan,
+    check_images,
+    guarantee_of,
+    plan_privacy,
+)
 from phoenix_secure.federation.recorded_round import RecordedAggregator
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_folder import RunFolder
@@ -35,6 +41,7 @@ from phoenix_secure.federation.secure_estimate import estimate_seconds
 from phoenix_secure.federation.secure_parties import Parties, create_parties
 from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.app import client_app
+from phoenix_secure.federation.site.privacy import make_trainer, open_site_privacy
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import Holdings, deal_images
 from phoenix_secure.federation.state import ServerState
@@ -45,8 +52,10 @@ from phoenix_secure.federation.strategies.sharing import SharedImages, load_shar
 from phoenix_secure.federation.trackers import tensorboard_writer
 from phoenix_secure.files import replace_file
 from phoenix_secure.pictures import save_curves
+from phoenix_secure.privacy.guarantee import Guarantee
+from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.local import SiteImages
 
 __all__ = ["EmbeddedFederation"]
 
@@ -101,6 +110,9 @@ class EmbeddedFederation:
                 num_parameters=self.strategies.exchange.num_uploaded,
                 largest_site=max(len(part) for part in self.holdings.parts.values()),
             )
+        self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
+        for name, part in self.holdings.parts.items():
+            check_images(config, len(part), site=name)
         self.judge = Judge(config, self.holdings, seeds=self._seeds, device=self.devices[0])
         self._metrics_writer = tensorboard_writer(config)
 
@@ -131,8 +143,9 @@ class EmbeddedFederation:
         shorter = self.config.training.model_copy(
             update={"local_steps": steps, "local_epochs": None, "compile": False}
         )
-        trainer = LocalTrainer(
+        trainer = make_trainer(
             self.config.model_copy(update={"training": shorter}),
+            self.privacy,
             num_classes=self.holdings.image_set.num_classes,
             device=self.devices[0],
         )
@@ -195,8 +208,11 @@ class EmbeddedFederation:
 
     def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:
         """Run what is left, keeping state, metrics and pictures after every round."""
-        for site in self.holdings.parts:
-            self._memory(folder, site).forget_after(state.round_number)
+        if self.privacy is None:
+            # Under privacy a round that is repeated is not trained again: its answer was kept, and
+            # so is what the site remembers of it.
+            for site in self.holdings.parts:
+                self._memory(folder, site).forget_after(state.round_number)
         with self._aggregator(folder) as aggregator:
             for new_state, report in run_rounds(
                 state, config=self.config, aggregator=aggregator, seeds=self._seeds
@@ -241,12 +257,27 @@ class EmbeddedFederation:
             "quality": quality,
             **({} if personal is None else {"quality_personal": personal}),
             "strategies": self.strategies.facts,
-            "differential_privacy": "off",
+            "guarantee": self.guarantee(folder).to_dict(),
             **self._aggregation_summary(metrics),
         }
         folder.write_json("summary.json", summary)
         self._evidence(folder).finished(folder, round_number=state.round_number, quality=quality)
         return summary
+
+    def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
+        """What the run guarantees; with a folder, also what each site has spent so far."""
+        spent = {}
+        if folder is not None and self.privacy is not None:
+            ledgers = {
+                site: folder.path / "sites" / site / "privacy.jsonl" for site in self.holdings.parts
+            }
+            spent = {
+                site: PrivacyLedger(path).events()
+                for site, path in ledgers.items()
+                if path.exists()
+            }
+        sizes = {site: len(part) for site, part in self.holdings.parts.items()}
+        return guarantee_of(self.config, self.privacy, spent=spent, images=sizes)
 
     def _evidence(self, folder: RunFolder) -> EmbeddedEvidence:
         return EmbeddedEvidence.open(folder, sites=self.holdings.parts)
@@ -294,7 +325,9 @@ class EmbeddedFederation:
             "secure_aggregation": "on",
             "secure": {
                 **self.terms.to_dict(),
-                "clipped_updates": sum(line["clipped"] for line in rounds),
+                "clipped_updates": None
+                if self.terms.hides_metrics
+                else sum(line["clipped"] for line in rounds),
                 "failed_attempts": sum(line["attempts"] - 1 for line in rounds),
                 "last_transcript": rounds[-1]["transcript"] if rounds else None,
             },
@@ -322,10 +355,12 @@ class EmbeddedFederation:
                     engine,
                     federation=self.config.federation,
                     num_uploaded=self.strategies.exchange.num_uploaded,
+                    hides_metrics=self.privacy is not None
+                    and not self.config.privacy.release_metrics,
                 )
             else:
                 inner = parties.aggregator(engine, config=self.config, observe=self._observe)
-            yield evidence.recorded(self.strategies.aggregator(inner), engine)
+            yield evidence.recorded(self.strategies.aggregator(inner), engine, privacy=self.privacy)
         finally:
             engine.close()
 
@@ -333,11 +368,25 @@ class EmbeddedFederation:
         self, cancelled: threading.Event, parties: Parties | None, folder: RunFolder
     ) -> dict[str, SiteWorker]:
         trainers = [
-            LocalTrainer(
-                self.config, num_classes=self.holdings.image_set.num_classes, device=device
+            make_trainer(
+                self.config,
+                self.privacy,
+                num_classes=self.holdings.image_set.num_classes,
+                device=device,
             )
             for device in self.devices
         ]
+        privacy = {
+            name: open_site_privacy(
+                self.config,
+                self.privacy,
+                site=name,
+                own=self.holdings.site_images(name),
+                folder=folder.path / "sites" / name,
+                run="this run",
+            )
+            for name in self.holdings.parts
+        }
         at_site = {
             name: self.strategies.site(
                 name,
@@ -356,7 +405,13 @@ class EmbeddedFederation:
                 cancelled=cancelled,
                 secure=None
                 if parties is None
-                else parties.site(name, config=self.config, seeds=self._seeds),
+                else parties.site(
+                    name,
+                    config=self.config,
+                    seeds=self._seeds,
+                    releases=None if (own := privacy[name]) is None else own.releases,
+                ),
+                privacy=privacy[name],
                 progress=self._progress,
             )
             for number, name in enumerate(self.holdings.parts)

@@ -10,6 +10,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.aggregate import Aggregator
 from phoenix_secure.federation.engines.exchange import Engine, Failure, OnReply, Reply
+from phoenix_secure.federation.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.run_evidence import RunEvidence, heads_file
 from phoenix_secure.federation.run_folder import RunFolder
@@ -67,9 +68,17 @@ class EmbeddedEvidence:
         """What a site answers with: its witness first."""
         return with_witness(handle, self._sites[site])
 
-    def recorded(self, inner: Aggregator, engine: Engine) -> RecordedAggregator:
+    def recorded(
+        self, inner: Aggregator, engine: Engine, *, privacy: PrivacyPlan | None
+    ) -> RecordedAggregator:
         """``inner``, with every round in the ledger."""
-        return RecordedAggregator(inner, self._evidence, witnesses=self._witnesses, engine=engine)
+        return RecordedAggregator(
+            inner,
+            self._evidence,
+            witnesses=self._witnesses,
+            engine=engine,
+            privacy=privacy,
+        )
 
     def finished(
         self, folder: RunFolder, *, round_number: int, quality: Mapping[str, Any] | None

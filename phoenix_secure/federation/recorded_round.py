@@ -16,6 +16,7 @@ from phoenix_secure.evidence.merkle import consistency_proof
 from phoenix_secure.evidence.witness import ShownHead, WitnessReply
 from phoenix_secure.federation.aggregate import Aggregate, Aggregator
 from phoenix_secure.federation.engines.exchange import Engine, Failure
+from phoenix_secure.federation.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.rounds import RoundReport
 from phoenix_secure.federation.run_evidence import RunEvidence
 from phoenix_secure.federation.site.witness import WITNESS_STAGE
@@ -38,11 +39,13 @@ class RecordedAggregator:
         *,
         witnesses: Witnesses,
         engine: Engine,
+        privacy: PrivacyPlan | None = None,
     ) -> None:
         self._inner = inner
         self._evidence = evidence
         self._witnesses = witnesses
         self._engine = engine
+        self._privacy = privacy
 
     def checkpoint(self, state: ServerState, report: RoundReport) -> None:
         """Before the state after a round is kept."""
@@ -64,6 +67,8 @@ class RecordedAggregator:
         Raises:     what ``inner`` raises, after an entry that says so.
         """
         self._evidence.round_started(round_number, cohort=cohort)
+        if self._privacy is not None:
+            self._evidence.charged(round_number, sites=cohort, event=self._privacy.event)
         try:
             found = self._inner.aggregate(
                 round_number=round_number, parameters=parameters, cohort=cohort

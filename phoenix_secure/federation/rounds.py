@@ -13,11 +13,12 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.aggregate import Aggregator
+from phoenix_secure.federation.cohort import cohort_of_round
 from phoenix_secure.federation.server_optimizer import server_step
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["RoundReport", "draw_cohort", "run_rounds"]
+__all__ = ["RoundReport", "run_rounds"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,10 +26,10 @@ class RoundReport:
     """What one round did; a line of metrics.jsonl."""
 
     round_number: int
-    loss: float  # mean over sites, weighted by images
+    loss: float | None  # mean over sites, weighted by images; None where no site tells
     sites: tuple[str, ...]  # that answered
     failures: dict[str, str]  # site -> code
-    num_images: int  # images that the sites hold, all together
+    num_images: int | None  # images that the sites hold, all together; None as above
     images_per_s: float  # images trained on, all sites together
     seconds: float
     bytes_down: int
@@ -42,17 +43,6 @@ class RoundReport:
         return asdict(self)
 
 
-def draw_cohort(
-    sites: tuple[str, ...], *, participation: float, min_sites: int, rng: np.random.Generator
-) -> tuple[str, ...]:
-    """The sites asked in one round, sorted: a share of all, without replacement."""
-    size = min(len(sites), max(min_sites, 1, round(participation * len(sites))))
-    if size == len(sites):
-        return tuple(sorted(sites))
-    chosen = rng.choice(len(sites), size=size, replace=False)
-    return tuple(sorted(sites[i] for i in chosen))
-
-
 def run_rounds(
     state: ServerState, *, config: RunConfig, aggregator: Aggregator, seeds: SeedTree
 ) -> Iterator[tuple[ServerState, RoundReport]]:
@@ -62,12 +52,7 @@ def run_rounds(
     Raises:     TrainingError when too few sites answer.
     """
     for round_number in range(state.round_number + 1, config.federation.rounds + 1):
-        cohort = draw_cohort(
-            aggregator.members(),
-            participation=config.federation.participation,
-            min_sites=config.federation.min_sites,
-            rng=seeds.child("cohort", round_number).numpy(),
-        )
+        cohort = cohort_of_round(aggregator.members(), round_number, config=config, seeds=seeds)
         started = time.perf_counter()
         found = aggregator.aggregate(
             round_number=round_number, parameters=state.parameters, cohort=cohort

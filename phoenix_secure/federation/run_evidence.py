@@ -24,6 +24,8 @@ from phoenix_secure.federation.rounds import RoundReport
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.files import sha256_of, storage_errors
+from phoenix_secure.privacy.events import Event as PrivacyEvent
+from phoenix_secure.privacy.events import event_to_dict
 from protocol import Identity
 
 __all__ = ["RunEvidence", "heads_file", "ledger_file"]
@@ -97,6 +99,15 @@ class RunEvidence:
     def round_started(self, round_number: int, *, cohort: tuple[str, ...]) -> None:
         """Before the first request of a round leaves."""
         self.ledger.append(Event.ROUND_STARTED, round=round_number, cohort=list(cohort))
+
+    def charged(self, round_number: int, *, sites: tuple[str, ...], event: PrivacyEvent) -> None:
+        """Before a round's answers can leave: what each of ``sites`` spends at most by answering.
+
+        The sites' own ledgers say what they spent; a site that fails or refuses spends less.
+        """
+        self.ledger.append(
+            Event.PRIVACY, round=round_number, sites=list(sites), mechanism=event_to_dict(event)
+        )
 
     def failed(self, round_number: int, *, kind: str) -> None:
         """A round without a sum; only the kind, since a message could say more than it may."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from phoenix_secure.append_log import AppendLog
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.append_log import AppendLog
 
 __all__ = ["SecureJournal"]
 

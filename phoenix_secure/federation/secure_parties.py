@@ -17,6 +17,8 @@ from phoenix_secure.federation.secure_journal import SecureJournal
 from phoenix_secure.federation.secure_keys import RunKeys
 from phoenix_secure.federation.secure_round import SecureAggregator
 from phoenix_secure.federation.secure_terms import SecureTerms
+from phoenix_secure.federation.site.privacy import site_noise_entropy
+from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.secure_record import SiteRecord
 from phoenix_secure.rng import SeedTree
@@ -57,7 +59,14 @@ class Parties:
         names = [path.name for path in sorted((folder.path / "sites").glob("*"))]
         self._keys = RunKeys.load(folder.path, sites=names)
 
-    def site(self, name: str, *, config: RunConfig, seeds: SeedTree) -> SecureSite:
+    def site(
+        self,
+        name: str,
+        *,
+        config: RunConfig,
+        seeds: SeedTree,
+        releases: Releases | None = None,
+    ) -> SecureSite:
         """One site's side.
 
         Its rounding follows the run's seed, so that weights repeat bit for bit; its keys and
@@ -74,6 +83,8 @@ class Parties:
                 of_site.child("round", number, "rounding").entropy().to_bytes(32, "big")
             ),
             num_threads=config.federation.threads_per_site,
+            releases=releases,
+            noise_entropy=site_noise_entropy(config, seeds, site=name),
         )
 
     def aggregator(

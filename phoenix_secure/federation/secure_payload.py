@@ -11,12 +11,17 @@ repeats ends with the same weights bit for bit.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from safetensors.numpy import load, save
 
 from phoenix_secure.federation.secure_metrics import Metrics
 from phoenix_secure.federation.secure_terms import SecureTerms
+from phoenix_secure.privacy.quantised import round_within
+from phoenix_secure.privacy.skellam import SkellamTable
 from phoenix_secure.training.local import LocalUpdate
 
 __all__ = ["Payload", "clip_update", "decode_sum", "encode_update"]
@@ -26,10 +31,29 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
-    """One site's input to the sum: ``words`` (d,) int32 and the words of its metrics."""
+    """One site's input to the sum: ``words`` (d,) int32, the words of its metrics, and under
+    privacy unit ``site`` the ``noise`` (d,) int64 that goes on top."""
 
     words: np.ndarray
     extra: tuple[int, ...]
+    noise: np.ndarray | None = None
+
+    def to_bytes(self) -> bytes:
+        """For the site's own disk."""
+        fields = {"words": self.words, "extra": np.array(self.extra, np.int64)}
+        if self.noise is not None:
+            fields["noise"] = self.noise
+        return save(fields)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Payload:
+        """What ``to_bytes`` wrote."""
+        fields = load(content)
+        return cls(
+            words=fields["words"],
+            extra=tuple(int(each) for each in fields["extra"]),
+            noise=fields.get("noise"),
+        )
 
     def __repr__(self) -> str:
         return f"<Payload of {self.words.size} words>"
@@ -70,12 +94,21 @@ def clip_update(
     return clipped, is_over or is_far
 
 
-def encode_update(update: LocalUpdate, *, terms: SecureTerms, rounding_key: bytes) -> Payload:
+def encode_update(
+    update: LocalUpdate,
+    *,
+    terms: SecureTerms,
+    rounding_key: bytes,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> Payload:
     """The integers that a site enters.
 
     ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
     but a key of its own for each update keeps rounding errors independent, so that they average
-    out over sites and rounds.
+    out over sites and rounds. ``entropy(n)`` gives n secret bytes, for noise.
+
+    Guarantee:  under privacy unit ``site`` the norm of ``words`` is at most the noise's l2_bound,
+                whatever the images are, and ``noise`` has the law that the accounting assumes.
     Raises:     ValueError for an update of another size.
     """
     if update.delta.shape != (terms.num_parameters,):
@@ -84,16 +117,27 @@ def encode_update(update: LocalUpdate, *, terms: SecureTerms, rounding_key: byte
         update.delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value
     )
     metrics = terms.metric_words
-    values *= np.float32(metrics.weight(update.num_images))
-    return Payload(
-        words=terms.fixed_point.encode(values, key=rounding_key),
-        extra=metrics.encode(
+    if terms.hides_metrics:
+        # Constants (all sites take training.local_steps): nothing beside the noised update.
+        extra = metrics.encode(num_images=1, num_steps=update.num_steps, loss=0.0, clipped=False)
+    else:
+        values *= np.float32(metrics.weight(update.num_images))
+        extra = metrics.encode(
             num_images=update.num_images,
             num_steps=update.num_steps,
-            loss=update.loss,
+            # A round of Poisson sampling may draw no image, and has no loss then.
+            loss=0.0 if math.isnan(update.loss) else update.loss,
             clipped=was_clipped,
-        ),
+        )
+    if terms.noise is None:
+        return Payload(words=terms.fixed_point.encode(values, key=rounding_key), extra=extra)
+    words = round_within(
+        lambda key: terms.fixed_point.encode(values, key=key),
+        bound=terms.noise.l2_bound,
+        key=rounding_key,
     )
+    noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
+    return Payload(words=words, extra=extra, noise=noise)
 
 
 def decode_sum(

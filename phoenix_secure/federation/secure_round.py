@@ -182,7 +182,7 @@ class SecureAggregator:
             "failed_attempts": [error.reason.value for error in aborts],
             "survivors": len(survivors),
             "dropouts": dropouts,
-            "clipped": metrics.num_clipped,
+            "clipped": None if self._terms.hides_metrics else metrics.num_clipped,
             "transcript": completed.transcript_hash.hex(),
             "stages": [
                 {
@@ -197,10 +197,10 @@ class SecureAggregator:
         }
         return Aggregate(
             update=update,
-            loss=metrics.loss,
+            loss=None if self._terms.hides_metrics else metrics.loss,
             sites=survivors,
             failures=failures,
-            num_images=metrics.num_images,
+            num_images=None if self._terms.hides_metrics else metrics.num_images,
             num_steps=metrics.num_steps,
             bytes_down=sum(report.bytes_down for report in reports),
             bytes_up=sum(report.bytes_up for report in reports),

@@ -14,7 +14,9 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.cohort import most_draws
 from phoenix_secure.federation.secure_metrics import MetricWords
+from phoenix_secure.federation.site_noise import SiteNoise, choose_site_noise
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, max_input
@@ -39,6 +41,8 @@ class SecureTerms:
     collusion        gamma, from which every site checks c by itself
     policy_hash      SHA-256 over the settings that decide what a site trains
     privacy_hash     SHA-256 over the differential-privacy settings
+    hides_metrics    sites count alike, and tell neither losses nor numbers of images
+    noise            what the sites add under privacy unit ``site``, else None
     """
 
     num_parameters: int
@@ -53,6 +57,8 @@ class SecureTerms:
     collusion: float
     policy_hash: bytes
     privacy_hash: bytes
+    hides_metrics: bool = False
+    noise: SiteNoise | None = None
 
     @property
     def fixed_point(self) -> FixedPoint:
@@ -110,7 +116,7 @@ class SecureTerms:
             quorum=self.threshold,
             num_colluders=self.num_colluders,
             degree=0,
-            noise_variance=0.0,
+            noise_variance=self._noise_variance,
             privacy_hash=self.privacy_hash,
             policy_hash=self.policy_hash,
         )
@@ -127,12 +133,17 @@ class SecureTerms:
             word_bits=self.word_bits,
             scale=self.scale,
             clip=self.clip_value,
+            noise_variance=self._noise_variance,
             collusion=self.collusion,
             min_cohort=MIN_CLIENTS,
             # A later attempt may leave accused sites out, and keeps t: a sum never hides among
             # fewer honest inputs than the plan that the owner signed.
             min_honest=self.threshold - self.num_colluders,
         )
+
+    @property
+    def _noise_variance(self) -> float:
+        return 0.0 if self.noise is None else self.noise.share_variance
 
     def to_dict(self) -> dict[str, Any]:
         """What a reader of the run's records needs to judge it."""
@@ -145,11 +156,12 @@ class SecureTerms:
             "clip_norm": self.clip_norm,
             "clip_value": self.clip_value,
             "max_images": self.max_images,
+            "noise_variance_of_a_site": self._noise_variance,
         }
 
 
 def cohort_size(config: RunConfig) -> int:
-    """Sites asked in each round (the same rule as ``rounds.draw_cohort``)."""
+    """Sites asked in each round (the same rule as ``cohort.draw_cohort``)."""
     federation, num_sites = config.federation, config.partition.num_sites
     wanted = max(federation.min_sites, 1, round(federation.participation * num_sites))
     return min(num_sites, wanted)
@@ -185,14 +197,30 @@ def choose_terms(
             f"secure_aggregation.collusion = {settings.collusion:g} and dropout = "
             f"{settings.dropout:g}: {error}"
         ) from error
-    if settings.max_images is None and largest_site is None:
+    if _weighs(config) and settings.max_images is None and largest_site is None:
         raise ConfigError(
             "between machines nobody knows the largest site: set secure_aggregation.max_images "
             "to a public bound on one site's images"
         )
+    privacy = config.privacy
     clip_norm = settings.clip_norm or _RMS_CLIP * math.sqrt(num_parameters)
+    if privacy.unit == "site":
+        clip_norm = privacy.clip_norm
     clip_value = min(settings.clip_value, clip_norm)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
+    noise = None
+    if privacy.unit == "site":
+        noise = choose_site_noise(
+            privacy,
+            releases=most_draws(config),
+            num_parameters=num_parameters,
+            cohort_size=n,
+            num_honest=graph.threshold - graph.num_colluders,
+            clip_value=clip_value,
+            word_bits=settings.word_bits,
+        )
+        scale = noise.scale
+    max_images = settings.max_images or 1 << max(0, (largest_site or 1) - 1).bit_length()
     return SecureTerms(
         num_parameters=num_parameters,
         cohort_size=n,
@@ -202,11 +230,24 @@ def choose_terms(
         scale=scale,
         clip_norm=clip_norm,
         clip_value=clip_value,
-        max_images=settings.max_images or 1 << max(0, (largest_site or 1) - 1).bit_length(),
+        max_images=max_images if _weighs(config) else 1,
         collusion=settings.collusion,
         policy_hash=_policy_hash(config),
-        privacy_hash=_hash({"differential_privacy": "off"}),
+        privacy_hash=_privacy_hash(config),
+        hides_metrics=not _weighs(config),
+        noise=noise,
     )
+
+
+def _weighs(config: RunConfig) -> bool:
+    """Whether a site counts by its images; under privacy their number is not told."""
+    return config.privacy.unit == "none" or config.privacy.release_metrics
+
+
+def _privacy_hash(config: RunConfig) -> bytes:
+    if config.privacy.unit == "none":
+        return _hash({"differential_privacy": "off"})
+    return _hash({"differential_privacy": config.privacy.model_dump(mode="json")})
 
 
 def _policy_hash(config: RunConfig) -> bytes:

@@ -1,7 +1,8 @@
-"""How much noise a budget needs: bisection over whatever spends less with more noise."""
+"""How much noise a budget needs: a root search over whatever spends less with more noise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from phoenix_secure.errors import ConfigError
@@ -11,6 +12,7 @@ from phoenix_secure.privacy.events import Event, PoissonSampledGaussian
 __all__ = ["calibrate", "noise_multiplier_for"]
 
 _LARGEST_NOISE = 1e4
+_LEAST_NOISE = 1e-3
 
 
 def noise_multiplier_for(
@@ -41,24 +43,58 @@ def calibrate(
     if not epsilon > 0:
         raise ValueError(f"expected epsilon > 0, got {epsilon}")
 
-    def fits(noise: float) -> bool:
+    def spent(noise: float) -> float:
         try:
-            return epsilon_of(events_at(noise), delta=delta).value <= epsilon
+            return epsilon_of(events_at(noise), delta=delta).value
         except AccountingError:
-            return False  # no epsilon can be named with so little noise
+            return math.inf  # no epsilon can be named with so little noise
 
-    high = 1.0
-    while not fits(high):
-        high *= 2
-        if high > _LARGEST_NOISE:
+    search = _Search(epsilon)
+    noise = 1.0
+    while not search.is_over:
+        if noise > _LARGEST_NOISE:
             raise ConfigError(
                 f"privacy.epsilon = {epsilon:g} at delta = {delta:g} needs a noise multiplier "
                 "above 10,000: raise epsilon, or lower sampling_rate, local_steps or rounds"
             )
-    low = high / 2
-    while low > 1e-3 and fits(low):
-        high, low = low, low / 2
-    while high / low > 1.002:
-        middle = (low * high) ** 0.5
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
+        noise = search.next_after(noise, spent(noise))
+    return search.high
+
+
+class _Search:
+    """Secant steps on log epsilon over log noise, kept within a bracket that only shrinks.
+
+    Epsilon falls with noise, smoothly, and costs a second where it is large: bisection would take
+    three times as many evaluations.
+    """
+
+    def __init__(self, target: float) -> None:
+        self._target = target
+        self.low, self.high = 0.0, math.inf
+        self._last: tuple[float, float] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether ``high`` fits and 0.2 percent less does not, or needs no further search."""
+        return self.high <= max(self.low * 1.002, _LEAST_NOISE)
+
+    def next_after(self, noise: float, found: float) -> float:
+        """Take in that ``noise`` spends ``found``; the next noise to try."""
+        fits = found <= self._target
+        if fits:
+            self.high = min(self.high, noise)
+        else:
+            self.low = max(self.low, noise)
+        if not (math.isfinite(found) and found > 0):
+            guess = noise * (0.5 if fits else 2.0)
+        else:
+            x, y = math.log(noise), math.log(found / self._target)
+            slope = -1.0
+            if self._last is not None and self._last[0] != x:
+                slope = min(-0.2, max(-8.0, (y - self._last[1]) / (x - self._last[0])))
+            self._last = x, y
+            # A little beyond the root, so that the bracket closes from the other side too.
+            guess = noise * math.exp(max(-2.0, min(2.0, -y / slope))) * (0.9992 if fits else 1.0008)
+        if self.low < guess < self.high:
+            return guess
+        return math.sqrt(self.low * self.high) if self.low > 0 else self.high / 2

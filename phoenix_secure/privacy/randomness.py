@@ -45,9 +45,11 @@ class SecureRandomness:
     """AES-256 in counter mode under a key that the operating system gives, kept in this object.
 
     Guarantee:  normal values are exact but for float64 rounding, up to 9.4 standard deviations
-                (probability of more below 1e-20). Each is a sum of four normals, halved: the set
-                of values that a float64 sum can take no longer tells the one noise value apart
-                (Mironov 2012, doi:10.1145/2382196.2382264), at a work factor of 2^159.
+                (probability of more below 1e-20). Each is a sum of four independent normals,
+                halved, so that the gaps between the values that float64 can take no longer tell
+                noise of one sum from that of another, as in Mironov's attack on single draws
+                (2012, doi:10.1145/2382196.2382264). That defeats the known attack; it is no proof
+                that float64 noise is as good as real numbers.
                 Inclusion compares 64-bit words with floor(probability * 2^64): exact to 2^-64.
     Source:     Holohan and Braghin (2021), arXiv:2107.10138, section 5.2 with n = 2; Box and Muller
                 (1958).
@@ -68,13 +70,17 @@ class SecureRandomness:
         values = torch.empty(num, dtype=torch.float64)
         for start in range(0, num, _CHUNK):
             part = values[start : start + _CHUNK]
-            words = self._words(_TERMS * part.numel())
+            size = max(part.numel(), _TERMS)
+            words = self._words(_TERMS * size)
             # In (0, 1), symmetric, never 0: log is finite and the tails reach sqrt(2 ln 2^65).
-            uniform = torch.from_numpy((words.astype(np.float64) + 0.5) * 2.0**-64)
-            radius_bits, angle_bits = uniform.view(2, 2, -1)
-            radius = radius_bits.log_().mul_(-2).sqrt_()
-            angle = angle_bits.mul_(2 * math.pi)
-            torch.sum(radius * (angle.cos() + angle.sin()), dim=0, out=part)
+            uniform = (words.astype(np.float64) + 0.5) * 2.0**-64
+            radius, angle = uniform.reshape(2, 2, size)
+            np.sqrt(np.multiply(np.log(radius, out=radius), -2, out=radius), out=radius)
+            angle *= 2 * math.pi
+            cosines, sines = radius * np.cos(angle), radius * np.sin(angle)
+            # r (cos + sin) of one pair is a single normal again: each sine goes to another value.
+            total = cosines[0] + cosines[1] + np.roll(sines[0], 1) + np.roll(sines[1], 2)
+            part.copy_(torch.from_numpy(total[: part.numel()]))
         return values.mul_(_TERMS**-0.5)
 
     def included(self, num: int, *, probability: float) -> np.ndarray:

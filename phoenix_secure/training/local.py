@@ -58,8 +58,8 @@ class LocalTrainer:
     """
 
     def __init__(self, config: RunConfig, *, num_classes: int, device: torch.device) -> None:
-        if config.privacy.unit != "none":
-            raise ConfigError("privacy.unit: this trainer adds no noise; only none is possible")
+        if config.privacy.unit == "record":
+            raise ConfigError("privacy.unit: this trainer adds no noise; record needs another")
         self._config = config
         self._num_classes = num_classes
         self._device = device

@@ -24,6 +24,7 @@ from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.exchange import Engine, Failure
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.plan import Plan, plan_roster
+from phoenix_secure.federation.privacy_plan import guarantee_of, plan_privacy
 from phoenix_secure.federation.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_evidence import RunEvidence
@@ -37,6 +38,7 @@ from phoenix_secure.federation.site.gate import PLAN_STAGE
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.federation.strategies.between_machines import strategies_between_machines
 from phoenix_secure.pictures import save_curves
+from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["FederatedRun"]
@@ -96,6 +98,11 @@ class FederatedRun:
         self.terms = None
         if config.secure_aggregation.mode == "on":
             self.terms = choose_terms(config, num_parameters=self.strategies.exchange.num_uploaded)
+        self.privacy = plan_privacy(config, terms=self.terms)
+
+    def guarantee(self) -> Guarantee:
+        """What the run guarantees; what each site has spent is in its own ledger alone."""
+        return guarantee_of(self.config, self.privacy)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -177,7 +184,7 @@ class FederatedRun:
             "bytes_up": sum(line["bytes_up"] for line in metrics),
             "training_seconds": sum(line["seconds"] for line in metrics),
             "loss": metrics[-1]["loss"] if metrics else None,
-            "differential_privacy": "off",
+            "guarantee": self.guarantee().to_dict(),
         }
         folder.write_json("summary.json", summary)
         self._evidence(folder).exported(folder.model, round_number=state.round_number)
@@ -208,6 +215,7 @@ class FederatedRun:
                 evidence,
                 witnesses=Witnesses(evidence, identity=self._identity, roster=self._roster),
                 engine=engine,
+                privacy=self.privacy,
             )
         finally:
             engine.close()
@@ -219,6 +227,7 @@ class FederatedRun:
                 engine,
                 federation=self.config.federation,
                 num_uploaded=self.strategies.exchange.num_uploaded,
+                hides_metrics=self.privacy is not None and not self.config.privacy.release_metrics,
             )
         return SecureAggregator(
             engine,

@@ -18,6 +18,7 @@ class FailureCode(enum.StrEnum):
     MALFORMED = "malformed"  # an answer came that cannot be read
     REFUSED = "refused"  # the site's own policy forbids the request
     DIVERGED = "diverged"  # the site's loss became NaN or infinite
+    BUDGET = "budget"  # the site's privacy budget allows no further release
     CANCELLED = "cancelled"  # the user stopped the run
     ERROR = "error"  # anything else; the details stay in the site's own log
 

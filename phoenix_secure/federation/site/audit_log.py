@@ -14,8 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from phoenix_secure.append_log import AppendLog
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.federation.append_log import AppendLog
 
 __all__ = ["AuditLog"]
 

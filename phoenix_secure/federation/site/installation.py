@@ -16,8 +16,14 @@ from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.plan import Plan, plan_roster
+from phoenix_secure.federation.privacy_plan import plan_privacy
 from phoenix_secure.federation.secure_terms import choose_terms
 from phoenix_secure.federation.site.clear_once import ClearOnce
+from phoenix_secure.federation.site.privacy import (
+    make_trainer,
+    open_site_privacy,
+    site_noise_entropy,
+)
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.settings import SiteSettings
 from phoenix_secure.federation.site.site_folder import SiteFolder
@@ -26,7 +32,7 @@ from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.federation.sites import deal_images, site_names
 from phoenix_secure.federation.strategies.between_machines import strategies_between_machines
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.local import SiteImages
 from protocol import Roster
 
 __all__ = ["installer"]
@@ -59,17 +65,27 @@ def installer(
         stream = _stream_name(roster, name)
         device = pick_devices(settings.device)[0]
         run = strategies_between_machines(config, seeds=seeds, device=device, cache_dir=images_in)
-        images, strategies = run.site(
-            stream,
-            _images(settings, config, seeds, stream=stream, cache_dir=images_in),
-            folder=folder.memory(plan.hash),
+        own = _images(settings, config, seeds, stream=stream, cache_dir=images_in)
+        images, strategies = run.site(stream, own, folder=folder.memory(plan.hash))
+        terms = None
+        if config.secure_aggregation.mode == "on":
+            terms = choose_terms(config, num_parameters=run.exchange.num_uploaded)
+        private = plan_privacy(config, terms=terms)
+        privacy = open_site_privacy(
+            config,
+            private,
+            site=name,
+            own=own,
+            folder=folder.path,
+            run=plan.hash,
+            total=settings.policy.total_budget,
         )
         secure = None
-        if config.secure_aggregation.mode == "on":
+        if terms is not None:
             secure = SecureSite(
                 identity,
                 roster=plan_roster(roster, plan),
-                terms=choose_terms(config, num_parameters=run.exchange.num_uploaded),
+                terms=terms,
                 record=folder.record(plan.hash),
                 max_rounds=config.federation.rounds,
                 rounding_key=lambda number: (
@@ -78,12 +94,15 @@ def installer(
                     .to_bytes(32, "big")
                 ),
                 num_threads=config.federation.threads_per_site,
+                releases=None if privacy is None else privacy.releases,
+                noise_entropy=site_noise_entropy(config, seeds, site=stream),
             )
         worker = SiteWorker(
             stream,
             images=images,
             strategies=strategies,
-            trainer=LocalTrainer(config, num_classes=0, device=device),
+            trainer=make_trainer(config, private, num_classes=0, device=device),
+            privacy=privacy,
             seeds=seeds,
             cancelled=cancelled,
             secure=secure,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from phoenix_secure.config import RunConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.federation.plan import Plan
+from phoenix_secure.privacy.ledger import Budget
 
 __all__ = ["Release", "SitePolicy"]
 
@@ -42,6 +44,12 @@ class SitePolicy(Section):
     max_delta: float = Field(
         1e-5, gt=0, lt=1, description="[1] Largest delta that goes with max_epsilon."
     )
+    max_total_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="[1] Largest epsilon of all plans on this site together, at max_delta, by its "
+        "own ledger privacy.jsonl; the site stops before the step. Empty: max_epsilon.",
+    )
     privacy_units: tuple[Literal["record", "site"], ...] = Field(
         ("record", "site"),
         min_length=1,
@@ -59,6 +67,12 @@ class SitePolicy(Section):
         description="[names] Who may get the trained model: consortium, partners, public. Only "
         "proposals through PySyft state it (approver: syft).",
     )
+
+    @property
+    def total_budget(self) -> Budget | None:
+        """What all plans together may spend; None where differential privacy is not asked for."""
+        epsilon = self.max_total_epsilon or self.max_epsilon
+        return None if epsilon is None else Budget(epsilon=epsilon, delta=self.max_delta)
 
     def release_objection(self, release: str) -> str | None:
         """What is against a proposal whose model goes to ``release``; None where nothing is."""
@@ -81,19 +95,21 @@ class SitePolicy(Section):
             return f"secure_aggregation.collusion is below {self.min_collusion:g}"
         if config.federation.rounds > self.max_rounds:
             return f"federation.rounds is above {self.max_rounds}"
-        return self._privacy_objection(config.model_dump())
+        return self._privacy_objection(config)
 
-    def _privacy_objection(self, settings: dict[str, Any]) -> str | None:
+    def _privacy_objection(self, config: RunConfig) -> str | None:
         if self.max_epsilon is None:
             return None
-        privacy = settings.get("privacy") or {}
-        epsilon, delta = privacy.get("epsilon"), privacy.get("delta")
-        if not isinstance(epsilon, (int, float)) or not isinstance(delta, (int, float)):
-            return "the plan has no differential privacy with a stated epsilon and delta"
-        if epsilon > self.max_epsilon or delta > self.max_delta:
+        privacy = config.privacy
+        if privacy.unit == "none" or privacy.epsilon is None:
+            return (
+                "the plan has no differential privacy with a stated epsilon and delta "
+                "(privacy.unit, privacy.epsilon)"
+            )
+        if privacy.epsilon > self.max_epsilon or privacy.delta > self.max_delta:
             return f"epsilon or delta is above ({self.max_epsilon:g}, {self.max_delta:g})"
-        if privacy.get("unit") not in self.privacy_units:
+        if privacy.unit not in self.privacy_units:
             return f"privacy.unit is not among {', '.join(self.privacy_units)}"
-        if self.require_secure_noise and privacy.get("noise_source") != "secure":
+        if self.require_secure_noise and privacy.noise_source != "secure":
             return "privacy.noise_source is not secure"
         return None

@@ -4,6 +4,7 @@
 - A session lives in memory alone. A site that was restarted is a dropout of that attempt, and
   never masks a second input for it.
 - The update is kept until the result is out, so that another attempt needs no training.
+- Under differential privacy an event is in the site's ledger before a masked input leaves.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from dataclasses import dataclass, field
 
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.messages import MalformedMessage, SecureTrainRequest, TrainRequest
-from phoenix_secure.federation.secure_payload import encode_update
+from phoenix_secure.federation.secure_payload import Payload, encode_update
 from phoenix_secure.federation.secure_terms import SecureTerms
 from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.secure_record import SiteRecord, TrainingCounter
 from phoenix_secure.training.local import LocalUpdate
 from protocol import (
@@ -48,6 +50,8 @@ class _Attempt:
     """The one attempt that this site is in."""
 
     number: tuple[int, int]  # protocol round, attempt
+    training_round: int
+    model_hash: bytes
     session: ClientSession
     counter: TrainingCounter
     answers: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # stage -> request, reply
@@ -58,6 +62,8 @@ class SecureSite:
 
     terms          this site's own terms, from its own settings
     rounding_key   32 bytes for the stochastic rounding of a training round
+    releases       the site's privacy ledger and budget; None without differential privacy
+    noise_entropy  secret bytes for a round's noise under privacy unit ``site``
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class SecureSite:
         rounding_key: Callable[[int], bytes],
         entropy: Entropy = os_entropy,
         num_threads: int = 1,
+        releases: Releases | None = None,
+        noise_entropy: Callable[[int], Entropy] = lambda round_number: os_entropy,
     ) -> None:
         self._identity = identity
         self._roster = roster
@@ -81,8 +89,10 @@ class SecureSite:
         self._rounding_key = rounding_key
         self._entropy = entropy
         self._num_threads = num_threads
+        self._releases = releases
+        self._noise_entropy = noise_entropy
         self._attempt: _Attempt | None = None
-        self._kept: tuple[bytes, LocalUpdate] | None = None
+        self._kept: tuple[bytes, Payload] | None = None
         # A late training and the next attempt's offer may meet: one after the other.
         self._lock = threading.Lock()
 
@@ -143,24 +153,44 @@ class SecureSite:
         if self._attempt is not None:
             self._attempt.session.abort()
             self._attempt = None
-        payload = encode_update(
-            self._update(request, model_hash, train),
-            terms=self._terms,
-            rounding_key=self._rounding_key(training_round),
-        )
-        session.provide_input(payload.words, extra=payload.extra)
+        payload = self._payload(request, model_hash, train)
+        session.provide_input(payload.words, extra=payload.extra, noise=payload.noise)
         self._attempt = _Attempt(
             number=number,
+            training_round=training_round,
+            model_hash=model_hash,
             session=session,
             counter=counter,
             answers={"announce": (digest, advertisement)},
         )
         return advertisement
 
-    def _update(self, request: TrainRequest, model_hash: bytes, train: Train) -> LocalUpdate:
+    def _payload(self, request: TrainRequest, model_hash: bytes, train: Train) -> Payload:
+        """What this site enters, the same in every attempt at the round.
+
+        Under differential privacy also after a restart: it is read from the disk, and the noise is
+        not drawn a second time.
+        """
+
+        def make() -> Payload:
+            return encode_update(
+                train(request),
+                terms=self._terms,
+                rounding_key=self._rounding_key(request.round_number),
+                entropy=self._noise_entropy(request.round_number),
+            )
+
         if self._kept is None or self._kept[0] != model_hash:
             self._kept = None
-            self._kept = model_hash, train(request)
+            if self._releases is None:
+                self._kept = model_hash, make()
+            else:
+                body = self._releases.prepare(
+                    request.round_number,
+                    model_hash=model_hash,
+                    make=lambda: make().to_bytes(),
+                )
+                self._kept = model_hash, Payload.from_bytes(body)
         return self._kept[1]
 
     def _answer(self, stage: str, body: bytes, digest: bytes) -> bytes:
@@ -169,6 +199,9 @@ class SecureSite:
             raise self._refused(stage, "no attempt under way (was this site restarted?)")
         if stage in attempt.answers:
             raise self._refused(stage, "a second, different request")
+        if stage == "mask" and self._releases is not None:
+            # The masked input is what leaves: its privacy event is on the disk before it.
+            self._releases.charge(attempt.training_round, model_hash=attempt.model_hash)
         if stage == "check":
             attempt.counter.expect(_survivors(body, num_sites=len(self._roster.members)))
         step = attempt.session.receive(body)

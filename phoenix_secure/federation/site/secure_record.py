@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phoenix_secure.federation.append_log import AppendLog
+from phoenix_secure.append_log import AppendLog
 from protocol import SentInput
 
 __all__ = ["SiteRecord", "TrainingCounter"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -11,19 +14,24 @@ from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.site.privacy import SitePrivacy
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.strategies.site_round import SiteStrategies
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate, SiteImages
+from phoenix_secure.training.private import PrivateTrainer
 
 __all__ = ["SiteFailure", "SiteWorker"]
+
+_log = logging.getLogger(__name__)
 
 
 class SiteWorker:
     """Answers the stages of one site.
 
     With ``secure`` set, the site takes part in secure rounds only: a server that asks for the
-    update in the clear is refused, whatever the run's settings say at its end.
+    update in the clear is refused, whatever the run's settings say at its end. ``privacy`` is the
+    site's side of differential privacy, for rounds in the clear too.
     """
 
     def __init__(
@@ -31,10 +39,11 @@ class SiteWorker:
         name: str,
         *,
         images: SiteImages,
-        trainer: LocalTrainer,
+        trainer: LocalTrainer | PrivateTrainer,
         seeds: SeedTree,
         cancelled: threading.Event,
         secure: SecureSite | None = None,
+        privacy: SitePrivacy | None = None,
         strategies: SiteStrategies | None = None,
         progress: Callable[[str, int], object] = lambda site, images: None,
     ) -> None:
@@ -44,6 +53,7 @@ class SiteWorker:
         self._seeds = seeds
         self._cancelled = cancelled
         self._secure = secure
+        self._privacy = privacy
         self._strategies = strategies
         self._progress = progress
 
@@ -71,6 +81,22 @@ class SiteWorker:
         return self._strategies.answer(request, train=self._train_from)
 
     def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
+        try:
+            return self._train_locally(parameters, round_number)
+        except TrainingError:
+            if self._privacy is None or not self._privacy.hides_failures:
+                raise
+            # To say that this site's weights diverged would tell of its images, without noise.
+            _log.warning("%s: round %d diverged; it enters no change", self._name, round_number)
+            return LocalUpdate(
+                delta=np.zeros_like(parameters),
+                num_images=len(self._images.images),
+                num_steps=self._privacy.local_steps,
+                loss=0.0,
+                seconds=0.0,
+            )
+
+    def _train_locally(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
         return self._trainer.train(
             parameters,
             self._images,
@@ -82,12 +108,27 @@ class SiteWorker:
 
     def _train_in_the_clear(self, body: bytes) -> bytes:
         request = TrainRequest.from_bytes(body)
-        update = self._train(request)
-        return TrainReply(
-            round_number=request.round_number,
-            delta=update.delta,
-            num_images=update.num_images,
-            num_steps=update.num_steps,
-            loss=update.loss,
-            seconds=update.seconds,
-        ).to_bytes()
+        if self._privacy is None:
+            return _reply(request, self._train(request), hides_metrics=False)
+        hides_metrics = self._privacy.hides_metrics
+        model_hash = hashlib.sha256(body).digest()
+        reply = self._privacy.releases.prepare(
+            request.round_number,
+            model_hash=model_hash,
+            make=lambda: _reply(request, self._train(request), hides_metrics=hides_metrics),
+        )
+        self._privacy.releases.charge(request.round_number, model_hash=model_hash)
+        return reply
+
+
+def _reply(request: TrainRequest, update: LocalUpdate, *, hides_metrics: bool) -> bytes:
+    """An answer in the clear; without what the guarantee does not cover, where that is hidden."""
+    loss = 0.0 if hides_metrics or math.isnan(update.loss) else update.loss
+    return TrainReply(
+        round_number=request.round_number,
+        delta=update.delta,
+        num_images=1 if hides_metrics else update.num_images,
+        num_steps=update.num_steps,
+        loss=loss,
+        seconds=0.0 if hides_metrics else update.seconds,
+    ).to_bytes()

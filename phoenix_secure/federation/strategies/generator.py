@@ -44,14 +44,10 @@ def draw_from_run(
     Raises:     ConfigError or CheckpointError naming the folder.
     """
     folder = RunFolder(path)
-    config = folder.load_config()
+    folder.load_config()
     summary = _summary(path)
-    privacy = config.privacy
-    is_private = (
-        privacy.unit != "none"
-        and privacy.noise_source == "secure"
-        and summary.get("differential_privacy") not in (None, "off")
-    )
+    guarantee = summary.get("guarantee")
+    is_private = isinstance(guarantee, dict) and isinstance(guarantee.get("epsilon"), float)
     if not is_private and not accept_non_private:
         raise ConfigError(
             f"sharing.path: the model in {path} was trained without differential privacy (or with "
@@ -72,7 +68,7 @@ def draw_from_run(
     facts: dict[str, Any] = {
         "generator": {
             "weights_sha256": sha256_of(folder.model / _WEIGHTS),
-            "differential_privacy": summary.get("differential_privacy", "off"),
+            "guarantee": guarantee["text"] if is_private and guarantee else "no formal guarantee",
         },
         "raw_private_images": not is_private,
     }

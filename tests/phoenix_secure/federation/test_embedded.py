@@ -55,7 +55,9 @@ def test_run_folder_holds_what_it_promises(
     loaded = load_model(folder.model, device=torch.device("cpu"))
     np.testing.assert_array_equal(to_vector(loaded.pipeline.unet), state.ema)
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["secure_aggregation"] == summary["differential_privacy"] == "off"
+    assert summary["secure_aggregation"] == "off"
+    assert summary["guarantee"]["epsilon"] is None
+    assert summary["guarantee"]["text"].startswith("no formal guarantee")
     assert {p.name for p in (run / "checkpoints").iterdir()} == {
         "round-000003.safetensors",
         "round-000004.safetensors",

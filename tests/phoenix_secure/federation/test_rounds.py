@@ -11,9 +11,10 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.clear_round import ClearAggregator
+from phoenix_secure.federation.cohort import draw_cohort
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.messages import TrainReply, TrainRequest
-from phoenix_secure.federation.rounds import draw_cohort, run_rounds
+from phoenix_secure.federation.rounds import run_rounds
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.rng import SeedTree
 

@@ -138,7 +138,7 @@ def test_terms_bind_what_decides_an_update() -> None:
     ("participation", "min_sites", "size"), [(1.0, 1, 10), (0.5, 1, 5), (0.01, 7, 7), (0.01, 1, 1)]
 )
 def test_cohort_size_is_that_of_the_draw(participation: float, min_sites: int, size: int) -> None:
-    from phoenix_secure.federation.rounds import draw_cohort
+    from phoenix_secure.federation.cohort import draw_cohort
     from phoenix_secure.rng import SeedTree
 
     config = load_config(

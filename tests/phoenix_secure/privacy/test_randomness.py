@@ -52,6 +52,34 @@ def test_neighbouring_values_are_independent() -> None:
     assert len(np.unique(values)) == len(values)
 
 
+@pytest.mark.parametrize("size", [1, 3, 4, 9])
+def test_each_value_is_half_the_sum_of_four_normals_from_four_pairs_of_words(size: int) -> None:
+    source = repeatable()
+    padded = max(size, 4)
+    words = iter(int(word) for word in repeatable()._words(4 * padded))
+    radii = [
+        [math.sqrt(-2 * math.log((next(words) + 0.5) / 2**64)) for _ in range(padded)]
+        for _ in range(2)
+    ]
+    angles = [[2 * math.pi * (next(words) + 0.5) / 2**64 for _ in range(padded)] for _ in range(2)]
+    expected, used = [], set()
+    for i in range(size):
+        terms = [("cos", 0, i), ("cos", 1, i), ("sin", 0, i - 1), ("sin", 1, i - 2)]
+        pairs = {(half, place % padded) for _, half, place in terms}
+        assert len(pairs) == 4  # one pair twice would be one normal in place of two
+        names = {(name, half, place % padded) for name, half, place in terms}
+        assert not names & used  # nothing is used again for another value
+        used |= names
+        expected.append(
+            sum(
+                radii[half][place] * getattr(math, name)(angles[half][place])
+                for name, half, place in terms
+            )
+            / 2
+        )
+    assert np.allclose(source.normal(size).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_secure_noise_never_repeats_and_no_seed_reaches_it() -> None:
     torch.manual_seed(1)
     first = SecureRandomness().normal(100)

@@ -223,8 +223,11 @@ def test_probes_find_the_federation_in_order_and_name_what_is_not(federation) ->
     assert any("chmod 600" in finding.message for finding in bad)
 
 
-def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(federation, tmp_path) -> None:
+def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(
+    federation, tmp_path, caplog
+) -> None:
     """The SuperLink dies in round 1, a site before it signs in round 2: every sum is of five."""
+    caplog.set_level("INFO")
     killed: list[str] = []
 
     def fault(report) -> None:

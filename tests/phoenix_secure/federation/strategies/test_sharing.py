@@ -173,6 +173,8 @@ def test_a_folder_that_is_no_finished_run_is_named(tmp_path: Path) -> None:
 
 def test_a_generator_without_differential_privacy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 1\n")
-    (tmp_path / "summary.json").write_text(json.dumps({"differential_privacy": "off"}))
+    (tmp_path / "summary.json").write_text(
+        json.dumps({"guarantee": {"unit": "none", "epsilon": None}})
+    )
     with pytest.raises(ConfigError, match="without differential privacy"):
         draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)

@@ -1,0 +1,55 @@
+"""Who is asked in which round: drawn by the server from the run's public seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["cohort_of_round", "draw_cohort", "most_draws"]
+
+
+def draw_cohort(
+    sites: tuple[str, ...], *, participation: float, min_sites: int, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """The sites asked in one round, sorted: a share of all, without replacement."""
+    size = min(len(sites), max(min_sites, 1, round(participation * len(sites))))
+    if size == len(sites):
+        return tuple(sorted(sites))
+    chosen = rng.choice(len(sites), size=size, replace=False)
+    return tuple(sorted(sites[i] for i in chosen))
+
+
+def cohort_of_round(
+    sites: tuple[str, ...], round_number: int, *, config: RunConfig, seeds: SeedTree
+) -> tuple[str, ...]:
+    """The cohort of one round of a run."""
+    return draw_cohort(
+        sites,
+        participation=config.federation.participation,
+        min_sites=config.federation.min_sites,
+        rng=seeds.child("cohort", round_number).numpy(),
+    )
+
+
+def most_draws(config: RunConfig) -> int:
+    """The most rounds in which any one site is asked, as long as all sites are there.
+
+    The draws are public, so that they hide nobody: privacy is accounted for round by round, with
+    no amplification by the cohort. Where sites may sit out rounds, the others can be drawn more
+    often: every round counts then.
+    """
+    rounds, num_sites = config.federation.rounds, config.partition.num_sites
+    if config.filtering.is_on or config.federation.participation == 1:
+        return rounds
+    sites = tuple(f"{number:06d}" for number in range(num_sites))
+    seeds = SeedTree(config.seed)
+    drawn = Counter(
+        site
+        for round_number in range(1, rounds + 1)
+        for site in cohort_of_round(sites, round_number, config=config, seeds=seeds)
+    )
+    return max(drawn.values())

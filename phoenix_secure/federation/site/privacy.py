@@ -1,0 +1,110 @@
+"""Joining differential privacy to one site: its trainer, its ledger, its noise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.federation.privacy_plan import PrivacyPlan, check_images
+from phoenix_secure.federation.site.releases import Releases
+from phoenix_secure.privacy.ledger import Budget, PrivacyLedger
+from phoenix_secure.privacy.record_hashes import data_digest, open_key
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.private import PrivateTrainer
+from protocol.entropy import Entropy, os_entropy
+
+__all__ = ["SitePrivacy", "make_trainer", "open_site_privacy", "site_noise_entropy"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SitePrivacy:
+    """What a site's worker needs beside its trainer.
+
+    hides_metrics    nothing is told beside the noised update
+    hides_failures   neither is it told that the weights diverged (under unit ``site``, where that
+                     would be the site's own, unnoised weights)
+    local_steps      of a round: public
+    """
+
+    releases: Releases
+    hides_metrics: bool
+    hides_failures: bool
+    local_steps: int
+
+
+def open_site_privacy(
+    config: RunConfig,
+    plan: PrivacyPlan | None,
+    *,
+    site: str,
+    own: SiteImages,
+    folder: Path,
+    run: str,
+    total: Budget | None = None,
+) -> SitePrivacy | None:
+    """The privacy side of one site; None where no unit is named.
+
+    own      the site's own images, without public ones that a strategy mixes in
+    folder   holds ``privacy.jsonl`` (all runs of this site), ``privacy.key`` and the kept answer
+    run      names the run in the ledger
+    total    what all runs on this site together may spend
+
+    Raises:  ConfigError where the site's images are too few for the settings; CheckpointError.
+    """
+    if plan is None:
+        return None
+    check_images(config, len(own.images), site=site)
+    key = open_key(folder / "privacy.key")
+    releases = Releases(
+        PrivacyLedger.open(folder / "privacy.jsonl"),
+        kept=folder / "release.bin",
+        run=run,
+        plan=plan,
+        data=data_digest(own.images, own.labels, key=key),
+        total=total,
+    )
+    return SitePrivacy(
+        releases=releases,
+        hides_metrics=not config.privacy.release_metrics,
+        hides_failures=plan.unit == "site",
+        local_steps=config.training.local_steps or 1,
+    )
+
+
+def make_trainer(
+    config: RunConfig, plan: PrivacyPlan | None, *, num_classes: int, device: torch.device
+) -> LocalTrainer | PrivateTrainer:
+    """DP-SGD under unit ``record``; plain local steps otherwise."""
+    if plan is not None and plan.unit == "record":
+        return PrivateTrainer(
+            config,
+            num_classes=num_classes,
+            device=device,
+            noise_multiplier=plan.noise_multiplier,
+        )
+    return LocalTrainer(config, num_classes=num_classes, device=device)
+
+
+def site_noise_entropy(
+    config: RunConfig, seeds: SeedTree, *, site: str
+) -> Callable[[int], Entropy]:
+    """Bytes for the noise of unit ``site``: the operating system's, or repeatable for research."""
+    if config.privacy.noise_source == "secure":
+        return lambda round_number: os_entropy
+
+    def seeded(round_number: int) -> Entropy:
+        seed = seeds.child("site", site, "round", round_number, "noise-share").entropy()
+        key = hashlib.sha256(b"seeded noise share:" + seed.to_bytes(32, "big")).digest()
+        stream = Cipher(AES256(key), CTR(bytes(16))).encryptor()
+        return lambda size: stream.update(bytes(size))
+
+    return seeded

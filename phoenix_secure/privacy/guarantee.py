@@ -1,0 +1,127 @@
+"""What a run guarantees, in figures and in words; or that it guarantees nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["NO_GUARANTEE", "Guarantee"]
+
+_ADJACENCY = {
+    "none": "",
+    "record": "add or remove one image of one site",
+    "site": "add or remove one whole site",
+}
+_NOT_PROTECTED = {
+    "none": (),
+    "record": (
+        "how many images a site has, where it counts (privacy.release_metrics)",
+        "facts that hold for many images of a site or of all sites",
+        "one person with several images: epsilon grows with their number",
+        "whether a site takes part, how long it computes and when it fails",
+    ),
+    "site": (
+        "facts that hold for many sites",
+        "one organisation that runs several sites: epsilon grows with their number",
+        "whether a site takes part, how long it computes and when it fails",
+    ),
+}
+_TRUSTED = {
+    "none": {},
+    "record": {
+        "each site": "with its own images; it adds all of its noise itself",
+        "server": "with nothing",
+        "other sites": "with nothing but not to hold images of the same person",
+        "reader of the model": "with nothing",
+    },
+    "site": {
+        "each site": "with its own images, and to add its share of the noise",
+        "server": "with nothing, as long as secure aggregation is on",
+        "other sites": "all but c of a round must be honest",
+        "reader of the model": "with nothing",
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guarantee:
+    """A guarantee of differential privacy.
+
+    unit                none, record or site
+    adjacency           what two neighbouring data sets differ in
+    epsilon, delta      of the whole run as planned: no site's releases can exceed it
+    figures             each accountant's own epsilon, by name
+    noise_multiplier    standard deviation of the noise in clip norms
+    clip_norm           of one image's gradient (record) or of one update (site)
+    sampling_rate       each image's chance to enter a step (record)
+    steps               noised steps over the run (record), or noised sums (site)
+    releases            rounds in which one site may answer
+    mechanism, sampler, noise_source
+    per_site            epsilon spent so far by each site's own ledger, where it can be read
+    """
+
+    unit: str
+    epsilon: float | None = None
+    delta: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    noise_multiplier: float | None = None
+    clip_norm: float | None = None
+    sampling_rate: float | None = None
+    steps: int | None = None
+    releases: int | None = None
+    mechanism: str = ""
+    sampler: str = ""
+    noise_source: str = ""
+    per_site: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def adjacency(self) -> str:
+        return _ADJACENCY[self.unit]
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is guaranteed."""
+        return self.epsilon is not None
+
+    @property
+    def text(self) -> str:
+        """One line, with unit, adjacency and delta beside every epsilon."""
+        if self.unit == "none":
+            return "no formal guarantee: differential privacy is off"
+        if self.epsilon is None:
+            return (
+                "no formal guarantee: the noise is seeded, and whoever knows the seed removes it "
+                f"(with secret noise the same settings are {self.unit}-level)"
+            )
+        return (
+            f"({self.epsilon:.4g}, {self.delta:g})-differential privacy per {self.unit} "
+            f"({self.adjacency}); {self.mechanism}, noise multiplier {self.noise_multiplier:.4g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for summaries, reports and machines."""
+        return {
+            "unit": self.unit,
+            "adjacency": self.adjacency,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "figures": dict(self.figures),
+            "noise_multiplier": self.noise_multiplier,
+            "clip_norm": self.clip_norm,
+            "sampling_rate": self.sampling_rate,
+            "steps": self.steps,
+            "releases": self.releases,
+            "mechanism": self.mechanism,
+            "sampler": self.sampler,
+            "noise_source": self.noise_source,
+            "per_site": dict(self.per_site),
+            "trusted": dict(_TRUSTED[self.unit]),
+            "not_protected": list(_NOT_PROTECTED[self.unit]),
+            "warnings": list(self.warnings),
+            "text": self.text,
+        }
+
+
+NO_GUARANTEE = Guarantee(unit="none")

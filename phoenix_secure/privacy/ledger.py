@@ -1,0 +1,160 @@
+"""What one site has released under differential privacy, for ever: event first, release after.
+
+One line of JSON for each release, in a file that only grows. A release that is sent again is the
+same release; one that was recorded and never left counts all the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phoenix_secure.append_log import AppendLog
+from phoenix_secure.errors import BudgetExhausted, DataError
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.events import Event, event_from_dict, event_to_dict
+
+__all__ = ["Budget", "PrivacyLedger", "Release"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What all releases of a site together may spend."""
+
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """One release.
+
+    id       names it; the same noised answer sent twice keeps its id
+    plan     the run it belongs to
+    data     keyed digest of the images it came from (``record_hashes.data_digest``)
+    """
+
+    id: str
+    plan: str
+    round_number: int
+    data: str
+    event: Event
+
+
+class PrivacyLedger:
+    """The file at ``path``. Every method is atomic over threads and processes.
+
+    Raises:     CheckpointError where the file is missing or was changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._log = AppendLog(path)
+        self._lock = threading.Lock()
+        self._releases: dict[str, Release] = {}
+        with self._lock, self._log.locked():
+            self._refresh()
+
+    @classmethod
+    def open(cls, path: Path) -> PrivacyLedger:
+        """The ledger at ``path``; the first use makes it."""
+        if not path.exists():
+            AppendLog(path).create()
+        return cls(path)
+
+    def releases(self, *, plan: str | None = None) -> tuple[Release, ...]:
+        """Everything recorded, oldest first; of one plan or of all."""
+        with self._lock, self._log.locked():
+            self._refresh()
+            return tuple(
+                each for each in self._releases.values() if plan is None or each.plan == plan
+            )
+
+    def events(self, *, plan: str | None = None) -> tuple[Event, ...]:
+        """The events of ``releases``."""
+        return tuple(each.event for each in self.releases(plan=plan))
+
+    def check(self, release: Release, *, most: int, total: Budget | None) -> None:
+        """Refuse a release that the budget does not allow, before anything is computed for it.
+
+        most     releases that the plan's noise was calibrated for
+        total    what all plans together may spend; None: no limit beyond each plan's own
+
+        Raises:     BudgetExhausted; DataError when the plan began on other images.
+        """
+        with self._lock, self._log.locked():
+            self._refresh()
+            self._check(release, most=most, total=total)
+
+    def charge(self, release: Release, *, most: int, total: Budget | None) -> None:
+        """Record ``release``; only then may it leave. The same id again changes nothing.
+
+        Raises:     as ``check``; StorageError, and then it must not leave either.
+        """
+        with self._lock, self._log.locked():
+            self._refresh()
+            if release.id in self._releases:
+                return
+            self._check(release, most=most, total=total)
+            self._log.append(
+                {
+                    "kind": "release",
+                    "id": release.id,
+                    "plan": release.plan,
+                    "round": release.round_number,
+                    "data": release.data,
+                    "event": event_to_dict(release.event),
+                }
+            )
+            self._refresh()
+
+    def _check(self, release: Release, *, most: int, total: Budget | None) -> None:
+        if release.id in self._releases:
+            return
+        of_plan = [each for each in self._releases.values() if each.plan == release.plan]
+        if any(each.data != release.data for each in of_plan):
+            raise DataError(
+                "the images changed since this run's first release: the accounting holds for one "
+                "data set; restore the images, or start a new run"
+            )
+        if any(each.event != release.event for each in of_plan):
+            raise BudgetExhausted("this run's releases have another mechanism than the ledger's")
+        if len(of_plan) >= most:
+            raise BudgetExhausted(
+                f"all {most} releases that this run's noise was made for are spent: the site stops"
+            )
+        if total is not None:
+            events = [each.event for each in self._releases.values()] + [release.event]
+            if len({type(event) for event in events}) > 1:
+                raise BudgetExhausted(
+                    "the ledger holds releases under another unit, and epsilons of images and of "
+                    "whole sites do not add up: the site stops"
+                )
+            spent = epsilon_of(events, delta=total.delta).value
+            if spent > total.epsilon:
+                raise BudgetExhausted(
+                    f"another release would bring all runs on this site to epsilon {spent:.4g} at "
+                    f"delta {total.delta:g}, above the site's {total.epsilon:g}: the site stops"
+                )
+
+    def _refresh(self) -> None:
+        for line in self._log.read_new():
+            try:
+                release = _release(line)
+            except (KeyError, TypeError, ValueError) as error:
+                raise self._log.damaged() from error
+            self._releases[release.id] = release
+
+
+def _release(line: dict[str, Any]) -> Release:
+    if line["kind"] != "release":
+        raise ValueError("expected a known kind of line")
+    return Release(
+        id=str(line["id"]),
+        plan=str(line["plan"]),
+        round_number=int(line["round"]),
+        data=str(line["data"]),
+        event=event_from_dict(line["event"]),
+    )

@@ -1,0 +1,81 @@
+"""Keyed hashes of images: to see that a data set is the same, or that two sites share a person.
+
+A plain hash of a small image can be found by trying images; with a key that stays among those who
+compare, it cannot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.files import storage_errors
+
+__all__ = ["data_digest", "open_key", "record_hashes", "shared_records"]
+
+_KEY_SIZE = 32
+
+
+def record_hashes(images: np.ndarray, *, key: bytes) -> list[str]:
+    """HMAC-SHA256 of each image (n, C, H, W) uint8, in hexadecimal.
+
+    Equal images have equal hashes, whatever their labels; a crop or another compression has not.
+    """
+    _check(images, key)
+    form = repr(images.shape[1:]).encode()
+    return [
+        hmac.new(key, b"record:" + form + image.tobytes(), hashlib.sha256).hexdigest()
+        for image in images
+    ]
+
+
+def data_digest(images: np.ndarray, labels: np.ndarray | None, *, key: bytes) -> str:
+    """HMAC-SHA256 over a whole data set, its order and labels included."""
+    _check(images, key)
+    mac = hmac.new(key, b"data:" + repr(images.shape).encode(), hashlib.sha256)
+    mac.update(np.ascontiguousarray(images).data)
+    if labels is not None:
+        mac.update(b"labels:" + np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    return mac.hexdigest()
+
+
+def shared_records(hashes: Iterable[Iterable[str]]) -> int:
+    """How many records lie at more than one site, from each site's hashes under one common key.
+
+    Parallel composition (epsilon of the federation = the largest of any site) assumes none.
+    """
+    at_sites = Counter(each for site in hashes for each in set(site))
+    return sum(count > 1 for count in at_sites.values())
+
+
+def open_key(path: Path) -> bytes:
+    """The secret key in ``path``, made from the operating system's randomness at first use.
+
+    Raises:     CheckpointError when the file holds something else; StorageError.
+    """
+    if not path.exists():
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(_KEY_SIZE))
+                file.flush()
+                os.fsync(file.fileno())
+    key = path.read_bytes()
+    if len(key) != _KEY_SIZE:
+        raise CheckpointError(f"{path} must hold {_KEY_SIZE} bytes: restore it")
+    return key
+
+
+def _check(images: np.ndarray, key: bytes) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"expected (n, C, H, W) uint8 images, got {images.shape} {images.dtype}")
+    if len(key) != _KEY_SIZE:
+        raise ValueError(f"expected a key of {_KEY_SIZE} bytes")

@@ -1,0 +1,71 @@
+"""Keyed hashes: equal for equal images, useless without the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.privacy.record_hashes import (
+    data_digest,
+    open_key,
+    record_hashes,
+    shared_records,
+)
+
+KEY, OTHER = bytes(32), bytes(range(32))
+
+
+def images(seed: int, num: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num, 1, 3, 3), dtype=np.uint8)
+
+
+def test_records_at_two_sites_are_counted_once_each() -> None:
+    first, second = images(0), images(1)
+    second[2] = first[1]
+    sites = [record_hashes(part, key=KEY) for part in (first, second, images(2))]
+    assert shared_records(sites) == 1
+    assert shared_records([sites[0] * 2, sites[2]]) == 0  # twice at one site is no overlap
+    mixed = [record_hashes(first, key=KEY), record_hashes(second, key=OTHER)]
+    assert shared_records(mixed) == 0
+
+
+def test_hashes_are_of_bytes_and_form_and_key() -> None:
+    one = images(0, num=1)
+    assert record_hashes(one, key=KEY) == record_hashes(one.copy(order="F"), key=KEY)
+    assert record_hashes(one, key=KEY) != record_hashes(one, key=OTHER)
+    flat = one.reshape(1, 1, 1, 9)
+    assert record_hashes(one, key=KEY) != record_hashes(flat, key=KEY)
+
+
+def test_digest_sees_images_labels_and_order() -> None:
+    some, labels = images(0), np.arange(4)
+    seen = {
+        data_digest(some, None, key=KEY),
+        data_digest(some, labels, key=KEY),
+        data_digest(some, labels[::-1], key=KEY),
+        data_digest(some[::-1], labels, key=KEY),
+        data_digest(some[:3], labels[:3], key=KEY),
+        data_digest(some, labels, key=OTHER),
+    }
+    assert len(seen) == 6
+
+
+def test_the_key_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "site" / "privacy.key"
+    key = open_key(path)
+    assert open_key(path) == key
+    assert len(key) == 32
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="32 bytes"):
+        open_key(path)
+
+
+def test_other_arrays_and_keys_are_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        record_hashes(images(0).astype(float), key=KEY)
+    with pytest.raises(ValueError, match="32 bytes"):
+        data_digest(images(0), None, key=b"")
