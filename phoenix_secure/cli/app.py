@@ -14,6 +14,7 @@ from rich.console import Console
 from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
+from phoenix_secure.cli import privacy as privacy_commands
 from phoenix_secure.cli import server as server_commands
 from phoenix_secure.cli import site as site_commands
 from phoenix_secure.cli import sweep as sweep_commands
@@ -28,7 +29,7 @@ __all__ = ["app", "main"]
 
 EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 settings or usage, 10 data, 11 checkpoint or model, "
-    "12 storage, 13 training, 130 interrupted."
+    "12 storage, 13 training, 14 accountants disagree, 15 privacy budget spent, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.add_typer(config_commands.app, name="config")
 app.add_typer(deploy_commands.app, name="deploy")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")
+app.add_typer(privacy_commands.app, name="privacy")
 app.add_typer(sweep_commands.app, name="sweep")
 app.command()(doctor)
 

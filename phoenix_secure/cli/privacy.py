@@ -1,0 +1,157 @@
+"""``phoenix-secure privacy``: how much noise a budget needs, what a ledger has spent."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phoenix_secure.privacy.ledger import PrivacyLedger
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Differential privacy: noise for a budget, epsilon of a noise, what was spent.",
+    no_args_is_help=True,
+)
+
+Delta = Annotated[float, typer.Option("--delta", help="Probability part; below 1 / images.")]
+Rate = Annotated[
+    float, typer.Option("--rate", help="Each image's chance to enter a step (q), up to 1.")
+]
+Steps = Annotated[int, typer.Option("--steps", help="Noised steps: local steps x rounds.")]
+
+
+@app.command()
+def noise(
+    epsilon: Annotated[float, typer.Option("--epsilon", help="The budget over all steps.")],
+    rate: Rate,
+    steps: Steps,
+    delta: Delta = 1e-5,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """The least noise multiplier with which DP-SGD stays within a budget (per image)."""
+    from phoenix_secure.privacy.calibration import noise_multiplier_for
+
+    _check(epsilon=epsilon, rate=rate, steps=steps, delta=delta)
+    found = noise_multiplier_for(epsilon=epsilon, delta=delta, sampling_rate=rate, steps=steps)
+    _show(found, rate=rate, steps=steps, delta=delta, output_format=output_format)
+
+
+@app.command()
+def epsilon(
+    noise_multiplier: Annotated[
+        float, typer.Option("--noise", help="Noise multiplier: its deviation in clip norms.")
+    ],
+    rate: Rate,
+    steps: Steps,
+    delta: Delta = 1e-5,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """What DP-SGD with this noise spends (per image), by every accountant."""
+    _check(noise=noise_multiplier, rate=rate, steps=steps, delta=delta)
+    _show(noise_multiplier, rate=rate, steps=steps, delta=delta, output_format=output_format)
+
+
+@app.command()
+def ledger(
+    file: Annotated[
+        Path, typer.Argument(help="A site's privacy.jsonl, or the folder of a site or a run.")
+    ],
+    delta: Delta = 1e-5,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """What sites have spent by their own ledgers, run by run and in all."""
+    from phoenix_secure.privacy.ledger import PrivacyLedger
+
+    _check(delta=delta)
+    files = [file] if file.is_file() else sorted(file.rglob("privacy.jsonl"))
+    if not files:
+        raise ConfigError(f"{file} holds no privacy.jsonl: was the run without privacy.unit?")
+    rows = [
+        row for path in files for row in _rows(path.parent.name, PrivacyLedger(path), delta=delta)
+    ]
+    if output_format is Format.JSON:
+        print_json({"delta": delta, "ledgers": rows})
+        return
+    table = Table(title=f"spent, at delta = {delta:g}")
+    for column in ("site", "run", "unit", "releases", "epsilon"):
+        table.add_column(column, justify="right" if column in ("releases", "epsilon") else "left")
+    for row in rows:
+        table.add_row(
+            row["site"], row["run"][:16], row["unit"], str(row["releases"]), f"{row['epsilon']:.4g}"
+        )
+    console.print(table)
+
+
+def _rows(site: str, found: PrivacyLedger, *, delta: float) -> list[dict[str, Any]]:
+    from phoenix_secure.privacy.accounting import epsilon_of
+    from phoenix_secure.privacy.events import Event, SkellamSum
+
+    groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for release in found.releases():
+        unit = "site" if isinstance(release.event, SkellamSum) else "record"
+        groups[release.plan, unit].append(release.event)
+        groups["all runs", unit].append(release.event)
+    runs = {run for run, _ in groups} - {"all runs"}
+    return [
+        {
+            "site": site,
+            "run": run,
+            "unit": unit,
+            "releases": len(events),
+            "epsilon": epsilon_of(events, delta=delta).value,
+        }
+        for (run, unit), events in sorted(groups.items())
+        if run != "all runs" or len(runs) > 1
+    ]
+
+
+def _show(
+    noise_multiplier: float, *, rate: float, steps: int, delta: float, output_format: Format
+) -> None:
+    from phoenix_secure.privacy.accounting import epsilon_of
+    from phoenix_secure.privacy.events import PoissonSampledGaussian
+
+    event = PoissonSampledGaussian(
+        sampling_rate=rate, noise_multiplier=noise_multiplier, steps=steps
+    )
+    spent = epsilon_of([event], delta=delta)
+    facts = {
+        "noise_multiplier": noise_multiplier,
+        "epsilon": spent.value,
+        "delta": delta,
+        "unit": "record",
+        "adjacency": "add or remove one image",
+        "sampling_rate": rate,
+        "steps": steps,
+        "figures": spent.figures,
+    }
+    if output_format is Format.JSON:
+        print_json(facts)
+        return
+    console.print(
+        f"noise multiplier {noise_multiplier:.4f}: ({spent.value:.4g}, {delta:g})-differential "
+        f"privacy per image (add or remove one), {steps} steps at Poisson rate {rate:g}",
+        soft_wrap=True,
+    )
+    for name, value in spent.figures.items():
+        console.print(f"  {name:<24} epsilon {value:.4f}")
+
+
+def _check(**values: float) -> None:
+    """Refuse numbers that mean nothing, by the name of their option."""
+    for name, value in values.items():
+        top = {"delta": 1.0, "rate": 1.0}.get(name, math.inf)
+        is_open = name == "delta"
+        if not (0 < value < top or (value == top and not is_open)) or math.isnan(value):
+            bounds = f"0 < {name} {'<' if is_open else '<='} {top:g}"
+            raise ConfigError(f"--{name} {value:g}: expected {bounds if top < math.inf else '> 0'}")
