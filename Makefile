@@ -32,6 +32,7 @@ bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/secagg.py
 	$(BIN)/python benchmarks/federation.py
 	$(BIN)/python benchmarks/federation_flower.py
+	$(BIN)/python benchmarks/dp.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
