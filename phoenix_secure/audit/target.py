@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def _open_run(
         sampling=saved.sampling,
         run=folder,
         config=config,
-        claim=stated or _claim_of(config),
+        claim=stated or _claim_of(folder),
         facts=_run_facts(config, images),
     )
 
@@ -165,16 +166,21 @@ def _stated(claim: tuple[float, float]) -> Claim:
     return Claim(unit="record", epsilon=epsilon, delta=delta, source="stated by the user")
 
 
-def _claim_of(config: RunConfig) -> Claim | None:
-    privacy = config.privacy
-    if privacy.unit == "none" or privacy.epsilon is None:
+def _claim_of(run: RunFolder) -> Claim | None:
+    """The guarantee that the finished run states; None where it states none."""
+    try:
+        summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
+        guarantee = summary["guarantee"]
+        if guarantee["epsilon"] is None:
+            return None
+        return Claim(
+            unit=guarantee["unit"],
+            epsilon=guarantee["epsilon"],
+            delta=guarantee["delta"],
+            source="the guarantee in the run's summary.json",
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Claim(
-        unit=privacy.unit,
-        epsilon=privacy.epsilon,
-        delta=privacy.delta,
-        source="privacy.epsilon of the run",
-    )
 
 
 def _run_facts(config: RunConfig, images: AuditImages) -> dict[str, str]:
