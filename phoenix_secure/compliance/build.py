@@ -1,0 +1,145 @@
+"""From a run's folder to its report: a pure function, so that anybody with the folder can repeat
+it and compare byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from phoenix_secure import __version__
+from phoenix_secure.compliance.accountant import RELATIVE, TOLERANCE
+from phoenix_secure.compliance.catalogue import Answers
+from phoenix_secure.compliance.clause_map import load_clause_map
+from phoenix_secure.compliance.facts import Facts, load_facts
+from phoenix_secure.compliance.run_files import RunFiles
+from phoenix_secure.compliance.schema import (
+    Edition,
+    Headline,
+    Kind,
+    Profile,
+    Report,
+    ReportField,
+    Tool,
+)
+from phoenix_secure.compliance.sections.attacks import answer_attacks
+from phoenix_secure.compliance.sections.conclusion import answer_conclusion
+from phoenix_secure.compliance.sections.identity import answer_identity
+from phoenix_secure.compliance.sections.images import answer_images
+from phoenix_secure.compliance.sections.privacy import answer_privacy
+from phoenix_secure.compliance.sections.trust import answer_trust
+from phoenix_secure.evidence.canonical import canonical
+
+__all__ = ["DEFAULT_PROFILES", "build_report", "failures_in"]
+
+DEFAULT_PROFILES = (Profile.EDPB, Profile.DPIA, Profile.NIST_226)
+
+
+def build_report(
+    run: Path,
+    *,
+    edition: Edition = Edition.PUBLIC,
+    profiles: Sequence[Profile] = DEFAULT_PROFILES,
+) -> Report:
+    """The report of the run in the folder ``run``.
+
+    Guarantee:  the same folder, edition, profiles and version give the same bytes.
+    Raises:     EvidenceError when a file is missing, damaged, or not the one the ledger names;
+                ConfigError for a governance.yaml that does not hold.
+    """
+    facts = load_facts(RunFiles(run), edition=edition)
+    clauses = load_clause_map()
+    chosen = tuple(each for each in Profile if each in profiles)
+    answers = Answers(facts, clauses=clauses, profiles=chosen)
+    for answer in (
+        answer_identity,
+        answer_images,
+        answer_privacy,
+        answer_trust,
+        answer_attacks,
+        answer_conclusion,
+    ):
+        answer(answers)
+    fields = answers.fields
+    return Report(
+        id=_id(edition, chosen, fields),
+        edition=edition,
+        profiles=chosen,
+        tool=Tool(version=__version__),
+        evidence_until=facts.ledger.entries[-1].time,
+        clause_map=clauses.version,
+        headline=_headline(facts, fields),
+        fields=fields,
+    )
+
+
+def failures_in(fields: Sequence[ReportField]) -> tuple[str, ...]:
+    """Contradictions between fields: each makes the report a FAIL."""
+    by_id = {each.id: each for each in fields}
+    found = []
+    verdict = by_id["E4.verdict"].value
+    if verdict is not None and verdict["fail"]:
+        found.append("the audit contradicts a claimed guarantee: " + "; ".join(verdict["reasons"]))
+    bounds = by_id["E6.consistency"].value
+    if bounds["answer"] == "contradicted":
+        found.append(
+            f"epsilon {bounds['epsilon_claimed']:.4g} is claimed, and the audit shows at least "
+            f"{bounds['epsilon_lower']:.4g}: the claim is false, or the software is wrong"
+        )
+    claimed, again = by_id["C2.epsilon"].value, by_id["C2.recomputed"].value
+    if claimed is not None and again is None:
+        found.append("an epsilon is claimed, and the ledger charges no event that would spend it")
+    if claimed is not None and again is not None and _exceeds(again, claimed):
+        found.append(
+            f"epsilon {claimed:.4g} is claimed, and the ledger's events spend {again:.4g} by the "
+            "second accountant"
+        )
+    per_site = by_id["C2.per_site"].value or {}
+    most = max(per_site.values(), default=0.0)
+    if claimed is not None and _exceeds(most, claimed):
+        found.append(f"a site spent epsilon {most:.4g}, above the claimed {claimed:.4g}")
+    return tuple(found)
+
+
+def _exceeds(found: float, claimed: float) -> bool:
+    return found > claimed + TOLERANCE + RELATIVE * claimed
+
+
+def _id(edition: Edition, profiles: tuple[Profile, ...], fields: tuple[ReportField, ...]) -> str:
+    """Follows from what the report says, so that two builds have the same."""
+    content = [edition, list(profiles), [each.model_dump(mode="json") for each in fields]]
+    return hashlib.sha256(canonical(content)).hexdigest()[:32]
+
+
+def _headline(facts: Facts, fields: tuple[ReportField, ...]) -> Headline:
+    by_id = {each.id: each.value for each in fields}
+    parameters, rounds = by_id["A2.num_parameters"], len(by_id["H1.timeline"])
+    gaps = [each for each in fields if each.kind is Kind.MISSING and each.clauses]
+    names = ", ".join(each.title.lower() for each in gaps[:4])
+    return Headline(
+        trained=f"A diffusion model of {parameters or 0:,} parameters, trained in {rounds} rounds "
+        f"by {by_id['B1.num_sites']} sites on images of {by_id['B1.data_set']}.",
+        guarantee=_capital(str(by_id["C5.statement"])),
+        strongest_attack=_strongest(by_id["E4.strongest"], by_id["E4.verdict"]),
+        missing="Nothing that the chosen profiles ask for."
+        if not gaps
+        else f"{len(gaps)} answers that the chosen profiles ask for, among them {names}.",
+        failures=failures_in(fields),
+    )
+
+
+def _strongest(best: dict[str, object] | None, verdict: dict[str, object] | None) -> str:
+    if best is None or verdict is None:
+        return "No attack was tried: nothing is known about what the model gives away."
+    auc = best["auc"]
+    assert isinstance(auc, dict)  # built in sections.attacks  # noqa: S101
+    return (
+        f"{_capital(str(verdict['outcome']))}. The strongest attack, {best['name']} "
+        f"({best['access']}), tells members from non-members with AUC {auc['value']:.3f} "
+        f"[{auc['low']:.3f}, {auc['high']:.3f}]; 0.5 is guessing."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,147 @@
+"""Declared facts: ``governance.yaml``, what only people can say about a run."""
+
+from __future__ import annotations
+
+import datetime
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["GOVERNANCE", "Governance", "governance_template", "parse_governance"]
+
+GOVERNANCE = "governance.yaml"
+_MAX_BYTES = 1 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Purpose(_Part):
+    text: str | None = None
+    intended_uses: tuple[str, ...] = ()
+    out_of_scope: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+
+
+class Party(_Part):
+    name: str
+    role: str | None = None
+    contact: str | None = None
+
+
+class Parties(_Part):
+    controllers: tuple[Party, ...] = ()
+    processors: tuple[Party, ...] = ()
+    dpo: Party | None = None
+    signatory: Party | None = None
+
+
+class Data(_Part):
+    source: str | None = None
+    legal_basis: str | None = None
+    categories: tuple[str, ...] = ()
+    special_categories: bool | None = None
+    subjects: tuple[str, ...] = ()
+    retention: str | None = None
+    several_images_per_person: bool | int | None = None
+    persons_at_several_sites: bool | Literal["unknown"] | None = None
+    preprocessing: str | None = None
+
+
+class Security(_Part):
+    access_control: str | None = None
+    key_handling: str | None = None
+    transport: str | None = None
+    vulnerabilities: str | None = None
+
+
+class Measure(_Part):
+    what: str
+    owner: str | None = None
+    due: datetime.date | None = None
+
+
+class Expert(_Part):
+    name: str
+    qualification: str | None = None
+    statement: str | None = None
+
+
+class Assessment(_Part):
+    impact_assessment: str | None = None
+    dpo_advice: str | None = None
+    subjects_views: str | None = None
+    trade_off: str | None = None
+    residual_risks: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    expert: Expert | None = None
+    review_triggers: tuple[str, ...] = ()
+    review_due: datetime.date | None = None
+    deployers: tuple[str, ...] = ()
+    energy: str | None = None
+
+
+class Governance(_Part):
+    """The whole file; what is left out stays unsaid."""
+
+    format: Literal["phoenix-secure/governance/v1"] = "phoenix-secure/governance/v1"
+    purpose: Purpose = Purpose()
+    release_context: Literal["internal", "api", "synthetic-data-only", "open-weights"] | None = None
+    parties: Parties = Parties()
+    data: Data = Data()
+    security: Security = Security()
+    assessment: Assessment = Assessment()
+
+    def said(self, pointer: str) -> Any:
+        """What the file says at ``/section/key`` as plain JSON; None where it says nothing."""
+        value: Any = self.model_dump(mode="json")
+        for key in pointer.strip("/").split("/"):
+            value = value[key]
+        return None if value in ("", [], ()) else value
+
+
+def governance_template() -> str:
+    """The commented template."""
+    source = files("phoenix_secure.compliance").joinpath("templates/governance.yaml")
+    return source.read_text(encoding="utf-8")
+
+
+def parse_governance(content: bytes, *, name: str) -> Governance:
+    """The declared facts in a file's ``content``; ``name`` is for messages.
+
+    Raises:     ConfigError naming the file, the key and what was expected.
+    """
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{name} is longer than 1 MiB: that is no governance file")
+    try:
+        text = content.decode("utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ConfigError(f"{name}: write values out instead of *aliases")
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{name} is not YAML: compare it with `report --template`") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} holds no settings: start from `report --template`")
+    try:
+        return Governance.model_validate(_without_empty(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(
+            f"{name}: {place}: {first['msg'].lower()}; compare it with `report --template`"
+        ) from error
+
+
+def _without_empty(value: Any, *, depth: int = 0) -> Any:
+    """An empty line says nothing: the template may be filled in one by one."""
+    if depth > 16:
+        raise ConfigError("governance.yaml is nested too deeply: compare it with the template")
+    if isinstance(value, dict):
+        kept = {key: _without_empty(each, depth=depth + 1) for key, each in value.items()}
+        return {key: each for key, each in kept.items() if each is not None}
+    return value

@@ -1,0 +1,149 @@
+"""The report as data: ``report.json``. The schema is ``Report.model_json_schema()``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from phoenix_secure.evidence.canonical import canonical
+
+__all__ = [
+    "Edition",
+    "Evidence",
+    "Headline",
+    "Kind",
+    "Profile",
+    "Report",
+    "ReportField",
+    "Tool",
+]
+
+
+class Kind(StrEnum):
+    """Where a value comes from; the four are never mixed in one field."""
+
+    MEASURED = "measured"  # observed on this run: by its log, by a test
+    DERIVED = "derived"  # follows from other fields or from the settings, and is checked again
+    DECLARED = "declared"  # somebody says so (governance.yaml); nothing here can check it
+    MISSING = "missing"  # nobody said it and nothing measured it
+
+
+class Edition(StrEnum):
+    """For whom the report is.
+
+    public         no score, index or picture of a single member, no figure of a site or of a small
+                   group, numbers of images in bands
+    confidential   for the data owners: with figures per site and per class
+    """
+
+    PUBLIC = "public"
+    CONFIDENTIAL = "confidential"
+
+
+class Profile(StrEnum):
+    """Whose questions a report must answer; its gaps are listed against these."""
+
+    EDPB = "edpb"
+    DPIA = "dpia"
+    ANNEX_IV = "annex-iv"
+    NIST_226 = "nist-226"
+    HIPAA = "hipaa"
+    DP_REGISTRY = "dp-registry"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Evidence(_Part):
+    """Where a value can be looked up: a file of the run's folder, and the place in it.
+
+    pointer   JSON pointer (RFC 6901), or ``line N`` of a file of lines
+    """
+
+    path: str
+    sha256: str
+    pointer: str = ""
+
+
+class ReportField(_Part):
+    """One answer.
+
+    id        of the catalogue, such as ``C2.epsilon``
+    value     plain JSON; null where the kind is missing
+    unit      of the value: images, rounds, or the unit of privacy of an epsilon
+    note      what to keep in mind, or what would fill a gap
+    clauses   ids of the clause map that ask for it
+    """
+
+    id: str
+    title: str
+    kind: Kind
+    value: Any = None
+    unit: str | None = None
+    note: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+    clauses: tuple[str, ...] = ()
+
+
+class Headline(_Part):
+    """The first lines: whoever reads no further knows what is promised and what is not."""
+
+    trained: str
+    guarantee: str
+    strongest_attack: str
+    missing: str
+    failures: tuple[str, ...]  # contradictions; each makes the report a FAIL
+
+
+class Tool(_Part):
+    """What built the report."""
+
+    name: Literal["phoenix-secure"] = "phoenix-secure"
+    version: str
+
+
+class Report(_Part):
+    """Everything about one run, field by field.
+
+    evidence_until   time of the newest ledger entry: the report says nothing about later
+    clause_map       version of the clause map
+    """
+
+    format: Literal["phoenix-secure/report/v1"] = "phoenix-secure/report/v1"
+    id: str
+    edition: Edition
+    profiles: tuple[Profile, ...]
+    tool: Tool
+    evidence_until: str
+    clause_map: str
+    headline: Headline
+    fields: tuple[ReportField, ...] = Field(min_length=1)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON (RFC 8785): what the signature's digest is over."""
+        return canonical(self.model_dump(mode="json"))
+
+    def field(self, id: str) -> ReportField:
+        """The field of this id.
+
+        Raises:     KeyError.
+        """
+        for found in self.fields:
+            if found.id == id:
+                return found
+        raise KeyError(id)
+
+    def value(self, id: str) -> Any:
+        """The field's value, or None where there is no such field."""
+        try:
+            return self.field(id).value
+        except KeyError:
+            return None
+
+    @property
+    def gaps(self) -> tuple[ReportField, ...]:
+        """Missing fields that the chosen profiles ask for."""
+        return tuple(each for each in self.fields if each.kind is Kind.MISSING and each.clauses)

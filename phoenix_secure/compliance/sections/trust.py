@@ -1,0 +1,165 @@
+"""D: who sees what, whom one must trust, keys, components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phoenix_secure.compliance.catalogue import Answers
+from phoenix_secure.compliance.facts import Facts
+from phoenix_secure.evidence import Event
+from phoenix_secure.evidence.dsse import key_id
+
+__all__ = ["ARTEFACTS", "answer_trust", "trust_table"]
+
+ARTEFACTS = (
+    "raw images",
+    "one site's update",
+    "sum of a round",
+    "global weights",
+    "losses and counts",
+    "samples",
+    "who took part, and when",
+)
+
+
+def answer_trust(answers: Answers) -> None:
+    """The table follows from the settings alone; rounds and keys are read from the evidence."""
+    facts = answers.facts
+    config = facts.at(facts.last(Event.CONFIG))
+    answers.derived("D1.trust", trust_table(facts.settings), evidence=config)
+    trusted = facts.guarantee.get("trusted")
+    if trusted:
+        answers.derived(
+            "D1.trusted", trusted, evidence=facts.where("summary.json", "/guarantee/trusted")
+        )
+    else:
+        answers.derived(
+            "D1.trusted",
+            {"everybody who holds the model": "not to attack it: nothing bounds what it remembers"},
+            evidence=config,
+        )
+    _answer_secure_aggregation(answers)
+    _answer_keys(answers)
+    answers.declared("D3.key_handling", "/security/key_handling")
+    answers.declared("D3.transport", "/security/transport")
+    answers.derived(
+        "D4.randomness",
+        {
+            "noise of differential privacy": facts.guarantee.get("noise_source") or "none",
+            "masks and keys": "operating system, AES-256-CTR",
+            "training": f"seeded ({facts.settings.get('seed')})",
+        },
+        evidence=config,
+    )
+    answers.declared("D4.access_control", "/security/access_control")
+    answers.derived(
+        "D4.side_channels",
+        [
+            "how long a site computes and when it fails are visible to the server",
+            "noise is drawn as integers or from a secret stream, but gradients are floating point",
+            "settings chosen after looking at several runs are counted only in each site's ledger",
+        ],
+    )
+    answers.measured("D5.components", facts.versions, evidence=facts.where("versions.json"))
+    answers.declared("D5.vulnerabilities", "/security/vulnerabilities")
+
+
+def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """actor -> artefact -> what it sees of it: "yes", "no", or which part."""
+    privacy, sharing = settings.get("privacy", {}), settings.get("sharing", {})
+    is_summed = settings.get("secure_aggregation", {}).get("mode") == "on"
+    unit = privacy.get("unit", "none")
+    noised = {"record": "with noise of its site", "site": "with noise of all sites"}.get(unit)
+    update = "no (masked)" if is_summed else (noised if unit == "record" else None) or "yes"
+    total = noised or "yes"
+    hides = unit != "none" and not privacy.get("release_metrics", False)
+    counts = "no" if hides else ("sums over a round" if is_summed else "of each site")
+    weights = f"yes ({noised})" if noised else "yes"
+    shared = "the shared images" if sharing.get("source") not in (None, "none") else "no"
+    rows = {
+        "a site, of itself": ("yes", "yes", total, weights, "yes", "yes", "yes"),
+        "another site": (shared, "no", "no", weights, "no", "yes", "its cohort"),
+        "the server": (shared, update, total, weights, counts, "yes", "yes"),
+        "the server with c dishonest sites": (
+            "those sites' own",
+            "those sites' own" if is_summed else update,
+            "of the honest sites together" if is_summed else total,
+            weights,
+            counts,
+            "yes",
+            "yes",
+        ),
+        "a reader of the model": ("no", "no", "no", weights, "no", "yes", "no"),
+        "a reader of this report (public)": ("no", "no", "no", "hash", "bands", "a few", "numbers"),
+    }
+    return {actor: dict(zip(ARTEFACTS, cells, strict=True)) for actor, cells in rows.items()}
+
+
+def _answer_secure_aggregation(answers: Answers) -> None:
+    facts = answers.facts
+    section = facts.settings.get("secure_aggregation", {})
+    terms = facts.summary.get("secure") or facts.summary.get("terms") or {}
+    if section.get("mode") != "on":
+        answers.derived(
+            "D2.secure_aggregation",
+            {"mode": "off"},
+            note="the server saw every site's update",
+            evidence=facts.at(facts.last(Event.CONFIG)),
+        )
+        answers.missing("D2.rounds", "secure aggregation was off")
+        return
+    answers.derived(
+        "D2.secure_aggregation",
+        {
+            "mode": "on",
+            "protocol": "double masking with a consistency round (Bonawitz et al. 2017, malicious "
+            "server)",
+            "cohort (n)": terms.get("n"),
+            "threshold (t)": terms.get("t"),
+            "sites that may collude with the server (c)": terms.get("c"),
+            "primitives": "Ed25519, X25519, HKDF-SHA256, AES-256-CTR, AES-256-GCM, Shamir",
+            "word_bits": section.get("word_bits"),
+        },
+        evidence=facts.where("summary.json", "/secure"),
+    )
+    summed = [each for each in facts.ledger.of(Event.AGGREGATED) if each.facts.get("secure")]
+    if not summed:
+        answers.missing("D2.rounds", "the ledger holds no secure sum")
+        return
+    survivors = [int(each.facts["survivors"]) for each in summed]
+    answers.measured(
+        "D2.rounds",
+        {
+            "sums": len(summed),
+            "fewest sites in a sum": min(survivors),
+            "rounds that needed another attempt": sum(
+                int(each.facts["attempts"]) > 1 for each in summed
+            ),
+            "rounds without a sum": len(facts.ledger.of(Event.FAILED)),
+            "transcript of the last round": summed[-1].facts["transcript"],
+        },
+        evidence=facts.at(summed[-1]),
+    )
+
+
+def _answer_keys(answers: Answers) -> None:
+    facts: Facts = answers.facts
+    value: dict[str, Any] = {
+        "algorithm": "Ed25519",
+        "server key": facts.ledger.server_key.hex(),
+        "server key id": key_id(facts.ledger.server_key),
+    }
+    evidence = facts.at(facts.ledger.entries[0])
+    if facts.roster is not None:
+        value["roster"] = facts.roster.hash.hex()
+        value["owner key"] = facts.roster.owner_key.hex()
+        value["sites"] = (
+            {site: key.hex() for site, key in facts.roster.members}
+            if facts.is_confidential
+            else len(facts.roster.members)
+        )
+        evidence += facts.where("roster.bin")
+    else:
+        entry = facts.last(Event.ROSTER)
+        value["roster"] = None if entry is None else entry.facts.get("sha256")
+    answers.measured("D3.keys", value, evidence=evidence)
