@@ -12,7 +12,7 @@ from phoenix_secure import __version__
 from phoenix_secure.compliance.accountant import RELATIVE, TOLERANCE
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.clause_map import load_clause_map
-from phoenix_secure.compliance.facts import Facts, load_facts
+from phoenix_secure.compliance.facts import load_facts
 from phoenix_secure.compliance.run_files import RunFiles
 from phoenix_secure.compliance.schema import (
     Edition,
@@ -31,7 +31,7 @@ from phoenix_secure.compliance.sections.privacy import answer_privacy
 from phoenix_secure.compliance.sections.trust import answer_trust
 from phoenix_secure.evidence.canonical import canonical
 
-__all__ = ["DEFAULT_PROFILES", "build_report", "failures_in"]
+__all__ = ["DEFAULT_PROFILES", "build_report", "failures_in", "headline_of", "report_id"]
 
 DEFAULT_PROFILES = (Profile.EDPB, Profile.DPIA, Profile.NIST_226)
 
@@ -41,14 +41,17 @@ def build_report(
     *,
     edition: Edition = Edition.PUBLIC,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
+    ledger_entries: int | None = None,
 ) -> Report:
     """The report of the run in the folder ``run``.
+
+    ledger_entries   use so many entries of the ledger: what it was when a report was made
 
     Guarantee:  the same folder, edition, profiles and version give the same bytes.
     Raises:     EvidenceError when a file is missing, damaged, or not the one the ledger names;
                 ConfigError for a governance.yaml that does not hold.
     """
-    facts = load_facts(RunFiles(run), edition=edition)
+    facts = load_facts(RunFiles(run, ledger_entries=ledger_entries), edition=edition)
     clauses = load_clause_map()
     chosen = tuple(each for each in Profile if each in profiles)
     answers = Answers(facts, clauses=clauses, profiles=chosen)
@@ -63,13 +66,13 @@ def build_report(
         answer(answers)
     fields = answers.fields
     return Report(
-        id=_id(edition, chosen, fields),
+        id=report_id(edition, chosen, fields),
         edition=edition,
         profiles=chosen,
         tool=Tool(version=__version__),
         evidence_until=facts.ledger.entries[-1].time,
         clause_map=clauses.version,
-        headline=_headline(facts, fields),
+        headline=headline_of(fields),
         fields=fields,
     )
 
@@ -106,13 +109,16 @@ def _exceeds(found: float, claimed: float) -> bool:
     return found > claimed + TOLERANCE + RELATIVE * claimed
 
 
-def _id(edition: Edition, profiles: tuple[Profile, ...], fields: tuple[ReportField, ...]) -> str:
+def report_id(
+    edition: Edition, profiles: tuple[Profile, ...], fields: tuple[ReportField, ...]
+) -> str:
     """Follows from what the report says, so that two builds have the same."""
     content = [edition, list(profiles), [each.model_dump(mode="json") for each in fields]]
     return hashlib.sha256(canonical(content)).hexdigest()[:32]
 
 
-def _headline(facts: Facts, fields: tuple[ReportField, ...]) -> Headline:
+def headline_of(fields: tuple[ReportField, ...]) -> Headline:
+    """The first lines follow from the fields alone."""
     by_id = {each.id: each.value for each in fields}
     parameters, rounds = by_id["A2.num_parameters"], len(by_id["H1.timeline"])
     gaps = [each for each in fields if each.kind is Kind.MISSING and each.clauses]

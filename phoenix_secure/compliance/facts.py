@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ from phoenix_secure.compliance.declared import GOVERNANCE, Governance, parse_gov
 from phoenix_secure.compliance.run_files import LEDGER, RunFiles
 from phoenix_secure.compliance.schema import Edition, Evidence
 from phoenix_secure.evidence import Entry, Event, EvidenceError, read_ledger
+from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
+from phoenix_secure.evidence.merkle import tree_root
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_from_dict
 from protocol import RemoteProtocolError, Roster
@@ -82,7 +85,7 @@ def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
 
     Raises:     EvidenceError when a file is missing, damaged, or not the one the ledger names.
     """
-    ledger = read_ledger(files.root / LEDGER)
+    ledger = _first(read_ledger(files.root / LEDGER), files.ledger_entries)
     config = ledger.of(Event.CONFIG)
     if not config or not ledger.of(Event.EXPORTED):
         raise EvidenceError(
@@ -116,6 +119,16 @@ def read_roster(files: RunFiles) -> Roster | None:
         return Roster.load(files.content("roster.bin"), owner_key=files.content("owner.key.pub"))
     except RemoteProtocolError as error:
         raise EvidenceError(f"{files.root / 'roster.bin'} was changed: {error}") from error
+
+
+def _first(ledger: LedgerFile, entries: int | None) -> LedgerFile:
+    """The ledger as it was when it had so many entries."""
+    if entries is None or not 0 < entries < ledger.head.size:
+        return ledger
+    kept = ledger.entries[:entries]
+    root = tree_root([entry.leaf for entry in kept]).hex()
+    head = TreeHead(ledger=ledger.id, size=entries, root=root)
+    return dataclasses.replace(ledger, entries=kept, head=head)
 
 
 def _check_hashes(facts: Facts) -> None:

@@ -19,13 +19,16 @@ _MAX_JSON_BYTES = 1 << 28
 class RunFiles:
     """The run's folder at ``root``: nothing is written, nothing outside it is read.
 
+    ledger_entries   how much of the ledger is looked at; all of it by default
+
     Raises:     EvidenceError naming the file, whenever one is asked for that cannot be read.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, ledger_entries: int | None = None) -> None:
         if not root.is_dir():
             raise EvidenceError(f"{root} is not a folder: name the folder of a run")
         self.root = root
+        self.ledger_entries = ledger_entries
         self._hashes: dict[str, str] = {}
 
     def has(self, name: str) -> bool:
@@ -39,6 +42,10 @@ class RunFiles:
 
     def sha256(self, name: str) -> str:
         """Of the file's content, in hexadecimal."""
+        if name == LEDGER:
+            # It may have grown since a report was made: what the report saw of it is hashed.
+            lines = self.content(name).split(b"\n")[:-1][: self.ledger_entries]
+            return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
         if name not in self._hashes:
             try:
                 with (self.root / name).open("rb") as file:

@@ -10,6 +10,7 @@ from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.sections.images import num_images
 from phoenix_secure.evidence import Event
 from phoenix_secure.privacy.events import Event as PrivacyEvent
+from phoenix_secure.privacy.events import event_to_dict, merge
 
 __all__ = ["answer_privacy", "planned_events"]
 
@@ -36,7 +37,10 @@ def answer_privacy(answers: Answers) -> None:
     names = ("mechanism", "sampler", "noise_multiplier", "clip_norm", "sampling_rate", "steps")
     answers.derived(
         "C1.mechanism",
-        {name: guarantee.get(name) for name in (*names, "releases", "noise_source")},
+        {
+            **{name: guarantee.get(name) for name in (*names, "releases", "noise_source")},
+            "events": [event_to_dict(each) for each in merge(planned_events(facts))],
+        },
         evidence=(*summary, *config, *charged),
     )
     answers.derived(

@@ -1,0 +1,143 @@
+"""The report for people: one HTML page that asks for nothing outside itself, and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from phoenix_secure.compliance.catalogue import SECTIONS
+from phoenix_secure.compliance.charts import epsilon_gauges, roc_chart, timeline_chart
+from phoenix_secure.compliance.clause_map import load_clause_map
+from phoenix_secure.compliance.schema import Report, ReportField
+from phoenix_secure.compliance.sections.trust import ARTEFACTS
+
+__all__ = ["to_html", "to_markdown"]
+
+_QUALITY_COLUMNS = ("kid", "frechet", "precision", "recall", "density", "coverage")
+_LONG = 12
+
+
+def to_html(report: Report, *, samples: bytes | None, samples_reason: str = "") -> str:
+    """The page; ``samples`` is a PNG, or ``samples_reason`` says why there is none.
+
+    Guarantee:  no script, no outside request (its own policy forbids both); everything that comes
+                from files or people is escaped.
+    """
+    return _render(
+        "report.html.j2",
+        report,
+        autoescape=True,
+        samples=None if samples is None else base64.b64encode(samples).decode(),
+        samples_reason=samples_reason,
+    )
+
+
+def to_markdown(report: Report) -> str:
+    """The same in Markdown, without pictures."""
+    text = _render("report.md.j2", report, autoescape=False, samples=None, samples_reason="")
+    return re.sub(r"\n{3,}", "\n\n", text.replace("|\n\n|", "|\n|"))
+
+
+def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("phoenix_secure.compliance"),
+        autoescape=autoescape,  # noqa: S701 - off for Markdown alone, which has its own filter
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _markdown_cell
+    environment.filters["first_capital"] = lambda text: text[:1].upper() + text[1:]
+    clauses = load_clause_map()
+    quality = report.value("F1.quality")
+    copying = report.value("E5.copying")
+    verdict = report.value("E4.verdict")
+    outcome = "inconclusive" if verdict is None else verdict["outcome"]
+    return environment.get_template(template).render(
+        report=report,
+        value=report.field,
+        epsilon=report.value("C2.epsilon"),
+        gaps=report.gaps,
+        profiles=", ".join(each.value for each in report.profiles),
+        sections=SECTIONS,
+        artefacts=ARTEFACTS,
+        shade=_shade,
+        answer=lambda each: _answer(each.value),
+        plain=_plain,
+        clauses=clauses,
+        clause_words=lambda each: "; ".join(clauses.words(id) for id in each.clauses),
+        verdict_class={"leak found": "bad", "inconclusive": "bad"}.get(outcome, ""),
+        gauges=Markup(epsilon_gauges(report)),  # noqa: S704 - built and escaped in charts
+        roc=Markup(roc_chart(report)),  # noqa: S704
+        timeline=Markup(timeline_chart(report)),  # noqa: S704
+        quality=None if quality is None else quality["rows"],
+        quality_columns=_QUALITY_COLUMNS,
+        copies_unscreened=copying is None,
+        glossary=_glossary(),
+        **more,
+    )
+
+
+def _glossary() -> dict[str, str]:
+    source = files("phoenix_secure.compliance").joinpath("data/glossary.yaml")
+    return dict(yaml.safe_load(source.read_text(encoding="utf-8")))
+
+
+def _shade(cell: str) -> str:
+    """Red sees it as it is, yellow a part of it or with noise, green nothing."""
+    if cell.startswith("no"):
+        return "no"
+    return "yes" if cell in ("yes", "of each site") else "some"
+
+
+def _answer(value: Any) -> Markup:
+    """Plain JSON for people: short lists in a line, long or nested ones to unfold."""
+    if value is None:
+        return Markup("&ndash;")
+    if isinstance(value, bool):
+        return escape("yes" if value else "no")
+    if isinstance(value, float):
+        return Markup(f"{value:.6g}")  # noqa: S704 - a number
+    if isinstance(value, int):
+        return Markup(f"{value:,}")  # noqa: S704 - a number
+    if isinstance(value, list | dict):
+        return _many(value)
+    return escape(str(value))
+
+
+def _many(value: list[Any] | dict[str, Any]) -> Markup:
+    pairs = list(value.items()) if isinstance(value, dict) else [(None, each) for each in value]
+    flat = not any(isinstance(each, list | dict) for _, each in pairs)
+    if flat and isinstance(value, list) and all(isinstance(each, int | float) for each in value):
+        return Markup(", ").join(_answer(each) for each in value)
+    items = Markup("").join(
+        Markup("<li>{}{}</li>").format(
+            Markup("") if name is None else Markup("<em>{}</em>: ").format(name), _answer(each)
+        )
+        for name, each in pairs
+    )
+    many = Markup('<ul class="plain">{}</ul>').format(items)
+    if len(pairs) > _LONG or not flat:
+        return Markup("<details><summary>{} entries</summary>{}</details>").format(len(pairs), many)
+    return many
+
+
+def _plain(each: ReportField) -> str:
+    if each.value is None:
+        return "-"
+    if isinstance(each.value, str):
+        return each.value
+    text = json.dumps(each.value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) < 600 else f"{text[:600]} ... (whole in report.json)"
+
+
+def _markdown_cell(text: Any) -> str:
+    """Nothing that people or files say may end a cell or start markup."""
+    flat = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)

@@ -1,0 +1,1 @@
+"""Checking a report without trusting whoever made it; see ``docs/compliance.md``."""

@@ -1,0 +1,116 @@
+"""Verification of one report, from the pinned key to the last derived field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_secure.compliance.facts import read_roster
+from phoenix_secure.compliance.run_files import RunFiles
+from phoenix_secure.compliance.schema import Report
+from phoenix_secure.compliance.verification.alone import check_alone, read_report
+from phoenix_secure.compliance.verification.checks import Check, Checks, State
+from phoenix_secure.compliance.verification.evidence import check_evidence
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.evidence import EvidenceError
+from protocol import RemoteProtocolError, Roster
+
+__all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "verify_report"]
+
+FAIL_EXIT_CODE = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """All checks of a report.
+
+    exit_code   0 all hold; 5 one failed; 6 the report itself says FAIL; 7 not all could be made
+    """
+
+    report: Report | None
+    checks: tuple[Check, ...]
+    exit_code: int
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(each for each in self.checks if each.state is State.FAILED)
+
+
+def verify_report(
+    path: Path,
+    *,
+    evidence: Path | None = None,
+    roster: Roster | None = None,
+    server_key: bytes | None = None,
+) -> Verification:
+    """Check the report at ``path``; its envelope ``report.dsse.json`` lies beside it.
+
+    evidence     the run's folder
+    roster       who takes part, as pinned by the reader; its server must have signed
+    server_key   the same for a reader who pinned one key only
+
+    Without either the key is taken from the report: it then proves only that one party made both,
+    and the verification is incomplete.
+    """
+    checks = Checks()
+    try:
+        report = read_report(path)
+    except EvidenceError as error:
+        checks.failed("report.json", str(error))
+        return _done(None, checks)
+    checks.holds("report.json", "canonical, and of a known schema")
+    key = roster.server_key if roster is not None else server_key
+    with checks.catching("keys"):
+        keys = report.value("D3.keys")
+        if key is None:
+            key = bytes.fromhex(keys["server key"])
+            checks.not_made("pinned key", f"compare {key.hex()} with the one that you were told")
+        else:
+            checks.require(
+                "pinned key",
+                keys["server key"] == key.hex(),
+                "the report names another server key than the pinned one",
+            )
+        if roster is not None:
+            checks.require(
+                "pinned roster",
+                keys["roster"] == roster.hash.hex(),
+                "the report names another roster than the pinned one",
+            )
+    if key is None:
+        return _done(report, checks)
+    check_alone(report, path, key=key, checks=checks)
+    if evidence is None:
+        checks.not_made("evidence", "name the run's folder with --evidence")
+    else:
+        try:
+            known = roster or read_roster(RunFiles(evidence))
+        except EvidenceError as error:
+            checks.failed("roster", str(error))
+            known = None
+        check_evidence(report, evidence, key=key, roster=known, checks=checks)
+    return _done(report, checks)
+
+
+def load_roster(path: Path, *, owner_key: bytes | None) -> Roster:
+    """The roster in a file, signed by the owner; by default by the key in owner.key.pub beside it.
+
+    Raises:     ConfigError.
+    """
+    try:
+        key = (path.parent / "owner.key.pub").read_bytes() if owner_key is None else owner_key
+        return Roster.load(path.read_bytes(), owner_key=key)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {error.filename} ({error.strerror}): name the roster with --roster and "
+            "its owner's key with --owner-key"
+        ) from error
+    except RemoteProtocolError as error:
+        raise ConfigError(f"{path} is not a roster that this owner's key signed") from error
+
+
+def _done(report: Report | None, checks: Checks) -> Verification:
+    code = checks.exit_code
+    if code in (0, 7) and report is not None and report.headline.failures:
+        code = FAIL_EXIT_CODE
+    return Verification(report=report, checks=tuple(checks.found), exit_code=code)
