@@ -15,6 +15,7 @@ from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
 from phoenix_secure.cli import privacy as privacy_commands
+from phoenix_secure.cli import report as report_commands
 from phoenix_secure.cli import server as server_commands
 from phoenix_secure.cli import site as site_commands
 from phoenix_secure.cli import sweep as sweep_commands
@@ -23,6 +24,7 @@ from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
+from phoenix_secure.cli.verify import verify
 from phoenix_secure.errors import PhoenixError
 
 __all__ = ["app", "main"]
@@ -44,10 +46,12 @@ app.command()(resume)
 app.command()(sample)
 app.command()(evaluate)
 app.command()(audit)
+app.command()(verify)
 app.command()(sweep_commands.downstream)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(deploy_commands.app, name="deploy")
+app.add_typer(report_commands.app, name="report")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")
 app.add_typer(privacy_commands.app, name="privacy")

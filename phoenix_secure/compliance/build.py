@@ -5,8 +5,10 @@ it and compare byte for byte.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from phoenix_secure import __version__
 from phoenix_secure.compliance.accountant import RELATIVE, TOLERANCE
@@ -126,12 +128,26 @@ def headline_of(fields: tuple[ReportField, ...]) -> Headline:
     return Headline(
         trained=f"A diffusion model of {parameters or 0:,} parameters, trained in {rounds} rounds "
         f"by {by_id['B1.num_sites']} sites on images of {by_id['B1.data_set']}.",
-        guarantee=_capital(str(by_id["C5.statement"])),
+        guarantee=_guarantee(by_id),
         strongest_attack=_strongest(by_id["E4.strongest"], by_id["E4.verdict"]),
         missing="Nothing that the chosen profiles ask for."
         if not gaps
         else f"{len(gaps)} answers that the chosen profiles ask for, among them {names}.",
         failures=failures_in(fields),
+    )
+
+
+def _guarantee(by_id: dict[str, Any]) -> str:
+    """The statement, and the same for whoever knows nothing of epsilon: Bayes from even odds."""
+    statement = f"{_capital(str(by_id['C5.statement']))}."
+    epsilon, delta = by_id["C2.epsilon"], by_id["C2.delta"]
+    if epsilon is None:
+        return statement
+    who = {"record": "one image was", "site": "one site's images were"}[by_id["B3.unit"]["unit"]]
+    sure = 100 / (1 + math.exp(-epsilon))
+    return (
+        f"Whoever thinks it even odds that {who} used can become at most {sure:.4g} % sure of it "
+        f"from the model, but for a chance of {delta:g}: {statement}"
     )
 
 

@@ -14,14 +14,16 @@ from markupsafe import Markup, escape
 
 from phoenix_secure.compliance.catalogue import SECTIONS
 from phoenix_secure.compliance.charts import epsilon_gauges, roc_chart, timeline_chart
-from phoenix_secure.compliance.clause_map import load_clause_map
+from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
+from phoenix_secure.compliance.declared import GOVERNANCE
 from phoenix_secure.compliance.schema import Report, ReportField
 from phoenix_secure.compliance.sections.trust import ARTEFACTS
 
-__all__ = ["to_html", "to_markdown"]
+__all__ = ["markdown_cell", "to_html", "to_markdown"]
 
 _QUALITY_COLUMNS = ("kid", "frechet", "precision", "recall", "density", "coverage")
 _LONG = 12
+_BY_PEOPLE = f"people must say it, in {GOVERNANCE} (phoenix-secure report --template)"
 
 
 def to_html(report: Report, *, samples: bytes | None, samples_reason: str = "") -> str:
@@ -52,7 +54,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = _markdown_cell
+    environment.filters["md"] = markdown_cell
     environment.filters["first_capital"] = lambda text: text[:1].upper() + text[1:]
     clauses = load_clause_map()
     quality = report.value("F1.quality")
@@ -64,6 +66,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         value=report.field,
         epsilon=report.value("C2.epsilon"),
         gaps=report.gaps,
+        gap_groups=_gap_groups(report.gaps, clauses),
         profiles=", ".join(each.value for each in report.profiles),
         sections=SECTIONS,
         artefacts=ARTEFACTS,
@@ -82,6 +85,20 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         glossary=_glossary(),
         **more,
     )
+
+
+def _gap_groups(gaps: tuple[ReportField, ...], clauses: ClauseMap) -> list[dict[str, Any]]:
+    """Gaps that the same step would fill, together; what the run itself lacks comes first."""
+    groups: dict[str, list[ReportField]] = {}
+    for each in gaps:
+        note = each.note or "nothing known"
+        is_declared = note.endswith(f"in {GOVERNANCE}")
+        groups.setdefault(_BY_PEOPLE if is_declared else note, []).append(each)
+    found = []
+    for what, fields in sorted(groups.items(), key=lambda item: item[0] == _BY_PEOPLE):
+        words = sorted({clauses.words(id) for each in fields for id in each.clauses})
+        found.append({"what": what, "fields": fields, "clauses": words})
+    return found
 
 
 def _glossary() -> dict[str, str]:
@@ -137,7 +154,7 @@ def _plain(each: ReportField) -> str:
     return text if len(text) < 600 else f"{text[:600]} ... (whole in report.json)"
 
 
-def _markdown_cell(text: Any) -> str:
+def markdown_cell(text: Any) -> str:
     """Nothing that people or files say may end a cell or start markup."""
     flat = " ".join(str(text).split())
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)

@@ -1,0 +1,119 @@
+"""``phoenix-secure report``: build a run's signed report, compare two, print schema and template.
+
+``report RUN`` is ``report build RUN``.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from phoenix_secure.cli.output import Format, FormatOption
+
+__all__ = ["app"]
+
+
+class _Edition(enum.StrEnum):
+    PUBLIC = "public"
+    CONFIDENTIAL = "confidential"
+
+
+class _Profile(enum.StrEnum):
+    EDPB = "edpb"
+    DPIA = "dpia"
+    ANNEX_IV = "annex-iv"
+    NIST_226 = "nist-226"
+    HIPAA = "hipaa"
+    DP_REGISTRY = "dp-registry"
+
+
+class _BuildByDefault(TyperGroup):
+    """The first word is a run's folder unless it is a command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["build", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_BuildByDefault,
+    help="Build a run's signed report; `report RUN` is `report build RUN`.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def build(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a finished run.", show_default=False)
+    ] = None,
+    governance: Annotated[
+        Path | None,
+        typer.Option("--governance", help="Declared facts; kept as governance.yaml in RUN."),
+    ] = None,
+    edition: Annotated[
+        _Edition,
+        typer.Option("--edition", help="confidential adds figures per site and class."),
+    ] = _Edition.PUBLIC,
+    profiles: Annotated[
+        list[_Profile] | None,
+        typer.Option("--profile", help="Whose questions to answer; may be repeated."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="The server's identity.key; default RUN/server/identity.key."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default RUN/report.")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also report.pdf (needs an extra).")] = False,
+    template: Annotated[
+        bool, typer.Option("--template", help="Print a commented governance.yaml, and no more.")
+    ] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> int:
+    """Build the report of RUN and sign it with the server's key.
+
+    Exit code 0: built; 6: built, and the evidence contradicts a claim (FAIL).
+    """
+    from phoenix_secure.cli import reporting
+
+    if template:
+        return reporting.print_template()
+    return reporting.build(
+        run,
+        governance=governance,
+        edition=edition.value,
+        profiles=[each.value for each in profiles or []],
+        key=key,
+        out=out,
+        pdf=pdf,
+        output_format=output_format,
+    )
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A report.json.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    output_format: FormatOption = Format.TEXT,
+) -> int:
+    """Compare two reports; epsilons of different units, neighbours or deltas are not ranked.
+
+    Exit code 0: compared; 8: the guarantees cannot be ranked.
+    """
+    from phoenix_secure.cli import reporting
+
+    return reporting.diff(first, second, output_format=output_format)
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON schema of report.json."""
+    from phoenix_secure.cli import reporting
+
+    return reporting.print_schema()

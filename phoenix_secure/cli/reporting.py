@@ -1,0 +1,136 @@
+"""The work behind ``report``, and what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.compliance.build import DEFAULT_PROFILES
+from phoenix_secure.compliance.compare import compare
+from phoenix_secure.compliance.declared import governance_template
+from phoenix_secure.compliance.facts import AUDIT
+from phoenix_secure.compliance.output import WrittenReport, declare, write_report
+from phoenix_secure.compliance.run_files import LEDGER
+from phoenix_secure.compliance.schema import Edition, Profile, Report
+from phoenix_secure.compliance.verification.alone import read_report
+from phoenix_secure.compliance.verification.verify import FAIL_EXIT_CODE
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.evidence import Event, Ledger
+from phoenix_secure.federation.secure_keys import read_identity
+from phoenix_secure.files import sha256_of
+from protocol import SERVER
+
+__all__ = ["build", "diff", "print_schema", "print_template", "report_finished_run"]
+
+_NOT_RANKED = 8
+
+
+def build(
+    run: Path | None,
+    *,
+    governance: Path | None,
+    edition: str,
+    profiles: list[str],
+    key: Path | None,
+    out: Path | None,
+    pdf: bool,
+    output_format: Format,
+) -> int:
+    """Build, sign, write, print."""
+    if run is None:
+        raise ConfigError("name the folder of a finished run: phoenix-secure report RUN")
+    if not run.is_dir():
+        raise ConfigError(f"{run} is not a folder: name the folder of a finished run")
+    key = key or run / "server" / "identity.key"
+    if not key.is_file():
+        raise ConfigError(
+            f"there is no key at {key} to sign with: name the server's identity.key with --key"
+        )
+    identity = read_identity(key, id=SERVER)
+    if governance is not None:
+        declare(run, governance)
+    written = write_report(
+        run,
+        identity=identity,
+        out=out,
+        edition=Edition(edition),
+        profiles=[Profile(each) for each in profiles] or DEFAULT_PROFILES,
+        pdf=pdf,
+    )
+    _print(written, as_json=output_format is Format.JSON)
+    return FAIL_EXIT_CODE if written.report.headline.failures else 0
+
+
+def report_finished_run(run: Path, *, as_json: bool) -> None:
+    """The report at the end of ``run``: a FAIL is printed, and does not make the run fail.
+
+    The audit's result enters the ledger first; sites have signed the entries before it.
+    """
+    identity = read_identity(run / "server" / "identity.key", id=SERVER)
+    audit = run / AUDIT
+    if audit.is_file():
+        ledger = Ledger(run / LEDGER, identity=identity)
+        ledger.append(Event.AUDITED, file=AUDIT, sha256=sha256_of(audit))
+    _print(write_report(run, identity=identity), as_json=as_json)
+
+
+def diff(first: Path, second: Path, *, output_format: Format) -> int:
+    """Compare and print."""
+    found = compare(read_report(first), read_report(second))
+    if output_format is Format.JSON:
+        print_json(
+            {
+                "ranking": found.ranking,
+                "refusal": found.refusal,
+                "changed": {id: list(values) for id, values in found.changed.items()},
+            }
+        )
+    else:
+        for id, (one, two) in found.changed.items():
+            console.print(f"{id}: {_short(one)}  ->  {_short(two)}", markup=False, soft_wrap=True)
+        answer = {
+            "first": "the first run promises more",
+            "second": "the second run promises more",
+            "equal": "both runs promise the same",
+        }.get(found.ranking or "", f"not ranked: {found.refusal}")
+        console.print(answer, style="bold", markup=False, soft_wrap=True)
+    return _NOT_RANKED if found.ranking is None else 0
+
+
+def print_template() -> int:
+    """The commented governance.yaml."""
+    typer.echo(governance_template(), nl=False)
+    return 0
+
+
+def print_schema() -> int:
+    """The JSON schema of report.json."""
+    print_json(Report.model_json_schema())
+    return 0
+
+
+def _print(written: WrittenReport, *, as_json: bool) -> None:
+    headline = written.report.headline
+    if as_json:
+        print_json(
+            {
+                "event": "reported",
+                "folder": str(written.folder),
+                "files": list(written.files),
+                "headline": headline.model_dump(mode="json"),
+            }
+        )
+        return
+    for text in headline.failures:
+        console.print(f"FAIL: {text}", style="bold red", markup=False, soft_wrap=True)
+    for name in ("trained", "guarantee", "strongest_attack", "missing"):
+        label = name.replace("_", " ")
+        console.print(f"{label}: {getattr(headline, name)}", markup=False, soft_wrap=True)
+    console.print(f"report:  {written.folder / 'report.html'}  (signed)", soft_wrap=True)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 100 else f"{text[:100]} ..."

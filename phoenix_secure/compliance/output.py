@@ -1,0 +1,118 @@
+"""Everything that a report leaves in its folder: built whole, signed, then written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_secure.compliance.build import DEFAULT_PROFILES, build_report
+from phoenix_secure.compliance.declared import GOVERNANCE, parse_governance
+from phoenix_secure.compliance.exports.bom import to_bom
+from phoenix_secure.compliance.exports.model_card import to_model_card
+from phoenix_secure.compliance.exports.registry import to_registry_entry
+from phoenix_secure.compliance.page import to_html, to_markdown
+from phoenix_secure.compliance.pdf import to_pdf
+from phoenix_secure.compliance.schema import Edition, Profile, Report
+from phoenix_secure.compliance.statement import sign_report
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.files import storage_errors, write_bytes
+from protocol import Identity
+
+__all__ = ["WrittenReport", "declare", "write_report"]
+
+_NAMES = (
+    "report.json",
+    "report.dsse.json",
+    "report.html",
+    "report.md",
+    "report.pdf",
+    "bom.cdx.json",
+    "model-card.md",
+    "dp-registry.yaml",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenReport:
+    """A report and where it lies."""
+
+    report: Report
+    folder: Path
+    files: tuple[str, ...]
+
+
+def declare(run: Path, governance: Path) -> None:
+    """Keep the declared facts in the run's folder: the report is built from that folder alone.
+
+    Raises:     ConfigError naming the file and the key; then nothing is changed.
+    """
+    try:
+        content = governance.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {governance} ({error.strerror}): write one from `report --template`"
+        ) from error
+    parse_governance(content, name=str(governance))
+    write_bytes(run / GOVERNANCE, content)
+
+
+def write_report(
+    run: Path,
+    *,
+    identity: Identity,
+    out: Path | None = None,
+    edition: Edition = Edition.PUBLIC,
+    profiles: Sequence[Profile] = DEFAULT_PROFILES,
+    pdf: bool = False,
+) -> WrittenReport:
+    """Build, sign and write the report of ``run`` into ``out`` (by default ``run/report``).
+
+    Guarantee:  the same folder and settings give the same bytes, the signature included.
+    Raises:     ConfigError when ``identity`` is not the ledger's server; EvidenceError when the
+                folder does not hold together; StorageError.
+    """
+    report = build_report(run, edition=edition, profiles=profiles)
+    if report.value("H1.ledger")["signed_by"] != identity.public_key.hex():
+        raise ConfigError(
+            "the key is not the one that signed this run's ledger: name the server's identity.key "
+            "with --key"
+        )
+    samples, reason = _samples(run, report)
+    page = to_html(report, samples=samples, samples_reason=reason)
+    content = {
+        "report.json": report.to_bytes(),
+        "report.html": page.encode(),
+        "report.md": to_markdown(report).encode(),
+        "bom.cdx.json": to_bom(report),
+        "model-card.md": to_model_card(report).encode(),
+    }
+    entry = to_registry_entry(report)
+    if entry is not None:
+        content["dp-registry.yaml"] = entry.encode()
+    if pdf:
+        content["report.pdf"] = to_pdf(page)
+    content["report.dsse.json"] = sign_report(report, content, identity=identity)
+    folder = out or run / "report"
+    with storage_errors(folder):
+        # A signature over files of another build must not stand beside new ones: it goes first.
+        for name in ("report.dsse.json", *_NAMES):
+            (folder / name).unlink(missing_ok=True)
+    for name, data in content.items():
+        write_bytes(folder / name, data)
+    return WrittenReport(report=report, folder=folder, files=tuple(content))
+
+
+def _samples(run: Path, report: Report) -> tuple[bytes | None, str]:
+    """Generated images; for the public only where the audit screened samples and found no copy."""
+    path = run / "samples.png"
+    if not path.is_file():
+        return None, "No samples were drawn."
+    copying = report.value("E5.copying")
+    if report.edition is Edition.PUBLIC and (copying is None or copying["extracted"] > 0):
+        return None, (
+            "Samples are not shown: the audit has not screened them for copies of training images."
+            if copying is None
+            else "Samples are not shown: some are copies of training images."
+        )
+    return path.read_bytes(), ""

@@ -1,0 +1,26 @@
+"""The page as PDF/UA (tagged, for screen readers); needs the extra ``report-pdf``."""
+
+from __future__ import annotations
+
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["to_pdf"]
+
+
+def to_pdf(page: str) -> bytes:
+    """The HTML page ``page`` as PDF.
+
+    Guarantee:  nothing outside the page is asked for: only ``data:`` is allowed.
+    Raises:     ConfigError where WeasyPrint or its system library Pango is missing.
+    """
+    try:
+        from weasyprint import HTML
+        from weasyprint.urls import URLFetcher
+    except (ImportError, OSError) as error:
+        raise ConfigError(
+            "a PDF needs WeasyPrint and Pango: pip install 'phoenix-secure[report-pdf]' and the "
+            "system package libpango-1.0-0, or leave --pdf out"
+        ) from error
+    fetcher = URLFetcher(allowed_protocols=("data",), fail_on_errors=True)
+    document: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf(pdf_variant="pdf/ua-1")
+    return document
