@@ -77,3 +77,7 @@ def _train(
         from phoenix_secure.cli.auditing import audit_finished_run
 
         audit_finished_run(folder, profile=federation.config.audit.profile, as_json=display.as_json)
+    if federation.config.output.report:
+        from phoenix_secure.cli.reporting import report_finished_run
+
+        report_finished_run(folder.path, as_json=display.as_json)

@@ -68,4 +68,8 @@ class OutputConfig(Section):
     keep_checkpoints: int = Field(
         2, ge=1, le=100_000, description="[files] Newest checkpoints kept."
     )
+    report: bool = Field(
+        False,
+        description="[flag] End a run in one process with its signed report, in report/.",
+    )
     tensorboard: bool = Field(False, description="[flag] Also write TensorBoard events (an extra).")
