@@ -10,17 +10,12 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.compliance.build import DEFAULT_PROFILES
 from phoenix_secure.compliance.compare import compare
 from phoenix_secure.compliance.declared import governance_template
-from phoenix_secure.compliance.facts import AUDIT
 from phoenix_secure.compliance.output import WrittenReport, declare, write_report
-from phoenix_secure.compliance.run_files import LEDGER
 from phoenix_secure.compliance.schema import Edition, Profile, Report
+from phoenix_secure.compliance.signing import record_audit, server_identity
 from phoenix_secure.compliance.verification.alone import read_report
 from phoenix_secure.compliance.verification.verify import FAIL_EXIT_CODE
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.evidence import Event, Ledger
-from phoenix_secure.federation.secure_keys import read_identity
-from phoenix_secure.files import sha256_of
-from protocol import SERVER
 
 __all__ = ["build", "diff", "print_schema", "print_template", "report_finished_run"]
 
@@ -43,12 +38,7 @@ def build(
         raise ConfigError("name the folder of a finished run: phoenix-secure report RUN")
     if not run.is_dir():
         raise ConfigError(f"{run} is not a folder: name the folder of a finished run")
-    key = key or run / "server" / "identity.key"
-    if not key.is_file():
-        raise ConfigError(
-            f"there is no key at {key} to sign with: name the server's identity.key with --key"
-        )
-    identity = read_identity(key, id=SERVER)
+    identity = server_identity(run, key=key)
     if governance is not None:
         declare(run, governance)
     written = write_report(
@@ -64,15 +54,9 @@ def build(
 
 
 def report_finished_run(run: Path, *, as_json: bool) -> None:
-    """The report at the end of ``run``: a FAIL is printed, and does not make the run fail.
-
-    The audit's result enters the ledger first; sites have signed the entries before it.
-    """
-    identity = read_identity(run / "server" / "identity.key", id=SERVER)
-    audit = run / AUDIT
-    if audit.is_file():
-        ledger = Ledger(run / LEDGER, identity=identity)
-        ledger.append(Event.AUDITED, file=AUDIT, sha256=sha256_of(audit))
+    """The report at the end of ``run``: a FAIL is printed, and does not make the run fail."""
+    identity = server_identity(run)
+    record_audit(run, identity=identity)
     _print(write_report(run, identity=identity), as_json=as_json)
 
 
