@@ -88,6 +88,11 @@ class ExchangeConfig(Section):
         description="[name] all, or the encoder's side in odd and the decoder in even rounds: half "
         "the bytes up.",
     )
+    error_feedback: bool = Field(
+        False,
+        description="[flag] Add what rounding left out of an answer to the next one; for narrow "
+        "words (secure_aggregation.word_bits = 16, half the bytes of 32).",
+    )
 
 
 class FilteringConfig(Section):

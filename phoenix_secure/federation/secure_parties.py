@@ -19,6 +19,7 @@ from phoenix_secure.federation.secure_round import SecureAggregator
 from phoenix_secure.federation.secure_terms import SecureTerms
 from phoenix_secure.federation.site.privacy import site_noise_entropy
 from phoenix_secure.federation.site.releases import Releases
+from phoenix_secure.federation.site.residuals import open_residuals
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.secure_record import SiteRecord
 from phoenix_secure.rng import SeedTree
@@ -85,6 +86,7 @@ class Parties:
             num_threads=config.federation.threads_per_site,
             releases=releases,
             noise_entropy=site_noise_entropy(config, seeds, site=name),
+            residuals=open_residuals(config, self._folder.path / "sites" / name / "residuals"),
         )
 
     def aggregator(

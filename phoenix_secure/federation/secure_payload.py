@@ -32,14 +32,19 @@ _CHUNK = 1 << 20
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
     """One site's input to the sum: ``words`` (d,) int32, the words of its metrics, and under
-    privacy unit ``site`` the ``noise`` (d,) int64 that goes on top."""
+    privacy unit ``site`` the ``noise`` (d,) int64 that goes on top.
+
+    ``residual`` (d,) float32 is what rounding left out, in units of the update; it stays at the
+    site.
+    """
 
     words: np.ndarray
     extra: tuple[int, ...]
     noise: np.ndarray | None = None
+    residual: np.ndarray | None = None
 
     def to_bytes(self) -> bytes:
-        """For the site's own disk."""
+        """For the site's own disk, without the residual, which has a file of its own."""
         fields = {"words": self.words, "extra": np.array(self.extra, np.int64)}
         if self.noise is not None:
             fields["noise"] = self.noise
@@ -100,12 +105,14 @@ def encode_update(
     terms: SecureTerms,
     rounding_key: bytes,
     entropy: Callable[[int], bytes] = os.urandom,
+    residual: np.ndarray | None = None,
 ) -> Payload:
     """The integers that a site enters.
 
     ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
     but a key of its own for each update keeps rounding errors independent, so that they average
-    out over sites and rounds. ``entropy(n)`` gives n secret bytes, for noise.
+    out over sites and rounds. ``entropy(n)`` gives n secret bytes, for noise. ``residual`` (d,) is
+    what rounding left out before (error feedback): it is added before the clipping.
 
     Guarantee:  under privacy unit ``site`` the norm of ``words`` is at most the noise's l2_bound,
                 whatever the images are, and ``noise`` has the law that the accounting assumes.
@@ -113,15 +120,16 @@ def encode_update(
     """
     if update.delta.shape != (terms.num_parameters,):
         raise ValueError(f"expected an update of {terms.num_parameters} parameters")
-    values, was_clipped = clip_update(
-        update.delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value
-    )
+    delta = update.delta if residual is None else update.delta + residual
+    values, was_clipped = clip_update(delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value)
     metrics = terms.metric_words
+    weight = 1.0
     if terms.hides_metrics:
         # Constants (all sites take training.local_steps): nothing beside the noised update.
         extra = metrics.encode(num_images=1, num_steps=update.num_steps, loss=0.0, clipped=False)
     else:
-        values *= np.float32(metrics.weight(update.num_images))
+        weight = metrics.weight(update.num_images)
+        values *= np.float32(weight)
         extra = metrics.encode(
             num_images=update.num_images,
             num_steps=update.num_steps,
@@ -129,15 +137,20 @@ def encode_update(
             loss=0.0 if math.isnan(update.loss) else update.loss,
             clipped=was_clipped,
         )
+    noise = None
     if terms.noise is None:
-        return Payload(words=terms.fixed_point.encode(values, key=rounding_key), extra=extra)
-    words = round_within(
-        lambda key: terms.fixed_point.encode(values, key=key),
-        bound=terms.noise.l2_bound,
-        key=rounding_key,
-    )
-    noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
-    return Payload(words=words, extra=extra, noise=noise)
+        words = terms.fixed_point.encode(values, key=rounding_key)
+    else:
+        words = round_within(
+            lambda key: terms.fixed_point.encode(values, key=key),
+            bound=terms.noise.l2_bound,
+            key=rounding_key,
+        )
+        noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
+    left_out = None
+    if residual is not None:
+        left_out = ((values - words / terms.scale) / weight).astype(np.float32)
+    return Payload(words=words, extra=extra, noise=noise, residual=left_out)
 
 
 def decode_sum(

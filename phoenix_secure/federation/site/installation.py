@@ -24,6 +24,7 @@ from phoenix_secure.federation.site.privacy import (
     open_site_privacy,
     site_noise_entropy,
 )
+from phoenix_secure.federation.site.residuals import open_residuals
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.settings import SiteSettings
 from phoenix_secure.federation.site.site_folder import SiteFolder
@@ -96,6 +97,7 @@ def installer(
                 num_threads=config.federation.threads_per_site,
                 releases=None if privacy is None else privacy.releases,
                 noise_entropy=site_noise_entropy(config, seeds, site=stream),
+                residuals=open_residuals(config, folder.memory(plan.hash) / "residuals"),
             )
         worker = SiteWorker(
             stream,

@@ -21,6 +21,7 @@ from phoenix_secure.federation.secure_payload import Payload, encode_update
 from phoenix_secure.federation.secure_terms import SecureTerms
 from phoenix_secure.federation.site.failure import SiteFailure
 from phoenix_secure.federation.site.releases import Releases
+from phoenix_secure.federation.site.residuals import Residuals
 from phoenix_secure.federation.site.secure_record import SiteRecord, TrainingCounter
 from phoenix_secure.training.local import LocalUpdate
 from protocol import (
@@ -64,6 +65,7 @@ class SecureSite:
     rounding_key   32 bytes for the stochastic rounding of a training round
     releases       the site's privacy ledger and budget; None without differential privacy
     noise_entropy  secret bytes for a round's noise under privacy unit ``site``
+    residuals      what rounding left out of earlier answers; None without error feedback
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SecureSite:
         num_threads: int = 1,
         releases: Releases | None = None,
         noise_entropy: Callable[[int], Entropy] = lambda round_number: os_entropy,
+        residuals: Residuals | None = None,
     ) -> None:
         self._identity = identity
         self._roster = roster
@@ -91,6 +94,7 @@ class SecureSite:
         self._num_threads = num_threads
         self._releases = releases
         self._noise_entropy = noise_entropy
+        self._residuals = residuals
         self._attempt: _Attempt | None = None
         self._kept: tuple[bytes, Payload] | None = None
         # A late training and the next attempt's offer may meet: one after the other.
@@ -173,12 +177,18 @@ class SecureSite:
         """
 
         def make() -> Payload:
-            return encode_update(
+            number, store = request.round_number, self._residuals
+            size = self._terms.num_parameters
+            payload = encode_update(
                 train(request),
                 terms=self._terms,
-                rounding_key=self._rounding_key(request.round_number),
-                entropy=self._noise_entropy(request.round_number),
+                rounding_key=self._rounding_key(number),
+                entropy=self._noise_entropy(number),
+                residual=None if store is None else store.before(number, size=size),
             )
+            if store is not None and payload.residual is not None:
+                store.save(number, payload.residual)
+            return payload
 
         if self._kept is None or self._kept[0] != model_hash:
             self._kept = None

@@ -11,14 +11,26 @@ __all__ = ["check_between_machines", "check_strategies"]
 def check_strategies(config: RunConfig) -> None:
     """Refuse settings that contradict each other or a guarantee.
 
-    Personal layers and partial exchange are sound under both kinds of differential privacy: what
-    stays at a site is not released, and what leaves is clipped and noised as ever. A refusal is
+    Personal layers, partial exchange and error feedback are sound under both kinds of differential
+    privacy: what stays at a site is not released, and what leaves is clipped and noised as ever (a
+    residual is added before the clipping). A refusal is
     released without noise, so that it may only depend on what is private already: under unit
     ``record`` on samples of the noised model and public images, under unit ``site`` on nothing.
 
     Raises:     ConfigError naming the setting.
     """
     sharing, filtering, unit = config.sharing, config.filtering, config.privacy.unit
+    if config.exchange.error_feedback:
+        if config.secure_aggregation.mode != "on":
+            raise ConfigError(
+                "exchange.error_feedback needs secure_aggregation.mode=on: in the clear nothing is "
+                "rounded; set it to false"
+            )
+        if config.exchange.upload != "all":
+            raise ConfigError(
+                "exchange.error_feedback needs exchange.upload=all: with alternate, the next "
+                "answer is of other parameters"
+            )
     if filtering.is_on:
         if filtering.reference == "shared" and sharing.source == "none":
             raise ConfigError(
