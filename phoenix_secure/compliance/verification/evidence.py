@@ -34,6 +34,9 @@ def check_evidence(
     except EvidenceError as error:
         checks.failed("ledger", str(error))
         return
+    if ledger.torn_bytes:
+        checks.failed("ledger", f"{ledger.torn_bytes} bytes stand behind the last whole line")
+        return
     checks.holds(
         "ledger", f"{ledger.head.size} entries, each signed and following from those before"
     )
