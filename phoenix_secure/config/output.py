@@ -73,3 +73,8 @@ class OutputConfig(Section):
         description="[flag] End a run in one process with its signed report, in report/.",
     )
     tensorboard: bool = Field(False, description="[flag] Also write TensorBoard events (an extra).")
+    mlflow: str | None = Field(
+        None,
+        description="[address] Also log to this MLflow server (http://...) or database "
+        "(sqlite:///runs/mlflow.db); an extra.",
+    )

@@ -49,7 +49,7 @@ from phoenix_secure.federation.strategies.memory import Memory
 from phoenix_secure.federation.strategies.personal_models import PersonalModels, personal_state
 from phoenix_secure.federation.strategies.run_strategies import RunStrategies
 from phoenix_secure.federation.strategies.sharing import SharedImages, load_shared, shared_size
-from phoenix_secure.federation.trackers import tensorboard_writer
+from phoenix_secure.federation.trackers import metrics_writer
 from phoenix_secure.files import replace_file
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.privacy.guarantee import Guarantee
@@ -114,7 +114,7 @@ class EmbeddedFederation:
         for name, part in self.holdings.parts.items():
             check_images(config, len(part), site=name)
         self.judge = Judge(config, self.holdings, seeds=self._seeds, device=self.devices[0])
-        self._metrics_writer = tensorboard_writer(config)
+        self._metrics_writer = metrics_writer(config)
 
     def _shared_images(self, cache_dir: Path) -> SharedImages:
         members = np.concatenate(list(self.holdings.parts.values()))
