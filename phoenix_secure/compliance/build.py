@@ -100,6 +100,12 @@ def failures_in(fields: Sequence[ReportField]) -> tuple[str, ...]:
             f"epsilon {claimed:.4g} is claimed, and the ledger's events spend {again:.4g} by the "
             "second accountant"
         )
+    unit = by_id["B3.unit"].value
+    planned = unit["unit by the ledger's settings"]
+    if claimed is not None and unit["unit"] != planned:
+        found.append(
+            f"a guarantee per {unit['unit']} is claimed, and the ledger's settings name {planned}"
+        )
     per_site = by_id["C2.per_site"].value or {}
     most = max(per_site.values(), default=0.0)
     if claimed is not None and _exceeds(most, claimed):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.declared import GOVERNANCE, Governance, parse_governance
@@ -59,6 +59,11 @@ class Facts:
         return found if isinstance(found, dict) and found.get("epsilon") is not None else {}
 
     @property
+    def planned_unit(self) -> str:
+        """The unit of privacy that the ledger's settings name."""
+        return str(self.settings.get("privacy", {}).get("unit", "none"))
+
+    @property
     def sites(self) -> tuple[str, ...]:
         """Every site that was ever asked."""
         asked = {site for each in self.ledger.of(Event.ROUND_STARTED) for site in _cohort(each)}
@@ -108,6 +113,7 @@ def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
         plans=_spent(files)[1],
     )
     _check_hashes(facts)
+    _check_guarantee(facts)
     return facts
 
 
@@ -159,6 +165,41 @@ def _check_hashes(facts: Facts) -> None:
             raise EvidenceError(f"{files.root / 'roster.bin'} is not the ledger's roster")
         if facts.roster.server_key != facts.ledger.server_key:
             raise EvidenceError("the ledger is signed by another key than the roster's server")
+
+
+def _check_guarantee(facts: Facts) -> None:
+    """A stated guarantee must be one that a run can state: the rest computes with it."""
+    stated = facts.guarantee
+    if not stated:
+        return
+    try:
+        _Stated.model_validate(stated)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        raise EvidenceError(
+            f"{facts.files.root / 'summary.json'}: guarantee.{place} is not as a run writes it: "
+            "finish the run again with `resume`"
+        ) from error
+
+
+class _Stated(BaseModel):
+    """The guarantee of ``summary.json`` (``privacy.guarantee.Guarantee.to_dict``)."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    unit: Literal["record", "site"]
+    adjacency: str
+    epsilon: float = Field(ge=0)
+    delta: float = Field(gt=0, lt=1)
+    figures: dict[str, float]
+    noise_multiplier: float
+    releases: int
+    mechanism: str
+    noise_source: str
+    trusted: dict[str, str]
+    not_protected: list[str]
+    warnings: list[str]
+    text: str
 
 
 def _audit(files: RunFiles) -> AuditReport | None:

@@ -21,7 +21,14 @@ from phoenix_secure.compliance.sections.trust import ARTEFACTS
 
 __all__ = ["markdown_cell", "to_html", "to_markdown"]
 
-_QUALITY_COLUMNS = ("kid", "frechet", "precision", "recall", "density", "coverage")
+_QUALITY_COLUMNS = {
+    "kid": "KID",
+    "frechet": "Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
 _LONG = 12
 _BY_PEOPLE = f"people must say it, in {GOVERNANCE} (phoenix-secure report --template)"
 
@@ -79,7 +86,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         gauges=Markup(epsilon_gauges(report)),  # noqa: S704 - built and escaped in charts
         roc=Markup(roc_chart(report)),  # noqa: S704
         timeline=Markup(timeline_chart(report)),  # noqa: S704
-        quality=None if quality is None else quality["rows"],
+        quality=None if quality is None else _quality(quality),
         quality_columns=_QUALITY_COLUMNS,
         copies_unscreened=copying is None,
         glossary=_glossary(),
@@ -99,6 +106,12 @@ def _gap_groups(gaps: tuple[ReportField, ...], clauses: ClauseMap) -> list[dict[
         words = sorted({clauses.words(id) for each in fields for id in each.clauses})
         found.append({"what": what, "fields": fields, "clauses": words})
     return found
+
+
+def _quality(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows with a cell for each column, whatever an older evaluation measured."""
+    rows = quality["rows"] or {}
+    return {name: {key: row.get(key) for key in _QUALITY_COLUMNS} for name, row in rows.items()}
 
 
 def _glossary() -> dict[str, str]:

@@ -102,7 +102,8 @@ def _metrics(report: Report) -> list[dict[str, Any]]:
     found = []
     quality = report.value("F1.quality")
     for name, value in (quality or {"rows": {}})["rows"].get("generated", {}).items():
-        if not name.startswith("num_") and not name.endswith("_std"):
+        is_metric = not name.startswith("num_") and not name.endswith("_std")
+        if is_metric and isinstance(value, int | float):
             found.append({"type": name, "value": f"{value:.6g}", "slice": "generated"})
     best = report.value("E4.strongest")
     if best is not None:

@@ -67,10 +67,13 @@ def answer_images(answers: Answers) -> None:
     )
     answers.declared("B2.preprocessing", "/data/preprocessing")
     _answer_duplicates(answers)
-    unit = privacy.get("unit", "none")
     answers.derived(
         "B3.unit",
-        {"unit": unit, "adjacency": facts.guarantee.get("adjacency", "")},
+        {
+            "unit": facts.guarantee.get("unit", "none"),
+            "adjacency": facts.guarantee.get("adjacency", ""),
+            "unit by the ledger's settings": facts.planned_unit,
+        },
         note=None
         if facts.guarantee
         else "no unit is protected by differential privacy in this run",

@@ -12,6 +12,9 @@ from phoenix_secure.errors import PhoenixError
 __all__ = ["Check", "Checks", "State"]
 
 
+_HOSTILE = (AttributeError, ArithmeticError, RecursionError)
+
+
 class State(StrEnum):
     """A check that was not made is never counted as one that holds."""
 
@@ -57,7 +60,7 @@ class Checks:
         """Failed when the block raises what hostile or damaged files make it raise."""
         try:
             yield
-        except (PhoenixError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (PhoenixError, ValueError, LookupError, TypeError, *_HOSTILE) as error:
             shown = str(error) if isinstance(error, PhoenixError) else "not of the expected form"
             self.failed(name, shown)
 

@@ -1,0 +1,66 @@
+"""The second accountant against the first, and against formulas on paper."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attacks.epsilon.ceilings import tpr_ceiling as attacks_ceiling
+from attacks.epsilon.trade_off import approximate_dp
+from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon, tpr_ceiling
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
+
+SGD = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=0.8, steps=200)
+ONE = PoissonSampledGaussian(sampling_rate=1.0, noise_multiplier=2.0, steps=3)
+SITES = SkellamSum(num_words=1000, l2_sensitivity=100.0, variance=90_000.0, releases=4)
+
+
+@pytest.mark.parametrize("events", [[SGD], [ONE], [SGD, ONE], [SITES], [SGD, SGD]])
+def test_it_agrees_with_the_run_s_own_accounting(
+    events: list[PoissonSampledGaussian | SkellamSum],
+) -> None:
+    assert agrees(epsilon_of(events, delta=1e-5).value, recomputed_epsilon(events, delta=1e-5))
+
+
+def test_a_gaussian_on_all_records_follows_the_closed_form() -> None:
+    """Balle and Wang (2018), Theorem 8: delta of a Gaussian of multiplier z at epsilon."""
+    epsilon = recomputed_epsilon([ONE], delta=1e-5)
+    mu = math.sqrt(3) / 2.0
+
+    def phi(x: float) -> float:
+        return 0.5 * math.erfc(-x / math.sqrt(2))
+
+    delta = phi(mu / 2 - epsilon / mu) - math.exp(epsilon) * phi(-mu / 2 - epsilon / mu)
+    assert delta == pytest.approx(1e-5, rel=0.02)
+
+
+def test_half_the_noise_does_not_pass_for_the_noise() -> None:
+    less = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=0.4, steps=200)
+    assert not agrees(recomputed_epsilon([SGD], delta=1e-5), recomputed_epsilon([less], delta=1e-5))
+
+
+def test_nothing_spends_nothing_and_delta_is_checked() -> None:
+    assert recomputed_epsilon([], delta=1e-5) == 0.0
+    with pytest.raises(ValueError, match="delta"):
+        recomputed_epsilon([SGD], delta=0.0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    fpr=st.floats(0.0, 1.0),
+    epsilon=st.floats(0.0, 20.0),
+    delta=st.sampled_from([0.0, 1e-5, 0.01]),
+)
+def test_the_ceiling_is_the_one_of_the_attacks_package(
+    fpr: float, epsilon: float, delta: float
+) -> None:
+    other = attacks_ceiling(fpr, trade_off=approximate_dp(epsilon, delta=delta))
+    assert tpr_ceiling(fpr, epsilon=epsilon, delta=delta) == pytest.approx(other, abs=1e-9)
+
+
+def test_a_huge_epsilon_allows_everything() -> None:
+    assert tpr_ceiling(0.5, epsilon=1e6, delta=0.0) == 1.0

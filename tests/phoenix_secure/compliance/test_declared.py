@@ -1,0 +1,123 @@
+"""Declared facts, the clause map, and what two reports may be compared by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from phoenix_secure.compliance.build import build_report
+from phoenix_secure.compliance.catalogue import TITLES
+from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
+from phoenix_secure.compliance.compare import compare
+from phoenix_secure.compliance.declared import governance_template, parse_governance
+from phoenix_secure.compliance.output import declare
+from phoenix_secure.compliance.schema import Kind, Profile
+from phoenix_secure.errors import ConfigError
+
+
+def test_the_empty_template_declares_nothing() -> None:
+    found = parse_governance(governance_template().encode(), name="governance.yaml")
+    assert found.model_dump(exclude_defaults=True) == {}
+
+
+def test_a_filled_line_is_printed_as_declared_and_never_as_measured(run: Path) -> None:
+    filled = yaml.safe_load(governance_template())
+    filled["purpose"]["text"] = "synthetic digits"
+    filled["data"]["special_categories"] = False
+    filled["assessment"]["measures"] = [{"what": "ask the officer", "due": "2027-01-31"}]
+    (run / "mine.yaml").write_text(yaml.safe_dump(filled))
+    declare(run, run / "mine.yaml")
+    report = build_report(run)
+    for id in ("A3.purpose", "B1.special_categories", "G2.measures"):
+        assert report.field(id).kind is Kind.DECLARED
+    assert report.value("B1.special_categories") is False
+    assert report.field("A3.purpose").evidence[0].pointer == "/purpose/text"
+    assert report.field("A3.recipients").kind is Kind.MISSING
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "holds no settings"),
+        (b"- a", "holds no settings"),
+        (b"purpose: {txt: x}", "purpose.txt"),
+        (b"release_context: everywhere", "release_context"),
+        (b"assessment: {review_due: soon}", "review_due"),
+        (b"data: {special_categories: maybe}", "special_categories"),
+        (b"\xff\xfe", "not YAML"),
+        (b"a: !!python/object/apply:os.system [ls]", "not YAML"),
+        (b"x" * (1 << 20) + b"x", "1 MiB"),
+        (b"[" * 3000, "not YAML"),
+    ],
+)
+def test_what_is_no_governance_file_is_refused_by_name(
+    content: bytes, word: str, run: Path
+) -> None:
+    (run / "bad.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=word) as caught:
+        declare(run, run / "bad.yaml")
+    assert "bad.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (run / "governance.yaml").exists()
+
+
+def test_every_clause_is_of_a_dated_text_and_every_field_is_known() -> None:
+    found = load_clause_map()
+    letters = {id.partition(".")[0] for id in TITLES}
+    assert set(found.fields) <= letters
+    used = {id for ids in found.fields.values() for id in ids}
+    unused = {id for id in found.clauses if id not in used}
+    assert unused <= {"edpb-58a", "edpb-58d"}
+    assert {profile for each in found.clauses.values() for profile in each.profiles} == set(Profile)
+
+
+def test_remembered_clauses_are_marked_for_the_reader() -> None:
+    found = load_clause_map()
+    assert "number unverified" in found.words("gdpr-30-1")
+    assert "unverified" not in found.words("gdpr-35-7-a")
+
+
+def test_a_clause_of_an_unknown_text_is_refused() -> None:
+    value = load_clause_map().model_dump(mode="json")
+    value["fields"]["A1"] = ["nowhere"]
+    with pytest.raises(ValueError, match="unknown clauses"):
+        ClauseMap.model_validate(value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"delta": 1e-6, "epsilon": 9.9}, "deltas"),
+        ({"adjacency": "replace one image"}, "neighbours"),
+        ({"unit": "site"}, "FAIL"),
+        ({"epsilon": None}, "no formal guarantee"),
+    ],
+)
+def test_unlike_guarantees_are_not_ranked(
+    changes: dict[str, object], word: str, run: Path, reported: Path
+) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["guarantee"] |= changes
+    path.write_text(json.dumps(summary))
+    found = compare(build_report(reported), build_report(run))
+    assert found.ranking is None
+    assert word in str(found.refusal)
+
+
+def test_like_guarantees_are_ranked_by_epsilon(
+    make_run: Callable[..., Path], reported: Path, tmp_path: Path
+) -> None:
+    stronger = make_run(
+        tmp_path / "run", "privacy.unit=record", "privacy.epsilon=4", "privacy.sampling_rate=0.05"
+    )
+    found = compare(build_report(reported), build_report(stronger))
+    assert found.ranking == "second"
+    assert "C2.epsilon" in found.changed
+    copy = Path(shutil.copytree(reported, tmp_path / "copy"))
+    assert compare(build_report(reported), build_report(copy)).ranking == "equal"

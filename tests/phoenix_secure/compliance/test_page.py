@@ -1,0 +1,151 @@
+"""The page: complete without a network, readable without a mouse, safe with hostile words."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phoenix_secure.compliance.build import build_report
+from phoenix_secure.compliance.charts import epsilon_gauges, roc_chart, timeline_chart
+from phoenix_secure.compliance.page import to_html, to_markdown
+from phoenix_secure.compliance.pdf import to_pdf
+
+
+class _Outline(HTMLParser):
+    """Headings, ids, addresses and pictures of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.addresses: list[str] = []
+        self.unnamed: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.add(tag)
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+        address = values.get("href") or values.get("src") or ""
+        (self.targets if address.startswith("#") else self.addresses).append(address)
+        named = values.get("alt") if tag == "img" else values.get("aria-label")
+        if tag in ("img", "svg") and not named:
+            self.unnamed.append(tag)
+
+
+def outline(page: str) -> _Outline:
+    found = _Outline()
+    found.feed(page)
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(reported: Path) -> str:
+    return (reported / "report" / "report.html").read_text()
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(page: str) -> None:
+    found = outline(page)
+    assert all(address == "" or address.startswith("data:") for address in found.addresses)
+    assert "script" not in found.tags
+    assert "default-src 'none'" in page
+    assert "url(" not in page
+
+
+def test_headings_have_one_top_and_skip_no_level(page: str) -> None:
+    levels = outline(page).headings
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_pictures_have_words_and_links_have_targets(page: str) -> None:
+    found = outline(page)
+    assert found.unnamed == []
+    assert {target[1:] for target in found.targets} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+
+
+def test_the_first_lines_come_before_everything_else(page: str) -> None:
+    order = ["What was trained", "What is guaranteed", "What the attacks found", "What is missing"]
+    places = [page.index(text) for text in [*order, 'id="gaps"', 'id="trust"', 'id="all"']]
+    assert places == sorted(places)
+
+
+def test_hostile_words_stay_words(run: Path) -> None:
+    evil = '</td><script>alert(1)</script>" onload="x'
+    (run / "governance.yaml").write_text(json.dumps({"purpose": {"text": evil}}))
+    report = build_report(run)
+    assert "<script>" not in to_html(report, samples=None)
+    assert "<script>" not in to_markdown(report)
+
+
+def test_charts_say_in_words_what_they_show(reported: Path) -> None:
+    report = build_report(reported)
+    gauges = epsilon_gauges(report)
+    assert "per record, delta 1e-05" in gauges
+    assert f"claimed {report.value('C2.epsilon'):.3g}" in gauges
+    assert "12.0 % of members" in roc_chart(report)
+    assert "not estimable" in roc_chart(report)
+    assert "no attack can be above" in roc_chart(report)
+    assert "2 rounds, up to 5 sites asked" in timeline_chart(report)
+
+
+def test_markdown_tables_have_equal_rows(reported: Path) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", to_markdown(build_report(reported)), re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1, block[:200]
+
+
+def test_the_pdf_is_tagged_and_repeatable(page: str) -> None:
+    document = to_pdf(page)
+    assert document.startswith(b"%PDF-")
+    assert to_pdf(page) == document
+
+
+@pytest.mark.browser
+def test_a_browser_opens_the_page_without_errors_or_requests(
+    reported: Path, open_page: Callable[..., object]
+) -> None:
+    visit = open_page(reported / "report" / "report.html", height=3000)
+    assert visit.console == []
+    assert visit.requests == []
+    pixels = np.asarray(Image.open(visit.screenshot).convert("L"))
+    assert pixels.shape == (3000, 1000)
+    assert 0.01 < float((pixels < 128).mean()) < 0.5  # neither blank nor black
+
+
+@pytest.mark.browser
+def test_a_narrow_screen_needs_no_sideways_scrolling_of_the_page(
+    reported: Path, open_page: Callable[..., object], tmp_path: Path
+) -> None:
+    text = (reported / "report" / "report.html").read_text()
+    # The page's own policy allows no script: this copy reports its width through the console.
+    probe = "<script>console.log('width ' + document.documentElement.scrollWidth)</script></body>"
+    copy = tmp_path / "narrow.html"
+    copy.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", probe))
+    found = re.search(r"width (\d+)", " ".join(open_page(copy, width=500).console))
+    assert found is not None
+    assert int(found.group(1)) <= 500
+
+
+@pytest.mark.browser
+def test_the_browser_fixture_sees_errors_and_requests(
+    open_page: Callable[..., object], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text('<img src="http://127.0.0.1:9/x.png"><script>throw new Error("bang")</script>')
+    visit = open_page(bad)
+    assert any("bang" in text for text in visit.console)
+    assert visit.requests == ["http://127.0.0.1:9/x.png"]
