@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from phoenix_secure.errors import ConfigError
 
 __all__ = ["to_pdf"]
@@ -21,6 +23,8 @@ def to_pdf(page: str) -> bytes:
             "a PDF needs WeasyPrint and Pango: pip install 'phoenix-secure[report-pdf]' and the "
             "system package libpango-1.0-0, or leave --pdf out"
         ) from error
+    # Its warnings are about styles for screens.
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
     fetcher = URLFetcher(allowed_protocols=("data",), fail_on_errors=True)
     document: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf(pdf_variant="pdf/ua-1")
     return document

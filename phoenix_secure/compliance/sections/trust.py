@@ -69,16 +69,26 @@ def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
     privacy, sharing = settings.get("privacy", {}), settings.get("sharing", {})
     is_summed = settings.get("secure_aggregation", {}).get("mode") == "on"
     unit = privacy.get("unit", "none")
-    noised = {"record": "with noise of its site", "site": "with noise of all sites"}.get(unit)
+    noised = {"record": "with noise of each site", "site": "with noise of all sites"}.get(unit)
     update = "no (masked)" if is_summed else (noised if unit == "record" else None) or "yes"
     total = noised or "yes"
     hides = unit != "none" and not privacy.get("release_metrics", False)
+    # Weights before and after a round differ by its sum: whoever gets both can work it out.
+    deduced = f"{noised}, from the weights" if noised else "from the weights"
     counts = "no" if hides else ("sums over a round" if is_summed else "of each site")
     weights = f"yes ({noised})" if noised else "yes"
     shared = "the shared images" if sharing.get("source") not in (None, "none") else "no"
     rows = {
-        "a site, of itself": ("yes", "yes", total, weights, "yes", "yes", "yes"),
-        "another site": (shared, "no", "no", weights, "no", "yes", "its cohort"),
+        "a site, of itself": ("yes", "yes", deduced, weights, "yes", "yes", "yes"),
+        "another site": (
+            shared,
+            "no",
+            deduced,
+            weights,
+            "no",
+            "yes",
+            "its cohort" if is_summed else "no",
+        ),
         "the server": (shared, update, total, weights, counts, "yes", "yes"),
         "the server with c dishonest sites": (
             "those sites' own",

@@ -1,0 +1,63 @@
+"""From `run` to a verified report in one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[3] / "configs" / "demo.yaml"
+
+
+def phoenix(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "phoenix_secure", *words],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_an_audit_and_a_signed_report_that_verifies(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    short = ["federation.rounds=2", "training.local_steps=2", "evaluation.num_images=0"]
+    done = phoenix("run", str(DEMO), *short, "--run-dir", str(run))
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    report = json.loads((run / "report" / "report.json").read_text())
+    fields = {each["id"]: each["value"] for each in report["fields"]}
+    assert fields["E4.verdict"] is not None
+    assert fields["E7.conditions"]["in_the_ledger"] is True
+    words = ["--roster", str(run / "roster.bin"), "--evidence", str(run)]
+    checked = phoenix("verify", str(run / "report" / "report.json"), *words)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_run_reports_only_when_asked(tmp_path: Path) -> None:
+    words = [
+        "data.name=digits",
+        "partition.num_sites=5",
+        "model.block_channels=[8,8]",
+        "model.attention=[false,false]",
+        "model.mid_attention=false",
+        "diffusion.num_timesteps=20",
+        "training.local_steps=1",
+        "federation.rounds=1",
+        "evaluation.num_images=0",
+        "sampling.num_steps=1",
+        "output.num_samples=1",
+        "audit.profile=none",
+    ]
+    done = phoenix("run", str(DEMO), *words, "--run-dir", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one" / "report" / "report.dsse.json").exists()
+    words.append("output.report=false")
+    done = phoenix("run", str(DEMO), *words, "--run-dir", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "two" / "report").exists()
