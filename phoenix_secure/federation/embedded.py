@@ -25,6 +25,7 @@ from phoenix_secure.federation.canaries import write_canaries
 from phoenix_secure.federation.clear_round import ClearAggregator
 from phoenix_secure.federation.drawing import GlobalModel
 from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
+from phoenix_secure.federation.embedded_workers import embedded_workers, spent_events
 from phoenix_secure.federation.engines.in_process import in_process_engine
 from phoenix_secure.federation.judging import Judge
 from phoenix_secure.federation.privacy_plan import (
@@ -36,24 +37,22 @@ from phoenix_secure.federation.privacy_plan import (
 from phoenix_secure.federation.recorded_round import RecordedAggregator
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run_summary import aggregation_summary, totals
 from phoenix_secure.federation.secure_attempt import StageReport
 from phoenix_secure.federation.secure_estimate import estimate_seconds
 from phoenix_secure.federation.secure_parties import Parties, create_parties
 from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.app import client_app
-from phoenix_secure.federation.site.privacy import make_trainer, open_site_privacy
-from phoenix_secure.federation.site.worker import SiteWorker
-from phoenix_secure.federation.sites import Holdings, deal_images
+from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.federation.sites import Holdings, deal_images, save_parts
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.federation.strategies.memory import Memory
 from phoenix_secure.federation.strategies.personal_models import PersonalModels, personal_state
 from phoenix_secure.federation.strategies.run_strategies import RunStrategies
 from phoenix_secure.federation.strategies.sharing import SharedImages, load_shared, shared_size
 from phoenix_secure.federation.trackers import metrics_writer
-from phoenix_secure.files import replace_file
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.privacy.guarantee import Guarantee
-from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import SiteImages
 
@@ -190,7 +189,7 @@ class EmbeddedFederation:
             create_parties(folder, sites=self.holdings.parts)
         EmbeddedEvidence.begin(folder, config=self.config, sites=self.holdings.parts)
         save_split(self.holdings.split, folder.split_file)
-        _save_parts(self.holdings, folder.path / "sites.npz")
+        save_parts(self.holdings, folder.path / "sites.npz")
         if self.holdings.canaries is not None:
             write_canaries(self.holdings.canaries, folder.path / "canaries.npz")
         parts = list(self.holdings.parts.values())
@@ -250,15 +249,12 @@ class EmbeddedFederation:
             "rounds": state.round_number,
             "sites": len(self.holdings.parts),
             "num_parameters": int(state.parameters.size),
-            "bytes_down": sum(line["bytes_down"] for line in metrics),
-            "bytes_up": sum(line["bytes_up"] for line in metrics),
-            "training_seconds": sum(line["seconds"] for line in metrics),
-            "loss": metrics[-1]["loss"] if metrics else None,
+            **totals(metrics),
             "quality": quality,
             **({} if personal is None else {"quality_personal": personal}),
             "strategies": self.strategies.facts,
             "guarantee": self.guarantee(folder).to_dict(),
-            **self._aggregation_summary(metrics),
+            **aggregation_summary(metrics, terms=self.terms),
         }
         folder.write_json("summary.json", summary)
         self._evidence(folder).finished(folder, round_number=state.round_number, quality=quality)
@@ -268,14 +264,7 @@ class EmbeddedFederation:
         """What the run guarantees; with a folder, also what each site has spent so far."""
         spent = {}
         if folder is not None and self.privacy is not None:
-            ledgers = {
-                site: folder.path / "sites" / site / "privacy.jsonl" for site in self.holdings.parts
-            }
-            spent = {
-                site: PrivacyLedger(path).events()
-                for site, path in ledgers.items()
-                if path.exists()
-            }
+            spent = spent_events(folder, sites=self.holdings.parts)
         sizes = {site: len(part) for site, part in self.holdings.parts.items()}
         return guarantee_of(self.config, self.privacy, spent=spent, images=sizes)
 
@@ -314,25 +303,6 @@ class EmbeddedFederation:
         self.model.use(state)
         return quality
 
-    def _aggregation_summary(self, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-        if self.terms is None:
-            return {
-                "secure_aggregation": "off",
-                "warning": "secure aggregation was off: the server saw every site's update",
-            }
-        rounds = [line["secure"] for line in metrics]
-        return {
-            "secure_aggregation": "on",
-            "secure": {
-                **self.terms.to_dict(),
-                "clipped_updates": None
-                if self.terms.hides_metrics
-                else sum(line["clipped"] for line in rounds),
-                "failed_attempts": sum(line["attempts"] - 1 for line in rounds),
-                "last_transcript": rounds[-1]["transcript"] if rounds else None,
-            },
-        }
-
     @contextlib.contextmanager
     def _aggregator(self, folder: RunFolder) -> Iterator[RecordedAggregator]:
         """Sites as threads of this process, and how the server sums what they answer."""
@@ -341,7 +311,18 @@ class EmbeddedFederation:
         evidence = self._evidence(folder)
         handlers = {
             name: evidence.handler(name, worker.handle)
-            for name, worker in self._workers(cancelled, parties, folder).items()
+            for name, worker in embedded_workers(
+                self.config,
+                holdings=self.holdings,
+                strategies=self.strategies,
+                privacy=self.privacy,
+                parties=parties,
+                devices=self.devices,
+                seeds=self._seeds,
+                folder=folder,
+                cancelled=cancelled,
+                progress=self._progress,
+            ).items()
         }
         engine = in_process_engine(
             client_app(lambda site, stage, body: handlers[site](stage, body)),
@@ -364,59 +345,6 @@ class EmbeddedFederation:
         finally:
             engine.close()
 
-    def _workers(
-        self, cancelled: threading.Event, parties: Parties | None, folder: RunFolder
-    ) -> dict[str, SiteWorker]:
-        trainers = [
-            make_trainer(
-                self.config,
-                self.privacy,
-                num_classes=self.holdings.image_set.num_classes,
-                device=device,
-            )
-            for device in self.devices
-        ]
-        privacy = {
-            name: open_site_privacy(
-                self.config,
-                self.privacy,
-                site=name,
-                own=self.holdings.site_images(name),
-                folder=folder.path / "sites" / name,
-                run="this run",
-            )
-            for name in self.holdings.parts
-        }
-        at_site = {
-            name: self.strategies.site(
-                name,
-                self.holdings.site_images(name),
-                folder=folder.path / "sites" / name / "memory",
-            )
-            for name in self.holdings.parts
-        }
-        return {
-            name: SiteWorker(
-                name,
-                images=at_site[name][0],
-                strategies=at_site[name][1],
-                trainer=trainers[number % len(trainers)],
-                seeds=self._seeds,
-                cancelled=cancelled,
-                secure=None
-                if parties is None
-                else parties.site(
-                    name,
-                    config=self.config,
-                    seeds=self._seeds,
-                    releases=None if (own := privacy[name]) is None else own.releases,
-                ),
-                privacy=privacy[name],
-                progress=self._progress,
-            )
-            for number, name in enumerate(self.holdings.parts)
-        }
-
     def _is_due(self, round_number: int, every: int) -> bool:
         """Every so many rounds; the last round is left to ``finish``."""
         return every > 0 and round_number % every == 0 and round_number < self._last_round
@@ -424,17 +352,3 @@ class EmbeddedFederation:
     @property
     def _last_round(self) -> int:
         return self.config.federation.rounds
-
-
-def _save_parts(holdings: Holdings, path: Path) -> None:
-    """Which site holds each image: (N,) int32, -1 for images that no site holds."""
-    owner = np.full(holdings.image_set.num_images, -1, np.int32)
-    for number, part in enumerate(holdings.parts.values()):
-        owner[part] = number
-    names = np.array(list(holdings.parts))
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, owner=owner, sites=names)
-
-    replace_file(path, write)

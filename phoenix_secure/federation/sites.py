@@ -14,10 +14,11 @@ from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import Split, make_split
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.federation.canaries import PlantedCanaries, plant_canaries
+from phoenix_secure.files import replace_file
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import SiteImages
 
-__all__ = ["Holdings", "deal_images", "site_names"]
+__all__ = ["Holdings", "deal_images", "save_parts", "site_names"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +99,20 @@ def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdi
             seeds=seeds,
         )
     return Holdings(image_set=image_set, split=split, parts=parts, canaries=canaries)
+
+
+def save_parts(holdings: Holdings, path: Path) -> None:
+    """Which site holds each image: (N,) int32, -1 for images that no site holds."""
+    owner = np.full(holdings.image_set.num_images, -1, np.int32)
+    for number, part in enumerate(holdings.parts.values()):
+        owner[part] = number
+    names = np.array(list(holdings.parts))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, owner=owner, sites=names)
+
+    replace_file(path, write)
 
 
 def _deal(

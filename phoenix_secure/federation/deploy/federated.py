@@ -29,6 +29,7 @@ from phoenix_secure.federation.recorded_round import RecordedAggregator, Witness
 from phoenix_secure.federation.rounds import RoundReport, run_rounds
 from phoenix_secure.federation.run_evidence import RunEvidence
 from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run_summary import totals
 from phoenix_secure.federation.secure_attempt import StageReport
 from phoenix_secure.federation.secure_journal import SecureJournal
 from phoenix_secure.federation.secure_parties import patience_between_machines
@@ -180,10 +181,7 @@ class FederatedRun:
             else list(SecureJournal(folder.server_rounds).given_up),
             "sites": len(self.sites),
             "num_parameters": int(state.parameters.size),
-            "bytes_down": sum(line["bytes_down"] for line in metrics),
-            "bytes_up": sum(line["bytes_up"] for line in metrics),
-            "training_seconds": sum(line["seconds"] for line in metrics),
-            "loss": metrics[-1]["loss"] if metrics else None,
+            **totals(metrics),
             "guarantee": self.guarantee().to_dict(),
         }
         folder.write_json("summary.json", summary)

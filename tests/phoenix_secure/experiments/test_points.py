@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import expand, shard_of
 from phoenix_secure.experiments.spec import SweepSpec, load_spec
+from phoenix_secure.federation.privacy_plan import check_images
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SHIPPED = [path for path in sorted(CONFIGS.glob("sweep_*.yaml")) if path.stem != "sweep_base"]
 
 
 def spec_of(tmp_path: Path, text: str) -> SweepSpec:
@@ -110,3 +114,16 @@ def test_curves_are_told_apart_by_what_is_neither_seed_nor_privacy(tmp_path: Pat
     )
     assert spec.curve_axes == ["partition.alpha", "how"]
     assert spec.skew_axis == "partition.alpha"
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_sweep_expands_to_points_that_can_run(file: Path) -> None:
+    points = expand(load_spec(file), folder=CONFIGS)
+    assert len({point.name for point in points}) == len(points) > 1
+    for point in points:
+        assert point.config.data.name in ("fashion-mnist", "mnist")
+        check_images(point.config, 4000, site="site-01")
+
+
+def test_there_are_shipped_sweeps() -> None:
+    assert SHIPPED

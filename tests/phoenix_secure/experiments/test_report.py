@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point, expand
@@ -158,3 +159,15 @@ def test_report_is_the_same_every_time(sweep) -> None:
     first = {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
     write_report(points, spec=SPEC, folder=folder)
     assert first == {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
+
+
+@pytest.mark.browser
+def test_the_page_opens_in_a_browser_whole_silent_and_alone(sweep, open_page) -> None:
+    points, folder = sweep
+    write_report(points, spec=SPEC, folder=folder)
+    visit = open_page(folder.path / "report.html")
+    assert visit.console == []
+    assert visit.requests == []
+    with Image.open(visit.screenshot) as picture:
+        shades = set(picture.convert("L").resize((100, 200)).tobytes())
+    assert len(shades) > 20  # not an empty page
