@@ -178,7 +178,11 @@ def _print_plans(points: Sequence[Point], *, output_format: Format) -> None:
         return
     table = Table(title=f"{len(plans)} points")
     for column in ("point", "privacy", "MB up a round", "training, s"):
-        table.add_column(column, justify="left" if column in ("point", "privacy") else "right")
+        table.add_column(
+            column,
+            justify="left" if column in ("point", "privacy") else "right",
+            overflow="fold",  # a name that is cut off cannot be looked for
+        )
     for entry in plans:
         plan = entry["plan"]
         table.add_row(
