@@ -23,6 +23,7 @@ from protocol import RemoteProtocolError, Roster
 __all__ = ["AUDIT", "Facts", "load_facts", "read_roster"]
 
 AUDIT = "audit/audit.json"
+_SITE_LEDGERS = "sites/*/privacy.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,12 @@ class Facts:
     def where(self, name: str, pointer: str = "") -> tuple[Evidence, ...]:
         """A reference to a file, none where it is missing."""
         return (self.files.evidence(name, pointer),) if self.files.has(name) else ()
+
+    def site_ledgers(self) -> tuple[Evidence, ...]:
+        """The sites' privacy ledgers; their paths name the sites, so that the public gets none."""
+        if not self.is_confidential:
+            return ()
+        return tuple(self.files.evidence(name) for name in self.files.names(_SITE_LEDGERS))
 
 
 def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
@@ -238,7 +245,7 @@ def _charged(ledger: LedgerFile) -> dict[str, tuple[PrivacyEvent, ...]]:
 
 def _spent(files: RunFiles) -> tuple[dict[str, tuple[PrivacyEvent, ...]], dict[str, int]]:
     spent, plans = {}, {}
-    for name in files.names("sites/*/privacy.jsonl"):
+    for name in files.names(_SITE_LEDGERS):
         lines = files.lines(name)
         try:
             by_id = {line["id"]: event_from_dict(line["event"]) for line in lines}

@@ -125,7 +125,7 @@ def _answer_fingerprints(answers: Answers) -> None:
         "B1.fingerprint",
         value,
         note="keyed by each site's own secret: only the site can check it",
-        evidence=[facts.files.evidence(name) for name in names],
+        evidence=facts.site_ledgers(),
     )
 
 

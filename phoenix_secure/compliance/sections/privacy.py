@@ -122,7 +122,7 @@ def _answer_per_site(answers: Answers, *, delta: float, unit: str) -> None:
         "server; each site's images are its own, so that the largest figure holds for every image",
         evidence=[
             *facts.at(facts.last(Event.PRIVACY)),
-            *(facts.files.evidence(name) for name in facts.files.names("sites/*/privacy.jsonl")),
+            *facts.site_ledgers(),
         ],
     )
 
@@ -160,10 +160,7 @@ def _answer_runs(answers: Answers) -> None:
         plans if answers.facts.is_confidential else {"most at one site": max(plans.values())},
         unit="runs in a site's privacy ledger",
         note="choosing the best of several runs spends the budget of all of them",
-        evidence=[
-            answers.facts.files.evidence(name)
-            for name in answers.facts.files.names("sites/*/privacy.jsonl")
-        ],
+        evidence=answers.facts.site_ledgers(),
     )
 
 

@@ -98,8 +98,7 @@ def test_the_public_edition_names_no_site_no_small_group_and_no_member(reported:
         build_report(reported, edition=edition).to_bytes().decode()
         for edition in (Edition.PUBLIC, Edition.CONFIDENTIAL)
     )
-    values = re.sub(r'"evidence":\[[^\]]*\]', "", public)  # paths of files do name sites
-    assert not re.search(r"site-0\d", values)
+    assert not re.search(r"site-0\d", public)
     assert re.search(r"site-0\d", inside)
     assert '"num_members":37' not in public
     assert '"num_members":37' in inside

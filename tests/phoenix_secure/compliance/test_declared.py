@@ -110,6 +110,18 @@ def test_unlike_guarantees_are_not_ranked(
     assert word in str(found.refusal)
 
 
+def test_an_epsilon_per_image_is_not_ranked_against_one_per_site(reported: Path) -> None:
+    first = build_report(reported)
+    unit = {"unit": "site", "adjacency": "add or remove one whole site"}
+    fields = tuple(
+        each.model_copy(update={"value": unit}) if each.id == "B3.unit" else each
+        for each in first.fields
+    )
+    found = compare(first, first.model_copy(update={"fields": fields}))
+    assert found.ranking is None
+    assert "different units" in str(found.refusal)
+
+
 def test_like_guarantees_are_ranked_by_epsilon(
     make_run: Callable[..., Path], reported: Path, tmp_path: Path
 ) -> None:

@@ -208,7 +208,7 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "versions": (lambda run: append(run / "versions.json", b" "), "versions.json"),
     "settings": (lambda run: append(run / "config.yaml", b"\n# x"), "config.yaml"),
-    "a site's privacy ledger": (lower_noise, "sites/site-02/privacy.jsonl"),
+    "a site's privacy ledger": (lower_noise, "C2.per_site"),
     "declared later": (
         lambda run: (run / "governance.yaml").write_text("release_context: internal"),
         "A5.release_context",
