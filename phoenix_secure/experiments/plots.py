@@ -79,7 +79,7 @@ def _against_epsilon(
     usable = [row for row in rows if row["status"] == "done" and row[column] is not None]
     if not usable:
         return None
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     plot = figure.subplots()
     finite = [row["epsilon"] for row in usable if row["epsilon"] is not None]
     edge = 4 * max(finite, default=1.0)
@@ -132,8 +132,14 @@ def _against_epsilon(
         xlabel="epsilon, logarithmic (unit, adjacency and delta: see the legend)", ylabel=label
     )
     plot.spines[["top", "right"]].set_visible(False)
-    plot.legend(frameon=False, fontsize=8)
+    _legend_below(figure)
     return figure
+
+
+def _legend_below(figure: Figure) -> None:
+    """Outside of the axes: four curves with their guarantees would cover what they explain."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=1, frameon=False, fontsize=8)
 
 
 def _ceiling(plot: Any, rows: Sequence[Row]) -> None:
@@ -161,7 +167,7 @@ def _bytes(rows: Sequence[Row], *, axes: Sequence[str]) -> Figure | None:
     usable = [row for row in rows if row["status"] == "done" and row["kid"] is not None]
     if not usable:
         return None
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     plot = figure.subplots()
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in usable:
@@ -176,7 +182,7 @@ def _bytes(rows: Sequence[Row], *, axes: Sequence[str]) -> Figure | None:
         )
     plot.set(xlabel="MB up and down, all sites and rounds", ylabel="KID (lower is better)")
     plot.spines[["top", "right"]].set_visible(False)
-    plot.legend(frameon=False, fontsize=8)
+    _legend_below(figure)
     return figure
 
 
@@ -193,7 +199,7 @@ def _by_partition(rows: Sequence[Row], *, axes: Sequence[str], skew: str | None)
         if row["epsilon"] is not None:
             name = f"epsilon {row['epsilon']:.3g}, {name}"
         groups[name].append((values.index(row[f"label.{skew}"]), row["kid"]))
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     plot = figure.subplots()
     for number, (name, pairs) in enumerate(sorted(groups.items())):
         plot.plot(
@@ -205,7 +211,7 @@ def _by_partition(rows: Sequence[Row], *, axes: Sequence[str], skew: str | None)
     plot.set_xticks(range(len(values)), values)
     plot.set(xlabel=skew, ylabel="KID (lower is better)")
     plot.spines[["top", "right"]].set_visible(False)
-    plot.legend(frameon=False, fontsize=8)
+    _legend_below(figure)
     return figure
 
 
