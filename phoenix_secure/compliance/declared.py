@@ -15,6 +15,7 @@ __all__ = ["GOVERNANCE", "Governance", "governance_template", "parse_governance"
 
 GOVERNANCE = "governance.yaml"
 _MAX_BYTES = 1 << 20
+_MAX_DEPTH = 16
 
 
 class _Part(BaseModel):
@@ -120,8 +121,7 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
         raise ConfigError(f"{name} is longer than 1 MiB: that is no governance file")
     try:
         text = content.decode("utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ConfigError(f"{name}: write values out instead of *aliases")
+        _check_tokens(text, name=name)
         value = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(f"{name} is not YAML: compare it with `report --template`") from error
@@ -137,11 +137,22 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
         ) from error
 
 
-def _without_empty(value: Any, *, depth: int = 0) -> Any:
+def _check_tokens(text: str, *, name: str) -> None:
+    """No aliases (a few of them can stand for millions of values), and no deep nesting."""
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise ConfigError(f"{name}: write values out instead of *aliases")
+        kind = type(token).__name__
+        depth += kind.endswith(("SequenceStartToken", "MappingStartToken"))
+        depth -= kind in ("BlockEndToken", "FlowSequenceEndToken", "FlowMappingEndToken")
+        if depth > _MAX_DEPTH:
+            raise ConfigError(f"{name} is nested too deeply: compare it with `report --template`")
+
+
+def _without_empty(value: Any) -> Any:
     """An empty line says nothing: the template may be filled in one by one."""
-    if depth > 16:
-        raise ConfigError("governance.yaml is nested too deeply: compare it with the template")
     if isinstance(value, dict):
-        kept = {key: _without_empty(each, depth=depth + 1) for key, each in value.items()}
+        kept = {key: _without_empty(each) for key, each in value.items()}
         return {key: each for key, each in kept.items() if each is not None}
     return value

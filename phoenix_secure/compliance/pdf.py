@@ -13,11 +13,11 @@ def to_pdf(page: str) -> bytes:
     """The HTML page ``page`` as PDF.
 
     Guarantee:  nothing outside the page is asked for: only ``data:`` is allowed.
-    Raises:     ConfigError where WeasyPrint or its system library Pango is missing.
+    Raises:     ValueError where the page does; ConfigError where WeasyPrint or its system library Pango is missing.
     """
     try:
         from weasyprint import HTML
-        from weasyprint.urls import URLFetcher
+        from weasyprint.urls import FatalURLFetchingError, URLFetcher
     except (ImportError, OSError) as error:
         raise ConfigError(
             "a PDF needs WeasyPrint and Pango: pip install 'phoenix-secure[report-pdf]' and the "
@@ -26,5 +26,8 @@ def to_pdf(page: str) -> bytes:
     # Its warnings are about styles for screens.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
     fetcher = URLFetcher(allowed_protocols=("data",), fail_on_errors=True)
-    document: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf(pdf_variant="pdf/ua-1")
+    try:
+        document: bytes = HTML(string=page, url_fetcher=fetcher).write_pdf(pdf_variant="pdf/ua-1")
+    except FatalURLFetchingError as error:
+        raise ValueError(f"expected a page that asks for nothing outside it: {error}") from error
     return document

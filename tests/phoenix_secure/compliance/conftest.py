@@ -35,7 +35,7 @@ SETTINGS = [
     "output.samples_every_rounds=0",
     "device=cpu",
 ]
-PRIVATE = ["privacy.unit=record", "privacy.epsilon=8", "privacy.sampling_rate=0.05"]
+PRIVATE = ["privacy.unit=record", "privacy.noise_multiplier=0.6", "privacy.sampling_rate=0.05"]
 
 
 def train(path: Path, *changes: str) -> Path:

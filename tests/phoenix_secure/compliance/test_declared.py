@@ -52,7 +52,7 @@ def test_a_filled_line_is_printed_as_declared_and_never_as_measured(run: Path) -
         (b"\xff\xfe", "not YAML"),
         (b"a: !!python/object/apply:os.system [ls]", "not YAML"),
         (b"x" * (1 << 20) + b"x", "1 MiB"),
-        (b"[" * 3000, "not YAML"),
+        (b"[" * 900_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_governance_file_is_refused_by_name(
@@ -125,9 +125,8 @@ def test_an_epsilon_per_image_is_not_ranked_against_one_per_site(reported: Path)
 def test_like_guarantees_are_ranked_by_epsilon(
     make_run: Callable[..., Path], reported: Path, tmp_path: Path
 ) -> None:
-    stronger = make_run(
-        tmp_path / "run", "privacy.unit=record", "privacy.epsilon=4", "privacy.sampling_rate=0.05"
-    )
+    noise = ["privacy.unit=record", "privacy.noise_multiplier=2", "privacy.sampling_rate=0.05"]
+    stronger = make_run(tmp_path / "run", *noise)
     found = compare(build_report(reported), build_report(stronger))
     assert found.ranking == "second"
     assert "C2.epsilon" in found.changed

@@ -39,6 +39,7 @@ def test_the_demo_ends_with_an_audit_and_a_signed_report_that_verifies(tmp_path:
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.slow
 def test_a_run_reports_only_when_asked(tmp_path: Path) -> None:
     words = [
         "data.name=digits",

@@ -108,10 +108,17 @@ def test_markdown_tables_have_equal_rows(reported: Path) -> None:
         assert len(widths) == 1, block[:200]
 
 
-def test_the_pdf_is_tagged_and_repeatable(page: str) -> None:
+@pytest.mark.slow
+def test_the_pdf_of_a_report_is_tagged_and_repeatable(page: str) -> None:
     document = to_pdf(page)
     assert document.startswith(b"%PDF-")
+    assert b"pdfuaid" in document  # PDF/UA's own mark in the metadata
     assert to_pdf(page) == document
+
+
+def test_a_pdf_asks_for_nothing_outside_the_page() -> None:
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1"):
+        to_pdf('<html lang="en"><title>x</title><img alt="x" src="http://127.0.0.1:9/x.png">')
 
 
 @pytest.mark.browser

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from phoenix_secure.cli import main
 from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.verification.verify import load_roster, verify_report
@@ -114,14 +116,30 @@ def test_a_bad_roster_is_named(content: bytes | None, word: str, run: Path) -> N
     ],
 )
 def test_commands_answer_in_a_line_and_an_exit_code(
-    words: list[str], code: int, text: str, run: Path
+    words: list[str],
+    code: int,
+    text: str,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = run / "report" / "report.json"
-    done = run_without_torch(*(word.format(run=run, report=report) for word in words))
-    said = done.stdout + done.stderr
-    assert done.returncode == code, said
+    said_to = [word.format(run=run, report=report) for word in words]
+    monkeypatch.setattr(sys, "argv", ["phoenix-secure", *said_to])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = "".join(capsys.readouterr())
+    assert left.value.code == code, said
     assert text in " ".join(said.split())
     assert "Traceback" not in said
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """``main`` takes SIGTERM for itself; the tests' own process gives it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_machines_get_json(run: Path) -> None:
