@@ -13,7 +13,8 @@ def to_pdf(page: str) -> bytes:
     """The HTML page ``page`` as PDF.
 
     Guarantee:  nothing outside the page is asked for: only ``data:`` is allowed.
-    Raises:     ValueError where the page does; ConfigError where WeasyPrint or its system library Pango is missing.
+    Raises:     ValueError where the page does ask; ConfigError where WeasyPrint or its system
+                library Pango is missing.
     """
     try:
         from weasyprint import HTML
