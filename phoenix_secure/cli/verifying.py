@@ -6,7 +6,12 @@ from pathlib import Path
 
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.compliance.verification.checks import State
-from phoenix_secure.compliance.verification.verify import Verification, load_roster, verify_report
+from phoenix_secure.compliance.verification.verify import (
+    Verification,
+    load_roster,
+    parse_key,
+    verify_report,
+)
 from phoenix_secure.errors import ConfigError
 
 __all__ = ["verify"]
@@ -81,12 +86,9 @@ def _key(text: str, option: str) -> bytes:
             content = path.read_bytes()[:200]
     except OSError as error:
         raise ConfigError(f"{option}: cannot read {path} ({error.strerror})") from error
-    if len(content) == 32:
-        return content
     try:
-        key = bytes.fromhex(content.decode("ascii").strip())
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"{option}: expected 64 hexadecimal digits or a file with a public key")
-    return key
+        return parse_key(content)
+    except ValueError as error:
+        raise ConfigError(
+            f"{option}: expected 64 hexadecimal digits or a file with a public key"
+        ) from error

@@ -14,8 +14,9 @@ from phoenix_secure.compliance.verification.evidence import check_evidence
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
 from protocol import RemoteProtocolError, Roster
+from protocol.identity import KEY_SIZE
 
-__all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "verify_report"]
+__all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "parse_key", "verify_report"]
 
 FAIL_EXIT_CODE = 6
 
@@ -93,12 +94,12 @@ def verify_report(
 
 
 def load_roster(path: Path, *, owner_key: bytes | None) -> Roster:
-    """The roster in a file, signed by the owner; by default by the key in owner.key.pub beside it.
+    """The roster in a file, signed by the owner; by default by the owner's key beside it.
 
     Raises:     ConfigError.
     """
     try:
-        key = (path.parent / "owner.key.pub").read_bytes() if owner_key is None else owner_key
+        key = _key_beside(path) if owner_key is None else owner_key
         return Roster.load(path.read_bytes(), owner_key=key)
     except OSError as error:
         raise ConfigError(
@@ -107,6 +108,31 @@ def load_roster(path: Path, *, owner_key: bytes | None) -> Roster:
         ) from error
     except RemoteProtocolError as error:
         raise ConfigError(f"{path} is not a roster that this owner's key signed") from error
+
+
+def parse_key(content: bytes) -> bytes:
+    """A public key of 32 bytes, raw or as hexadecimal digits.
+
+    Raises:     ValueError for anything else.
+    """
+    key = content if len(content) == KEY_SIZE else bytes.fromhex(content.decode("ascii").strip())
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"expected a public key of {KEY_SIZE} bytes")
+    return key
+
+
+def _key_beside(path: Path) -> bytes:
+    """As a run in one process and a federation's folder name it."""
+    names = ("owner.key.pub", "federation-owner.pub")
+    found = next((path.parent / name for name in names if (path.parent / name).exists()), None)
+    if found is None:
+        raise ConfigError(
+            f"no owner.key.pub lies beside {path}: name the owner's key with --owner-key"
+        )
+    try:
+        return parse_key(found.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{found} holds no public key: restore it") from error
 
 
 def _done(report: Report | None, checks: Checks) -> Verification:
