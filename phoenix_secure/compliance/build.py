@@ -129,26 +129,29 @@ def headline_of(fields: tuple[ReportField, ...]) -> Headline:
     """The first lines follow from the fields alone."""
     by_id = {each.id: each.value for each in fields}
     parameters, rounds = by_id["A2.num_parameters"], len(by_id["H1.timeline"])
+    failures = failures_in(fields)
     gaps = [each for each in fields if each.kind is Kind.MISSING and each.clauses]
     names = ", ".join(each.title.lower() for each in gaps[:4])
     return Headline(
         trained=f"A diffusion model of {parameters or 0:,} parameters, trained in {rounds} rounds "
         f"by {by_id['B1.num_sites']} sites on images of {by_id['B1.data_set']}.",
-        guarantee=_guarantee(by_id),
+        guarantee=_guarantee(by_id, is_contradicted=bool(failures)),
         strongest_attack=_strongest(by_id["E4.strongest"], by_id["E4.verdict"]),
         missing="Nothing that the chosen profiles ask for."
         if not gaps
         else f"{len(gaps)} answers that the chosen profiles ask for, among them {names}.",
-        failures=failures_in(fields),
+        failures=failures,
     )
 
 
-def _guarantee(by_id: dict[str, Any]) -> str:
+def _guarantee(by_id: dict[str, Any], *, is_contradicted: bool) -> str:
     """The statement, and the same for whoever knows nothing of epsilon: Bayes from even odds."""
     statement = f"{_capital(str(by_id['C5.statement']))}."
     epsilon, delta = by_id["C2.epsilon"], by_id["C2.delta"]
     if epsilon is None:
         return statement
+    if is_contradicted:
+        return f"Claimed, and contradicted by the evidence: {statement}"
     who = {"record": "one image was", "site": "one site's images were"}[by_id["B3.unit"]["unit"]]
     sure = 100 / (1 + math.exp(-epsilon))
     return (

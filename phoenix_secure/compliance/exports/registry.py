@@ -16,7 +16,7 @@ __all__ = ["registry_entry", "to_registry_entry"]
 
 
 def to_registry_entry(report: Report) -> str | None:
-    """YAML, or None for a run without a formal guarantee: the registry is of guarantees."""
+    """YAML, or None for a run whose guarantee is none or is contradicted."""
     entry = registry_entry(report)
     return None if entry is None else yaml.safe_dump(entry, sort_keys=False, allow_unicode=True)
 
@@ -24,7 +24,7 @@ def to_registry_entry(report: Report) -> str | None:
 def registry_entry(report: Report) -> dict[str, Any] | None:
     """The entry as plain values."""
     epsilon = report.value("C2.epsilon")
-    if epsilon is None:
+    if epsilon is None or report.headline.failures:
         return None
     unit, mechanism = report.value("B3.unit"), report.value("C1.mechanism")
     summed = report.value("D2.secure_aggregation")["mode"] == "on"
@@ -80,7 +80,7 @@ def registry_entry(report: Report) -> dict[str, Any] | None:
             },
             "administrative": {
                 "sources": f"report.json (id {report.id}), signed",
-                "notes": "; ".join(report.headline.failures) or "no contradiction was found",
+                "notes": report.headline.strongest_attack,
                 "registry_authors": [_text((report.value("A4.signatory") or {}).get("name"))],
             },
         },

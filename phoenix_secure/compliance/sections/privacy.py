@@ -86,7 +86,13 @@ def answer_privacy(answers: Answers) -> None:
         unit="largest true-positive rate at this false-positive rate",
         note=f"for any attack on one {unit}, known or not",
     )
-    answers.derived("C5.statement", guarantee.get("text"), evidence=summary)
+    answers.derived(
+        "C5.statement",
+        f"({guarantee['epsilon']:.4g}, {delta:g})-differential privacy per {unit} "
+        f"({guarantee['adjacency']}); {guarantee['mechanism']}, noise multiplier "
+        f"{guarantee['noise_multiplier']:.4g}",
+        evidence=summary,
+    )
 
 
 def planned_events(facts: Facts) -> list[PrivacyEvent]:

@@ -64,6 +64,7 @@ def test_a_claim_below_the_audit_s_lower_bound_is_a_fail_in_the_first_lines(
     report = build_report(run)
     assert report.value("E6.consistency")["answer"] == "contradicted"
     assert any("at least 3.2" in text for text in report.headline.failures)
+    assert report.headline.guarantee.startswith("Claimed, and contradicted by the evidence")
     # The ledger's events tell of the lie too, without any attack.
     assert any("second accountant" in text for text in report.headline.failures)
     write_report(run, identity=server_identity(run))

@@ -76,6 +76,19 @@ def test_a_genuine_report_that_says_fail_has_its_own_code(
     assert found.failed == ()
 
 
+def test_a_report_that_shows_its_understated_epsilon_is_genuine(run: Path) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["guarantee"]["epsilon"] /= 2
+    path.write_text(json.dumps(summary))
+    write_report(run, identity=server_identity(run))
+    assert not (run / "report" / "dp-registry.yaml").exists()
+    roster = load_roster(run / "roster.bin", owner_key=None)
+    found = verify_report(run / "report" / "report.json", evidence=run, roster=roster)
+    assert found.failed == ()
+    assert found.exit_code == 6
+
+
 def test_a_ledger_that_only_grew_since_still_verifies(run: Path) -> None:
     from phoenix_secure.evidence import Event, Ledger
 
