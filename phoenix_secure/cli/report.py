@@ -43,7 +43,8 @@ class _BuildByDefault(TyperGroup):
 
 app = typer.Typer(
     cls=_BuildByDefault,
-    help="Build a run's signed report; `report RUN` is `report build RUN`.",
+    help="Build a run's signed report; `report RUN` is `report build RUN` (see `report build "
+    "--help`), and `report --template` prints a commented governance.yaml.",
     no_args_is_help=True,
 )
 

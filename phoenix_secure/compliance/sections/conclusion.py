@@ -117,10 +117,11 @@ def _answer_evidence(answers: Answers) -> None:
     answers.derived(
         "H2.verify",
         [
-            "phoenix-secure verify report.json --owner-key KEY",
-            "phoenix-secure verify report.json --owner-key KEY --evidence RUN",
+            "phoenix-secure verify report.json --roster roster.bin --owner-key KEY",
+            "phoenix-secure verify report.json --roster roster.bin --owner-key KEY --evidence RUN",
         ],
-        note="KEY is the owner's public key, which you got from the owner and not with this report",
+        note="KEY is the owner's public key, from the owner and not with this report; roster.bin is "
+        "the list of sites that the owner signed",
     )
 
 

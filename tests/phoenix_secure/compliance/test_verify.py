@@ -147,6 +147,24 @@ def test_commands_answer_in_a_line_and_an_exit_code(
     assert "Traceback" not in said
 
 
+def test_the_commands_that_a_report_names_work(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads((run / "report" / "report.json").read_text())
+    named = next(each for each in report["fields"] if each["id"] == "H2.verify")["value"]
+    key = (run / "owner.key.pub").read_bytes().hex()
+    codes = []
+    for command in named:
+        words = command.replace("KEY", key).replace("RUN", str(run)).split()
+        words[words.index("report.json")] = str(run / "report" / "report.json")
+        words[words.index("roster.bin")] = str(run / "roster.bin")
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as left:
+            main()
+        codes.append(left.value.code)
+    assert codes == [7, 0], capsys.readouterr()
+
+
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """``main`` takes SIGTERM for itself; the tests' own process gives it back."""
