@@ -120,8 +120,8 @@ def _answer_evidence(answers: Answers) -> None:
             "phoenix-secure verify report.json --roster roster.bin --owner-key KEY",
             "phoenix-secure verify report.json --roster roster.bin --owner-key KEY --evidence RUN",
         ],
-        note="KEY is the owner's public key, from the owner and not with this report; roster.bin is "
-        "the list of sites that the owner signed",
+        note="KEY is the owner's public key, from the owner and not with this report; roster.bin "
+        "is the list of sites that the owner signed",
     )
 
 
