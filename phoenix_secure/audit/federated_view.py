@@ -30,13 +30,14 @@ from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.cohort import draw_cohort
+from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.sites import Holdings, deal_images
 from phoenix_secure.federation.state import ServerState
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector
 
-__all__ = ["federated_view", "retrained_updates"]
+__all__ = ["federated_view", "require_federated", "retrained_updates"]
 
 _MAX_RECORDS = 300  # members, and as many non-members
 _NUM_DRAWS = 8  # timesteps and noises that a record's gradient is averaged over
@@ -60,15 +61,11 @@ def federated_view(
                 steps; CheckpointError when no round can be trained again.
     """
     started = time.perf_counter()
-    if target.run is None or target.config is None:
-        raise ConfigError("--federated needs a run folder: only a run knows its sites")
-    config = target.config
-    _require_plain(config)
+    run, config, states = require_federated(target)
     root = SeedTree(config.seed)
     holdings = deal_images(config, seeds=root, cache_dir=cache_dir)
-    target.run.check_split(holdings.image_set)
+    run.check_split(holdings.image_set)
     device = pick_devices(config.device)[0]
-    states = _starts(target.run.load_states(config=config), config)
     members, owners, others = _records(holdings, config, seeds=seeds, max_records=max_records)
     names = list(holdings.parts)
     rounds = []
@@ -106,6 +103,18 @@ def federated_view(
         rows=tuple(rows),
         seconds=time.perf_counter() - started,
     )
+
+
+def require_federated(target: Target) -> tuple[RunFolder, RunConfig, list[ServerState]]:
+    """The run, and states to train a round again from; asked before hours of attacks.
+
+    Raises:     as ``federated_view``.
+    """
+    if target.run is None or target.config is None:
+        raise ConfigError("--federated needs a run folder: only a run knows its sites")
+    _require_plain(target.config)
+    states = _starts(target.run.load_states(config=target.config), target.config)
+    return target.run, target.config, states
 
 
 def retrained_updates(

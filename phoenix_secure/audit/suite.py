@@ -18,7 +18,7 @@ from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import Access, Attack, query_attacks, sample_attacks
 from phoenix_secure.audit.canaries import Canaries, judge_canaries, load_canaries, plan_canaries
-from phoenix_secure.audit.federated_view import federated_view
+from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.judging import figure, judge, judge_attacks
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
 from phoenix_secure.audit.profiles import Profile
@@ -100,6 +100,8 @@ def run_audit(
     Raises:     ConfigError, DataError or CheckpointError naming what to change.
     """
     started = time.perf_counter()
+    if request.federated:
+        require_federated(target)
     seeds = SeedTree(request.seed).child("audit")
     roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
     samples = _samples(target, request, seeds=seeds, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from phoenix_secure.audit.federated_view import federated_view, retrained_updates
+from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.sites import deal_images
@@ -59,9 +62,16 @@ def test_single_updates_give_members_away_and_their_sum_less(five_sites: Target)
 
 
 def test_a_target_without_sites_is_refused(tmp_path: Path, five_sites: Target) -> None:
-    import dataclasses
-
     with pytest.raises(ConfigError, match="needs a run folder"):
         federated_view(
             dataclasses.replace(five_sites, run=None), cache_dir=tmp_path, seeds=SeedTree(0)
         )
+
+
+def test_an_impossible_federated_view_is_refused_before_any_attack(
+    tmp_path: Path, five_sites: Target
+) -> None:
+    request = Request(profile=profile_named("smoke"), attacks=("loss",), federated=True)
+    with pytest.raises(ConfigError, match="needs a run folder"):
+        run_audit(dataclasses.replace(five_sites, run=None), request, out=tmp_path)
+    assert not list(tmp_path.iterdir())
