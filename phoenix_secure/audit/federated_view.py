@@ -55,7 +55,8 @@ def federated_view(
 ) -> FederatedReport:
     """The same attacker with every site's update, and with their sum alone.
 
-    A non-member is compared with the update of a site drawn at random, as often as members are.
+    A non-member is compared with the site of a random member of its class. Were the site drawn from
+    all, a class that a site holds much of would pass for membership.
 
     Raises:     ConfigError for a target that is no run or whose sites did more than plain local
                 steps; CheckpointError when no round can be trained again.
@@ -66,7 +67,7 @@ def federated_view(
     holdings = deal_images(config, seeds=root, cache_dir=cache_dir)
     run.check_split(holdings.image_set)
     device = pick_devices(config.device)[0]
-    members, owners, others = _records(holdings, config, seeds=seeds, max_records=max_records)
+    members, others, suspects = _records(holdings, config, seeds=seeds, max_records=max_records)
     names = list(holdings.parts)
     rounds = []
     for number, state in enumerate(states):
@@ -80,9 +81,6 @@ def federated_view(
         )
     x = np.concatenate([members, others])
     membership = np.arange(len(x)) < len(members)
-    suspects = np.concatenate(
-        [owners, seeds.child("suspects").numpy().permutation(np.resize(owners, len(others)))]
-    )
     progress("gradients", 0, 1)
     single = cosines(x, rounds=rounds)
     # Gradients are the costly part: the sum's cosine follows from the single updates' norms.
@@ -172,16 +170,31 @@ def _starts(states: list[ServerState], config: RunConfig) -> list[ServerState]:
 
 def _records(
     holdings: Holdings, config: RunConfig, *, seeds: SeedTree, max_records: int
-) -> tuple[Images, NDArray[np.int64], Images]:
+) -> tuple[Images, Images, NDArray[np.int64]]:
+    """Members, non-members, and each one's suspected site, members first."""
     rng = seeds.child("federated-records").numpy()
-    images = holdings.image_set.images
+    image_set = holdings.image_set
     parts = list(holdings.parts.values())
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     index = np.concatenate(parts)
     size = min(max_records, len(index), len(holdings.split.held_out))
     chosen = rng.permutation(len(index))[:size]
     others = rng.permutation(holdings.split.held_out)[:size]
-    return to_unit_range(images[index[chosen]]), owner[chosen], to_unit_range(images[others])
+    labels = image_set.labels
+    suspects = [int(owner[k]) for k in chosen]
+    draw = seeds.child("suspects").numpy()
+    for k in others:
+        alike = np.arange(len(index))
+        if labels is not None:
+            same = np.flatnonzero(labels[index] == labels[k])
+            alike = same if len(same) else alike
+        suspects.append(int(owner[draw.choice(alike)]))
+    images = image_set.images
+    return (
+        to_unit_range(images[index[chosen]]),
+        to_unit_range(images[others]),
+        np.asarray(suspects, dtype=np.int64),
+    )
 
 
 def _gradients(

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from phoenix_secure.audit.federated_view import federated_view, retrained_updates
+from phoenix_secure.audit.federated_view import _records, federated_view, retrained_updates
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
+from phoenix_secure.config_file import load_config
+from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.sites import deal_images
 from phoenix_secure.rng import SeedTree
@@ -75,3 +77,18 @@ def test_an_impossible_federated_view_is_refused_before_any_attack(
     with pytest.raises(ConfigError, match="needs a run folder"):
         run_audit(dataclasses.replace(five_sites, run=None), request, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_one_site_holds_is_not_taken_for_membership(tmp_path: Path) -> None:
+    """Each non-member is compared with a site that holds its class, or class would tell."""
+    changes = ["partition.scheme=shards", "partition.shards_per_site=2", "partition.num_sites=5"]
+    config = load_config(None, ["data.name=digits", "data.max_images=400", *changes])
+    holdings = deal_images(config, seeds=SeedTree(config.seed), cache_dir=tmp_path)
+    members, others, suspects = _records(holdings, config, seeds=SeedTree(1), max_records=60)
+    images, labels = holdings.image_set.images, holdings.image_set.labels
+    assert labels is not None
+    held = [set(labels[part].tolist()) for part in holdings.parts.values()]
+    assert min(len(classes) for classes in held) < 8  # a site at random would often lack the class
+    label_of = {to_unit_range(x).tobytes(): int(y) for x, y in zip(images, labels, strict=True)}
+    for x, site in zip(np.concatenate([members, others]), suspects, strict=True):
+        assert label_of[x.tobytes()] in held[site]
