@@ -11,7 +11,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --constraint constraints.txt
 	touch $(STAMP)
 
-demo: $(STAMP)          ## train one model over five sites, draw samples, evaluate (under 5 minutes)
+demo: $(STAMP)          ## train over five sites, draw, evaluate, audit, signed report (under 5 minutes)
 	$(BIN)/phoenix-secure run configs/demo.yaml --run-dir runs/demo --overwrite
 
 test: $(STAMP)          ## the quick suite (under 10 minutes)
