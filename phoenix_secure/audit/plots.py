@@ -117,6 +117,9 @@ def save_histograms(findings: Findings, path: Path) -> None:
         axes.set_title(one.name, fontsize=9)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=5)
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))  # small scores' labels would overlap
+        axes.xaxis.get_offset_text().set_fontsize(7)
     figure.suptitle(
         "members (brown), non-members (blue); end bars hold all beyond 0.5 %",
         fontsize=9,
