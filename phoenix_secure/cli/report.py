@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,22 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from phoenix_secure.cli.output import Format, FormatOption
+from phoenix_secure.compliance.choices import Edition, Profile
 
 __all__ = ["app"]
-
-
-class _Edition(enum.StrEnum):
-    PUBLIC = "public"
-    CONFIDENTIAL = "confidential"
-
-
-class _Profile(enum.StrEnum):
-    EDPB = "edpb"
-    DPIA = "dpia"
-    ANNEX_IV = "annex-iv"
-    NIST_226 = "nist-226"
-    HIPAA = "hipaa"
-    DP_REGISTRY = "dp-registry"
 
 
 class _BuildByDefault(TyperGroup):
@@ -59,11 +45,11 @@ def build(
         typer.Option("--governance", help="Declared facts; kept as governance.yaml in RUN."),
     ] = None,
     edition: Annotated[
-        _Edition,
+        Edition,
         typer.Option("--edition", help="confidential adds figures per site and class."),
-    ] = _Edition.PUBLIC,
+    ] = Edition.PUBLIC,
     profiles: Annotated[
-        list[_Profile] | None,
+        list[Profile] | None,
         typer.Option("--profile", help="Whose questions to answer; may be repeated."),
     ] = None,
     key: Annotated[

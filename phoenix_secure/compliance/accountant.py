@@ -18,7 +18,7 @@ from dp_accounting import pld, rdp
 from phoenix_secure.privacy.events import Event, PoissonSampledGaussian, SkellamSum, merge
 from phoenix_secure.privacy.skellam import skellam_rdp
 
-__all__ = ["RELATIVE", "TOLERANCE", "agrees", "recomputed_epsilon", "tpr_ceiling"]
+__all__ = ["RELATIVE", "TOLERANCE", "agrees", "recomputed_epsilon"]
 
 # As in privacy.accounting: twice PRV's own error bound, and one percent.
 TOLERANCE = 0.02
@@ -55,19 +55,6 @@ def _epsilon(merged: tuple[Event, ...], delta: float) -> float:
 def agrees(claimed: float, recomputed: float) -> bool:
     """Whether two accountants' figures are the same within their error bounds."""
     return abs(claimed - recomputed) <= TOLERANCE + RELATIVE * max(claimed, recomputed)
-
-
-def tpr_ceiling(fpr: float, *, epsilon: float, delta: float) -> float:
-    """The most true positives that any attack on an (epsilon, delta)-private release can have.
-
-    min(1, e^epsilon FPR + delta, 1 - e^-epsilon (1 - delta - FPR))
-    Source:     Kairouz, Oh and Viswanath (2015), arXiv:1311.0776, Theorem 2.1.
-
-    >>> tpr_ceiling(0.01, epsilon=0.0, delta=0.0)
-    0.01
-    """
-    growth = math.exp(min(epsilon, 700.0))
-    return max(fpr, min(1.0, growth * fpr + delta, 1.0 - (1.0 - delta - fpr) / growth))
 
 
 def _event(each: PoissonSampledGaussian) -> dp_accounting.DpEvent:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from phoenix_secure.compliance.accountant import tpr_ceiling
 from phoenix_secure.compliance.schema import Report
+from phoenix_secure.privacy.ceiling import tpr_ceiling
 
 __all__ = ["epsilon_gauges", "roc_chart", "timeline_chart"]
 

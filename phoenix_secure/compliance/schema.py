@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from phoenix_secure.compliance.choices import Edition, Profile
 from phoenix_secure.evidence.canonical import canonical
 
 __all__ = [
@@ -28,29 +29,6 @@ class Kind(StrEnum):
     DERIVED = "derived"  # follows from other fields or from the settings, and is checked again
     DECLARED = "declared"  # somebody says so (governance.yaml); nothing here can check it
     MISSING = "missing"  # nobody said it and nothing measured it
-
-
-class Edition(StrEnum):
-    """For whom the report is.
-
-    public         no score, index or picture of a single member, no figure of a site or of a small
-                   group, numbers of images in bands
-    confidential   for the data owners: with figures per site and per class
-    """
-
-    PUBLIC = "public"
-    CONFIDENTIAL = "confidential"
-
-
-class Profile(StrEnum):
-    """Whose questions a report must answer; its gaps are listed against these."""
-
-    EDPB = "edpb"
-    DPIA = "dpia"
-    ANNEX_IV = "annex-iv"
-    NIST_226 = "nist-226"
-    HIPAA = "hipaa"
-    DP_REGISTRY = "dp-registry"
 
 
 class _Part(BaseModel):

@@ -84,6 +84,11 @@ class PrivacyConfig(Section):
         "noise. They are outside the guarantee; off, every site counts alike.",
     )
 
+    @property
+    def hides_metrics(self) -> bool:
+        """Whether sites count alike and tell neither losses nor numbers of images."""
+        return self.unit != "none" and not self.release_metrics
+
     @model_validator(mode="after")
     def _one_of_epsilon_and_noise(self) -> Self:
         if self.unit == "none":

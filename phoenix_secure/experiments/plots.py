@@ -7,7 +7,6 @@ legend says so: their epsilons are not comparable.
 from __future__ import annotations
 
 import io
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
@@ -17,7 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-__all__ = ["ceiling_tpr", "draw_plots", "pareto_front", "series_name"]
+from phoenix_secure.privacy.ceiling import tpr_ceiling
+
+__all__ = ["draw_plots", "pareto_front", "series_name"]
 
 Row = dict[str, Any]
 _COLOURS = ("#1b6ca8", "#b3541e", "#3b7d3b", "#7b4fa3", "#8a6d1d", "#a8324e", "#3a7f86", "#555555")
@@ -31,20 +32,6 @@ def series_name(row: Row, *, axes: Sequence[str]) -> str:
     if row["epsilon"] is None:
         return f"{name} (no guarantee)".strip()
     return f"{name} ({row['unit']}, {row['adjacency']}, δ={row['delta']:g})".strip()
-
-
-def ceiling_tpr(epsilon: float, *, delta: float, fpr: float) -> float:
-    """Largest true positive rate that (epsilon, delta)-differential privacy allows at ``fpr``.
-
-    Source:     Kairouz, Oh and Viswanath (2015), Theorem 2.1, arXiv:1311.0776.
-
-    >>> round(ceiling_tpr(1.0, delta=1e-5, fpr=0.01), 4)
-    0.0272
-    """
-    if epsilon > 700:
-        return 1.0
-    other = 1 - math.exp(-epsilon) * (1 - fpr - delta)
-    return min(1.0, math.exp(epsilon) * fpr + delta, other)
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -148,7 +135,7 @@ def _ceiling(plot: Any, rows: Sequence[Row]) -> None:
         {(row["epsilon"], row["delta"]) for row in rows if row["epsilon"] is not None}
     )
     if guaranteed:
-        allowed = [ceiling_tpr(epsilon, delta=delta, fpr=0.01) for epsilon, delta in guaranteed]
+        allowed = [tpr_ceiling(0.01, epsilon=epsilon, delta=delta) for epsilon, delta in guaranteed]
         plot.plot([e for e, _ in guaranteed], allowed, "k_--", label="ceiling of the guarantee")
     plot.axhline(0.01, color="#999999", linestyle=":", label="guessing")
 

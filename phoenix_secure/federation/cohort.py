@@ -9,14 +9,24 @@ import numpy as np
 from phoenix_secure.config import RunConfig
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["cohort_of_round", "draw_cohort", "most_draws"]
+__all__ = ["cohort_of_round", "cohort_size", "draw_cohort", "most_draws"]
+
+
+def cohort_size(config: RunConfig) -> int:
+    """Sites asked in each round of a run over all its sites."""
+    federation = config.federation
+    return _size(
+        config.partition.num_sites,
+        participation=federation.participation,
+        min_sites=federation.min_sites,
+    )
 
 
 def draw_cohort(
     sites: tuple[str, ...], *, participation: float, min_sites: int, rng: np.random.Generator
 ) -> tuple[str, ...]:
     """The sites asked in one round, sorted: a share of all, without replacement."""
-    size = min(len(sites), max(min_sites, 1, round(participation * len(sites))))
+    size = _size(len(sites), participation=participation, min_sites=min_sites)
     if size == len(sites):
         return tuple(sorted(sites))
     chosen = rng.choice(len(sites), size=size, replace=False)
@@ -53,3 +63,7 @@ def most_draws(config: RunConfig) -> int:
         for site in cohort_of_round(sites, round_number, config=config, seeds=seeds)
     )
     return max(drawn.values())
+
+
+def _size(num_sites: int, *, participation: float, min_sites: int) -> int:
+    return min(num_sites, max(min_sites, 1, round(participation * num_sites)))

@@ -336,8 +336,7 @@ class EmbeddedFederation:
                     engine,
                     federation=self.config.federation,
                     num_uploaded=self.strategies.exchange.num_uploaded,
-                    hides_metrics=self.privacy is not None
-                    and not self.config.privacy.release_metrics,
+                    hides_metrics=self.config.privacy.hides_metrics,
                 )
             else:
                 inner = parties.aggregator(engine, config=self.config, observe=self._observe)

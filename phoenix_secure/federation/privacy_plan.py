@@ -15,6 +15,7 @@ from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
 from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.events import Event, PoissonSampledGaussian, SkellamSum
 from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
+from phoenix_secure.training.private import public_steps
 
 __all__ = ["PrivacyPlan", "check_images", "guarantee_of", "plan_privacy"]
 
@@ -42,18 +43,14 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
                 ``privacy.epsilon``, where it is set.
     Raises:     ConfigError naming the setting; AccountingError.
     """
-    privacy, training = config.privacy, config.training
+    privacy = config.privacy
     if privacy.unit == "none":
         return None
-    if training.local_steps is None:
-        raise ConfigError(
-            "training.local_epochs would tell the number of images: set training.local_steps "
-            f"(and local_epochs to null) with privacy.unit = {privacy.unit}"
-        )
+    local_steps = public_steps(config)
     releases = most_draws(config)
     if privacy.unit == "site":
         return _site_plan(config, terms, releases=releases)
-    steps = releases * training.local_steps
+    steps = releases * local_steps
     noise = privacy.noise_multiplier or noise_multiplier_for(
         epsilon=privacy.epsilon or math.inf,
         delta=privacy.delta,
@@ -61,7 +58,7 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
         steps=steps,
     )
     event = PoissonSampledGaussian(
-        sampling_rate=privacy.sampling_rate, noise_multiplier=noise, steps=training.local_steps
+        sampling_rate=privacy.sampling_rate, noise_multiplier=noise, steps=local_steps
     )
     return PrivacyPlan(
         unit="record",

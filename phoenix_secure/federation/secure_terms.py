@@ -14,14 +14,14 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.cohort import most_draws
+from phoenix_secure.federation.cohort import cohort_size, most_draws
 from phoenix_secure.federation.secure_metrics import MetricWords
 from phoenix_secure.federation.site_noise import SiteNoise, choose_site_noise
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, max_input
 
-__all__ = ["SecureTerms", "choose_terms", "cohort_size"]
+__all__ = ["SecureTerms", "choose_terms"]
 
 _RMS_CLIP = 0.05
 
@@ -160,13 +160,6 @@ class SecureTerms:
         }
 
 
-def cohort_size(config: RunConfig) -> int:
-    """Sites asked in each round (the same rule as ``cohort.draw_cohort``)."""
-    federation, num_sites = config.federation, config.partition.num_sites
-    wanted = max(federation.min_sites, 1, round(federation.participation * num_sites))
-    return min(num_sites, wanted)
-
-
 def choose_terms(
     config: RunConfig, *, num_parameters: int, largest_site: int | None = None
 ) -> SecureTerms:
@@ -197,7 +190,7 @@ def choose_terms(
             f"secure_aggregation.collusion = {settings.collusion:g} and dropout = "
             f"{settings.dropout:g}: {error}"
         ) from error
-    if _weighs(config) and settings.max_images is None and largest_site is None:
+    if not config.privacy.hides_metrics and settings.max_images is None and largest_site is None:
         raise ConfigError(
             "between machines nobody knows the largest site: set secure_aggregation.max_images "
             "to a public bound on one site's images"
@@ -230,18 +223,13 @@ def choose_terms(
         scale=scale,
         clip_norm=clip_norm,
         clip_value=clip_value,
-        max_images=max_images if _weighs(config) else 1,
+        max_images=1 if privacy.hides_metrics else max_images,
         collusion=settings.collusion,
         policy_hash=_policy_hash(config),
         privacy_hash=_privacy_hash(config),
-        hides_metrics=not _weighs(config),
+        hides_metrics=privacy.hides_metrics,
         noise=noise,
     )
-
-
-def _weighs(config: RunConfig) -> bool:
-    """Whether a site counts by its images; under privacy their number is not told."""
-    return config.privacy.unit == "none" or config.privacy.release_metrics
 
 
 def _privacy_hash(config: RunConfig) -> bytes:

@@ -24,7 +24,7 @@ from phoenix_secure.training.local import Cancelled, LocalUpdate, SiteImages
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.training.schedule import learning_rate
 
-__all__ = ["PrivateTrainer"]
+__all__ = ["PrivateTrainer", "public_steps"]
 
 
 class PrivateTrainer:
@@ -85,7 +85,7 @@ class PrivateTrainer:
         anchor = [p.detach().clone() for p in network.parameters()]
         randomness, generator = self._draws(seeds)
         optimizer = self._optimizer(network, randomness=randomness)
-        num_steps = config.local_steps or 0
+        num_steps = public_steps(self._config)
         first_step, all_steps = (
             (round_number - 1) * num_steps,
             self._config.federation.rounds * num_steps,
@@ -218,16 +218,25 @@ def _pull(network: torch.nn.Module, anchor: list[torch.Tensor], *, strength: flo
             parameter.lerp_(start, min(1.0, strength))
 
 
+def public_steps(config: RunConfig) -> int:
+    """The local steps of a private round: a constant, whatever a site holds.
+
+    Raises:     ConfigError where they follow from the number of images.
+    """
+    if config.training.local_steps is None:
+        raise ConfigError(
+            "training.local_epochs would tell the number of images: set training.local_steps "
+            f"(and local_epochs to null) with privacy.unit = {config.privacy.unit}"
+        )
+    return config.training.local_steps
+
+
 def _check(config: RunConfig, *, noise_multiplier: float) -> None:
     if config.privacy.unit != "record":
         raise ConfigError("privacy.unit: this trainer is for record only")
     if not (math.isfinite(noise_multiplier) and noise_multiplier > 0):
         raise ValueError(f"expected a finite noise_multiplier > 0, got {noise_multiplier}")
-    if config.training.local_steps is None:
-        raise ConfigError(
-            "training.local_epochs would tell the number of images: set training.local_steps "
-            "(and local_epochs to null) with privacy.unit = record"
-        )
+    public_steps(config)
     if config.training.autocast != "off":
         raise ConfigError(
             "training.autocast: gradients of single images are clipped in float32 only; set it to "

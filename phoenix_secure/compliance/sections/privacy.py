@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from phoenix_secure.compliance.accountant import recomputed_epsilon, tpr_ceiling
+from phoenix_secure.compliance.accountant import recomputed_epsilon
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.sections.images import num_images
 from phoenix_secure.evidence import Event
+from phoenix_secure.privacy.ceiling import tpr_ceiling
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_to_dict, merge
 

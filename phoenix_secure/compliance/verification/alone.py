@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon, tpr_ceiling
+from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon
 from phoenix_secure.compliance.build import failures_in, headline_of, report_id
 from phoenix_secure.compliance.catalogue import TITLES
 from phoenix_secure.compliance.clause_map import load_clause_map
@@ -17,6 +17,7 @@ from phoenix_secure.compliance.statement import open_statement
 from phoenix_secure.compliance.verification.checks import Checks
 from phoenix_secure.evidence import EvidenceError
 from phoenix_secure.evidence.canonical import NotCanonical, parse_canonical
+from phoenix_secure.privacy.ceiling import tpr_ceiling
 from phoenix_secure.privacy.events import event_from_dict
 
 __all__ = ["check_alone", "read_report"]

@@ -225,7 +225,7 @@ class FederatedRun:
                 engine,
                 federation=self.config.federation,
                 num_uploaded=self.strategies.exchange.num_uploaded,
-                hides_metrics=self.privacy is not None and not self.config.privacy.release_metrics,
+                hides_metrics=self.config.privacy.hides_metrics,
             )
         return SecureAggregator(
             engine,

@@ -19,7 +19,7 @@ from phoenix_secure.privacy.ledger import Budget, PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer, SiteImages
-from phoenix_secure.training.private import PrivateTrainer
+from phoenix_secure.training.private import PrivateTrainer, public_steps
 from protocol.entropy import Entropy, os_entropy
 
 __all__ = ["SitePrivacy", "make_trainer", "open_site_privacy", "site_noise_entropy"]
@@ -74,9 +74,9 @@ def open_site_privacy(
     )
     return SitePrivacy(
         releases=releases,
-        hides_metrics=not config.privacy.release_metrics,
+        hides_metrics=config.privacy.hides_metrics,
         hides_failures=plan.unit == "site",
-        local_steps=config.training.local_steps or 1,
+        local_steps=public_steps(config),
     )
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from attacks.epsilon.ceilings import tpr_ceiling as attacks_ceiling
 from attacks.epsilon.trade_off import approximate_dp
-from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon, tpr_ceiling
+from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.ceiling import tpr_ceiling
 from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
 
 SGD = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=0.8, steps=200)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from phoenix_secure.experiments.plots import ceiling_tpr, draw_plots, pareto_front, series_name
+from phoenix_secure.experiments.plots import draw_plots, pareto_front, series_name
+from phoenix_secure.privacy.ceiling import tpr_ceiling
 
 
 def row(**changes: object) -> dict[str, object]:
@@ -59,12 +60,12 @@ def test_ceiling_is_the_best_test_between_two_mechanisms(
         share = min(1.0, left / under_other)
         tpr += share * under_member
         left -= share * under_other
-    assert ceiling_tpr(epsilon, delta=delta, fpr=fpr) == pytest.approx(min(1.0, tpr), rel=1e-6)
+    assert tpr_ceiling(fpr, epsilon=epsilon, delta=delta) == pytest.approx(min(1.0, tpr), rel=1e-6)
 
 
 def test_ceiling_without_privacy_is_one_and_with_perfect_privacy_is_guessing() -> None:
-    assert ceiling_tpr(1000.0, delta=1e-5, fpr=0.01) == 1
-    assert ceiling_tpr(1e-12, delta=0.0, fpr=0.01) == pytest.approx(0.01)
+    assert tpr_ceiling(0.01, epsilon=1000.0, delta=1e-5) == 1
+    assert tpr_ceiling(0.01, epsilon=1e-12, delta=0.0) == pytest.approx(0.01)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1))

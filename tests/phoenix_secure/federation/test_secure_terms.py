@@ -8,7 +8,8 @@ import pytest
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms, cohort_size
+from phoenix_secure.federation.cohort import cohort_size
+from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
 from protocol import Identity, RemoteProtocolError, Roster
 from protocol.identity import SERVER
 
