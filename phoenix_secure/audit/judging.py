@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from attacks.epsilon.ceilings import exceeds_ceiling
 from attacks.epsilon.trade_off import approximate_dp
 from attacks.statistics.auc import advantage, auc, auc_difference
@@ -11,7 +13,7 @@ from attacks.statistics.blind import BlindBaseline
 from attacks.statistics.intervals import Interval
 from attacks.statistics.placebo import check_placebo
 from attacks.statistics.power import detectable_auc, detectable_tpr
-from attacks.statistics.roc import TprAtFpr, roc, tpr_at_fpr
+from attacks.statistics.roc import Roc, TprAtFpr, roc, tpr_at_fpr
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.report import (
     AttackReport,
@@ -27,6 +29,8 @@ from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_valu
 
 __all__ = ["figure", "judge", "judge_attacks", "tpr_report"]
 
+_CURVE_POINTS = 60
+_DIGITS = 6
 _PLACEBO_ERROR = 0.01  # chance that any attack's placebo is thought broken, all together
 
 
@@ -140,6 +144,7 @@ def _report(
             tpr_report(tpr_at_fpr(curve, target=fpr, confidence=plan.confidence))
             for fpr in plan.fprs
         ),
+        curve=_thinned(curve),
         advantage=figure(gain.value, gain.interval),
         p_rank=p_rank,
         p_low_fpr=p_low,
@@ -151,6 +156,20 @@ def _report(
         above_ceiling=above,
         queries_per_record=one.queries_per_record,
         seconds=one.seconds,
+    )
+
+
+def _thinned(curve: Roc) -> tuple[tuple[float, float], ...]:
+    """The last attainable point up to each of a few FPRs, evenly spaced on the logarithm.
+
+    No threshold is told: a point is two counts.
+    """
+    targets = np.geomspace(1 / curve.num_non_members, 1, num=_CURVE_POINTS)
+    # A target stands for the count that it means: 1/n rounded down would lose the first point.
+    rows = np.searchsorted(curve.fpr, [0.0, *(targets * (1 + 1e-9))], side="right") - 1
+    return tuple(
+        (round(float(curve.fpr[row]), _DIGITS), round(float(curve.tpr[row]), _DIGITS))
+        for row in sorted(set(rows.tolist()))
     )
 
 

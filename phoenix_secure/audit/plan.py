@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,18 @@ class AuditPlan(Part):
     def sha256(self) -> str:
         """Of ``to_bytes``."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def keeps(self, terms: Mapping[str, Any]) -> bool:
+        """Whether the plan is within terms that were fixed earlier (``Request.terms``).
+
+        An attack may be left out (the report says why), none may be added.
+        """
+        same = ("version", "profile", "seed", "significance")
+        return (
+            all(terms.get(name) == getattr(self, name) for name in same)
+            and terms.get("fprs") == list(self.fprs)
+            and {attack.name for attack in self.attacks} <= set(terms.get("attacks", ()))
+        )
 
     def write(self, out: Path) -> int:
         """Write ``plan.json``, log the plan in ``plans.jsonl``, and wait for the disk.

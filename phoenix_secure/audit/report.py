@@ -62,6 +62,7 @@ class AttackReport(Part):
     reversed:     the direction is the opposite of the published one, chosen on the choice group.
     excess:       AUC beyond the blind baseline's, on the same records.
     above_ceiling:  the ROC lies above what the claimed guarantee allows; None without a claim.
+    curve:        attainable points (FPR, TPR), thinned evenly on the logarithm of the FPR.
     """
 
     name: str
@@ -72,6 +73,7 @@ class AttackReport(Part):
     choice_aucs: dict[str, float]
     auc: Figure
     tpr: tuple[TprReport, ...]
+    curve: tuple[tuple[float, float], ...]
     advantage: Figure
     p_rank: float
     p_low_fpr: float | None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,6 +71,18 @@ class Request:
             raise ConfigError("--fpr must lie between 0 and 1, such as 0.01")
 
     @property
+    def terms(self) -> dict[str, Any]:
+        """What can be fixed before there is a model; :meth:`AuditPlan.keeps` compares."""
+        return {
+            "version": importlib.metadata.version("phoenix-secure"),
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "attacks": list(self.names),
+            "fprs": sorted(self.fprs, reverse=True),
+            "significance": self.significance,
+        }
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The attacks asked for, in the profile's order."""
         wanted = self.attacks or self.profile.attacks
@@ -94,8 +106,9 @@ def run_audit(
     out: Path,
     cache_dir: Path | None = None,
     progress: Progress = lambda what, k, n: None,
+    planned: Callable[[AuditPlan], object] = lambda plan: None,
 ) -> Findings:
-    """Audit ``target``; ``out`` gets the plan before any score is computed.
+    """Audit ``target``; ``out`` and ``planned`` get the plan before any score is computed.
 
     Raises:     ConfigError, DataError or CheckpointError naming what to change.
     """
@@ -119,6 +132,7 @@ def run_audit(
         planted=planted,
     )
     other_plans = plan.write(out)
+    planned(plan)
     placebos = Placebos.draw(roles, seeds=seeds)
     progress("blind baseline", 0, len(attacks) + 1)
     blind = blind_baseline(

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from phoenix_secure.audit.output import write_findings
 from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.report import AuditReport, Outcome
 from phoenix_secure.audit.suite import Findings, Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
@@ -20,7 +21,7 @@ from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.run_folder import RunFolder
 
-__all__ = ["audit", "audit_finished_run", "print_schema"]
+__all__ = ["audit", "audit_finished_run", "fix_terms", "print_schema"]
 
 _COLOURS = {Outcome.LEAK: "bold red", Outcome.NONE: "green", Outcome.INCONCLUSIVE: "yellow"}
 
@@ -62,12 +63,20 @@ def audit(
         claim=claim,
     )
     folder = out or (target / "audit")
-    report = _run(opened, request, out=folder, quiet=as_json).report
+    records = None if opened.run is None else AuditRecords.of(opened.run)
+    report = _run(opened, request, out=folder, quiet=as_json, records=records).report
     if as_json:
         typer.echo(report.model_dump_json())
     else:
         _print(report, folder)
     return report.verdict.outcome.exit_code
+
+
+def fix_terms(folder: RunFolder, *, profile: str) -> None:
+    """Before the first round of a run that is to be audited: what will be tried, in its ledger."""
+    records = AuditRecords.of(folder, locked=True)
+    if records is not None:
+        records.fix_terms(Request(profile=profile_named(profile)))
 
 
 def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> None:
@@ -82,7 +91,9 @@ def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> Non
         cache_dir=default_cache_dir(),
     )
     out = folder.path / "audit"
-    report = _run(opened, Request(profile=profile_named(profile)), out=out, quiet=as_json).report
+    request = Request(profile=profile_named(profile))
+    records = AuditRecords.of(folder, locked=True)
+    report = _run(opened, request, out=out, quiet=as_json, records=records).report
     if as_json:
         verdict = report.verdict.model_dump(mode="json")
         print_json({"event": "audited", "folder": str(out), "verdict": verdict})
@@ -96,7 +107,9 @@ def print_schema() -> int:
     return 0
 
 
-def _run(target: Target, request: Request, *, out: Path, quiet: bool) -> Findings:
+def _run(
+    target: Target, request: Request, *, out: Path, quiet: bool, records: AuditRecords | None
+) -> Findings:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("audit", total=None)
@@ -107,8 +120,11 @@ def _run(target: Target, request: Request, *, out: Path, quiet: bool) -> Finding
             progress=lambda what, done, total: bar.update(
                 task, description=what, completed=done, total=total
             ),
+            planned=(lambda plan: None) if records is None else records.fix_plan,
         )
     write_findings(findings, out=out)
+    if records is not None:
+        records.audited(out / "audit.json")
     return findings
 
 

@@ -10,7 +10,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation import secure_skip
 from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.server_folder import find_server_folder
+from phoenix_secure.federation.deploy.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.run_folder import RunFolder
 from phoenix_secure.federation.state import ServerState
 
@@ -28,6 +28,7 @@ def load_federated_config(file: Path, overrides: list[str], *, members: int) -> 
             f"partition.num_sites={members}",
             "evaluation.num_images=0",
             "evaluation.every_rounds=0",
+            "audit.profile=none",
             *overrides,
         ],
     )
@@ -55,6 +56,7 @@ def run(
     state = job.start(folder, overwrite=overwrite)
     with folder.lock():
         _train(job, folder, display, state, output_format=output_format)
+        _report(config, folder, server, output_format=output_format)
 
 
 def resume(run_dir: Path, *, federation: str, skip_round: bool, output_format: Format) -> None:
@@ -69,6 +71,19 @@ def resume(run_dir: Path, *, federation: str, skip_round: bool, output_format: F
             _skip_round(folder, config, output_format=output_format)
         state = job.resume(folder)
         _train(job, folder, display, state, output_format=output_format)
+        _report(config, folder, server, output_format=output_format)
+
+
+def _report(
+    config: RunConfig, folder: RunFolder, server: ServerFolder, *, output_format: Format
+) -> None:
+    """The signed report, where the settings ask for it."""
+    if config.output.report:
+        from phoenix_secure.cli.reporting import report_finished_run
+
+        report_finished_run(
+            folder.path, as_json=output_format is Format.JSON, key=server.identity_key
+        )
 
 
 def _skip_round(folder: RunFolder, config: RunConfig, *, output_format: Format) -> None:

@@ -10,9 +10,10 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.compliance.build import DEFAULT_PROFILES
 from phoenix_secure.compliance.compare import compare
 from phoenix_secure.compliance.declared import governance_template
+from phoenix_secure.compliance.exports.registry import registry_obstacle
 from phoenix_secure.compliance.output import WrittenReport, declare, write_report
 from phoenix_secure.compliance.schema import Edition, Profile, Report
-from phoenix_secure.compliance.signing import record_audit, server_identity
+from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.verification.alone import read_report
 from phoenix_secure.compliance.verification.verify import FAIL_EXIT_CODE
 from phoenix_secure.errors import ConfigError
@@ -53,11 +54,12 @@ def build(
     return FAIL_EXIT_CODE if written.report.headline.failures else 0
 
 
-def report_finished_run(run: Path, *, as_json: bool) -> None:
-    """The report at the end of ``run``: a FAIL is printed, and does not make the run fail."""
-    identity = server_identity(run)
-    record_audit(run, identity=identity)
-    _print(write_report(run, identity=identity), as_json=as_json)
+def report_finished_run(run: Path, *, as_json: bool, key: Path | None = None) -> None:
+    """The report at the end of ``run``: a FAIL is printed, and does not make the run fail.
+
+    key   the server's, where it lies outside the run's folder
+    """
+    _print(write_report(run, identity=server_identity(run, key=key)), as_json=as_json)
 
 
 def diff(first: Path, second: Path, *, output_format: Format) -> int:
@@ -103,6 +105,7 @@ def _print(written: WrittenReport, *, as_json: bool) -> None:
                 "event": "reported",
                 "folder": str(written.folder),
                 "files": list(written.files),
+                "left_out": _left_out(written),
                 "headline": headline.model_dump(mode="json"),
             }
         )
@@ -112,7 +115,16 @@ def _print(written: WrittenReport, *, as_json: bool) -> None:
     for name in ("trained", "guarantee", "strongest_attack", "missing"):
         label = name.replace("_", " ")
         console.print(f"{label}: {getattr(headline, name)}", markup=False, soft_wrap=True)
+    for name, why in _left_out(written).items():
+        console.print(f"not written: {name} ({why})", markup=False, soft_wrap=True)
     console.print(f"report:  {written.folder / 'report.html'}  (signed)", soft_wrap=True)
+
+
+def _left_out(written: WrittenReport) -> dict[str, str]:
+    """Files that this report could not have, and why; nothing where there is no guarantee."""
+    why = registry_obstacle(written.report)
+    has_guarantee = written.report.value("C2.epsilon") is not None
+    return {"dp-registry.yaml": why} if has_guarantee and why is not None else {}
 
 
 def _short(value: object) -> str:

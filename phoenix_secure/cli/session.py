@@ -62,6 +62,11 @@ def _federation(config: RunConfig, display: RunDisplay) -> EmbeddedFederation:
 def _train(
     federation: EmbeddedFederation, folder: RunFolder, display: RunDisplay, state: ServerState
 ) -> None:
+    profile = federation.config.audit.profile
+    if profile != "none" and state.round_number == 0:
+        from phoenix_secure.cli.auditing import fix_terms
+
+        fix_terms(folder, profile=profile)
     display.opening(federation, folder=folder.path, rounds_done=state.round_number)
     try:
         with display:
@@ -73,10 +78,10 @@ def _train(
         display.interrupted(folder.path)
         raise
     display.closing(summary, folder=folder.path)
-    if federation.config.audit.profile != "none":
+    if profile != "none":
         from phoenix_secure.cli.auditing import audit_finished_run
 
-        audit_finished_run(folder, profile=federation.config.audit.profile, as_json=display.as_json)
+        audit_finished_run(folder, profile=profile, as_json=display.as_json)
     if federation.config.output.report:
         from phoenix_secure.cli.reporting import report_finished_run
 

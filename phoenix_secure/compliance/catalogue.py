@@ -37,6 +37,8 @@ TITLES = {
     "A4.dpo": "Data-protection officer",
     "A4.signatory": "Who answers for the declared facts",
     "A5.release_context": "Release context",
+    "A6.region": "Region whose people or law it concerns",
+    "A6.sector": "Sector",
     "B1.data_set": "Data set",
     "B1.num_sites": "Sites",
     "B1.num_images": "Training images",

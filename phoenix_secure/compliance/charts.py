@@ -74,7 +74,8 @@ def roc_chart(report: Report) -> str:
         return ""
     points = [each for each in best["tpr"] if each["tpr"] is not None]
     left, top, size = 70.0, 20.0, 330.0
-    low = 0.5 * min([each["fpr"] for each in points], default=0.01)
+    attained = [fpr for fpr, _ in best["curve"] if fpr > 0]
+    low = min([0.5 * each["fpr"] for each in points] + attained, default=0.005)
 
     def x(fpr: float) -> float:
         return left + _log(fpr, low, 1) * size
@@ -99,6 +100,10 @@ def roc_chart(report: Report) -> str:
         )
         parts.append(f'<polyline points="{curve}" fill="none" stroke="{_INK}" stroke-width="2.5"/>')
         legend.append((_INK, f"no attack can be above: epsilon {epsilon:.3g}"))
+    steps = _steps([(fpr, tpr) for fpr, tpr in best["curve"] if fpr > 0])
+    path = " ".join(f"{x(fpr):.1f},{y(tpr):.1f}" for fpr, tpr in steps)
+    if path:
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{_RED}" stroke-width="1.5"/>')
     for each in points:
         tpr = each["tpr"]
         centre = x(each["fpr"])
@@ -118,6 +123,16 @@ def roc_chart(report: Report) -> str:
     return _svg(
         parts, 690, top + size + 54, title="Members found by the strongest attack", words=words
     )
+
+
+def _steps(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Between two attainable points an attack stays at the lower TPR until the next FPR."""
+    found: list[tuple[float, float]] = []
+    for fpr, tpr in curve:
+        if found:
+            found.append((fpr, found[-1][1]))
+        found.append((fpr, tpr))
+    return found
 
 
 def timeline_chart(report: Report) -> str:

@@ -31,6 +31,7 @@ class Purpose(_Part):
 
 class Party(_Part):
     name: str
+    kind: Literal["government", "industry", "nonprofit"] | None = None
     role: str | None = None
     contact: str | None = None
 
@@ -44,6 +45,10 @@ class Parties(_Part):
 
 class Data(_Part):
     source: str | None = None
+    region: str | None = None
+    sector: (
+        Literal["technology", "healthcare", "education", "government", "energy", "finance"] | None
+    ) = None
     legal_basis: str | None = None
     categories: tuple[str, ...] = ()
     special_categories: bool | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.evidence import Entry, Event, read_ledger
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.aggregate import Aggregator
 from phoenix_secure.federation.engines.exchange import Engine, Failure, OnReply, Reply
@@ -87,6 +88,19 @@ class EmbeddedEvidence:
         if quality is not None:
             self._evidence.evaluated(quality, file=folder.path / "evaluation.json")
         self._evidence.exported(folder.model, round_number=round_number)
+        self._witnesses.ask(_Direct(self._sites))
+
+    def of(self, event: Event) -> list[Entry]:
+        """All entries of one kind, oldest first."""
+        return read_ledger(self._evidence.ledger.path).of(event)
+
+    def audit_planned(self, **facts: Any) -> None:
+        """Before what it fixes can be known; the sites sign it with whatever comes next."""
+        self._evidence.ledger.append(Event.AUDIT_PLANNED, **facts)
+
+    def audited(self, *, file: str, sha256: str) -> None:
+        """An audit's result; the sites sign that they saw it."""
+        self._evidence.ledger.append(Event.AUDITED, file=file, sha256=sha256)
         self._witnesses.ask(_Direct(self._sites))
 
 

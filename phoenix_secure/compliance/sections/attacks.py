@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from phoenix_secure.audit.report import AttackReport, AuditReport
@@ -9,7 +10,7 @@ from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import AUDIT, Facts
 from phoenix_secure.evidence import Event
 
-__all__ = ["answer_attacks", "consistency", "coverage", "strongest"]
+__all__ = ["answer_attacks", "consistency", "coverage", "recorded_plan", "strongest"]
 
 _NOT_RUN = "no attack of this kind is part of the audit"
 # What the three criteria of WP216 (2014) are touched by.
@@ -48,9 +49,14 @@ def answer_attacks(answers: Answers) -> None:
             "profile": audit.plan.profile,
             "fprs": list(audit.plan.fprs),
             "significance": audit.plan.significance,
+            **recorded_plan(facts, audit),
         },
-        note="fixed before the first score was computed; not before training",
-        evidence=facts.where(AUDIT, "/plan"),
+        note="fixed before the first score was computed; terms: attacks, seed, thresholds and "
+        "significance, without the model's own digest and the groups of images",
+        evidence=(
+            *facts.where(AUDIT, "/plan"),
+            *(each for entry in facts.ledger.of(Event.AUDIT_PLANNED) for each in facts.at(entry)),
+        ),
     )
     answers.measured("E2.game", list(audit.game), evidence=facts.where(AUDIT, "/game"))
     verdict = audit.verdict
@@ -69,6 +75,28 @@ def answer_attacks(answers: Answers) -> None:
     )
     _answer_figures(answers, audit)
     _answer_rest(answers, audit)
+
+
+def recorded_plan(facts: Facts, audit: AuditReport) -> dict[str, Any]:
+    """What the ledger says of when the audit's terms and its plan were fixed."""
+    planned = facts.ledger.of(Event.AUDIT_PLANNED)
+    terms = [each for each in planned if each.facts.get("stage") == "terms"]
+    plans = [each for each in planned if each.facts.get("stage") == "plan"]
+    own = [each for each in plans if each.facts.get("sha256") == audit.plan_sha256]
+    first_round = min(
+        (each.index for each in facts.ledger.of(Event.ROUND_STARTED)), default=math.inf
+    )
+    if not terms or terms[0].index > first_round:
+        before = "not fixed before training"
+    elif audit.plan.keeps(_dict(terms[0].facts.get("terms"))):
+        before = "fixed before training, and kept"
+    else:
+        before = "fixed before training, and not kept by this audit"
+    return {
+        "terms": before,
+        "plan_in_the_ledger": bool(own),
+        "plans_in_the_ledger": len({each.facts.get("sha256") for each in plans}),
+    }
 
 
 def strongest(audit: AuditReport) -> AttackReport | None:
@@ -139,7 +167,8 @@ def _answer_figures(answers: Answers, audit: AuditReport) -> None:
     if best is None:
         answers.missing("E4.strongest", "no attack ran")
     else:
-        answers.derived("E4.strongest", _row(best), evidence=facts.where(AUDIT, "/attacks"))
+        row = {**_row(best), "curve": [list(point) for point in best.curve]}
+        answers.derived("E4.strongest", row, evidence=facts.where(AUDIT, "/attacks"))
     answers.measured(
         "E4.attacks",
         [_row(each) for each in audit.attacks],
@@ -184,8 +213,9 @@ def _answer_rest(answers: Answers, audit: AuditReport) -> None:
             note="nearest images by distance in pixels; an image changed by hand is not found",
             evidence=facts.where(AUDIT, "/copying"),
         )
-    audited = facts.last(Event.AUDITED)
-    recorded = audited is not None and audited.facts.get("sha256") == facts.files.sha256(AUDIT)
+    digest = facts.files.sha256(AUDIT)
+    entries = facts.ledger.of(Event.AUDITED)
+    audited = next((each for each in entries if each.facts.get("sha256") == digest), None)
     answers.measured(
         "E7.conditions",
         {
@@ -193,13 +223,13 @@ def _answer_rest(answers: Answers, audit: AuditReport) -> None:
             "members": audit.plan.evaluation.num_members,
             "non_members": audit.plan.evaluation.num_others,
             "seconds": round(audit.seconds, 1),
-            "time": audited.time if recorded and audited else None,
-            "in_the_ledger": recorded,
+            "time": None if audited is None else audited.time,
+            "in_the_ledger": audited is not None,
         },
         note=None
-        if recorded
-        else "the audit was made apart from the run: its time is not in the ledger",
-        evidence=(*facts.where(AUDIT), *facts.at(audited if recorded else None)),
+        if audited is not None
+        else "the audit was made where the server's key is not: its time is not in the ledger",
+        evidence=(*facts.where(AUDIT), *facts.at(audited)),
     )
 
 
@@ -220,3 +250,7 @@ def _row(attack: AttackReport) -> dict[str, Any]:
         "placebo_inside": attack.placebo_inside,
         "above_ceiling": attack.above_ceiling,
     }
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

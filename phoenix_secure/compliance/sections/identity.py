@@ -57,3 +57,5 @@ def answer_identity(answers: Answers) -> None:
         "/release_context",
         note="Decides how much testing is needed: open weights need the most.",
     )
+    for name in ("region", "sector"):
+        answers.declared(f"A6.{name}", f"/data/{name}")

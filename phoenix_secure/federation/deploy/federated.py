@@ -82,6 +82,11 @@ class FederatedRun:
                 "the server of a federation has no images to judge with: set "
                 "evaluation.num_images=0, and use `phoenix-secure evaluate` afterwards"
             )
+        if config.audit.profile != "none":
+            raise ConfigError(
+                "the server of a federation has no members' images to attack with: set "
+                "audit.profile=none, and use `phoenix-secure audit` where the images are"
+            )
         self.model = GlobalModel(
             config,
             image_size=config.data.image_size or 0,

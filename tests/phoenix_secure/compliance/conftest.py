@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from diffusers.utils.logging import disable_progress_bar
 
+from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.output import write_report
-from phoenix_secure.compliance.signing import record_audit, server_identity
+from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.embedded import EmbeddedFederation
 from phoenix_secure.federation.run_folder import RunFolder
@@ -82,6 +83,7 @@ def audit_result(*, epsilon_lower: float = 0.4, extracted: int = 0) -> bytes:
                 "reason": "needs 1000 non-members",
             },
         ],
+        "curve": [[0.0, 0.0], [0.0025, 0.005], [0.1, 0.12], [0.5, 0.53], [1.0, 1.0]],
         "advantage": _figure(0.03, 0.0, 0.17),
         "p_rank": 0.3,
         "p_low_fpr": 0.5,
@@ -194,9 +196,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = train(tmp_path_factory.mktemp("reported") / "run", *PRIVATE)
     (run / "audit").mkdir()
     (run / "audit" / "audit.json").write_bytes(audit_result())
-    identity = server_identity(run)
-    record_audit(run, identity=identity)
-    write_report(run, identity=identity)
+    records = AuditRecords.of(RunFolder(run))
+    assert records is not None
+    records.audited(run / "audit" / "audit.json")
+    write_report(run, identity=server_identity(run))
     return run
 
 

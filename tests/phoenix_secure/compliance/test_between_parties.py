@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from phoenix_secure.cli.reporting import report_finished_run
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.schema import Edition
@@ -105,3 +106,7 @@ def test_a_federation_s_report_verifies_with_the_roster_of_its_owner(federation:
     assert report.value("B1.fingerprint") is None  # each site's ledger is at the site
     assert report.value("C2.per_site") is not None  # as charged by the server
     assert "0 of 5 from the sites' own ledgers" in str(report.field("C2.per_site").note)
+    # As `run --federation` does with output.report: the key lies in the server's folder.
+    report_finished_run(folder.path, as_json=True, key=server.identity_key)
+    public = verify_report(folder.path / "report" / "report.json", roster=roster)
+    assert public.failed == ()

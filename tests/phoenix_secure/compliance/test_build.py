@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.compliance.accountant import agrees
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.catalogue import TITLES
 from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.schema import Edition, Kind, Profile, Report
-from phoenix_secure.compliance.signing import record_audit, server_identity
+from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
+from phoenix_secure.federation.run_folder import RunFolder
 from protocol import SERVER, Identity
 
 
@@ -129,7 +131,9 @@ def test_profiles_decide_what_counts_as_a_gap(reported: Path) -> None:
 
 def test_an_audit_is_recorded_once(run: Path) -> None:
     before = (run / "evidence" / "ledger.jsonl").read_bytes()
-    record_audit(run, identity=server_identity(run))
+    records = AuditRecords.of(RunFolder(run))
+    assert records is not None
+    records.audited(run / "audit" / "audit.json")
     assert (run / "evidence" / "ledger.jsonl").read_bytes() == before
 
 

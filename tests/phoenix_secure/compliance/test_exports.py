@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,86 +15,13 @@ from jsonschema import Draft202012Validator, FormatChecker
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.exports.bom import to_bom
 from phoenix_secure.compliance.exports.model_card import to_model_card
-from phoenix_secure.compliance.exports.registry import to_registry_entry
+from phoenix_secure.compliance.exports.registry import registry_obstacle, to_registry_entry
 
-
-def _object(required: list[str], **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": required,
-        "properties": properties,
-    }
-
-
-TEXT: dict[str, Any] = {"type": "string"}
-LIST: dict[str, Any] = {"type": "array", "items": TEXT, "minItems": 1}
-# The registry's schema by its names and enumerations (deployments-schema.yaml, July 2026).
-REGISTRY = _object(
-    ["status", "tier", "deployment"],
-    url_slug=TEXT,
-    status={"enum": ["Draft", "Pending", "Changes Required", "Approved"]},
-    tier={"enum": [1, 2, 3]},
-    deployment=_object(
-        ["basic", "administrative"],
-        basic=_object(
-            ["name", "data_curators", "description", "intended_use", "data_product_type"],
-            name=TEXT,
-            data_curators=LIST,
-            intended_use=TEXT,
-            data_product_type={
-                "enum": ["Summary statistics", "Machine learning model", "Dataset"],
-            },
-            data_product_region=TEXT,
-            description=TEXT,
-            publication_date={"type": "string", "format": "date"},
-            data_product_sector=TEXT,
-        ),
-        dp_variant=_object(
-            ["variant_name"],
-            variant_name={
-                "enum": [
-                    "Pure DP",
-                    "Approximate DP",
-                    "Zero-concentrated DP",
-                    "Renyi DP",
-                    "Custom",
-                ]
-            },
-            data_domain=TEXT,
-            unprotected_quantities=TEXT,
-        ),
-        privacy_loss=_object(
-            ["privacy_unit", "privacy_parameters"],
-            privacy_unit=TEXT,
-            privacy_unit_details=TEXT,
-            privacy_parameters=_object(
-                [],
-                epsilon={"type": "number"},
-                delta={"type": "number"},
-                rho={"type": "number"},
-            ),
-            privacy_parameters_details=TEXT,
-        ),
-        deployment_model=_object(
-            ["model_name"],
-            model_name={"enum": ["Local", "Central", "Shuffle", "Federated", "Varies"]},
-            model_name_details=TEXT,
-            actors=TEXT,
-            release_type={"enum": ["One release", "Many releases"]},
-            data_source_type={"enum": ["Static", "Dynamic"]},
-            access_type={"enum": ["Interactive", "Non-interactive"]},
-        ),
-        accounting=_object([], post_processing=TEXT, composition=TEXT),
-        implementation=_object(
-            [],
-            preprocessing_and_hyperparameter_tuning=TEXT,
-            mechanisms=TEXT,
-            justification=TEXT,
-        ),
-        administrative=_object([], sources=TEXT, notes=TEXT, registry_authors=LIST),
-    ),
-)
+REGISTRY = yaml.safe_load((Path(__file__).parent / "registry_schema.yaml").read_text())
+DECLARED = {
+    "parties": {"controllers": [{"name": "Clinic A", "kind": "nonprofit"}]},
+    "data": {"region": "Germany", "sector": "healthcare"},
+}
 
 
 def bom_errors(content: bytes) -> object:
@@ -127,15 +52,50 @@ def test_the_bom_names_the_weights_and_every_claim_has_evidence(reported: Path) 
     assert "attestations" not in bom["declarations"]  # nobody attests conformance
 
 
-def test_the_registry_entry_follows_the_registry_s_schema(reported: Path) -> None:
-    text = to_registry_entry(build_report(reported))
+def registry_errors(entry: object) -> list[str]:
+    validator = Draft202012Validator(REGISTRY, format_checker=FormatChecker())
+    return [error.message for error in validator.iter_errors(entry)]
+
+
+def test_the_registry_entry_follows_the_registry_s_schema(run: Path) -> None:
+    (run / "governance.yaml").write_text(json.dumps(DECLARED))
+    text = to_registry_entry(build_report(run))
     assert text is not None
     entry = yaml.safe_load(text)
-    validator = Draft202012Validator(REGISTRY, format_checker=FormatChecker())
-    assert list(validator.iter_errors(entry)) == []
-    wrong = copy.deepcopy(entry)
-    wrong["deployment"]["privacy_loss"]["privacy_parameters"]["epsilon"] = "small"
-    assert list(validator.iter_errors(wrong))
+    assert registry_errors(entry) == []
+    assert entry["deployment"]["basic"]["data_product_sector"] == "Healthcare"
+    curators = entry["deployment"]["basic"]["data_curators"]
+    assert curators == [{"data_curator_name": "Clinic A", "data_curator_type": "Nonprofit"}]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("privacy_loss", "privacy_parameters", "epsilon"), "small"),
+        (("basic", "data_curators"), []),
+        (("basic", "data_product_sector"), "Astrology"),
+        (("administrative", "status"), "Certified"),
+        (("deployment_model", "surprise"), "x"),
+    ],
+)
+def test_the_schema_refuses_what_is_no_entry(
+    run: Path, place: tuple[str, ...], value: object
+) -> None:
+    (run / "governance.yaml").write_text(json.dumps(DECLARED))
+    entry = yaml.safe_load(to_registry_entry(build_report(run)) or "")
+    part = entry["deployment"]
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    assert registry_errors(entry)
+
+
+def test_without_a_curator_there_is_no_entry_and_the_reason_names_the_setting(
+    reported: Path,
+) -> None:
+    report = build_report(reported)
+    assert to_registry_entry(report) is None
+    assert "parties.controllers" in (registry_obstacle(report) or "")
 
 
 def test_a_run_without_a_guarantee_has_no_registry_entry(

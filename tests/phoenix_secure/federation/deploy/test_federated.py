@@ -94,6 +94,7 @@ def test_plan_cannot_name_a_folder_of_the_site(federation, tmp_path) -> None:
     ("overrides", "named"),
     [
         (["evaluation.num_images=100"], "evaluation.num_images"),
+        (["audit.profile=smoke"], "audit.profile"),
         (["secure_aggregation.max_images=null"], "secure_aggregation.max_images"),
         (["partition.num_sites=6"], "partition.num_sites"),
     ],

@@ -1,0 +1,73 @@
+"""An audit in its run's ledger: terms before training, plan before scores, the result."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from phoenix_secure.audit.plan import AuditPlan
+from phoenix_secure.audit.suite import Request
+from phoenix_secure.evidence import Event
+from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
+from phoenix_secure.federation.run_evidence import ledger_file
+from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.files import sha256_of
+
+__all__ = ["AuditRecords"]
+
+
+class AuditRecords:
+    """Writes the audits of one run into its ledger.
+
+    locked   whether the caller holds the run's lock already; else each entry takes it
+
+    Raises:     ConfigError while another process works in the folder; CheckpointError or
+                EvidenceError when keys or ledger were changed.
+    """
+
+    def __init__(self, folder: RunFolder, *, locked: bool) -> None:
+        self._folder = folder
+        self._locked = locked
+
+    @classmethod
+    def of(cls, folder: RunFolder, *, locked: bool = False) -> AuditRecords | None:
+        """None where nobody can write them: no ledger, or the server's key lies elsewhere."""
+        key = folder.path / "server" / "identity.key"
+        if not (key.exists() and ledger_file(folder.path).exists()):
+            return None
+        return cls(folder, locked=locked)
+
+    def fix_terms(self, request: Request) -> None:
+        """Before training: what will be tried, and what will count as a finding."""
+        with self._open() as evidence:
+            if not evidence.of(Event.AUDIT_PLANNED):
+                evidence.audit_planned(stage="terms", terms=request.terms)
+
+    def fix_plan(self, plan: AuditPlan) -> None:
+        """Before the first score; going on with the same plan adds nothing."""
+        with self._open() as evidence:
+            known = [each.facts.get("sha256") for each in evidence.of(Event.AUDIT_PLANNED)]
+            if known[-1:] != [plan.sha256]:
+                evidence.audit_planned(
+                    stage="plan", sha256=plan.sha256, target_sha256=plan.target_sha256
+                )
+
+    def audited(self, file: Path) -> None:
+        """The result by hash, signed by the sites whose keys are here; the same one only once."""
+        path, root = file.resolve(), self._folder.path.resolve()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else file.name
+        digest = sha256_of(file)
+        with self._open() as evidence:
+            if digest not in [each.facts.get("sha256") for each in evidence.of(Event.AUDITED)]:
+                evidence.audited(file=name, sha256=digest)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[EmbeddedEvidence]:
+        lock: AbstractContextManager[None] = (
+            contextlib.nullcontext() if self._locked else self._folder.lock()
+        )
+        sites = sorted(path.parent.name for path in self._folder.path.glob("sites/*/identity.key"))
+        with lock:
+            yield EmbeddedEvidence.open(self._folder, sites=sites)

@@ -1,0 +1,123 @@
+"""What an audit leaves in its run's ledger, and what a report says of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.recording import AuditRecords
+from phoenix_secure.audit.suite import Request
+from phoenix_secure.cli import app as app_module
+from phoenix_secure.compliance.build import build_report
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.evidence import Event, read_ledger
+from phoenix_secure.federation.run_folder import RunFolder
+
+SETTINGS: dict[str, Any] = {
+    "data": {"name": "digits", "max_images": 600, "held_out": 0.4, "reference": 0.2},
+    "partition": {"scheme": "iid", "num_sites": 3},
+    "secure_aggregation": {"mode": "off"},
+    "model": {"block_channels": [8, 8], "attention": [False, False], "mid_attention": False},
+    "diffusion": {"num_timesteps": 50},
+    "training": {"batch_size": 8, "local_steps": 2},
+    "federation": {"rounds": 2, "min_sites": 3},
+    "sampling": {"num_steps": 2},
+    "evaluation": {"num_images": 0},
+    "output": {"num_samples": 4, "samples_every_rounds": 0},
+    "audit": {"profile": "smoke"},
+    "device": "cpu",
+}
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["phoenix-secure", *arguments])
+    return app_module._run()
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the command with an audit at its end."""
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "run.yaml").write_text(yaml.safe_dump(SETTINGS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHOENIX_DATA_DIR", str(folder / "cache"))
+        patch.setattr("phoenix_secure.device.num_cores", lambda: 1)
+        code = call(patch, "run", str(folder / "run.yaml"), "--run-dir", str(folder / "run"))
+    assert code == 0
+    return folder / "run"
+
+
+def events(run: Path) -> list[str]:
+    return [entry.event for entry in read_ledger(run / "evidence" / "ledger.jsonl").entries]
+
+
+def test_terms_stand_before_the_first_round_and_the_plan_before_the_result(audited: Path) -> None:
+    ledger = read_ledger(audited / "evidence" / "ledger.jsonl")
+    terms, plan = ledger.of(Event.AUDIT_PLANNED)
+    (result,) = ledger.of(Event.AUDITED)
+    assert terms.index < ledger.of(Event.ROUND_STARTED)[0].index
+    assert ledger.of(Event.EXPORTED)[-1].index < plan.index < result.index
+    assert terms.facts["terms"] == Request(profile=profile_named("smoke")).terms
+    report = json.loads((audited / "audit" / "audit.json").read_text())
+    assert plan.facts["sha256"] == report["plan_sha256"]
+
+
+def test_the_sites_sign_the_audit_s_result(audited: Path) -> None:
+    ledger = read_ledger(audited / "evidence" / "ledger.jsonl")
+    last = ledger.entries[-1]
+    assert last.event == Event.WITNESSED
+    assert len(last.facts["signatures"]) == 3
+    assert last.facts["head"]["size"] > ledger.of(Event.AUDITED)[0].index
+
+
+def test_the_report_says_when_terms_and_plan_were_fixed(audited: Path) -> None:
+    plan = build_report(audited).value("E1.plan")
+    assert plan["terms"] == "fixed before training, and kept"
+    assert (plan["plan_in_the_ledger"], plan["plans_in_the_ledger"]) == (True, 1)
+
+
+def test_a_second_look_with_other_terms_is_counted_and_said(
+    audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(audited.parent / "cache"))
+    arguments = ("audit", str(audited), "--profile", "smoke", "--seed", "7")
+    call(monkeypatch, *arguments, "--out", str(tmp_path / "elsewhere"))
+    plan = build_report(audited).value("E1.plan")
+    assert plan["plans_in_the_ledger"] == 2  # though nothing of it lies in the run's folder
+    call(monkeypatch, *arguments)
+    plan = build_report(audited).value("E1.plan")
+    assert plan["terms"] == "fixed before training, and not kept by this audit"
+    assert plan["plan_in_the_ledger"] is True
+
+
+def test_the_same_audit_again_adds_nothing(audited: Path) -> None:
+    records = AuditRecords.of(RunFolder(audited))
+    assert records is not None
+    before = events(audited)
+    records.audited(audited / "audit" / "audit.json")
+    records.fix_terms(Request(profile=profile_named("fast")))
+    assert events(audited) == before
+
+
+def test_nothing_is_written_while_another_process_works_in_the_run(audited: Path) -> None:
+    folder = RunFolder(audited)
+    records = AuditRecords.of(folder)
+    assert records is not None
+    with folder.lock(), pytest.raises(ConfigError, match="another process"):
+        records.audited(audited / "config.yaml")
+
+
+def test_a_copy_without_the_server_s_key_can_be_audited_and_records_nothing(
+    audited: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "evidence").mkdir()
+    (tmp_path / "evidence" / "ledger.jsonl").write_bytes(
+        (audited / "evidence" / "ledger.jsonl").read_bytes()
+    )
+    assert AuditRecords.of(RunFolder(tmp_path)) is None
