@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,24 @@ def test_a_claim_that_the_attack_beats_is_a_fail(overfitted_run: Path, tmp_path:
     assert not honest.verdict.fail
     assert honest.canaries is not None
     assert honest.canaries.claim == "cannot be contradicted"
+
+
+def test_a_private_run_s_canaries_do_not_contradict_its_own_guarantee(
+    train: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = train(
+        tmp_path / "run",
+        *("data.max_images=400", "data.held_out=0.5", "data.reference=0.3"),
+        *("training.batch_size=16", "training.local_steps=60", "federation.rounds=2"),
+        *("audit.canaries=120", "privacy.unit=record", "privacy.epsilon=3"),
+        *("privacy.sampling_rate=0.1", "privacy.delta=0.0001"),
+    )
+    guarantee = json.loads((run / "summary.json").read_text())["guarantee"]
+    report = audit(run, tmp_path / "audit").report
+    assert report.canaries is not None
+    assert report.canaries.claimed_epsilon == guarantee["epsilon"] <= 3
+    assert report.canaries.epsilon_steinke <= guarantee["epsilon"]
+    assert not report.verdict.fail
 
 
 def test_everything_is_written_and_reads_back(of_overfitted) -> None:

@@ -1,0 +1,137 @@
+"""The trainer under attack: what its answers give away of one image, against what it claims.
+
+The adversary of the definition: it knows all other images, the weights and the canary, and sees
+the round's update. It guesses whether the canary was there, over many independent rounds with
+fresh noise from the cryptographic source.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.epsilon.independent import epsilon_from_counts
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.calibration import noise_multiplier_for
+from phoenix_secure.privacy.events import PoissonSampledGaussian
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import SiteImages
+from phoenix_secure.training.parameters import to_vector
+from phoenix_secure.training.private import PrivateTrainer
+
+DELTA, STEPS = 1e-5, 2
+# Claims and rounds of each kind: so many that a perfect guesser proves the claim false.
+CLAIMS = [
+    pytest.param(2.5, 120),
+    pytest.param(1.0, 400, marks=pytest.mark.slow),
+    pytest.param(4.0, 400, marks=pytest.mark.slow),
+]
+SETTINGS = [
+    "model.block_channels=[8,8]",
+    "model.attention=[false,false]",
+    "model.mid_attention=false",
+    "training.batch_size=1",
+    f"training.local_steps={STEPS}",
+    "training.optimizer=sgd",
+    "training.learning_rate=1",
+    "training.lr_decay=none",
+    "training.warmup_steps=0",
+    "privacy.unit=record",
+    "privacy.noise_multiplier=1",
+    "privacy.sampling_rate=1",
+    # Small beside the weights, so that the canary's gradient stays what it was; many draws, so
+    # that it is close to its mean, which the adversary knows.
+    "privacy.clip_norm=0.0001",
+    "privacy.noise_draws=16",
+]
+
+
+def noise_for(epsilon: float) -> float:
+    return noise_multiplier_for(epsilon=epsilon, delta=DELTA, sampling_rate=1.0, steps=STEPS)
+
+
+class Game:
+    """Rounds with and without the canary, as scores of the adversary."""
+
+    def __init__(self, digits: SiteImages) -> None:
+        self.config: RunConfig = load_config(None, SETTINGS)
+        self.weights = to_vector(
+            build_unet(
+                self.config.model, image_size=8, channels=1, num_classes=10, seeds=SeedTree(0)
+            )
+        )
+        canary = digits.images[:1]
+        self.without = SiteImages(images=digits.images[1:2], labels=digits.labels[1:2])
+        self.with_it = SiteImages(images=digits.images[:2], labels=digits.labels[:2])
+        alone = SiteImages(images=canary, labels=digits.labels[:1])
+        quiet = self._trainer(1e-6)
+        mean = np.mean([self._update(quiet, alone) for _ in range(8)], axis=0)
+        self.direction = mean / np.linalg.norm(mean)
+        self.others = np.mean(
+            [self._update(quiet, self.without) @ self.direction for _ in range(8)]
+        )
+
+    def _trainer(self, noise: float) -> PrivateTrainer:
+        return PrivateTrainer(
+            self.config, num_classes=10, device=torch.device("cpu"), noise_multiplier=noise
+        )
+
+    def _update(self, trainer: PrivateTrainer, site: SiteImages) -> np.ndarray:
+        update = trainer.train(self.weights, site, round_number=1, seeds=SeedTree(0))
+        return update.delta.astype(np.float64) / self.config.privacy.clip_norm
+
+    def epsilon_lower(self, noise: float, *, rounds: int) -> float:
+        """What so many rounds of each kind prove at 95 %, at one threshold fixed beforehand."""
+        trainer = self._trainer(noise)
+        out, inside = (
+            np.array([self._update(trainer, site) @ self.direction for _ in range(rounds)])
+            for site in (self.without, self.with_it)
+        )
+        # Where false alarms are rare epsilon shows; no score decides it, only the noise.
+        sigma = noise * np.sqrt(STEPS)
+        threshold = self.others + max(STEPS / 2, 1.5 * sigma)
+        return epsilon_from_counts(
+            false_positives=int((out >= threshold).sum()),
+            num_out=rounds,
+            false_negatives=int((inside < threshold).sum()),
+            num_in=rounds,
+            delta=DELTA,
+        )
+
+
+@pytest.fixture(scope="module")
+def game(digits: SiteImages) -> Game:
+    return Game(digits)
+
+
+@functools.cache
+def claimed(noise: float) -> float:
+    event = PoissonSampledGaussian(sampling_rate=1.0, noise_multiplier=noise, steps=STEPS)
+    return epsilon_of([event], delta=DELTA).value
+
+
+@pytest.mark.parametrize(("epsilon", "rounds"), CLAIMS)
+def test_no_bound_from_below_exceeds_what_the_accountant_claims(
+    game: Game, epsilon: float, rounds: int
+) -> None:
+    noise = noise_for(epsilon)
+    assert game.epsilon_lower(noise, rounds=rounds) <= claimed(noise) <= epsilon
+
+
+@pytest.mark.slow
+def test_the_bound_is_not_empty(game: Game) -> None:
+    """At epsilon 8 the attack proves some of it: a bound of zero would pass the test above."""
+    assert game.epsilon_lower(noise_for(8.0), rounds=400) > 0.5
+
+
+@pytest.mark.parametrize(("epsilon", "rounds"), CLAIMS)
+def test_a_trainer_with_a_tenth_of_the_noise_is_found_out(
+    game: Game, epsilon: float, rounds: int
+) -> None:
+    assert game.epsilon_lower(noise_for(epsilon) / 10, rounds=rounds) > epsilon
