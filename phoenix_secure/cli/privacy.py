@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.overlap import hash_images, overlap
 from phoenix_secure.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Differential privacy: noise for a budget, epsilon of a noise, what was spent.",
+    help="Noise for a budget, epsilon of a noise, what was spent, images at two sites.",
     no_args_is_help=True,
 )
+app.command("hash")(hash_images)
+app.command()(overlap)
 
 Delta = Annotated[float, typer.Option("--delta", help="Probability part; below 1 / images.")]
 Rate = Annotated[

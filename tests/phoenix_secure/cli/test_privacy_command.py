@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.privacy.events import PoissonSampledGaussian
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
@@ -57,3 +59,55 @@ def test_ledgers_are_shown_run_by_run_and_in_all(cli, tmp_path: Path) -> None:
     one, both = rows["a", "one"]["epsilon"], rows["a", "all runs"]["epsilon"]
     assert one == rows["b", "one"]["epsilon"] < both < 2 * one
     assert "all runs" in cli("privacy", "ledger", str(tmp_path)).out
+
+
+@pytest.fixture
+def three_sites(tmp_path: Path) -> list[Path]:
+    """Real digits at three sites; two of them at the first and the last."""
+    digits = load_digits().images[:30]
+    parts = {"a": digits[:10], "b": digits[10:20], "c": np.concatenate([digits[20:], digits[:2]])}
+    for name, part in parts.items():
+        np.savez(tmp_path / f"{name}.npz", images=part)
+    return [tmp_path / f"{name}.npz" for name in parts]
+
+
+def test_shared_images_are_counted_from_keyed_hashes(
+    cli, three_sites: list[Path], tmp_path: Path
+) -> None:
+    key, hashes = tmp_path / "owners.key", []
+    for images in three_sites:
+        hashes.append(str(images.with_suffix(".hashes")))
+        assert cli("privacy", "hash", str(images), "--key", str(key), "--out", hashes[-1]).code == 0
+    assert key.stat().st_mode & 0o077 == 0
+    assert cli("privacy", "overlap", *hashes[:2]).code == 0
+    found = cli("privacy", "overlap", *hashes, "--format", "json")
+    assert found.code == 9
+    assert json.loads(found.out) == {"shared": 2, "images": [10, 10, 12]}
+    assert "2 images lie at more than one site" in cli("privacy", "overlap", *hashes).out
+
+
+def test_another_key_gives_other_hashes_and_their_order_tells_nothing(
+    cli, three_sites: list[Path], tmp_path: Path
+) -> None:
+    files = [tmp_path / "one", tmp_path / "two"]
+    for number, file in enumerate(files):
+        key = str(tmp_path / f"{number}.key")
+        cli("privacy", "hash", str(three_sites[0]), "--key", key, "--out", str(file))
+    one, two = (file.read_text().split() for file in files)
+    assert not set(one) & set(two)
+    assert one == sorted(one)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hash", "missing", "--key", "k", "--out", "o"], "nothing at missing"),
+        (["overlap", "one"], "at least two sites"),
+        (["overlap", "one", "two"], "cannot read one"),
+        (["overlap", __file__, __file__], "is no file of `privacy hash`"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(cli, arguments: list[str], message: str) -> None:
+    outcome = cli("privacy", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err

@@ -1,0 +1,106 @@
+"""``phoenix-secure privacy hash`` and ``overlap``: whether sites hold the same images.
+
+Owners hash under a key that only they know, and compare the hashes, not the images. Whoever has
+key and hashes can test whether an image that he holds is among them, and sees how many there are.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["OVERLAP_EXIT_CODE", "hash_images", "overlap"]
+
+OVERLAP_EXIT_CODE = 9
+_LINE = re.compile(r"[0-9a-f]{64}")
+
+
+def hash_images(
+    images: Annotated[Path, typer.Argument(help="Folder of pictures, or .npz file.")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key",
+            help="File of 32 secret bytes that the owners share; made here where there is none.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="File of hashes, for the owners only.")],
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=1, help="Bring images to this size first, as training."),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", min=1, max=3, help="And to so many channels.")
+    ] = None,
+) -> None:
+    """Keyed hashes of your images, in an order that tells nothing, to compare with other owners.
+
+    All owners must use one key, one image size and one number of channels.
+    """
+    from phoenix_secure.data.sources import load_images
+    from phoenix_secure.files import write_bytes
+    from phoenix_secure.privacy.record_hashes import open_key, record_hashes
+
+    if not images.exists():
+        raise ConfigError(f"nothing at {images}: give a folder of pictures or an .npz file")
+    found = load_images(
+        "npz" if images.suffix == ".npz" else "image-folder",
+        path=str(images),
+        image_size=image_size,
+        channels=channels,
+        cache_dir=images,
+    )
+    is_new = not key.exists()
+    lines = sorted(set(record_hashes(found.images, key=open_key(key))))
+    write_bytes(out, "".join(f"{line}\n" for line in lines).encode())
+    if is_new:
+        console.print(
+            f"made {key}: bring it to the other owners by hand, and never to the server",
+            soft_wrap=True,
+        )
+    form = "x".join(str(size) for size in found.images.shape[1:])
+    console.print(f"{len(lines)} different images of {form} in {out}", soft_wrap=True)
+
+
+def overlap(
+    files: Annotated[list[Path], typer.Argument(help="Files of `privacy hash`, one per site.")],
+    output_format: FormatOption = Format.TEXT,
+) -> int:
+    """How many images lie at more than one site: parallel composition assumes none.
+
+    Exit code 0: none; 9: some. Only equal images are found: another crop or compression is another
+    image, and so is another image of the same person.
+    """
+    from phoenix_secure.privacy.record_hashes import shared_records
+
+    if len(files) < 2:
+        raise ConfigError("overlap needs the files of at least two sites")
+    sites = [_read(file) for file in files]
+    shared = shared_records(sites)
+    if output_format is Format.JSON:
+        print_json({"shared": shared, "images": [len(site) for site in sites]})
+    elif shared:
+        console.print(
+            f"{shared} images lie at more than one site: for them the sites' budgets add up, and "
+            "the largest epsilon of a site is not theirs. Leave them out at all sites but one",
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"no image of {len(sites)} sites is at two of them", soft_wrap=True)
+    return OVERLAP_EXIT_CODE if shared else 0
+
+
+def _read(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {file}: make it with `privacy hash`") from error
+    if not lines or not all(_LINE.fullmatch(line) for line in lines):
+        raise ConfigError(f"{file} is no file of `privacy hash`")
+    return lines
