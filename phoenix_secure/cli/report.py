@@ -44,6 +44,10 @@ def build(
         Path | None,
         typer.Option("--governance", help="Declared facts; kept as governance.yaml in RUN."),
     ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option("--sweep", help="Folder of the sweep that this run was chosen from."),
+    ] = None,
     edition: Annotated[
         Edition,
         typer.Option("--edition", help="confidential adds figures per site and class."),
@@ -74,6 +78,7 @@ def build(
     return reporting.build(
         run,
         governance=governance,
+        sweep=sweep,
         edition=edition.value,
         profiles=[each.value for each in profiles or []],
         key=key,

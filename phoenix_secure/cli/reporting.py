@@ -11,7 +11,7 @@ from phoenix_secure.compliance.build import DEFAULT_PROFILES
 from phoenix_secure.compliance.compare import compare
 from phoenix_secure.compliance.declared import governance_template
 from phoenix_secure.compliance.exports.registry import registry_obstacle
-from phoenix_secure.compliance.output import WrittenReport, declare, write_report
+from phoenix_secure.compliance.output import WrittenReport, attach_sweep, declare, write_report
 from phoenix_secure.compliance.schema import Edition, Profile, Report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.verification.alone import read_report
@@ -27,6 +27,7 @@ def build(
     run: Path | None,
     *,
     governance: Path | None,
+    sweep: Path | None,
     edition: str,
     profiles: list[str],
     key: Path | None,
@@ -42,6 +43,8 @@ def build(
     identity = server_identity(run, key=key)
     if governance is not None:
         declare(run, governance)
+    if sweep is not None:
+        attach_sweep(run, sweep)
     written = write_report(
         run,
         identity=identity,

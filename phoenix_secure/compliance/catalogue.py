@@ -93,6 +93,7 @@ TITLES = {
     "F1.quality": "Quality of samples",
     "F2.groups": "Quality by group",
     "F3.trade_off": "Why this epsilon and this quality",
+    "F3.frontier": "Privacy against quality, point by point",
     "F4.ratio": "Training images per parameter",
     "F5.compute": "Compute",
     "F5.energy": "Energy",
@@ -153,6 +154,10 @@ class Answers:
         else:
             evidence = self.facts.where(GOVERNANCE, pointer)
             self._add(id, Kind.DECLARED, value, evidence=evidence, note=note)
+
+    def handed_in(self, id: str, value: Any, **how: Any) -> None:
+        """Figures of other runs: like what people declare, nothing here checks them."""
+        self._add(id, Kind.DECLARED, value, **how)
 
     def missing(self, id: str, note: str) -> None:
         """Nobody said it and nothing measured it; ``note`` says what would fill the gap."""

@@ -11,6 +11,7 @@ from phoenix_secure.compliance.declared import GOVERNANCE, parse_governance
 from phoenix_secure.compliance.exports.bom import to_bom
 from phoenix_secure.compliance.exports.model_card import to_model_card
 from phoenix_secure.compliance.exports.registry import to_registry_entry
+from phoenix_secure.compliance.frontier import SWEEP, read_sweep
 from phoenix_secure.compliance.page import to_html, to_markdown
 from phoenix_secure.compliance.pdf import to_pdf
 from phoenix_secure.compliance.schema import Edition, Profile, Report
@@ -19,7 +20,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import Identity
 
-__all__ = ["WrittenReport", "declare", "write_report"]
+__all__ = ["WrittenReport", "attach_sweep", "declare", "write_report"]
 
 _NAMES = (
     "report.json",
@@ -55,6 +56,14 @@ def declare(run: Path, governance: Path) -> None:
         ) from error
     parse_governance(content, name=str(governance))
     write_bytes(run / GOVERNANCE, content)
+
+
+def attach_sweep(run: Path, sweep: Path) -> None:
+    """Keep a sweep's results in the run's folder, as ``declare`` keeps declared facts.
+
+    Raises:     ConfigError naming the file; then nothing is changed.
+    """
+    write_bytes(run / SWEEP, read_sweep(sweep))
 
 
 def write_report(

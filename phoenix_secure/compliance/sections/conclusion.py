@@ -7,6 +7,7 @@ from typing import Any
 
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
+from phoenix_secure.compliance.frontier import SWEEP, parse_frontier
 from phoenix_secure.compliance.run_files import LEDGER
 from phoenix_secure.compliance.sections.images import num_images
 from phoenix_secure.evidence import Event
@@ -53,6 +54,16 @@ def _answer_quality(answers: Answers) -> None:
         answers.missing("F1.quality", "phoenix-secure evaluate, or evaluation.num_images above 0")
     answers.missing("F2.groups", "quality by class or site is not measured")
     answers.declared("F3.trade_off", "/assessment/trade_off")
+    if facts.files.has(SWEEP):
+        name = str(facts.files.root / SWEEP)
+        answers.handed_in(
+            "F3.frontier",
+            parse_frontier(facts.files.content(SWEEP), name=name),
+            note="handed in with the report: runs of their own, which this ledger does not cover",
+            evidence=facts.where(SWEEP, "/points"),
+        )
+    else:
+        answers.missing("F3.frontier", "report the run with --sweep, after `phoenix-secure sweep`")
     count, checkpoint = num_images(facts), facts.last(Event.CHECKPOINT)
     parameters = None if checkpoint is None else checkpoint.facts.get("num_parameters")
     if count and parameters:

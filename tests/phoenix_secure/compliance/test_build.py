@@ -14,7 +14,7 @@ from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.compliance.accountant import agrees
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.catalogue import TITLES
-from phoenix_secure.compliance.output import write_report
+from phoenix_secure.compliance.output import attach_sweep, write_report
 from phoenix_secure.compliance.schema import Edition, Kind, Profile, Report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.errors import ConfigError
@@ -174,3 +174,49 @@ def test_an_unfinished_run_has_no_report(run: Path) -> None:
     shutil.rmtree(run / "evidence")
     with pytest.raises(EvidenceError, match=r"ledger\.jsonl"):
         build_report(run)
+
+
+def results(**changes: object) -> list[dict[str, object]]:
+    point = {
+        "point": "eps-10",
+        "status": "done",
+        "unit": "record",
+        "epsilon": 9.98,
+        "delta": 1e-5,
+        "kid": 6.7,
+        "precision": 0.5,
+        "recall": 0.1,
+        "accuracy_synthetic": 0.55,
+        "audit_auc": 0.52,
+        "bytes_up": 5,
+    }
+    free = {**point, "point": "none", "unit": "none", "epsilon": None, "delta": None, "kid": 4.6}
+    late = {**point, "point": "eps-1", "status": "missing", "kid": None}
+    return [free, late, {**point, **changes}]
+
+
+def write_sweep(folder: Path, points: object) -> Path:
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(points))
+    (folder / "spent.json").write_text(json.dumps({"words": "9.98 in all", "totals": []}))
+    return folder
+
+
+def test_a_sweep_that_is_handed_in_is_printed_as_declared(run: Path, tmp_path: Path) -> None:
+    assert build_report(run).field("F3.frontier").kind is Kind.MISSING
+    attach_sweep(run, write_sweep(tmp_path / "sweep", results()))
+    field = build_report(run).field("F3.frontier")
+    assert field.kind is Kind.DECLARED
+    assert [each["point"] for each in field.value["points"]] == ["eps-10", "none"]
+    assert (field.value["not_finished"], field.value["spent_by_all"]) == (1, "9.98 in all")
+    assert field.evidence[0].path == "sweep.json"
+
+
+@pytest.mark.parametrize("points", [{}, [1], results(kid="good"), results(epsilon=float("inf"))])
+def test_what_is_no_sweep_changes_nothing(run: Path, tmp_path: Path, points: object) -> None:
+    folder = write_sweep(tmp_path / "sweep", points)
+    with pytest.raises(ConfigError, match="sweep"):
+        attach_sweep(run, folder)
+    with pytest.raises(ConfigError, match="name the folder of a sweep"):
+        attach_sweep(run, tmp_path / "nowhere")
+    assert not (run / "sweep.json").exists()
