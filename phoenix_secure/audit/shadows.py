@@ -120,7 +120,12 @@ class _LocalAggregator:
         return tuple(sorted(self._sites))
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """Train the cohort, one after the other."""
         updates = {

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.federation.cohort import cohort_size
 from phoenix_secure.federation.embedded import EmbeddedFederation
 from phoenix_secure.training.schedule import num_local_steps
 
@@ -32,7 +33,7 @@ def plan_of(federation: EmbeddedFederation) -> dict[str, Any]:
     config = federation.config
     sizes = {name: len(part) for name, part in federation.holdings.parts.items()}
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]
-    cohort = max(1, round(config.federation.participation * len(sizes)))
+    cohort = cohort_size(config)
     steps_per_round = round(sum(steps) * cohort / len(sizes))
     d = federation.model.initial_parameters.size
     step_s = federation.seconds_per_step()

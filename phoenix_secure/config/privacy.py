@@ -44,6 +44,25 @@ class PrivacyConfig(Section):
         le=1e6,
         description="[norm] L2 bound of one image's gradient (record) or of one update (site).",
     )
+    adaptive_clip: bool = Field(
+        False,
+        description="[flag] Let the clip norm follow the updates (site): it starts at clip_norm "
+        "and moves until the share clip_quantile of them is within. Costs clip_budget.",
+    )
+    clip_quantile: float = Field(
+        0.5, ge=0, le=1, description="[fraction] Updates that should be within the norm (site)."
+    )
+    clip_learning_rate: float = Field(
+        0.2, gt=0, le=10, description="[1] Speed of the adaptive norm, on its logarithm (site)."
+    )
+    clip_budget: float = Field(
+        0.02,
+        gt=0,
+        le=0.5,
+        description="[fraction] Share of the squared sensitivity that the noised count of updates "
+        "within the norm takes (site, adaptive_clip): more gives a steadier norm and noisier "
+        "updates.",
+    )
     sampling_rate: float = Field(
         0.01,
         gt=0,
@@ -98,4 +117,6 @@ class PrivacyConfig(Section):
                 )
         elif (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("set exactly one of privacy.epsilon and privacy.noise_multiplier")
+        if self.adaptive_clip and self.unit != "site":
+            raise ValueError("adaptive_clip is for whole updates: set privacy.unit to site")
         return self

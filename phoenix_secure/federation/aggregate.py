@@ -25,6 +25,7 @@ class Aggregate:
     num_steps: int  # local steps, all sites together
     bytes_down: int
     bytes_up: int
+    within_clip: float | None = None  # noised share of updates within an adaptive clip norm
     secure: dict[str, Any] | None = field(default=None)  # the record of a secure round
 
     def __repr__(self) -> str:
@@ -35,9 +36,16 @@ class Aggregator(Protocol):
     """How the sites are asked, and how their answers become one."""
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """Train ``round_number`` at the sites of ``cohort`` and sum.
+
+        clip_factor   the round's adaptive clip norm, in units of privacy.clip_norm
 
         Raises:     TrainingError when too few sites are left.
         """

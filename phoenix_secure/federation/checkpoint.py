@@ -16,7 +16,7 @@ from phoenix_secure.files import write_bytes
 __all__ = ["checkpoint_path", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
 
 _VECTORS = ("parameters", "ema", "momentum", "second_moment")
-_FORMAT = "phoenix-secure/checkpoint/v1"
+_FORMAT = "phoenix-secure/checkpoint/v2"
 
 
 def checkpoint_path(folder: Path, *, round_number: int) -> Path:
@@ -42,7 +42,8 @@ def save_checkpoint(state: ServerState, folder: Path, *, settings_hash: str, kee
         "format": _FORMAT,
         "round": str(state.round_number),
         "settings": settings_hash,
-        "sha256": _digest(tensors),
+        "clip_factor": repr(state.clip_factor),
+        "sha256": _digest(tensors, clip_factor=state.clip_factor),
     }
     # Not safetensors' save_file: it hides a full disk behind an error of its own.
     write_bytes(path, save(tensors, metadata=metadata))
@@ -60,8 +61,12 @@ def load_checkpoint(path: Path, *, settings_hash: str) -> ServerState:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in _VECTORS}
-        state = ServerState(round_number=int(metadata["round"]), **tensors)
-        intact = metadata["sha256"] == _digest(tensors) and metadata["format"] == _FORMAT
+        factor = float(metadata["clip_factor"])
+        state = ServerState(round_number=int(metadata["round"]), clip_factor=factor, **tensors)
+        intact = (
+            metadata["sha256"] == _digest(tensors, clip_factor=factor)
+            and metadata["format"] == _FORMAT
+        )
         settings = metadata["settings"]
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {path}: start the run with `run`") from error
@@ -84,8 +89,8 @@ def _way_out(path: Path) -> str:
     return "there is no earlier one, start the run again with --overwrite"
 
 
-def _digest(tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, np.ndarray], *, clip_factor: float) -> str:
+    digest = hashlib.sha256(f"clip_factor:{clip_factor!r}:".encode())
     for name in _VECTORS:
         digest.update(f"{name}:{tensors[name].size}:".encode())
         digest.update(np.ascontiguousarray(tensors[name], "<f4").data)

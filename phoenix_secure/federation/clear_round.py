@@ -37,7 +37,12 @@ class ClearAggregator:
         return self._engine.sites
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """One stage, and the mean over the sites in the order of their names.
 

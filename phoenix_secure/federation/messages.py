@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 __all__ = ["MalformedMessage", "SecureTrainRequest", "TrainReply", "TrainRequest"]
 
 _LENGTH_SIZE = 4
+_LEAST_FACTOR = 2.0**-20
 
 
 class MalformedMessage(ValueError):  # noqa: N818
@@ -19,18 +20,42 @@ class MalformedMessage(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRequest:
-    """Train round ``round_number`` from the global ``parameters`` (d,) float32."""
+    """Train round ``round_number`` from the global ``parameters`` (d,) float32.
+
+    clip_factor   the round's adaptive clip norm, in units of privacy.clip_norm; else 1
+    """
 
     round_number: int
     parameters: np.ndarray
+    clip_factor: float = 1.0
 
     def to_bytes(self) -> bytes:
-        return save({"round": _whole(self.round_number), "parameters": self.parameters})
+        return save(
+            {
+                "round": _whole(self.round_number),
+                "parameters": self.parameters,
+                "clip_factor": np.array(self.clip_factor, np.float64),
+            }
+        )
 
     @classmethod
     def from_bytes(cls, body: bytes) -> TrainRequest:
-        fields = _fields(body, {"round": (np.int64, 0), "parameters": (np.float32, 1)})
-        return cls(round_number=int(fields["round"]), parameters=fields["parameters"])
+        fields = _fields(
+            body,
+            {
+                "round": (np.int64, 0),
+                "parameters": (np.float32, 1),
+                "clip_factor": (np.float64, 0),
+            },
+        )
+        factor = float(fields["clip_factor"])
+        if not _LEAST_FACTOR <= factor <= 1 / _LEAST_FACTOR:
+            raise MalformedMessage("expected a clip factor between 2^-20 and 2^20")
+        return cls(
+            round_number=int(fields["round"]),
+            parameters=fields["parameters"],
+            clip_factor=factor,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -140,6 +140,11 @@ def guarantee_of(
     if isinstance(event, SkellamSum):
         steps, rate = plan.max_releases, None
         mechanism = "Skellam noise of all sites inside secure aggregation, each update clipped"
+        if privacy.adaptive_clip:
+            mechanism += (
+                f" to a norm that follows a noised count ({privacy.clip_budget:.3g} of the squared "
+                "sensitivity)"
+            )
         sampler = "none: every draw of a cohort counts in full"
     else:
         steps, rate = plan.max_releases * event.steps, event.sampling_rate

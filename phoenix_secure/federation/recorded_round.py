@@ -60,7 +60,12 @@ class RecordedAggregator:
         return self._inner.members()
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """The round's sum, recorded before anybody can use it.
 
@@ -71,7 +76,10 @@ class RecordedAggregator:
             self._evidence.charged(round_number, sites=cohort, event=self._privacy.event)
         try:
             found = self._inner.aggregate(
-                round_number=round_number, parameters=parameters, cohort=cohort
+                round_number=round_number,
+                parameters=parameters,
+                cohort=cohort,
+                clip_factor=clip_factor,
             )
         except PhoenixError as error:
             self._evidence.failed(round_number, kind=type(error).__name__)

@@ -12,7 +12,8 @@ import numpy as np
 from phoenix_secure.config import RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.aggregate import Aggregator
+from phoenix_secure.federation.adaptive_clip import next_clip_factor
+from phoenix_secure.federation.aggregate import Aggregate, Aggregator
 from phoenix_secure.federation.cohort import cohort_of_round
 from phoenix_secure.federation.server_optimizer import server_step
 from phoenix_secure.federation.state import ServerState
@@ -55,10 +56,13 @@ def run_rounds(
         cohort = cohort_of_round(aggregator.members(), round_number, config=config, seeds=seeds)
         started = time.perf_counter()
         found = aggregator.aggregate(
-            round_number=round_number, parameters=state.parameters, cohort=cohort
+            round_number=round_number,
+            parameters=state.parameters,
+            cohort=cohort,
+            clip_factor=state.clip_factor,
         )
         steps = found.num_steps / len(found.sites)
-        state = _advance(state, found.update, config=config, steps=steps)
+        state = _advance(state, found, config=config, steps=steps)
         seconds = time.perf_counter() - started
         yield (
             state,
@@ -80,12 +84,12 @@ def run_rounds(
 
 
 def _advance(
-    state: ServerState, update: np.ndarray, *, config: RunConfig, steps: float
+    state: ServerState, found: Aggregate, *, config: RunConfig, steps: float
 ) -> ServerState:
-    """The server's step, then the moving average."""
+    """The server's step, then the moving average and the next clip norm."""
     parameters, momentum, second_moment = server_step(
         config.federation,
-        update,
+        found.update,
         parameters=state.parameters,
         momentum=state.momentum,
         second_moment=state.second_moment,
@@ -102,4 +106,7 @@ def _advance(
         ema=update_ema(state.ema, parameters, decay=decay),
         momentum=momentum,
         second_moment=second_moment,
+        clip_factor=next_clip_factor(
+            state.clip_factor, within_clip=found.within_clip, privacy=config.privacy
+        ),
     )

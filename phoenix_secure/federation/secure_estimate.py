@@ -28,7 +28,7 @@ def estimate_seconds(terms: SecureTerms, *, num_workers: int) -> float:
     Masks and rounding are timed on 2^18 words and scaled to d; keys, shares and signatures on a
     real round of at most 16 sites and one word, scaled with n^2.
     """
-    n, d = terms.cohort_size, terms.num_parameters
+    n, d = terms.cohort_size, terms.num_words
     words = np.zeros(_WORDS, np.uint32)
     masks = [(os.urandom(32), 1) for _ in range(4)]
     values = np.zeros(_WORDS, np.float32)
@@ -84,7 +84,7 @@ def _small_round(terms: SecureTerms, n: int) -> None:
     for name, client in clients.items():
         client.receive(outbound[name])
         session.receive(name, client.accept_model(_MODEL).outbound)
-        client.provide_input(np.zeros(1, np.int32), extra=extra)
+        client.provide_input(np.zeros(small.num_words, np.int32), extra=extra)
     outbound = session.close_stage().outbound
     for _ in range(4):
         for name, body in outbound.items():

@@ -24,7 +24,7 @@ from phoenix_secure.privacy.quantised import round_within
 from phoenix_secure.privacy.skellam import SkellamTable
 from phoenix_secure.training.local import LocalUpdate
 
-__all__ = ["Payload", "clip_update", "decode_sum", "encode_update"]
+__all__ = ["Payload", "clip_update", "decode_sum", "encode_update", "within_clip"]
 
 _CHUNK = 1 << 20
 
@@ -106,21 +106,27 @@ def encode_update(
     rounding_key: bytes,
     entropy: Callable[[int], bytes] = os.urandom,
     residual: np.ndarray | None = None,
+    clip_factor: float = 1.0,
 ) -> Payload:
     """The integers that a site enters.
 
     ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
     but a key of its own for each update keeps rounding errors independent, so that they average
     out over sites and rounds. ``entropy(n)`` gives n secret bytes, for noise. ``residual`` (d,) is
-    what rounding left out before (error feedback): it is added before the clipping.
+    what rounding left out before (error feedback): it is added before the clipping. The update is
+    divided by ``clip_factor``, the round's adaptive norm in units of the agreed one.
 
     Guarantee:  under privacy unit ``site`` the norm of ``words`` is at most the noise's l2_bound,
                 whatever the images are, and ``noise`` has the law that the accounting assumes.
-    Raises:     ValueError for an update of another size.
+    Raises:     ValueError for an update of another size, or a factor where none was agreed.
     """
+    if clip_factor != 1.0 and terms.count_value == 0:
+        raise ValueError("expected no clip factor: the terms have no adaptive clip norm")
     if update.delta.shape != (terms.num_parameters,):
         raise ValueError(f"expected an update of {terms.num_parameters} parameters")
     delta = update.delta if residual is None else update.delta + residual
+    if clip_factor != 1.0:
+        delta = delta / np.float32(clip_factor)
     values, was_clipped = clip_update(delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value)
     metrics = terms.metric_words
     weight = 1.0
@@ -137,6 +143,9 @@ def encode_update(
             loss=0.0 if math.isnan(update.loss) else update.loss,
             clipped=was_clipped,
         )
+    if terms.count_value > 0:
+        within = -terms.count_value if was_clipped else terms.count_value
+        values = np.append(values, np.float32(within))
     noise = None
     if terms.noise is None:
         words = terms.fixed_point.encode(values, key=rounding_key)
@@ -149,7 +158,9 @@ def encode_update(
         noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
     left_out = None
     if residual is not None:
-        left_out = ((values - words / terms.scale) / weight).astype(np.float32)
+        d = terms.num_parameters
+        lost = (values[:d] - words[:d] / terms.scale) / weight
+        left_out = (lost * clip_factor).astype(np.float32)
     return Payload(words=words, extra=extra, noise=noise, residual=left_out)
 
 
@@ -161,6 +172,18 @@ def decode_sum(
     Raises:     ValueError for sums that the sites could not have produced.
     """
     metrics = terms.metric_words.decode(extra)
-    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)
+    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)[: terms.num_parameters]
     total *= terms.max_images / metrics.num_images
     return total, metrics
+
+
+def within_clip(words: np.ndarray, *, num_sites: int, terms: SecureTerms) -> float | None:
+    """The share of updates within an adaptive clip norm, noise included; None without one.
+
+    It is noised like every coordinate, and may lie outside [0, 1].
+    """
+    if terms.count_value == 0:
+        return None
+    last = words[terms.num_parameters :]
+    total = float(terms.fixed_point.decode_sum(last, num_clients=num_sites)[0])
+    return (total / (terms.count_value * num_sites) + 1) / 2

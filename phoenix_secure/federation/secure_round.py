@@ -27,7 +27,7 @@ from phoenix_secure.federation.secure_attempt import (
     run_attempt,
 )
 from phoenix_secure.federation.secure_journal import SecureJournal
-from phoenix_secure.federation.secure_payload import decode_sum
+from phoenix_secure.federation.secure_payload import decode_sum, within_clip
 from phoenix_secure.federation.secure_terms import SecureTerms
 from protocol import Identity, Roster, RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
@@ -67,7 +67,12 @@ class SecureAggregator:
         return tuple(id for id, _ in self._roster.members)
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """Sum the updates of ``round_number`` without seeing one.
 
@@ -75,7 +80,9 @@ class SecureAggregator:
         Raises:     TrainingError after ``max_attempts`` attempts, or for sums that no sites could
                     have sent.
         """
-        model = TrainRequest(round_number=round_number, parameters=parameters).to_bytes()
+        model = TrainRequest(
+            round_number=round_number, parameters=parameters, clip_factor=clip_factor
+        ).to_bytes()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
         spec: RoundSpec | None = None
@@ -105,7 +112,14 @@ class SecureAggregator:
                 continue
             finally:
                 reports += stages.reports
-            return self._aggregate(completed, reports, spec=spec, cohort=cohort, aborts=aborts)
+            return self._aggregate(
+                completed,
+                reports,
+                spec=spec,
+                cohort=cohort,
+                aborts=aborts,
+                clip_factor=clip_factor,
+            )
         raise TrainingError(self._why(round_number, reports, aborts))
 
     def _attempt(
@@ -151,12 +165,14 @@ class SecureAggregator:
         spec: RoundSpec,
         cohort: tuple[str, ...],
         aborts: list[SessionAborted],
+        clip_factor: float,
     ) -> Aggregate:
         survivors = completed.survivors
         try:
             update, metrics = decode_sum(
                 completed.words, completed.extra, num_sites=len(survivors), terms=self._terms
             )
+            within = within_clip(completed.words, num_sites=len(survivors), terms=self._terms)
         except ValueError as error:
             raise TrainingError(
                 f"round {reports[-1].training_round}: a site entered impossible numbers "
@@ -182,6 +198,8 @@ class SecureAggregator:
             "failed_attempts": [error.reason.value for error in aborts],
             "survivors": len(survivors),
             "dropouts": dropouts,
+            "clip_norm": self._terms.clip_norm * clip_factor,
+            "within_clip": within,
             "clipped": None if self._terms.hides_metrics else metrics.num_clipped,
             "transcript": completed.transcript_hash.hex(),
             "stages": [
@@ -196,7 +214,8 @@ class SecureAggregator:
             ],
         }
         return Aggregate(
-            update=update,
+            update=update * clip_factor,
+            within_clip=within,
             loss=None if self._terms.hides_metrics else metrics.loss,
             sites=survivors,
             failures=failures,

@@ -14,6 +14,7 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.adaptive_clip import count_value, stretch
 from phoenix_secure.federation.cohort import cohort_size, most_draws
 from phoenix_secure.federation.secure_metrics import MetricWords
 from phoenix_secure.federation.site_noise import SiteNoise, choose_site_noise
@@ -36,6 +37,8 @@ class SecureTerms:
     threshold        t, sites that must stay: shares and signatures that unlock a sum
     scale            fixed-point steps per unit, a power of two
     clip_norm        L2 norm that an update is scaled down to
+    count_value      under an adaptive clip norm, what one more coordinate holds: plus for an
+                     update within the norm, minus for another; 0 without
     clip_value       largest change of one parameter that enters the sum
     max_images       W: an update enters with weight min(images, W) / W
     collusion        gamma, from which every site checks c by itself
@@ -59,6 +62,12 @@ class SecureTerms:
     privacy_hash: bytes
     hides_metrics: bool = False
     noise: SiteNoise | None = None
+    count_value: float = 0.0
+
+    @property
+    def num_words(self) -> int:
+        """Coordinates of what a site enters."""
+        return self.num_parameters + (self.count_value > 0)
 
     @property
     def fixed_point(self) -> FixedPoint:
@@ -76,7 +85,7 @@ class SecureTerms:
     @property
     def masked_bytes(self) -> int:
         """Bytes of one site's masked vector."""
-        words = self.num_parameters + len(self.metric_words.bounds)
+        words = self.num_words + len(self.metric_words.bounds)
         return words * self.word_bits // 8
 
     def rounding_bound(self, *, num_sites: int, num_images: int) -> float:
@@ -107,7 +116,7 @@ class SecureTerms:
             cohort=cohort,
             model_hash=hashlib.sha256(model).digest(),
             previous=previous,
-            num_words=self.num_parameters,
+            num_words=self.num_words,
             extra_bounds=self.metric_words.bounds,
             word_bits=self.word_bits,
             scale=self.scale,
@@ -128,7 +137,7 @@ class SecureTerms:
             roster_hash=roster.hash,
             policy_hash=self.policy_hash,
             privacy_hash=self.privacy_hash,
-            num_words=self.num_parameters,
+            num_words=self.num_words,
             extra_bounds=self.metric_words.bounds,
             word_bits=self.word_bits,
             scale=self.scale,
@@ -199,16 +208,18 @@ def choose_terms(
     clip_norm = settings.clip_norm or _RMS_CLIP * math.sqrt(num_parameters)
     if privacy.unit == "site":
         clip_norm = privacy.clip_norm
-    clip_value = min(settings.clip_value, clip_norm)
+    count = count_value(privacy)
+    clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise = None
     if privacy.unit == "site":
         noise = choose_site_noise(
             privacy,
             releases=most_draws(config),
-            num_parameters=num_parameters,
+            num_words=num_parameters + privacy.adaptive_clip,
             cohort_size=n,
             num_honest=graph.threshold - graph.num_colluders,
+            clip_norm=clip_norm * stretch(privacy),
             clip_value=clip_value,
             word_bits=settings.word_bits,
         )
@@ -229,6 +240,7 @@ def choose_terms(
         privacy_hash=_privacy_hash(config),
         hides_metrics=privacy.hides_metrics,
         noise=noise,
+        count_value=count,
     )
 
 

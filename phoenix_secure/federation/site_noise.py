@@ -28,7 +28,7 @@ _LARGEST_SHARE = 2.0**28
 class SiteNoise:
     """The noise of one run.
 
-    noise_multiplier   z: deviation of the honest noise in the sum, in clip norms
+    noise_multiplier   z: deviation of the honest noise in the sum, in units of ``clip_norm``
     scale              S: fixed-point steps per unit, a power of two
     l2_bound           D: L2 norm, in steps, that no site's rounded update exceeds
     share_variance     of one site's noise in one coordinate, in steps^2
@@ -46,15 +46,18 @@ def choose_site_noise(
     privacy: PrivacyConfig,
     *,
     releases: int,
-    num_parameters: int,
+    num_words: int,
     cohort_size: int,
     num_honest: int,
+    clip_norm: float,
     clip_value: float,
     word_bits: int,
 ) -> SiteNoise:
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
+    num_words    coordinates of what a site enters, its noised count included
     num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+    clip_norm    L2 norm that nothing a site enters exceeds before rounding
     Guarantee:   ``releases`` rounds spend at most ``privacy.epsilon``, where it is set; a sum
                  wraps around with probability 2^-40 at most.
     Raises:      ConfigError naming the setting.
@@ -64,12 +67,12 @@ def choose_site_noise(
 
     def at(scale: float) -> tuple[float, float]:
         """Bound and noise multiplier at a scale."""
-        bound = rounded_norm_bound(scale * privacy.clip_norm, num_words=num_parameters)
+        bound = rounded_norm_bound(scale * clip_norm, num_words=num_words)
         noise = _noise_multiplier(
             privacy,
             releases=releases,
-            num_parameters=num_parameters,
-            scale=scale,
+            num_words=num_words,
+            deviation_of_one=scale * clip_norm,
             bound=bound,
         )
         return bound, noise
@@ -79,14 +82,14 @@ def choose_site_noise(
     _, least = at(2.0**exponent)
     for power in range(exponent, -64, -1):
         scale = 2.0**power
-        if scale * privacy.clip_norm < math.sqrt(num_parameters) / 2:
+        if scale * clip_norm < math.sqrt(num_words) / 2:
             break  # rounding alone would outgrow the update
-        if not _fits(least * scale * privacy.clip_norm, num_honest):
+        if not _fits(least * scale * clip_norm, num_honest):
             continue
         bound, noise = at(scale)
-        deviation = noise * scale * privacy.clip_norm
+        deviation = noise * scale * clip_norm
         share = deviation**2 / num_honest
-        tail = skellam_tail(cohort_size * share, num_words=num_parameters)
+        tail = skellam_tail(cohort_size * share, num_words=num_words)
         fits = cohort_size * math.ceil(scale * clip_value) + tail <= largest_sum
         if fits and _fits(deviation, num_honest):
             return SiteNoise(
@@ -94,11 +97,11 @@ def choose_site_noise(
                 scale=scale,
                 l2_bound=bound,
                 share_variance=share,
-                event=_event(num_parameters, bound=bound, deviation=deviation),
+                event=_event(num_words, bound=bound, deviation=deviation),
             )
     raise ConfigError(
         f"{word_bits}-bit words are too narrow for the noise of privacy.unit = site at "
-        f"{num_parameters} parameters: raise secure_aggregation.word_bits or privacy.epsilon"
+        f"{num_words} words: raise secure_aggregation.word_bits or privacy.epsilon"
     )
 
 
@@ -106,22 +109,19 @@ def _fits(deviation: float, num_honest: int) -> bool:
     return deviation**2 / num_honest <= _LARGEST_SHARE
 
 
-def _event(num_parameters: int, *, bound: float, deviation: float) -> SkellamSum:
-    return SkellamSum(
-        num_words=num_parameters, l2_sensitivity=bound, variance=deviation**2, releases=1
-    )
+def _event(num_words: int, *, bound: float, deviation: float) -> SkellamSum:
+    return SkellamSum(num_words=num_words, l2_sensitivity=bound, variance=deviation**2, releases=1)
 
 
 def _noise_multiplier(
-    privacy: PrivacyConfig, *, releases: int, num_parameters: int, scale: float, bound: float
+    privacy: PrivacyConfig, *, releases: int, num_words: int, deviation_of_one: float, bound: float
 ) -> float:
     if privacy.noise_multiplier is not None:
         return privacy.noise_multiplier
     assert privacy.epsilon is not None  # noqa: S101 - PrivacyConfig has one of the two
     return calibrate(
         lambda noise: (
-            [_event(num_parameters, bound=bound, deviation=noise * scale * privacy.clip_norm)]
-            * releases
+            [_event(num_words, bound=bound, deviation=noise * deviation_of_one)] * releases
         ),
         epsilon=privacy.epsilon,
         delta=privacy.delta,

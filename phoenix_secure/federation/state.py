@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,11 @@ class ServerState:
     ema: np.ndarray
     momentum: np.ndarray  # of FedAvgM, FedAdam and FedYogi
     second_moment: np.ndarray  # of FedAdam and FedYogi
+    clip_factor: float = 1.0  # adaptive clip norm of the next round, in units of privacy.clip_norm
 
     def __post_init__(self) -> None:
+        if not 0 < self.clip_factor < math.inf:
+            raise ValueError("expected a finite clip_factor > 0")
         vectors = (self.parameters, self.ema, self.momentum, self.second_moment)
         sizes = [vector.size for vector in vectors]
         d = self.parameters.size

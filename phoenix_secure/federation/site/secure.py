@@ -135,6 +135,8 @@ class SecureSite:
         model_hash = hashlib.sha256(offer.model).digest()
         request = TrainRequest.from_bytes(offer.model)
         training_round = request.round_number
+        if request.clip_factor != 1.0 and self._terms.count_value == 0:
+            raise self._refused("announce", "a clip factor that was not agreed")
         if not 1 <= training_round <= self._max_rounds:
             raise self._refused("announce", f"training round {training_round}")
         if not self._record.allows(training_round, model_hash=model_hash):
@@ -185,6 +187,7 @@ class SecureSite:
                 rounding_key=self._rounding_key(number),
                 entropy=self._noise_entropy(number),
                 residual=None if store is None else store.before(number, size=size),
+                clip_factor=request.clip_factor,
             )
             if store is not None and payload.residual is not None:
                 store.save(number, payload.residual)

@@ -27,7 +27,12 @@ class PartialAggregator:
         return self._inner.members()
 
     def aggregate(
-        self, *, round_number: int, parameters: np.ndarray, cohort: tuple[str, ...]
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
     ) -> Aggregate:
         """One round; ``parameters`` and the update are the whole vector (d,).
 
@@ -37,6 +42,7 @@ class PartialAggregator:
             round_number=round_number,
             parameters=self._exchange.to_sites(parameters),
             cohort=cohort,
+            clip_factor=clip_factor,
         )
         return replace(
             found, update=self._exchange.from_sites(found.update, round_number=round_number)

@@ -41,7 +41,9 @@ class NaiveOracle:
     def members(self) -> tuple[str, ...]:
         return tuple(self.federation.holdings.parts)
 
-    def aggregate(self, *, round_number: int, parameters, cohort) -> Aggregate:
+    def aggregate(
+        self, *, round_number: int, parameters, cohort, clip_factor: float = 1.0
+    ) -> Aggregate:
         terms, root = self.federation.terms, SeedTree(self.federation.config.seed)
         payloads, updates = [], []
         for site in cohort:

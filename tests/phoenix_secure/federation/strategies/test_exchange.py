@@ -124,7 +124,9 @@ class Mean:
     def members(self) -> tuple[str, ...]:
         return ("a",)
 
-    def aggregate(self, *, round_number: int, parameters, cohort) -> Aggregate:
+    def aggregate(
+        self, *, round_number: int, parameters, cohort, clip_factor: float = 1.0
+    ) -> Aggregate:
         self.sent = parameters
         return Aggregate(
             update=np.arange(1.0, 7.0),
