@@ -8,6 +8,7 @@ what is accounted (measured: 2.8 clip norms at R = 4).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -27,6 +28,9 @@ from phoenix_secure.errors import ConfigError
 __all__ = ["Gradients", "ImageRows", "check_network", "make_gradients"]
 
 Kind = Literal["vmap", "hooks", "ghost"]
+
+# Images need no gradient; Opacus' hooks ask for that of outputs alone, which is what they should.
+warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
