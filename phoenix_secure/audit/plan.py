@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,16 +94,20 @@ class AuditPlan(Part):
         """Of ``to_bytes``."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
-    def keeps(self, terms: Mapping[str, Any]) -> bool:
-        """Whether the plan is within terms that were fixed earlier (``Request.terms``).
+    def keeps(self, terms: Mapping[str, Any], *, skipped: Iterable[str]) -> bool:
+        """Whether the plan is what was fixed earlier (``Request.terms``).
 
-        An attack may be left out (the report says why), none may be added.
+        skipped   attacks that could not be run here, as the report says; any other that is
+                  missing, or was added, breaks the terms
         """
         same = ("version", "profile", "seed", "significance")
+        attacks = terms.get("attacks")
+        if not (isinstance(attacks, list) and all(isinstance(name, str) for name in attacks)):
+            return False
         return (
             all(terms.get(name) == getattr(self, name) for name in same)
             and terms.get("fprs") == list(self.fprs)
-            and {attack.name for attack in self.attacks} <= set(terms.get("attacks", ()))
+            and {attack.name for attack in self.attacks} | set(skipped) == set(attacks)
         )
 
     def write(self, out: Path) -> int:

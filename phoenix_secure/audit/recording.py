@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.suite import Request
+from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.evidence import Event
 from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
 from phoenix_secure.federation.run_evidence import ledger_file
 from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.secure_keys import read_identity
 from phoenix_secure.files import sha256_of
+from protocol import SERVER
 
 __all__ = ["AuditRecords"]
+
+_PATIENCE_S = 10.0
 
 
 class AuditRecords:
@@ -33,11 +39,14 @@ class AuditRecords:
 
     @classmethod
     def of(cls, folder: RunFolder, *, locked: bool = False) -> AuditRecords | None:
-        """None where nobody can write them: no ledger, or the server's key lies elsewhere."""
-        key = folder.path / "server" / "identity.key"
-        if not (key.exists() and ledger_file(folder.path).exists()):
+        """None where they cannot be written: the ledger, or the server's key, lies elsewhere or
+        may not be used (a copy of the run, a folder that can only be read)."""
+        ledger = ledger_file(folder.path)
+        try:
+            read_identity(folder.path / "server" / "identity.key", id=SERVER)
+        except (CheckpointError, OSError):
             return None
-        return cls(folder, locked=locked)
+        return cls(folder, locked=locked) if os.access(ledger, os.W_OK) else None
 
     def fix_terms(self, request: Request) -> None:
         """Before training: what will be tried, and what will count as a finding."""
@@ -65,9 +74,24 @@ class AuditRecords:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[EmbeddedEvidence]:
-        lock: AbstractContextManager[None] = (
-            contextlib.nullcontext() if self._locked else self._folder.lock()
-        )
         sites = sorted(path.parent.name for path in self._folder.path.glob("sites/*/identity.key"))
-        with lock:
+        with self._lock():
             yield EmbeddedEvidence.open(self._folder, sites=sites)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """The run's lock, waited for: others hold it for a moment, a run that goes on for long."""
+        if self._locked:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            until = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    stack.enter_context(self._folder.lock())
+                    break
+                except ConfigError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.2)
+            yield

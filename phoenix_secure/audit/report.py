@@ -73,7 +73,7 @@ class AttackReport(Part):
     choice_aucs: dict[str, float]
     auc: Figure
     tpr: tuple[TprReport, ...]
-    curve: tuple[tuple[float, float], ...]
+    curve: tuple[tuple[float, float], ...] = ()
     advantage: Figure
     p_rank: float
     p_low_fpr: float | None

@@ -19,6 +19,7 @@ from phoenix_secure.audit.suite import Findings, Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.run_folder import RunFolder
 
 __all__ = ["audit", "audit_finished_run", "fix_terms", "print_schema"]
@@ -124,7 +125,12 @@ def _run(
         )
     write_findings(findings, out=out)
     if records is not None:
-        records.audited(out / "audit.json")
+        try:
+            records.audited(out / "audit.json")
+        except PhoenixError as error:  # the audit itself is done, and must still be told
+            console.print(f"not recorded in the run's ledger: {error}", markup=False)
+    elif target.run is not None and not quiet:
+        console.print("not recorded in the run's ledger: its server's key is not to be used here")
     return findings
 
 

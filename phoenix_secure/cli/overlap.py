@@ -18,6 +18,7 @@ from phoenix_secure.errors import ConfigError
 __all__ = ["OVERLAP_EXIT_CODE", "hash_images", "overlap"]
 
 OVERLAP_EXIT_CODE = 9
+_HEADER = "phoenix-secure/hashes/v1 "
 _LINE = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,10 +46,12 @@ def hash_images(
     """
     from phoenix_secure.data.sources import load_images
     from phoenix_secure.files import write_bytes
-    from phoenix_secure.privacy.record_hashes import open_key, record_hashes
+    from phoenix_secure.privacy.record_hashes import comparison_tag, open_key, record_hashes
 
     if not images.exists():
         raise ConfigError(f"nothing at {images}: give a folder of pictures or an .npz file")
+    if key.is_dir():
+        raise ConfigError(f"{key} is a folder: name a file with --key")
     found = load_images(
         "npz" if images.suffix == ".npz" else "image-folder",
         path=str(images),
@@ -57,8 +60,11 @@ def hash_images(
         cache_dir=images,
     )
     is_new = not key.exists()
-    lines = sorted(set(record_hashes(found.images, key=open_key(key))))
-    write_bytes(out, "".join(f"{line}\n" for line in lines).encode())
+    secret = open_key(key)
+    lines = sorted(set(record_hashes(found.images, key=secret)))
+    tag = comparison_tag(found.images, key=secret)
+    write_bytes(out, "".join(f"{line}\n" for line in (_HEADER + tag, *lines)).encode())
+    out.chmod(0o600)
     if is_new:
         console.print(
             f"made {key}: bring it to the other owners by hand, and never to the server",
@@ -81,7 +87,12 @@ def overlap(
 
     if len(files) < 2:
         raise ConfigError("overlap needs the files of at least two sites")
-    sites = [_read(file) for file in files]
+    tags, sites = zip(*(_read(file) for file in files), strict=True)
+    if len(set(tags)) > 1:
+        raise ConfigError(
+            "these files cannot be compared: they were made with different keys, image sizes or "
+            "channels. All owners must use one key file, --image-size and --channels"
+        )
     shared = shared_records(sites)
     if output_format is Format.JSON:
         print_json({"shared": shared, "images": [len(site) for site in sites]})
@@ -96,11 +107,13 @@ def overlap(
     return OVERLAP_EXIT_CODE if shared else 0
 
 
-def _read(file: Path) -> list[str]:
+def _read(file: Path) -> tuple[str, list[str]]:
+    """Tag and hashes."""
     try:
         lines = file.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {file}: make it with `privacy hash`") from error
-    if not lines or not all(_LINE.fullmatch(line) for line in lines):
+    head = lines[0] if lines else ""
+    if not head.startswith(_HEADER) or not all(_LINE.fullmatch(line) for line in lines[1:]):
         raise ConfigError(f"{file} is no file of `privacy hash`")
-    return lines
+    return head.removeprefix(_HEADER), lines[1:]

@@ -75,7 +75,7 @@ def roc_chart(report: Report) -> str:
     points = [each for each in best["tpr"] if each["tpr"] is not None]
     left, top, size = 70.0, 20.0, 330.0
     attained = [fpr for fpr, _ in best["curve"] if fpr > 0]
-    low = min([0.5 * each["fpr"] for each in points] + attained, default=0.005)
+    low = min([0.5 * each["fpr"] for each in points] + [*attained, 0.5])
 
     def x(fpr: float) -> float:
         return left + _log(fpr, low, 1) * size

@@ -21,6 +21,18 @@ _MAX_BYTES = 1 << 24
 _COLUMNS = ("kid", "precision", "recall", "accuracy_synthetic", "audit_auc")
 
 
+class _Spent(BaseModel):
+    """One total of spent.json: all points on one data set, which is not named here."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    unit: str
+    adjacency: str
+    epsilon: float
+    delta: float
+    points: int
+
+
 class _Point(BaseModel):
     """The columns of results.json that the frontier is drawn from."""
 
@@ -39,6 +51,7 @@ class _Point(BaseModel):
 
 
 _POINTS = TypeAdapter(list[_Point])
+_SPENT = TypeAdapter(list[_Spent])
 
 
 def read_sweep(folder: Path) -> bytes:
@@ -58,15 +71,17 @@ def read_sweep(folder: Path) -> bytes:
     return content + b"\n"
 
 
-def parse_frontier(content: bytes, *, name: str) -> dict[str, Any]:
+def parse_frontier(content: bytes, *, name: str, with_names: bool = True) -> dict[str, Any]:
     """Finished points by epsilon, without privacy last, and what they spent together.
+
+    with_names   else points are numbered: names of points may name data
 
     Raises:     ConfigError for anything but ``read_sweep``'s document.
     """
     try:
         value = json.loads(content)
         points = _POINTS.validate_python(value["points"])
-        words = str(value["spent"]["words"])
+        spent = _SPENT.validate_python(value["spent"]["totals"])
     except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as error:
         raise ConfigError(f"{name} is not the result of a sweep of this version") from error
     done = [each for each in points if each.status == "done"]
@@ -74,16 +89,16 @@ def parse_frontier(content: bytes, *, name: str) -> dict[str, Any]:
     return {
         "points": [
             {
-                "point": each.point,
+                "point": each.point if with_names else f"point {number}",
                 "unit": each.unit,
                 "epsilon": each.epsilon,
                 "delta": each.delta,
                 **{name: getattr(each, name) for name in _COLUMNS},
             }
-            for each in done
+            for number, each in enumerate(done, start=1)
         ],
         "not_finished": len(points) - len(done),
-        "spent_by_all": words,
+        "spent_by_all": [each.model_dump(mode="json") for each in spent],
     }
 
 

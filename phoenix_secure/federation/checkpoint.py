@@ -16,7 +16,8 @@ from phoenix_secure.files import write_bytes
 __all__ = ["checkpoint_path", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
 
 _VECTORS = ("parameters", "ema", "momentum", "second_moment")
-_FORMAT = "phoenix-secure/checkpoint/v2"
+_FAMILY = "phoenix-secure/checkpoint/"
+_FORMAT = f"{_FAMILY}v2"
 
 
 def checkpoint_path(folder: Path, *, round_number: int) -> Path:
@@ -60,6 +61,10 @@ def load_checkpoint(path: Path, *, settings_hash: str) -> ServerState:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
+            if metadata.get("format", "").startswith(_FAMILY) and metadata["format"] != _FORMAT:
+                raise CheckpointError(
+                    f"checkpoint {path} was written by another version: go on with that one"
+                )
             tensors = {name: file.get_tensor(name) for name in _VECTORS}
         factor = float(metadata["clip_factor"])
         state = ServerState(round_number=int(metadata["round"]), clip_factor=factor, **tensors)

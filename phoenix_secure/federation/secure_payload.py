@@ -65,31 +65,34 @@ class Payload:
 
 
 def clip_update(
-    delta: np.ndarray, *, clip_norm: float, clip_value: float
+    delta: np.ndarray, *, clip_norm: float, clip_value: float, factor: float = 1.0
 ) -> tuple[np.ndarray, bool]:
-    """Scale ``delta`` down to the L2 norm ``clip_norm``, then limit each coordinate.
+    """Divide ``delta`` by ``factor``, scale it down to the L2 norm ``clip_norm``, then limit each
+    coordinate.
 
     Shape:      (d,) float32 in and out, a copy.
     Guarantee:  the norm of the result is at most clip_norm (but for float32 rounding), no
-                coordinate exceeds clip_value; an update within both is returned unchanged.
+                coordinate exceeds clip_value; an update within both is only divided. No finite
+                update overflows, whatever the factor: an error would tell of its size.
     Returns:    the clipped update, and whether anything was clipped.
     Raises:     ValueError for bounds that are not positive or an update that is not finite.
     Source:     McMahan et al. (2018), Algorithm 1, arXiv:1710.06963 (the norm).
     """
-    if not (clip_norm > 0 and clip_value > 0):
+    if not (clip_norm > 0 and clip_value > 0 and factor > 0):
         raise ValueError(f"expected clips > 0, got {clip_norm} and {clip_value}")
     # In chunks of fixed size: float64 without a second copy, and the same bits every time.
-    squares = [
-        float(np.square(delta[i : i + _CHUNK], dtype=np.float64).sum())
-        for i in range(0, delta.size, _CHUNK)
-    ]
+    starts = range(0, delta.size, _CHUNK)
+    squares = [float(np.square(delta[i : i + _CHUNK], dtype=np.float64).sum()) for i in starts]
     norm = math.sqrt(math.fsum(squares))
     if not math.isfinite(norm):
         raise ValueError("expected a finite update")
+    is_over = norm > clip_norm * factor
+    ratio = clip_norm / norm if is_over else 1 / factor
     clipped = delta.astype(np.float32)
-    is_over = norm > clip_norm
-    if is_over:
-        clipped *= np.float32(clip_norm / norm)
+    if ratio != 1:
+        for i in starts:
+            part = clipped[i : i + _CHUNK]
+            part[:] = np.multiply(part, ratio, dtype=np.float64)
     limit = np.float32(clip_value)
     if float(limit) > clip_value:  # the nearest float32 may lie above it
         limit = np.nextafter(limit, np.float32(0))
@@ -125,9 +128,9 @@ def encode_update(
     if update.delta.shape != (terms.num_parameters,):
         raise ValueError(f"expected an update of {terms.num_parameters} parameters")
     delta = update.delta if residual is None else update.delta + residual
-    if clip_factor != 1.0:
-        delta = delta / np.float32(clip_factor)
-    values, was_clipped = clip_update(delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value)
+    values, was_clipped = clip_update(
+        delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value, factor=clip_factor
+    )
     metrics = terms.metric_words
     weight = 1.0
     if terms.hides_metrics:

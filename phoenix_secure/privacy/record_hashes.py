@@ -18,7 +18,7 @@ import numpy as np
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import storage_errors
 
-__all__ = ["data_digest", "open_key", "record_hashes", "shared_records"]
+__all__ = ["comparison_tag", "data_digest", "open_key", "record_hashes", "shared_records"]
 
 _KEY_SIZE = 32
 
@@ -34,6 +34,13 @@ def record_hashes(images: np.ndarray, *, key: bytes) -> list[str]:
         hmac.new(key, b"record:" + form + image.tobytes(), hashlib.sha256).hexdigest()
         for image in images
     ]
+
+
+def comparison_tag(images: np.ndarray, *, key: bytes) -> str:
+    """Equal where key and form of the images are: only such hashes can be compared."""
+    _check(images, key)
+    form = b"comparison:" + repr(images.shape[1:]).encode()
+    return hmac.new(key, form, hashlib.sha256).hexdigest()
 
 
 def data_digest(images: np.ndarray, labels: np.ndarray | None, *, key: bytes) -> str:

@@ -88,7 +88,7 @@ def recorded_plan(facts: Facts, audit: AuditReport) -> dict[str, Any]:
     )
     if not terms or terms[0].index > first_round:
         before = "not fixed before training"
-    elif audit.plan.keeps(_dict(terms[0].facts.get("terms"))):
+    elif audit.plan.keeps(_dict(terms[0].facts.get("terms")), skipped=audit.skipped):
         before = "fixed before training, and kept"
     else:
         before = "fixed before training, and not kept by this audit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.recording import AuditRecords
+from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.audit.suite import Request
 from phoenix_secure.cli import app as app_module
 from phoenix_secure.compliance.build import build_report
@@ -96,6 +98,46 @@ def test_a_second_look_with_other_terms_is_counted_and_said(
     assert plan["plan_in_the_ledger"] is True
 
 
+def test_an_audit_that_drops_attacks_does_not_keep_the_terms(
+    audited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(audited.parent / "cache"))
+    call(monkeypatch, "audit", str(audited), "--profile", "smoke", "--attack", "nearest")
+    assert "not kept" in build_report(audited).value("E1.plan")["terms"]
+
+
+@pytest.mark.parametrize("attacks", [None, [["loss"]], "loss", [1]])
+def test_terms_that_a_ledger_has_in_another_form_are_not_kept(
+    audited: Path, attacks: object
+) -> None:
+    report = AuditReport.model_validate_json((audited / "audit" / "audit.json").read_bytes())
+    assert not report.plan.keeps({"attacks": attacks}, skipped=())
+
+
+def test_without_all_sites_keys_the_signatures_of_the_run_stay_the_last(
+    audited: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(audited, tmp_path / "copy"))
+    (copy / "sites" / "site-02" / "identity.key").unlink()
+    before = build_report(copy).value("H1.witnesses")
+    (copy / "audit" / "other.json").write_text("{}")
+    records = AuditRecords.of(RunFolder(copy))
+    assert records is not None
+    records.audited(copy / "audit" / "other.json")
+    assert events(copy)[-1] == Event.AUDITED
+    assert build_report(copy).value("H1.witnesses")["signed"] == before["signed"] == 3
+
+
+@pytest.mark.parametrize("spoil", ["key-open-to-others", "no-key"])
+def test_a_copy_whose_key_is_not_to_be_used_records_nothing(
+    audited: Path, tmp_path: Path, spoil: str
+) -> None:
+    copy = Path(shutil.copytree(audited, tmp_path / "copy"))
+    key = copy / "server" / "identity.key"
+    key.chmod(0o644) if spoil == "key-open-to-others" else key.unlink()
+    assert AuditRecords.of(RunFolder(copy)) is None
+
+
 def test_the_same_audit_again_adds_nothing(audited: Path) -> None:
     records = AuditRecords.of(RunFolder(audited))
     assert records is not None
@@ -105,10 +147,13 @@ def test_the_same_audit_again_adds_nothing(audited: Path) -> None:
     assert events(audited) == before
 
 
-def test_nothing_is_written_while_another_process_works_in_the_run(audited: Path) -> None:
+def test_nothing_is_written_while_another_process_works_in_the_run(
+    audited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = RunFolder(audited)
     records = AuditRecords.of(folder)
     assert records is not None
+    monkeypatch.setattr("phoenix_secure.audit.recording._PATIENCE_S", 0.3)
     with folder.lock(), pytest.raises(ConfigError, match="another process"):
         records.audited(audited / "config.yaml")
 

@@ -93,9 +93,14 @@ def test_another_key_gives_other_hashes_and_their_order_tells_nothing(
     for number, file in enumerate(files):
         key = str(tmp_path / f"{number}.key")
         cli("privacy", "hash", str(three_sites[0]), "--key", key, "--out", str(file))
-    one, two = (file.read_text().split() for file in files)
+    one, two = (file.read_text().splitlines()[1:] for file in files)
     assert not set(one) & set(two)
     assert one == sorted(one)
+    # Compared all the same, they would always say that nothing is shared.
+    outcome = cli("privacy", "overlap", *map(str, files))
+    assert outcome.code == 2
+    assert "different keys, image sizes or channels" in outcome.err
+    assert files[0].stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

@@ -167,3 +167,14 @@ def test_the_browser_fixture_sees_errors_and_requests(
     visit = open_page(bad)
     assert any("bang" in text for text in visit.console)
     assert visit.requests == ["http://127.0.0.1:9/x.png"]
+
+
+def test_the_roc_of_an_attack_that_ties_everybody_is_drawn(
+    run: Path, make_audit: Callable[..., bytes]
+) -> None:
+    audit = json.loads(make_audit())
+    (attack,) = audit["attacks"]
+    attack["curve"] = [[0.0, 0.0], [1.0, 1.0]]
+    attack["tpr"] = [{**each, "tpr": None} for each in attack["tpr"]]
+    (run / "audit" / "audit.json").write_text(json.dumps(audit))
+    assert "<svg" in roc_chart(build_report(run))

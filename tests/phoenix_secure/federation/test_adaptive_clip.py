@@ -105,6 +105,18 @@ def test_the_count_fits_whatever_the_norm_and_the_bound_of_a_coordinate(norm: fl
     assert found.words[-1] / agreed.scale == pytest.approx(agreed.count_value, rel=0.01)
 
 
+@pytest.mark.parametrize("largest", [1e-30, 1.0, 4e32, 3e38])
+@pytest.mark.parametrize("factor", [2.0**-20, 1.0, 2.0**20])
+def test_no_finite_update_makes_an_error_whatever_the_server_s_factor(
+    largest: float, factor: float
+) -> None:
+    """An error would tell, unnoised, how long the update was."""
+    delta = np.full(_TERMS.num_parameters, largest)
+    found = encode_update(update(delta), terms=_TERMS, rounding_key=bytes(32), clip_factor=factor)
+    assert _TERMS.noise is not None
+    assert np.linalg.norm(found.words.astype(float)) <= _TERMS.noise.l2_bound
+
+
 @pytest.mark.parametrize("num_within", [0, 3, 6])
 def test_the_share_within_the_norm_is_read_back(num_within: int) -> None:
     total = np.zeros(_TERMS.num_words, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,22 @@ def test_round_trip_is_exact(tmp_path: Path, optimizer: str) -> None:
     assert loaded.round_number == 3
     for name in ("parameters", "ema", "momentum", "second_moment"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+
+
+def test_an_adaptive_norm_is_kept_to_the_last_bit(tmp_path: Path) -> None:
+    saved = dataclasses.replace(state(), clip_factor=0.1 + 0.2)
+    path = save_checkpoint(saved, tmp_path, settings_hash="h", keep=1)
+    assert load_checkpoint(path, settings_hash="h").clip_factor == 0.1 + 0.2
+    path.write_bytes(path.read_bytes().replace(b"0.30000000000000004", b"0.30000000000000009"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path, settings_hash="h")
+
+
+def test_a_checkpoint_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    path = save_checkpoint(state(), tmp_path, settings_hash="h", keep=1)
+    path.write_bytes(path.read_bytes().replace(b"checkpoint/v2", b"checkpoint/v1"))
+    with pytest.raises(CheckpointError, match="another version"):
+        load_checkpoint(path, settings_hash="h")
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
