@@ -178,6 +178,7 @@ class SecureAggregator:
                 f"round {reports[-1].training_round}: a site entered impossible numbers "
                 f"({error}): see the sites' logs"
             ) from error
+        update *= clip_factor  # in place: a copy would be the largest thing in memory
         attempt = len(aborts) + 1
         dropouts: dict[str, dict[str, str]] = {}
         for report in reports:
@@ -214,7 +215,7 @@ class SecureAggregator:
             ],
         }
         return Aggregate(
-            update=update * clip_factor,
+            update=update,
             within_clip=within,
             loss=None if self._terms.hides_metrics else metrics.loss,
             sites=survivors,

@@ -216,7 +216,7 @@ def choose_terms(
         noise = choose_site_noise(
             privacy,
             releases=most_draws(config),
-            num_words=num_parameters + privacy.adaptive_clip,
+            num_words=num_parameters + (count > 0),
             cohort_size=n,
             num_honest=graph.threshold - graph.num_colluders,
             clip_norm=clip_norm * stretch(privacy),
