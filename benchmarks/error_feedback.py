@@ -15,8 +15,8 @@ from rich.table import Table
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 
 BASE = [
     "data.name=digits",

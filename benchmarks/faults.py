@@ -28,10 +28,10 @@ from pathlib import Path
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, load_config
-from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.rehearsal import Rehearsal
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.secure_attempt import STAGES, StageReport
+from phoenix_secure.federation.deployment.rehearsal import Rehearsal
+from phoenix_secure.federation.deployment.run import FederatedRun
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.server.attempt import STAGES, StageReport
 
 VICTIM = "site-05"
 ROUND = 2

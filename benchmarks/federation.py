@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config_file import load_config
+from phoenix_secure.data.partition import site_names
 from phoenix_secure.device import num_cores
-from phoenix_secure.federation.clear_round import ClearAggregator
+from phoenix_secure.federation.engines.client_app import client_app
 from phoenix_secure.federation.engines.in_process import in_process_engine
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.secure_attempt import STAGES, StageReport
-from phoenix_secure.federation.secure_parties import Parties, create_parties
-from phoenix_secure.federation.secure_terms import choose_terms
-from phoenix_secure.federation.site.app import client_app
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.server.attempt import STAGES, StageReport
+from phoenix_secure.federation.server.plaintext_round import ClearAggregator
+from phoenix_secure.federation.simulation.parties import Parties, create_parties
 from phoenix_secure.federation.site.worker import SiteWorker
-from phoenix_secure.federation.sites import site_names
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 

@@ -26,17 +26,16 @@ from federation import DEMO_PARAMETERS, RandomTrainer
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.device import num_cores
-from phoenix_secure.federation.aggregate import Aggregator
-from phoenix_secure.federation.clear_round import ClearAggregator
-from phoenix_secure.federation.deploy.rehearsal import Rehearsal
+from phoenix_secure.federation.deployment.rehearsal import Rehearsal
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower import FlowerEngine
-from phoenix_secure.federation.plan import Plan, plan_roster
-from phoenix_secure.federation.secure_attempt import STAGES, StageReport
-from phoenix_secure.federation.secure_journal import SecureJournal
-from phoenix_secure.federation.secure_parties import patience_between_machines
-from phoenix_secure.federation.secure_round import SecureAggregator
-from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
+from phoenix_secure.federation.round.aggregate import Aggregator
+from phoenix_secure.federation.run.plan import Plan, plan_roster
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from phoenix_secure.federation.server.attempt import STAGES, StageReport, patience_between_machines
+from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.plaintext_round import ClearAggregator
+from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.federation.site.gate import PLAN_STAGE
 from phoenix_secure.federation.site.worker import SiteWorker
 
@@ -127,7 +126,7 @@ class Bench(Rehearsal):
 def serve_site(folder: str, num_parameters: int) -> None:
     """`phoenix-secure site start FOLDER`, without the training."""
     from phoenix_secure.cli.app import main as phoenix_secure
-    from phoenix_secure.federation.site import installation
+    from phoenix_secure.federation.deployment import site_installation as installation
 
     def terms(config: RunConfig, **_: object) -> SecureTerms:
         return choose_terms(config, num_parameters=num_parameters)

@@ -13,10 +13,10 @@ import torch
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import from_unit_range, to_unit_range
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.judging import feature_extractor
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.sites import Holdings
+from phoenix_secure.data.partition import Holdings
+from phoenix_secure.federation.run.evaluation import feature_extractor
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 from phoenix_secure.files import write_bytes
 from phoenix_secure.metrics.class_coverage import class_coverage
 from phoenix_secure.metrics.classifier import Classifier, load_classifier, train_classifier

@@ -25,12 +25,13 @@ from rich.table import Table
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet, num_parameters
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import to_vector
 
 CPU_PRESETS = ("tiny", "tiny-s2d", "small", "base")

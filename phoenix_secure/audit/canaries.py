@@ -23,9 +23,9 @@ from phoenix_secure.audit.judging import figure
 from phoenix_secure.audit.plan import AuditPlan, Claim, PlannedCanaries
 from phoenix_secure.audit.report import CanaryReport
 from phoenix_secure.audit.target import Target
+from phoenix_secure.data.canaries import read_canaries
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.errors import DataError
-from phoenix_secure.federation.canaries import read_canaries
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["Canaries", "judge_canaries", "load_canaries", "plan_canaries"]

@@ -25,14 +25,14 @@ from phoenix_secure.audit.report import FederatedReport, FederatedRow
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.partition import Holdings, deal_images
 from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import CheckpointError, ConfigError
-from phoenix_secure.federation.cohort import draw_cohort
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.sites import Holdings, deal_images
-from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.round.cohort import draw_cohort
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector

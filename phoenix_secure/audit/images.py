@@ -15,7 +15,7 @@ from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.errors import DataError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 
 __all__ = ["AuditImages", "images_of_files", "images_of_run", "load_file"]
 

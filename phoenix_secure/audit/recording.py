@@ -12,10 +12,10 @@ from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.suite import Request
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.evidence import Event
-from phoenix_secure.federation.embedded_evidence import EmbeddedEvidence
-from phoenix_secure.federation.run_evidence import ledger_file
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.secure_keys import read_identity
+from phoenix_secure.federation.run.evidence import ledger_file
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg.keys import read_identity
+from phoenix_secure.federation.simulation.evidence import EmbeddedEvidence
 from phoenix_secure.files import sha256_of
 from protocol import SERVER
 

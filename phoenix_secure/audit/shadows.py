@@ -20,15 +20,20 @@ from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import RunConfig
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.sampling import build_pipeline
 from phoenix_secure.diffusion.unet import build_unet
-from phoenix_secure.federation.aggregate import Aggregate
-from phoenix_secure.federation.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from phoenix_secure.federation.rounds import run_rounds
-from phoenix_secure.federation.server_optimizer import mean_update
-from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from phoenix_secure.federation.server.optimizer import mean_update
+from phoenix_secure.federation.server.rounds import run_rounds
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, SiteImages
+from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector, to_vector
 
 __all__ = ["Shadow", "shadow_obstacle", "train_shadows"]

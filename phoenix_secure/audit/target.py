@@ -19,7 +19,7 @@ from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.errors import CheckpointError, ConfigError, DataError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import sha256_of
 from phoenix_secure.training.schedule import num_local_steps
 

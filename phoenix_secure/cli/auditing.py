@@ -20,7 +20,7 @@ from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.errors import PhoenixError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 
 __all__ = ["audit", "audit_finished_run", "fix_terms", "print_schema"]
 

@@ -29,7 +29,7 @@ from phoenix_secure.data.fetch import FetchProgress
 from phoenix_secure.data.fetch import fetch as fetch_set
 from phoenix_secure.data.heterogeneity import heterogeneity_of
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition import dirichlet, iid, label_shards, quantity_skew
+from phoenix_secure.data.partition_schemes import dirichlet, iid, label_shards, quantity_skew
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.summary import summarise
 from phoenix_secure.errors import ConfigError
@@ -43,7 +43,7 @@ app = typer.Typer(
 
 
 class Scheme(StrEnum):
-    """How images are dealt out; see phoenix_secure.data.partition."""
+    """How images are dealt out; see phoenix_secure.data.partition_schemes."""
 
     IID = "iid"
     DIRICHLET = "dirichlet"

@@ -54,7 +54,7 @@ def init(
     Each site's folder holds that site's secrets and nobody else's.
     """
     from phoenix_secure.errors import ConfigError
-    from phoenix_secure.federation.deploy.initialise import (
+    from phoenix_secure.federation.deployment.initialise import (
         Deployment,
         initialise,
         numbered_sites,

@@ -55,9 +55,9 @@ def _machine() -> Sequence[_Finding]:
 
 
 def _federation(name: str) -> Sequence[_Finding]:
-    from phoenix_secure.federation.deploy.probe import probe_server, probe_site
-    from phoenix_secure.federation.deploy.server_folder import find_server_folder
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.probe import probe_server, probe_site
+    from phoenix_secure.federation.deployment.server_folder import find_server_folder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     if (Path(name) / "site.yaml").is_file():
         return probe_site(SiteFolder(Path(name)))

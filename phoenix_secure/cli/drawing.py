@@ -17,7 +17,7 @@ from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.model_folder import SavedModel, load_model
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import CheckpointError, ConfigError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.pictures import save_grid, save_images
 
 __all__ = ["draw", "open_model", "sample"]

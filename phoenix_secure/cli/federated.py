@@ -8,11 +8,11 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.progress import RunDisplay, print_guarantee
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation import secure_skip
-from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.server_folder import ServerFolder, find_server_folder
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.deployment.run import FederatedRun
+from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.server import skip_round as secure_skip
 
 __all__ = ["load_federated_config", "resume", "run"]
 

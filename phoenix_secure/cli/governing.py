@@ -16,7 +16,7 @@ import typer
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 if TYPE_CHECKING:
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
     from phoenix_secure.governance.desk import ReviewDesk
 
 __all__ = [
@@ -61,7 +61,7 @@ def need_address(text: str) -> str:
     Raises:     ConfigError.
     """
     from phoenix_secure.errors import ConfigError
-    from phoenix_secure.federation.site.settings import ADDRESS
+    from phoenix_secure.federation.deployment.site_settings import ADDRESS
 
     if re.fullmatch(ADDRESS, text) is None:
         raise ConfigError(f"{text!r} is no e-mail address as PySyft has them: NAME@DOMAIN")
@@ -95,7 +95,7 @@ def review(
 
     What is shown is written down; `site approve` signs exactly that and nothing else.
     """
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     desk = open_desk(SiteFolder(folder))
     reviews = desk.reviews() if proposal is None else [desk.find(proposal)]
@@ -124,7 +124,7 @@ def reject(
     ],
 ) -> None:
     """Refuse a proposal, or withdraw the approval of one at once (`approver: syft`)."""
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     desk = open_desk(SiteFolder(folder))
     found = desk.find(proposal)
@@ -148,7 +148,7 @@ def publish(
     No private file is read: the form is what you state here.
     """
     from phoenix_secure.data.cache import default_cache_dir
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
     from phoenix_secure.rng import SeedTree
 
     place = SiteFolder(folder)

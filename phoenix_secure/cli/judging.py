@@ -17,8 +17,8 @@ from phoenix_secure.data.sources import DATASETS, load_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError, DataError
-from phoenix_secure.federation.judging import feature_extractor
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.evaluation import feature_extractor
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import write_bytes
 from phoenix_secure.metrics.quality import compare
 from phoenix_secure.rng import SeedTree

@@ -7,8 +7,8 @@ from typing import Any
 from rich.table import Table
 
 from phoenix_secure.cli.output import Format, console, print_json
-from phoenix_secure.federation.cohort import cohort_size
-from phoenix_secure.federation.embedded import EmbeddedFederation
+from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["plan_of", "print_plan"]

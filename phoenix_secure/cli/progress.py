@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
-from phoenix_secure.federation.embedded import EmbeddedFederation
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.rounds import RoundReport
-from phoenix_secure.federation.secure_attempt import StageReport
-from phoenix_secure.federation.secure_terms import SecureTerms
+from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.server.attempt import StageReport
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["RunDisplay", "print_guarantee"]

@@ -61,7 +61,7 @@ def propose(
     from phoenix_secure.cli.federated import load_federated_config
     from phoenix_secure.cli.governing import need_address, need_pysyft
     from phoenix_secure.errors import ConfigError
-    from phoenix_secure.federation.deploy.server_folder import find_server_folder
+    from phoenix_secure.federation.deployment.server_folder import find_server_folder
 
     if (syftbox is None) == (write is None):
         raise ConfigError("give either --syftbox FOLDER or --write FOLDER")

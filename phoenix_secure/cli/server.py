@@ -22,8 +22,8 @@ def start(
 ) -> None:
     """Keep SuperLink (loopback only) and Fleet proxy running until Ctrl-C or SIGTERM."""
     from phoenix_secure.cli.service import say, stop_event
-    from phoenix_secure.federation.deploy.server_folder import find_server_folder
-    from phoenix_secure.federation.deploy.server_process import ServerProcess
+    from phoenix_secure.federation.deployment.server_folder import find_server_folder
+    from phoenix_secure.federation.deployment.server_process import ServerProcess
 
     process = ServerProcess(find_server_folder(folder), say=say)
     settings = process.settings

@@ -10,9 +10,9 @@ from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.state import ServerState
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 
 __all__ = ["resume", "run"]
 

@@ -30,8 +30,8 @@ app.command()(reject)
 def start(folder: FolderArgument) -> None:
     """Keep the site running until Ctrl-C or SIGTERM; it serves approved plans only."""
     from phoenix_secure.cli.service import say, stop_event
-    from phoenix_secure.federation.site.process import SiteProcess
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_process import SiteProcess
 
     place = SiteFolder(folder)
     approver = open_desk(place).approver() if uses_pysyft(place) else None
@@ -46,7 +46,7 @@ def start(folder: FolderArgument) -> None:
 @app.command()
 def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
     """The site's name, policy and the roster's fingerprint, to be compared by telephone."""
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     place = SiteFolder(folder)
     settings, roster = place.settings(), place.roster()
@@ -68,8 +68,8 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
 @app.command()
 def plans(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
     """The plans that were offered, with what the policy and the owner say to each."""
-    from phoenix_secure.federation.plan import Plan
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
+    from phoenix_secure.federation.run.plan import Plan
 
     place = SiteFolder(folder)
     settings = place.settings()
@@ -115,8 +115,8 @@ def approve(
 
     With `approver: syft`: sign exactly what `site review` showed last.
     """
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
     from phoenix_secure.federation.site.approval import sign_approval
-    from phoenix_secure.federation.site.site_folder import SiteFolder
 
     place = SiteFolder(folder)
     owner = place.approver_identity(key or place.approver_key)
@@ -137,7 +137,7 @@ def approve(
 @app.command()
 def log(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
     """Check the audit log from its first line on, and show it with its last hash."""
-    from phoenix_secure.federation.site.site_folder import SiteFolder
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     audit = SiteFolder(folder).audit()
     lines = audit.lines()

@@ -27,7 +27,7 @@ from phoenix_secure.experiments.report import write_report
 from phoenix_secure.experiments.spec import load_spec
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.experiments.sweep import PointReport, check_measurable, run_points
-from phoenix_secure.federation.embedded import EmbeddedFederation
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 from phoenix_secure.files import write_bytes
 
 __all__ = ["downstream", "report", "run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.secure_keys import read_identity
+from phoenix_secure.federation.secagg.keys import read_identity
 from protocol import SERVER, Identity
 
 __all__ = ["server_identity"]

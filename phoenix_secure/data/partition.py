@@ -1,187 +1,150 @@
-"""Deal one data set out to several sites, evenly or with a chosen kind of skew.
-
-Every function returns one int64 index array per site: sorted, disjoint, together covering every
-image exactly once, and the same for the same generator state.
-"""
+"""Who holds what in a run on one machine: load, split, deal, and check before anything starts."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from phoenix_secure.config import PartitionConfig, RunConfig
+from phoenix_secure.data import partition_schemes as partition
+from phoenix_secure.data.canaries import PlantedCanaries, plant_canaries
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.split import Split, make_split
 from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.files import replace_file
+from phoenix_secure.rng import SeedTree
 
-__all__ = ["dirichlet", "iid", "label_shards", "largest_remainder", "quantity_skew"]
-
-Indices = npt.NDArray[np.int64]
-
-# Redraws before giving up on min_images_per_site. Each costs well under a millisecond, so that a
-# hopeless request fails within a second, and one draw in a hundred that succeeds is enough.
-_MAX_DRAWS = 1000
+__all__ = ["Holdings", "deal_images", "save_parts", "site_names"]
 
 
-def iid(num_images: int, *, num_sites: int, rng: np.random.Generator) -> list[Indices]:
-    """Shuffle the images and cut them into ``num_sites`` parts.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdings:
+    """All images of a run and where each one is."""
 
-    Guarantee:  part sizes differ by at most one.
-    Raises:     ConfigError for num_sites < 1; DataError for fewer images than sites.
-    Source:     McMahan et al. (2017), section 3, arXiv:1602.05629.
+    image_set: ImageSet
+    split: Split
+    parts: dict[str, np.ndarray]  # site -> indices into image_set, members only
+    canaries: PlantedCanaries | None = None  # planted for an audit, beside the parts
+
+    def site_images(self, site: str) -> SiteImages:
+        """What one site trains on."""
+        part = self.image_set.take(self.parts[site])
+        images, labels = part.images, part.labels
+        if self.canaries is not None:
+            planted = self.canaries.of_site(list(self.parts).index(site))
+            images = np.concatenate([images, self.canaries.images[planted]])
+            if labels is not None:
+                labels = np.concatenate([labels, self.canaries.labels[planted]])
+        return SiteImages(images=images, labels=labels)
+
+
+def site_names(num_sites: int) -> tuple[str, ...]:
+    """``site-01``, ``site-02``, ...: padded, so that text order is number order."""
+    width = max(2, len(str(num_sites)))
+    return tuple(f"site-{number:0{width}d}" for number in range(1, num_sites + 1))
+
+
+def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdings:
+    """Load the data set, keep held-out and reference images back, deal the rest to the sites.
+
+    Guarantee:  exact for a seed; parts are disjoint and cover the members.
+    Raises:     DataError or ConfigError naming the setting.
     """
-    _require_enough(num_images, num_sites=num_sites, min_images_per_site=1)
-    return [np.sort(part) for part in np.array_split(rng.permutation(num_images), num_sites)]
-
-
-def dirichlet(
-    labels: npt.ArrayLike,
-    *,
-    num_sites: int,
-    alpha: float,
-    rng: np.random.Generator,
-    min_images_per_site: int = 1,
-) -> list[Indices]:
-    """Label skew: for each class c draw p_c ~ Dirichlet_K(alpha) and deal its images out by p_c.
-
-    Units:      alpha > 0 is dimensionless; -> 0 gives each class to one site, -> inf gives every
-                site the same mixture.
-    Guarantee:  class c gives site k either floor or ceil of n_c * p_ck images (largest remainder),
-                so nothing is lost; each site gets at least ``min_images_per_site``: the draw is
-                repeated until that holds, that is, p is conditioned on it.
-    Raises:     ConfigError for a bad alpha, num_sites or min_images_per_site; DataError when 1000
-                draws did not give every site its minimum, or there are too few images.
-    Source:     Yurochkin et al. (2019), section 4, arXiv:1905.12022; the per-site form with a
-                prior over classes is Hsu et al. (2019), section 3, arXiv:1909.06335.
-    """
-    y = _checked_labels(labels)
-    _require_enough(y.size, num_sites=num_sites, min_images_per_site=min_images_per_site)
-    _require_alpha(alpha)
-    _, y, class_sizes = np.unique(y, return_inverse=True, return_counts=True)
-    for _ in range(_MAX_DRAWS):
-        shares = rng.dirichlet(np.full(num_sites, float(alpha)), size=class_sizes.size)
-        counts = largest_remainder(class_sizes, shares)
-        if counts.sum(axis=0).min() >= min_images_per_site:
-            return _deal(_shuffled_by_label(y, rng=rng), class_sizes, counts)
-    raise DataError(
-        f"no Dirichlet draw in {_MAX_DRAWS} gave each of {num_sites} sites "
-        f"min_images_per_site={min_images_per_site} of {y.size} images at alpha={alpha}: "
-        "raise alpha, or lower num_sites or min_images_per_site"
+    data = config.data
+    image_set = load_images(
+        data.name,
+        path=data.path,
+        image_size=data.image_size,
+        channels=data.channels,
+        cache_dir=cache_dir,
+        max_images=data.max_images,
     )
+    split = make_split(
+        image_set.labels,
+        image_set.num_images,
+        held_out=data.held_out,
+        reference=data.reference,
+        rng=seeds.child("split").numpy(),
+        dataset_digest=image_set.digest(),
+        seed=config.seed,
+    )
+    labels = None if image_set.labels is None else image_set.labels[split.members]
+    if config.partition.num_sites > len(split.members):
+        raise DataError(
+            f"partition.num_sites = {config.partition.num_sites} exceeds the "
+            f"{len(split.members)} training images: lower it"
+        )
+    dealt = _deal(
+        config.partition, labels, len(split.members), rng=seeds.child("partition").numpy()
+    )
+    names = site_names(config.partition.num_sites)
+    parts = {name: split.members[index] for name, index in zip(names, dealt, strict=True)}
+    for name, part in parts.items():
+        if len(part) == 0:
+            raise DataError(
+                f"{name} would hold no image: raise partition.alpha or "
+                "partition.min_images_per_site, or lower partition.num_sites"
+            )
+    canaries = None
+    if config.audit.canaries:
+        canaries = plant_canaries(
+            config.audit.canaries,
+            shape=(image_set.channels, image_set.image_size, image_set.image_size),
+            num_sites=len(names),
+            num_classes=image_set.num_classes,
+            seeds=seeds,
+        )
+    return Holdings(image_set=image_set, split=split, parts=parts, canaries=canaries)
 
 
-def label_shards(
-    labels: npt.ArrayLike,
-    *,
-    num_sites: int,
-    shards_per_site: int,
-    rng: np.random.Generator,
-) -> list[Indices]:
-    """Pathological label skew: sort by label, cut into shards, give each site the same number.
+def save_parts(holdings: Holdings, path: Path) -> None:
+    """Which site holds each image: (N,) int32, -1 for images that no site holds."""
+    owner = np.full(holdings.image_set.num_images, -1, np.int32)
+    for number, part in enumerate(holdings.parts.values()):
+        owner[part] = number
+    names = np.array(list(holdings.parts))
 
-    Guarantee:  num_sites * shards_per_site shards whose sizes differ by at most one; which images
-                of a class fall into which shard, and which site gets which shard, is random.
-    Raises:     ConfigError for a count < 1; DataError for fewer images than shards.
-    Source:     McMahan et al. (2017), section 3, arXiv:1602.05629 (shards_per_site = 2).
-    """
-    y = _checked_labels(labels)
-    _require_count("shards_per_site", shards_per_site)
-    _require_enough(y.size, num_sites=num_sites, min_images_per_site=shards_per_site)
-    shards = np.array_split(_shuffled_by_label(y, rng=rng), num_sites * shards_per_site)
-    dealt = rng.permutation(len(shards)).reshape(num_sites, shards_per_site)
-    return [np.sort(np.concatenate([shards[i] for i in site])) for site in dealt]
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, owner=owner, sites=names)
+
+    replace_file(path, write)
 
 
-def quantity_skew(
+def _deal(
+    settings: PartitionConfig,
+    labels: np.ndarray | None,
     num_images: int,
     *,
-    num_sites: int,
-    alpha: float,
     rng: np.random.Generator,
-    min_images_per_site: int = 1,
-) -> list[Indices]:
-    """Quantity skew: site sizes follow q ~ Dirichlet_K(alpha), contents are random.
-
-    Guarantee:  site k gets min_images_per_site plus its share q_k of the remaining images
-                (largest remainder), so the minimum always holds and nothing is lost.
-    Raises:     ConfigError for a bad alpha, num_sites or min_images_per_site; DataError for fewer
-                than num_sites * min_images_per_site images.
-    Source:     Li et al. (2022), section IV-D, arXiv:2102.02079.
-    """
-    _require_enough(num_images, num_sites=num_sites, min_images_per_site=min_images_per_site)
-    _require_alpha(alpha)
-    shares = rng.dirichlet(np.full(num_sites, float(alpha)))
-    spare = np.array([num_images - num_sites * min_images_per_site])
-    sizes = min_images_per_site + largest_remainder(spare, shares[np.newaxis])[0]
-    return [np.sort(part) for part in np.split(rng.permutation(num_images), np.cumsum(sizes)[:-1])]
-
-
-def largest_remainder(totals: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> Indices:
-    """Round each row of ``totals[:, None] * shares`` to integers that add up to its total exactly.
-
-    Shape:      totals (R,), shares (R, K) with rows that sum to 1; (R, K) int64 out.
-    Guarantee:  every entry is the floor or the ceiling of its exact quota; the units left over
-                after flooring go to the largest fractional parts, ties to the lower index.
-    Raises:     ValueError for shares that are not finite or do not sum to 1.
-    Source:     Hamilton's method of apportionment.
-
-    >>> largest_remainder(np.array([10]), np.array([[0.55, 0.25, 0.2]])).tolist()
-    [[6, 2, 2]]
-    """
-    if not np.isfinite(shares).all() or not np.allclose(shares.sum(axis=1), 1.0, rtol=0, atol=1e-9):
-        raise ValueError("expected finite shares whose rows sum to 1")
-    quotas = totals[:, np.newaxis] * shares
-    counts = np.floor(quotas).astype(np.int64)
-    # Stable, so that equal remainders are settled the same way on every platform.
-    order = np.argsort(counts - quotas, axis=1, kind="stable")
-    rank = np.argsort(order, axis=1, kind="stable")
-    left_over = totals - counts.sum(axis=1)
-    counts += rank < left_over[:, np.newaxis]
-    return counts
-
-
-def _shuffled_by_label(y: npt.NDArray[np.int64], *, rng: np.random.Generator) -> Indices:
-    """All indices ordered by label, in random order within one label."""
-    shuffled = rng.permutation(y.size)
-    return shuffled[np.argsort(y[shuffled], kind="stable")]
-
-
-def _deal(by_label: Indices, class_sizes: Indices, counts: Indices) -> list[Indices]:
-    """Give site k the next ``counts[c, k]`` indices of every class c."""
-    site_of_position = np.concatenate(
-        [np.repeat(np.arange(counts.shape[1]), row) for row in counts]
+) -> list[np.ndarray]:
+    num_sites = settings.num_sites
+    if settings.scheme == "iid":
+        return partition.iid(num_images, num_sites=num_sites, rng=rng)
+    if settings.scheme == "quantity":
+        return partition.quantity_skew(
+            num_images,
+            num_sites=num_sites,
+            alpha=settings.alpha,
+            rng=rng,
+            min_images_per_site=settings.min_images_per_site,
+        )
+    if labels is None:
+        raise ConfigError(
+            f"partition.scheme = {settings.scheme} needs labelled images: use iid or quantity"
+        )
+    if settings.scheme == "shards":
+        return partition.label_shards(
+            labels, num_sites=num_sites, shards_per_site=settings.shards_per_site, rng=rng
+        )
+    return partition.dirichlet(
+        labels,
+        num_sites=num_sites,
+        alpha=settings.alpha,
+        rng=rng,
+        min_images_per_site=settings.min_images_per_site,
     )
-    order = np.argsort(site_of_position, kind="stable")
-    return [np.sort(part) for part in np.split(by_label[order], np.cumsum(counts.sum(axis=0))[:-1])]
-
-
-def _checked_labels(labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    y: npt.NDArray[Any] = np.asarray(labels)
-    if y.ndim != 1 or y.size == 0 or not np.issubdtype(y.dtype, np.integer):
-        raise DataError(
-            f"labels must be one integer per image, got shape {y.shape} {y.dtype}: "
-            "use iid or quantity_skew for a set without labels"
-        )
-    return y.astype(np.int64)
-
-
-def _require_count(setting: str, value: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{setting} must be a whole number of at least 1, got {value!r}")
-
-
-def _require_alpha(alpha: float) -> None:
-    # Far below this the draws underflow; each class already goes to one site in practice.
-    if not math.isfinite(alpha) or alpha < 1e-6:
-        raise ConfigError(f"alpha must be a finite number of at least 1e-6, got {alpha!r}")
-
-
-def _require_enough(num_images: int, *, num_sites: int, min_images_per_site: int) -> None:
-    _require_count("num_images", num_images)
-    _require_count("num_sites", num_sites)
-    _require_count("min_images_per_site", min_images_per_site)
-    if num_sites * min_images_per_site > num_images:
-        raise DataError(
-            f"{num_images} images cannot give {num_sites} sites at least {min_images_per_site} "
-            "each: use more images, or lower num_sites, shards_per_site or min_images_per_site"
-        )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition import largest_remainder
+from phoenix_secure.data.partition_schemes import largest_remainder
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import write_bytes
 

@@ -18,7 +18,7 @@ from phoenix_secure.data.split import load_split
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.metrics.classifier import train_classifier
 from phoenix_secure.rng import SeedTree
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from phoenix_secure.federation.processes import die_with_parent
+from phoenix_secure.processes import die_with_parent
 
 __all__ = ["Slot", "Stopped", "WorkerPool", "available_cores", "slots_of"]
 

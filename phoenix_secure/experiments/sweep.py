@@ -14,7 +14,7 @@ from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.pool import Slot, WorkerPool
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import storage_errors, write_bytes
 
 __all__ = ["PointReport", "check_measurable", "run_points"]

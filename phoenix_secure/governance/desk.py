@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.site.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.governance.approver import SyftApprovals
 from phoenix_secure.governance.code_digest import installed_code

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence.canonical import NotCanonical, canonical, parse_canonical
 from phoenix_secure.evidence.dsse import BadEnvelope, Envelope, sign_envelope
-from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.policy import Release
 from protocol import Identity, Roster
 from protocol.encoding import is_id

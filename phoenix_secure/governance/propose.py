@@ -7,9 +7,9 @@ from pathlib import Path
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deploy.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
-from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.policy import Release
 from phoenix_secure.files import write_bytes
 from phoenix_secure.governance.code_digest import installed_code

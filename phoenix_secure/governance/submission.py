@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.plan import MAX_PLAN_BYTES
+from phoenix_secure.federation.run.plan import MAX_PLAN_BYTES
 from protocol.encoding import encode
 
 __all__ = ["Submission"]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from phoenix_secure.config import RunConfig, TrainingConfig
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
@@ -18,25 +19,11 @@ from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.training.schedule import batches, learning_rate, num_local_steps
 
-__all__ = ["Cancelled", "LocalTrainer", "LocalUpdate", "SiteImages"]
+__all__ = ["Cancelled", "LocalTrainer", "LocalUpdate"]
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
     """Training was asked to stop between two steps; nothing of the round is kept."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SiteImages:
-    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,)."""
-
-    images: np.ndarray
-    labels: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8 or len(self.images) == 0:
-            raise ValueError(
-                f"expected (n, C, H, W) uint8 images with n > 0, got {self.images.shape}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
@@ -20,7 +21,7 @@ from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.augmentation import augmented_rows
-from phoenix_secure.training.local import Cancelled, LocalUpdate, SiteImages
+from phoenix_secure.training.local import Cancelled, LocalUpdate
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.training.schedule import learning_rate
 

@@ -19,17 +19,17 @@ from pathlib import Path
 
 from phoenix_secure.errors import ConfigError, PhoenixError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.plan import MAX_PLAN_BYTES, Plan, plan_hash
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.engines.request import SiteRequest
+from phoenix_secure.federation.round.stages import PLAN_STAGE
+from phoenix_secure.federation.run.plan import MAX_PLAN_BYTES, Plan, plan_hash
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.audit_log import AuditLog
-from phoenix_secure.federation.site.failure import SiteFailure
 from phoenix_secure.federation.site.policy import SitePolicy
-from phoenix_secure.federation.site.request import SiteRequest
 from phoenix_secure.files import write_bytes
 
-__all__ = ["PLAN_STAGE", "Gate"]
+__all__ = ["Gate"]
 
-PLAN_STAGE = "plan"
 READY = b"ready"
 # Plans that nobody approved are kept for the owner to read; a server cannot fill the disk.
 _MAX_PLANS = 64

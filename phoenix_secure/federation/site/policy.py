@@ -8,7 +8,7 @@ from pydantic import Field
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.section import Section
-from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.privacy.ledger import Budget
 
 __all__ = ["Release", "SitePolicy"]

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from phoenix_secure.errors import BudgetExhausted, CheckpointError, TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.privacy_plan import PrivacyPlan
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.files import replace_file
 from phoenix_secure.privacy.ledger import Budget, PrivacyLedger, Release
 

@@ -16,13 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.messages import MalformedMessage, SecureTrainRequest, TrainRequest
-from phoenix_secure.federation.secure_payload import Payload, encode_update
-from phoenix_secure.federation.secure_terms import SecureTerms
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.messages import (
+    MalformedMessage,
+    SecureTrainRequest,
+    TrainRequest,
+)
+from phoenix_secure.federation.secagg.payload import Payload, encode_update
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.promises import SiteRecord, TrainingCounter
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
-from phoenix_secure.federation.site.secure_record import SiteRecord, TrainingCounter
 from phoenix_secure.training.local import LocalUpdate
 from protocol import (
     SERVER,

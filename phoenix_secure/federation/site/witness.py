@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from phoenix_secure.evidence.witness import Forked, Witness
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.stages import WITNESS_STAGE
 
-__all__ = ["WITNESS_STAGE", "with_witness"]
+__all__ = ["with_witness"]
 
-WITNESS_STAGE = "witness"
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[str, bytes], bytes]

@@ -10,18 +10,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.messages import MalformedMessage, TrainReply, TrainRequest
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
+from phoenix_secure.federation.round.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.site.privacy import SitePrivacy
 from phoenix_secure.federation.site.secure import SecureSite
-from phoenix_secure.federation.strategies.site_round import SiteStrategies
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate, SiteImages
+from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate
 from phoenix_secure.training.private import PrivateTrainer
 
-__all__ = ["SiteFailure", "SiteWorker"]
+__all__ = ["SiteWorker"]
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import pytest
 from diffusers.utils.logging import disable_progress_bar
 
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 
 BASE = [
     "data.name=digits",

@@ -15,8 +15,8 @@ from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.partition import deal_images
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.sites import deal_images
 from phoenix_secure.rng import SeedTree
 
 

@@ -19,7 +19,7 @@ from phoenix_secure.cli import app as app_module
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import Event, read_ledger
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 
 SETTINGS: dict[str, Any] = {
     "data": {"name": "digits", "max_images": 600, "held_out": 0.4, "reference": 0.2},

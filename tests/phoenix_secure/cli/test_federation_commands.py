@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.deploy.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
-from phoenix_secure.federation.plan import Plan
-from phoenix_secure.federation.site.site_folder import SiteFolder
+from phoenix_secure.federation.run.plan import Plan
 
 SETTINGS = ["data.name=digits", "data.image_size=8", "data.channels=1", "partition.num_sites=5"]
 

@@ -16,8 +16,8 @@ from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 
 SETTINGS = [
     "data.name=digits",

@@ -15,14 +15,14 @@ from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.schema import Edition
 from phoenix_secure.compliance.verification.verify import load_roster, verify_report
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deploy.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
+from phoenix_secure.federation.deployment.run import FederatedRun
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.folder import FolderEngine
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.site.approval import sign_approval
-from phoenix_secure.federation.site.process import SiteProcess
-from phoenix_secure.federation.site.site_folder import SiteFolder
 
 SITES = tuple(numbered_sites(5))
 SETTINGS = [

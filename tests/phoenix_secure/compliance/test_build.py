@@ -19,7 +19,7 @@ from phoenix_secure.compliance.schema import Edition, Kind, Profile, Report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from protocol import SERVER, Identity
 
 

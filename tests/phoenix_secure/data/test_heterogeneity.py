@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_secure.data.heterogeneity import heterogeneity_of, label_counts, quantity_gini
-from phoenix_secure.data.partition import dirichlet, iid
+from phoenix_secure.data.partition_schemes import dirichlet, iid
 
 
 def by_the_book(labels: list[int], parts: list[list[int]], num_classes: int) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 from phoenix_secure.data.contact_sheet import contact_sheet, save_contact_sheet
 from phoenix_secure.data.holdings_plot import save_holdings_plot
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition import dirichlet, iid
+from phoenix_secure.data.partition_schemes import dirichlet, iid
 from phoenix_secure.errors import StorageError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import expand, shard_of
 from phoenix_secure.experiments.spec import SweepSpec, load_spec
-from phoenix_secure.federation.privacy_plan import check_images
+from phoenix_secure.federation.secagg.privacy_plan import check_images
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SHIPPED = [path for path in sorted(CONFIGS.glob("sweep_*.yaml")) if path.stem != "sweep_base"]

@@ -9,15 +9,15 @@ import numpy as np
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
-from phoenix_secure.federation.messages import TrainRequest
-from phoenix_secure.federation.secure_attempt import Patience
-from phoenix_secure.federation.secure_journal import SecureJournal
-from phoenix_secure.federation.secure_payload import Payload, encode_update
-from phoenix_secure.federation.secure_round import SecureAggregator
-from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.secagg.payload import Payload, encode_update
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from phoenix_secure.federation.server.attempt import Patience
+from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.secure_round import SecureAggregator
+from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.secure import SecureSite
-from phoenix_secure.federation.site.secure_record import SiteRecord
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 from protocol import SERVER, Identity, Roster

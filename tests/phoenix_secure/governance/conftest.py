@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.deploy.federated import FederatedRun
-from phoenix_secure.federation.deploy.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deploy.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
+from phoenix_secure.federation.deployment.run import FederatedRun
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.folder import FolderEngine
-from phoenix_secure.federation.site.process import SiteProcess
-from phoenix_secure.federation.site.site_folder import SiteFolder
 from phoenix_secure.governance.desk import ReviewDesk
 from phoenix_secure.governance.propose import Proposer, job_name
 

@@ -10,7 +10,7 @@ import pytest
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode
 from phoenix_secure.federation.engines.folder import FolderEngine
-from phoenix_secure.federation.run_folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.governance import approver as approver_module
 from phoenix_secure.governance import consent as consent_module
 

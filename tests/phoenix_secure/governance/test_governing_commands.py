@@ -13,7 +13,7 @@ import yaml
 from phoenix_secure.cli import app as app_module
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.site.process import SiteProcess
+from phoenix_secure.federation.deployment.site_process import SiteProcess
 
 SITE = "f/sites/site-01"
 

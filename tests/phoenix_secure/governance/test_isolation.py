@@ -63,7 +63,8 @@ def test_the_package_itself_binds_one_loopback_socket_and_connects_nowhere() -> 
 
 
 @pytest.mark.parametrize(
-    "module", ["phoenix_secure.cli", "phoenix_secure.federation.site.process", "phoenix_secure"]
+    "module",
+    ["phoenix_secure.cli", "phoenix_secure.federation.deployment.site_process", "phoenix_secure"],
 )
 def test_nothing_but_governance_imports_pysyft(module: str) -> None:
     code = f"import {module}\nprint([m for m in sys.modules if m.startswith('syft')])"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.governance.proposal import MAIN, PLAN, PROPOSAL, Proposal
 from protocol import SERVER, Identity, Roster
 

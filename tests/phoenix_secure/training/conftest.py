@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from phoenix_secure.training.local import SiteImages
+from phoenix_secure.data.site_images import SiteImages
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ import torch
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate, SiteImages
+from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate
 from phoenix_secure.training.parameters import to_vector
 
 SETTINGS = ["model.block_channels=[8,16]", "model.attention=[false,true]"]

@@ -16,12 +16,12 @@ import torch
 from attacks.epsilon.independent import epsilon_from_counts
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.events import PoissonSampledGaussian
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import SiteImages
 from phoenix_secure.training.parameters import to_vector
 from phoenix_secure.training.private import PrivateTrainer
 

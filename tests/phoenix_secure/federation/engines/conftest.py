@@ -37,9 +37,9 @@ class InProcessHarness:
     patience_s = 0.6
 
     def __init__(self) -> None:
+        from phoenix_secure.federation.engines.client_app import site_app
         from phoenix_secure.federation.engines.grid import GridEngine
         from phoenix_secure.federation.engines.in_process import InProcessGrid
-        from phoenix_secure.federation.site.app import site_app
 
         self.scripts = {site: scripted.ScriptedSite() for site in SITES}
         app = site_app(lambda request: self.scripts[request.site](request))
@@ -98,7 +98,7 @@ class FolderHarness:
         self.threads[site].join(20)
 
     def restart(self, site: str) -> None:
-        from phoenix_secure.federation.site.folder import serve_folder
+        from phoenix_secure.federation.engines.folder_site import serve_folder
 
         self.stops[site] = threading.Event()
         self.threads[site] = threading.Thread(

@@ -11,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from phoenix_secure.federation.deploy.certificates import make_node_key, make_tls_files
-from phoenix_secure.federation.deploy.commands import ServerFiles, superlink, supernode
-from phoenix_secure.federation.deploy.secret_files import write_secret
+from phoenix_secure.federation.deployment.certificates import make_node_key, make_tls_files
+from phoenix_secure.federation.deployment.commands import ServerFiles, superlink, supernode
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.flower_api import (
     FlowerAddress,
@@ -22,6 +21,7 @@ from phoenix_secure.federation.engines.flower_api import (
     quiet_flower,
     register_node,
 )
+from phoenix_secure.secret_files import write_secret
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from scripted import carry_out
 
 from phoenix_secure.federation.engines.flower_api import FlowerAddress
-from phoenix_secure.federation.site.flower_worker import serve_flower
+from phoenix_secure.federation.engines.flower_site import serve_flower
 
 
 def keep_running(command: list[str]) -> None:

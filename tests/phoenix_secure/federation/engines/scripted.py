@@ -7,8 +7,8 @@ import threading
 import time
 
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.site.request import SiteRequest
-from phoenix_secure.federation.site.worker import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.engines.request import SiteRequest
 
 
 def order(do: str, **details: object) -> bytes:

@@ -19,7 +19,7 @@ from phoenix_secure.federation.engines.envelope import (
 )
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.folder import FolderEngine, replies_of, requests_of
-from phoenix_secure.federation.site.folder import serve_folder
+from phoenix_secure.federation.engines.folder_site import serve_folder
 
 REQUEST = Envelope(kind="request", site="a", session="s", stage="train", body=b"body")
 

@@ -20,7 +20,7 @@ from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.runtime import run_clientapp
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deploy.certificates import make_node_key
+from phoenix_secure.federation.deployment.certificates import make_node_key
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower_api import (
     FlowerAddress,
@@ -97,7 +97,8 @@ def test_grid_keeps_its_client_where_we_put_ours() -> None:
 
 def test_importing_the_engine_never_imports_a_bundle_installer() -> None:
     code = (
-        "import sys, phoenix_secure.federation.site.app, phoenix_secure.federation.engines.flower\n"
+        "import sys, phoenix_secure.federation.engines.client_app\n"
+        "import phoenix_secure.federation.engines.flower\n"
         "bad = [m for m in sys.modules if m in ('ray', 'flwr.cli.install')]\n"
         "assert not bad, bad"
     )

@@ -8,12 +8,12 @@ import time
 import pytest
 from flwr.app import Message
 
+from phoenix_secure.federation.engines.client_app import client_app
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.engines.grid import GridEngine
 from phoenix_secure.federation.engines.in_process import InProcessGrid, in_process_engine
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
-from phoenix_secure.federation.site.app import client_app
-from phoenix_secure.federation.site.worker import SiteFailure
 
 SITES = ("site-01", "site-02", "site-03")
 

@@ -10,13 +10,13 @@ import pytest
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import CheckpointError, DataError, StorageError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.plan import Plan
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.engines.request import SiteRequest
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import SignedApprovals, sign_approval
 from phoenix_secure.federation.site.audit_log import AuditLog
-from phoenix_secure.federation.site.failure import SiteFailure
 from phoenix_secure.federation.site.gate import Gate
 from phoenix_secure.federation.site.policy import SitePolicy
-from phoenix_secure.federation.site.request import SiteRequest
 from protocol import Identity, Roster
 
 BUNDLE = "ab" * 32

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.privacy_plan import PrivacyPlan, plan_privacy
-from phoenix_secure.federation.site.failure import SiteFailure
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, plan_privacy
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.ledger import PrivacyLedger
 

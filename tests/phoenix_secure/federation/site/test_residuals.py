@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import CheckpointError, ConfigError
-from phoenix_secure.federation.embedded import EmbeddedFederation
-from phoenix_secure.federation.run_folder import RunFolder
-from phoenix_secure.federation.secure_payload import encode_update
-from phoenix_secure.federation.secure_terms import SecureTerms, choose_terms
+from phoenix_secure.federation.heterogeneity.checks import check_strategies
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg.payload import encode_update
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
 from phoenix_secure.federation.site.residuals import Residuals
-from phoenix_secure.federation.strategies.checks import check_strategies
 from phoenix_secure.training.local import LocalUpdate
 
 NARROW = ["secure_aggregation.word_bits=16", "exchange.error_feedback=true"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.messages import SecureTrainRequest, TrainRequest
-from phoenix_secure.federation.secure_attempt import STAGES
-from phoenix_secure.federation.site.failure import SiteFailure
-from phoenix_secure.federation.site.secure_record import SiteRecord
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.messages import SecureTrainRequest, TrainRequest
+from phoenix_secure.federation.server.attempt import STAGES
+from phoenix_secure.federation.site.promises import SiteRecord
 from protocol.messages import RoundAnnouncement, seal
 
 SITE = "site-03"

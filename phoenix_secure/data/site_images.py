@@ -1,0 +1,23 @@
+"""The images of one site, as its trainer takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["SiteImages"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteImages:
+    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8 or len(self.images) == 0:
+            raise ValueError(
+                f"expected (n, C, H, W) uint8 images with n > 0, got {self.images.shape}"
+            )

@@ -1,0 +1,92 @@
+"""``phoenix-secure server start``: SuperLink on the loopback and the Fleet proxy before it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import httpx
+
+from phoenix_secure.federation.deployment.commands import fleet_proxy, superlink
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.engines.flower_api import (
+    check_flower_version,
+    control_client,
+    quiet_flower,
+    register_node,
+)
+from phoenix_secure.files import storage_errors
+from phoenix_secure.processes import Supervisor
+from phoenix_secure.secret_files import check_private
+
+__all__ = ["ServerProcess"]
+
+_CHECK_S = 0.5
+
+
+class ServerProcess:
+    """The server in ``folder``, checked and ready to run.
+
+    Raises:     ConfigError for a setting, key or permission that is not as it must be.
+    """
+
+    def __init__(self, folder: ServerFolder, *, say: Callable[[str], object]) -> None:
+        check_flower_version()
+        self._folder = folder
+        self._say = say
+        self.settings = folder.settings()
+        for path in folder.secrets:
+            check_private(path)
+        roster = folder.roster()
+        self.fingerprint = roster.fingerprint
+        self._nodes = folder.nodes(roster)
+        self._superlink = folder.superlink(self.settings)
+        self._registered = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until ``stop`` is set. Call it from the main thread."""
+        supervisor = self._supervisor()
+        supervisor.start()
+        try:
+            while not stop.wait(_CHECK_S):
+                if "superlink" in supervisor.check():
+                    self._registered = False  # it keeps everything in memory
+                if not self._registered:
+                    self._register()
+        finally:
+            supervisor.stop()
+
+    def _register(self) -> None:
+        """Let the roster's nodes in, as soon as the SuperLink answers."""
+        try:
+            with control_client(self._superlink) as client:
+                for site, key in self._nodes.items():
+                    register_node(client, key=key, name=site)
+        except httpx.HTTPError:
+            return  # not up yet; we come back in half a second
+        self._registered = True
+        self._say(f"SuperLink is up; {len(self._nodes)} nodes may come")
+
+    def _supervisor(self) -> Supervisor:
+        folder, settings = self._folder, self.settings
+        with storage_errors(folder.path):
+            for name in ("logs", "flower"):
+                (folder.path / name).mkdir(mode=0o700, exist_ok=True)
+        environment = quiet_flower() | {"FLWR_HOME": str(folder.path / "flower")}
+        children = [
+            superlink(
+                folder.files,
+                port=settings.superlink_port,
+                environment=environment,
+                log=folder.logs / "superlink.log",
+            ),
+            fleet_proxy(
+                folder.files,
+                host=settings.listen,
+                port=settings.port,
+                superlink_port=settings.superlink_port,
+                environment=environment,
+                log=folder.logs / "fleet-proxy.log",
+            ),
+        ]
+        return Supervisor(children, say=self._say)

@@ -1,0 +1,210 @@
+"""Everything that one site keeps, in one folder that no other party ever sees.
+
+::
+
+    site.yaml                settings                     plans/HASH.json      what was offered
+    ca.crt                   whom to believe as server    approvals/HASH.json  what may run
+    node.key                 proves the SuperNode         rounds/HASH.jsonl    what was promised
+    identity.key             signs this site's messages   audit.jsonl          what happened
+    task.secret              for the worker alone         logs/                programs' output
+    heads/HASH.jsonl         the server's evidence, as it was shown
+    roster.bin, federation-owner.pub, approver.pub        whose signatures count
+    reviews/HASH.json        what the owner was shown (approver: syft)
+
+``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.site_settings import SiteSettings, load_site_settings
+from phoenix_secure.federation.site.approval import SignedApprovals
+from phoenix_secure.federation.site.audit_log import AuditLog
+from phoenix_secure.federation.site.promises import SiteRecord
+from phoenix_secure.files import storage_errors
+from phoenix_secure.secret_files import read_secret
+from protocol import Identity, RemoteProtocolError, Roster
+from protocol.identity import KEY_SIZE
+
+__all__ = ["SiteFolder", "read_roster"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFolder:
+    """Paths and files of the site in ``path``."""
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        return self.path / "site.yaml"
+
+    @property
+    def ca_certificate(self) -> Path:
+        return self.path / "ca.crt"
+
+    @property
+    def node_key(self) -> Path:
+        return self.path / "node.key"
+
+    @property
+    def task_secret(self) -> Path:
+        return self.path / "task.secret"
+
+    @property
+    def identity_key(self) -> Path:
+        return self.path / "identity.key"
+
+    @property
+    def approver_key(self) -> Path:
+        return self.path / "approver.key"
+
+    @property
+    def secrets(self) -> tuple[Path, ...]:
+        """Files that nobody but this site's user may read."""
+        return self.node_key, self.task_secret, self.identity_key
+
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
+    @property
+    def approvals(self) -> Path:
+        return self.path / "approvals"
+
+    @property
+    def reviews(self) -> Path:
+        return self.path / "reviews"
+
+    def memory(self, plan_hash: str) -> Path:
+        """What this site keeps from round to round of one run (``strategies.memory``)."""
+        return self.path / "memory" / plan_hash
+
+    @property
+    def audit_file(self) -> Path:
+        return self.path / "audit.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def settings(self) -> SiteSettings:
+        """The site's settings.
+
+        Raises:     ConfigError naming the setting.
+        """
+        return load_site_settings(self.settings_file)
+
+    def roster(self) -> Roster:
+        """The roster, if the pinned federation owner signed it."""
+        return read_roster(self.path)
+
+    def identity(self, settings: SiteSettings, roster: Roster) -> Identity:
+        """The signing key of this site.
+
+        Raises:     ConfigError when it is not the one in the roster.
+        """
+        identity = Identity(settings.site, seed=read_secret(self.identity_key, size=KEY_SIZE))
+        if roster.key(settings.site) != identity.public_key:
+            raise ConfigError(
+                f"{self.identity_key} is not the key of {settings.site} in the roster: "
+                "restore it, or let the federation's owner make a new roster"
+            )
+        return identity
+
+    def approver(self, settings: SiteSettings) -> SignedApprovals:
+        """Approvals signed by the pinned key of whoever owns the images."""
+        return SignedApprovals(
+            self.approvals,
+            site=settings.site,
+            owner_key=self.owner_key,
+        )
+
+    @property
+    def owner_key(self) -> bytes:
+        """The pinned public key whose signature approves.
+
+        Raises:     ConfigError when the file is missing or too short.
+        """
+        return _public_key(self.path / "approver.pub")
+
+    def approver_identity(self, key: Path) -> Identity:
+        """The owner's signing key in the file ``key``.
+
+        Raises:     ConfigError when it is not the one that this site pinned.
+        """
+        identity = Identity("approver", seed=read_secret(key, size=KEY_SIZE))
+        if identity.public_key != self.owner_key:
+            raise ConfigError(f"{key} is not the key in {self.path / 'approver.pub'}")
+        return identity
+
+    def find_plan(self, beginning: str) -> str:
+        """The hash of the one offered plan that begins so.
+
+        Raises:     ConfigError when there is none or more than one.
+        """
+        found = [path.stem for path in self.plans.glob("*.json")]
+        matching = [name for name in found if beginning and name.startswith(beginning)]
+        if len(matching) != 1:
+            raise ConfigError(
+                f"{len(matching)} of {len(found)} offered plans begin with {beginning!r}: "
+                "see `phoenix-secure site plans`"
+            )
+        return matching[0]
+
+    def audit(self) -> AuditLog:
+        """The site's audit log."""
+        return AuditLog(self.audit_file)
+
+    def record(self, plan: str) -> SiteRecord:
+        """What was promised under one plan; a plan's first use makes the file."""
+        path = self.path / "rounds" / f"{plan}.jsonl"
+        return SiteRecord(path) if path.exists() else SiteRecord.create(path)
+
+    def heads_file(self, plan: str) -> Path:
+        """The server's tree heads that this site saw under one plan."""
+        return self.path / "heads" / f"{plan}.jsonl"
+
+    def make_folders(self) -> None:
+        """The folders that fill up while the site runs."""
+        with storage_errors(self.path):
+            for folder in (
+                self.plans,
+                self.approvals,
+                self.logs,
+                self.path / "rounds",
+                self.path / "heads",
+            ):
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def read_roster(folder: Path) -> Roster:
+    """``roster.bin`` in ``folder``, checked against ``federation-owner.pub`` beside it.
+
+    Raises:     ConfigError when either is missing or the signature does not hold.
+    """
+    owner_key = _public_key(folder / "federation-owner.pub")
+    try:
+        return Roster.load((folder / "roster.bin").read_bytes(), owner_key=owner_key)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder / 'roster.bin'} is missing: ask the federation's owner"
+        ) from error
+    except RemoteProtocolError as error:
+        raise ConfigError(
+            f"{folder / 'roster.bin'} is not signed by the pinned owner ({error.detail}): "
+            "compare the fingerprint with the federation's owner"
+        ) from error
+
+
+def _public_key(path: Path) -> bytes:
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} is missing: restore it from `deploy init`") from error
+    if len(key) != KEY_SIZE:
+        raise ConfigError(f"{path} must hold {KEY_SIZE} bytes: restore it from `deploy init`")
+    return key

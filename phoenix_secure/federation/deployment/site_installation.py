@@ -1,0 +1,153 @@
+"""From an approved plan to a handler: this site's images, trainer, key and promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.data.partition import deal_images, site_names
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.split import make_split
+from phoenix_secure.device import pick_devices
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.evidence.witness import Witness
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_settings import SiteSettings
+from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
+from phoenix_secure.federation.run.plan import Plan, plan_roster
+from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
+from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.site.plaintext_once import ClearOnce
+from phoenix_secure.federation.site.privacy import (
+    make_trainer,
+    open_site_privacy,
+    site_noise_entropy,
+)
+from phoenix_secure.federation.site.residuals import open_residuals
+from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.federation.site.witness import with_witness
+from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.rng import SeedTree
+from protocol import Roster
+
+__all__ = ["installer"]
+
+Handler = Callable[[str, bytes], bytes]
+
+
+def installer(
+    folder: SiteFolder,
+    settings: SiteSettings,
+    *,
+    cancelled: threading.Event,
+    cache_dir: Path | None = None,
+) -> Callable[[Plan], Handler]:
+    """What the gate calls once for each approved plan.
+
+    Raises (the result):    ConfigError or DataError when the plan cannot run on this site's
+                            images; CheckpointError for a damaged record of promises.
+    """
+    roster = folder.roster()
+    identity = folder.identity(settings, roster)
+    images_in = default_cache_dir() if cache_dir is None else cache_dir
+
+    def install(plan: Plan) -> Handler:
+        config = plan.config
+        torch.set_num_threads(config.federation.threads_per_site)
+        seeds = SeedTree(config.seed)
+        name = settings.site
+        # Random streams follow the position in the roster, as in a run in one process.
+        stream = _stream_name(roster, name)
+        device = pick_devices(settings.device)[0]
+        run = strategies_between_machines(config, seeds=seeds, device=device, cache_dir=images_in)
+        own = _images(settings, config, seeds, stream=stream, cache_dir=images_in)
+        images, strategies = run.site(stream, own, folder=folder.memory(plan.hash))
+        terms = None
+        if config.secure_aggregation.mode == "on":
+            terms = choose_terms(config, num_parameters=run.exchange.num_uploaded)
+        private = plan_privacy(config, terms=terms)
+        privacy = open_site_privacy(
+            config,
+            private,
+            site=name,
+            own=own,
+            folder=folder.path,
+            run=plan.hash,
+            total=settings.policy.total_budget,
+        )
+        secure = None
+        if terms is not None:
+            secure = SecureSite(
+                identity,
+                roster=plan_roster(roster, plan),
+                terms=terms,
+                record=folder.record(plan.hash),
+                max_rounds=config.federation.rounds,
+                rounding_key=lambda number: (
+                    seeds.child("site", stream, "round", number, "rounding")
+                    .entropy()
+                    .to_bytes(32, "big")
+                ),
+                num_threads=config.federation.threads_per_site,
+                releases=None if privacy is None else privacy.releases,
+                noise_entropy=site_noise_entropy(config, seeds, site=stream),
+                residuals=open_residuals(config, folder.memory(plan.hash) / "residuals"),
+            )
+        worker = SiteWorker(
+            stream,
+            images=images,
+            strategies=strategies,
+            trainer=make_trainer(config, private, num_classes=0, device=device),
+            privacy=privacy,
+            seeds=seeds,
+            cancelled=cancelled,
+            secure=secure,
+        )
+        handle = worker.handle if secure is not None else ClearOnce(worker.handle)
+        witness = Witness(
+            folder.heads_file(plan.hash), identity=identity, server_key=roster.server_key
+        )
+        return with_witness(handle, witness)
+
+    return install
+
+
+def _images(
+    settings: SiteSettings, config: RunConfig, seeds: SeedTree, *, stream: str, cache_dir: Path
+) -> SiteImages:
+    """The members among this site's images, at the plan's size."""
+    if settings.data.source == "share-of-plan":
+        if config.data.name in ("image-folder", "npz", "huggingface"):
+            # Else a plan could name any folder of this machine.
+            raise ConfigError("data.source share-of-plan is for public data sets only")
+        return deal_images(config, seeds=seeds, cache_dir=cache_dir).site_images(stream)
+    image_set = load_images(
+        settings.data.name,
+        path=settings.data.path,
+        image_size=config.data.image_size,
+        channels=config.data.channels,
+        cache_dir=cache_dir,
+    )
+    split = make_split(
+        image_set.labels,
+        image_set.num_images,
+        held_out=config.data.held_out,
+        reference=config.data.reference,
+        rng=seeds.child("site", stream, "split").numpy(),
+        dataset_digest=image_set.digest(),
+        seed=config.seed,
+    )
+    part = image_set.take(split.members)
+    return SiteImages(images=part.images, labels=part.labels)
+
+
+def _stream_name(roster: Roster, site: str) -> str:
+    """``site-01`` for the first member of the roster, and so on."""
+    members = [id for id, _ in roster.members]
+    return site_names(len(members))[members.index(site)]

@@ -1,0 +1,121 @@
+"""``phoenix-secure site start``: one warm process for a site, with its SuperNode beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_installation import installer
+from phoenix_secure.federation.deployment.site_settings import SiteSettings
+from phoenix_secure.federation.engines.flower_api import FlowerAddress, quiet_flower
+from phoenix_secure.federation.engines.flower_site import serve_flower
+from phoenix_secure.federation.engines.folder_site import serve_folder
+from phoenix_secure.federation.site.approval import Approver
+from phoenix_secure.federation.site.gate import Gate
+from phoenix_secure.files import storage_errors
+from phoenix_secure.processes import Supervisor
+from phoenix_secure.secret_files import check_private, read_secret
+
+__all__ = ["SiteProcess"]
+
+_CHECK_S = 0.5
+
+
+class SiteProcess:
+    """The site in ``folder``, checked and ready to run.
+
+    ``approver`` takes the place of the signed files in ``approvals``; it must be given where the
+    settings ask for another one.
+
+    Raises:     ConfigError for a setting, key, roster or permission that is not as it must be.
+    """
+
+    def __init__(
+        self,
+        folder: SiteFolder,
+        *,
+        say: Callable[[str], object],
+        approver: Approver | None = None,
+    ) -> None:
+        self._folder = folder
+        self._say = say
+        self.settings: SiteSettings = folder.settings()
+        for path in folder.secrets:
+            check_private(path)
+        if approver is None and self.settings.approver != "file":
+            # Fail closed: never the signed files where the owner asked for more.
+            raise ValueError(f"expected an approver for approver: {self.settings.approver}")
+        approver = folder.approver(self.settings) if approver is None else approver
+        self._roster = folder.roster()
+        folder.make_folders()
+        self._cancelled = threading.Event()
+        self._audit = folder.audit()
+        self._gate = Gate(
+            self.settings.site,
+            plans=folder.plans,
+            roster_hash=self._roster.hash.hex(),
+            approver=approver,
+            policy=self.settings.policy,
+            audit=self._audit,
+            install=installer(folder, self.settings, cancelled=self._cancelled),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pinned roster, to be compared with the other parties."""
+        return self._roster.fingerprint
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until ``stop`` is set. Call it from the main thread.
+
+        Children end when the thread that started them does, so they are started here.
+        """
+        self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
+        server = threading.Thread(target=self._serve, args=(stop,), name="site", daemon=True)
+        supervisor = self._supervisor()
+        supervisor.start()
+        server.start()
+        try:
+            while not stop.wait(_CHECK_S):
+                supervisor.check()
+                if not server.is_alive():
+                    raise RuntimeError("the site's worker ended: see the log above")
+        finally:
+            stop.set()
+            self._cancelled.set()
+            server.join(30)
+            supervisor.stop()
+            self._audit.record("stopped", site=self.settings.site)
+
+    def _serve(self, stop: threading.Event) -> None:
+        settings = self.settings
+        if settings.folder is not None:
+            serve_folder(Path(settings.folder), site=settings.site, handle=self._gate, stop=stop)
+            return
+        where = FlowerAddress(
+            address=f"{LOOPBACK}:{settings.supernode_port}",
+            secret=read_secret(self._folder.task_secret),
+        )
+        serve_flower(where, handle=self._gate, stop=stop)
+
+    def _supervisor(self) -> Supervisor:
+        settings, folder = self.settings, self._folder
+        if settings.server is None:
+            return Supervisor([], say=self._say)
+        with storage_errors(folder.path):
+            home = folder.path / "flower"
+            home.mkdir(mode=0o700, exist_ok=True)
+        child = supernode(
+            site=settings.site,
+            server=settings.server,
+            root_certificates=folder.ca_certificate,
+            node_key=folder.node_key,
+            task_secret=folder.task_secret,
+            port=settings.supernode_port,
+            environment=quiet_flower() | {"FLWR_HOME": str(home)},
+            log=folder.logs / "supernode.log",
+        )
+        return Supervisor([child], say=self._say)

@@ -1,0 +1,100 @@
+"""Shared images drawn from the model of an earlier run, with the privacy that its run claims."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phoenix_secure.data.images import from_unit_range
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.diffusion.model_folder import load_model
+from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.files import sha256_of
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["GeneratedImages", "draw_from_run"]
+
+_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratedImages:
+    """Samples, and what their generator's run says about its privacy."""
+
+    images: SiteImages
+    class_names: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def draw_from_run(
+    path: Path, *, num_images: int, seeds: SeedTree, accept_non_private: bool
+) -> GeneratedImages:
+    """Draw ``num_images`` from the finished run in ``path``.
+
+    Drawing is post-processing: samples of a differentially private model have its guarantee.
+    A model without one may draw its training images, and is refused unless ``accept_non_private``.
+
+    Raises:     ConfigError or CheckpointError naming the folder.
+    """
+    folder = RunFolder(path)
+    folder.load_config()
+    summary = _summary(path)
+    guarantee = summary.get("guarantee")
+    is_private = isinstance(guarantee, dict) and isinstance(guarantee.get("epsilon"), float)
+    if not is_private and not accept_non_private:
+        raise ConfigError(
+            f"sharing.path: the model in {path} was trained without differential privacy (or with "
+            "repeatable noise), and may draw private images: train it with privacy.unit, or set "
+            "sharing.accept_raw_private_images=true"
+        )
+    model = load_model(folder.model, device=torch.device("cpu"))
+    labels = None
+    if model.class_names:
+        labels = torch.arange(num_images) % len(model.class_names)
+    drawn = draw_images(
+        model.pipeline,
+        num_images=num_images,
+        sampling=model.sampling,
+        generator=seeds.child("generator").torch(),
+        class_labels=labels,
+    )
+    facts: dict[str, Any] = {
+        "generator": {
+            "weights_sha256": sha256_of(folder.model / _WEIGHTS),
+            "guarantee": guarantee["text"] if is_private and guarantee else "no formal guarantee",
+        },
+        "raw_private_images": not is_private,
+    }
+    if not is_private:
+        facts["warning"] = (
+            f"{num_images} samples of a model that was trained without differential privacy were "
+            "given to every site; they may show private images"
+        )
+    return GeneratedImages(
+        images=SiteImages(
+            images=from_unit_range(drawn),
+            labels=None if labels is None else np.asarray(labels.numpy()),
+        ),
+        class_names=model.class_names,
+        facts=facts,
+    )
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    file = path / "summary.json"
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a finished run (no readable summary.json): finish it with `resume`"
+        ) from error
+    if not isinstance(summary, dict):
+        raise CheckpointError(f"{file} is damaged: finish the run again with `resume`")
+    return summary

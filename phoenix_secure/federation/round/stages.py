@@ -1,0 +1,8 @@
+"""The stages of a federation's rounds beyond those of the protocol, as both ends name them."""
+
+from __future__ import annotations
+
+__all__ = ["PLAN_STAGE", "WITNESS_STAGE"]
+
+PLAN_STAGE = "plan"  # a site hears what it is asked to take part in
+WITNESS_STAGE = "witness"  # a site signs the server's tree head

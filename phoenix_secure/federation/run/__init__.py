@@ -1,0 +1,1 @@
+"""One run on the disk: folder, checkpoints, evidence, summary, plan, trackers."""

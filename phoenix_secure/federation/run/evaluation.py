@@ -1,0 +1,83 @@
+"""Quality of the global model's samples, beside held-out real images and noise."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from phoenix_secure.config import EvaluationConfig, RunConfig
+from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.partition import Holdings
+from phoenix_secure.device import all_threads
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.metrics.feature_cache import FeatureCache
+from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
+from phoenix_secure.metrics.quality import compare, min_images
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["Drawing", "Judge", "feature_extractor"]
+
+
+def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> FeatureExtractor:
+    """The network whose features are compared."""
+    if settings.extractor == "inception":
+        return inception(Path(settings.inception_weights or ""), device=device)
+    return efficientnet_lite0(device=device)
+
+
+class Drawing(Protocol):
+    """Whatever draws images (N, C, H, W) float32 in [-1, 1]."""
+
+    def draw(self, num_images: int, *, purpose: str) -> np.ndarray:
+        """The same images for the same purpose."""
+        ...
+
+
+class Judge:
+    """Compares samples with the reference images that the run keeps back."""
+
+    def __init__(
+        self, config: RunConfig, holdings: Holdings, *, seeds: SeedTree, device: torch.device
+    ) -> None:
+        self._settings = config.evaluation
+        self._holdings = holdings
+        self._seeds = seeds
+        self._device = device
+        self._size = min(
+            config.evaluation.num_images,
+            len(holdings.split.held_out),
+            len(holdings.split.reference),
+        )
+        if self.is_on and self._size < min_images():
+            raise ConfigError(
+                f"only {self._size} images could be judged, and {min_images()} are needed: raise "
+                "evaluation.num_images, data.held_out and data.reference, or set "
+                "evaluation.num_images=0"
+            )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is judged at all."""
+        return self._settings.num_images > 0
+
+    def quality_of(self, model: Drawing) -> dict[str, Any]:
+        """The quality table as plain data, for JSON."""
+        split, images = self._holdings.split, self._holdings.image_set
+        generated = model.draw(self._size, purpose="evaluation")
+        with all_threads():
+            return compare(
+                generated,
+                reference=to_unit_range(images.take(split.reference[: self._size]).images),
+                held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
+                extractor=self._extractor,
+                rng=self._seeds.child("evaluation").numpy(),
+            ).to_dict()
+
+    @cached_property
+    def _extractor(self) -> FeatureExtractor:
+        # Reference, held-out and noise stay the same: only new samples cost anything.
+        return FeatureCache(feature_extractor(self._settings, device=self._device))

@@ -1,0 +1,150 @@
+"""Writing a run's evidence: every entry is on the disk before what it tells of takes effect.
+
+::
+
+    evidence/ledger.jsonl            the server's, signed line by line
+    sites/NAME/heads.jsonl           the heads that a site saw (at the site, between machines)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.evidence import Event, Ledger
+from phoenix_secure.evidence.ledger import read_ledger
+from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.files import sha256_of, storage_errors
+from phoenix_secure.privacy.events import Event as PrivacyEvent
+from phoenix_secure.privacy.events import event_to_dict
+from protocol import Identity
+
+__all__ = ["RunEvidence", "heads_file", "ledger_file"]
+
+
+def ledger_file(folder: Path) -> Path:
+    """The ledger of the run in ``folder``."""
+    return folder / "evidence" / "ledger.jsonl"
+
+
+def heads_file(folder: Path, site: str) -> Path:
+    """The heads that a site of a run in one process saw."""
+    return folder / "sites" / site / "heads.jsonl"
+
+
+class RunEvidence:
+    """What the server of one run writes down."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    @classmethod
+    def begin(
+        cls,
+        folder: RunFolder,
+        *,
+        identity: Identity,
+        config: RunConfig,
+        roster_hash: str,
+        plan: str | None = None,
+    ) -> RunEvidence:
+        """The evidence of a new run: who, under which settings, with which libraries.
+
+        A ledger that is there belongs to a start that was killed before it did anything: its keys
+        are gone, and nobody was asked for anything.
+        """
+        path = ledger_file(folder.path)
+        if path.parent.exists():
+            with storage_errors(path):
+                shutil.rmtree(path.parent)
+        evidence = cls(Ledger.create(path, identity=identity))
+        append = evidence.ledger.append
+        append(
+            Event.CONFIG,
+            sha256=sha256_of(folder.config_file),
+            settings=config.model_dump(mode="json"),
+        )
+        append(Event.VERSIONS, sha256=sha256_of(folder.path / "versions.json"))
+        append(Event.ROSTER, sha256=roster_hash)
+        if plan is not None:
+            append(Event.PLAN, sha256=plan)
+        return evidence
+
+    @classmethod
+    def open(cls, folder: RunFolder, *, identity: Identity) -> RunEvidence:
+        """The evidence of a run, to add to it.
+
+        Raises:     CheckpointError when there is none; EvidenceError when it was changed.
+        """
+        path = ledger_file(folder.path)
+        if not path.exists():
+            raise CheckpointError(
+                f"{path} is missing, and with it the run's evidence: restore it, or start anew"
+            )
+        return cls(Ledger(path, identity=identity))
+
+    def resumed(self, round_number: int) -> None:
+        """The run goes on after ``round_number``."""
+        self.ledger.append(Event.RESUMED, round=round_number)
+
+    def round_started(self, round_number: int, *, cohort: tuple[str, ...]) -> None:
+        """Before the first request of a round leaves."""
+        self.ledger.append(Event.ROUND_STARTED, round=round_number, cohort=list(cohort))
+
+    def charged(self, round_number: int, *, sites: tuple[str, ...], event: PrivacyEvent) -> None:
+        """Before a round's answers can leave: what each of ``sites`` spends at most by answering.
+
+        The sites' own ledgers say what they spent; a site that fails or refuses spends less.
+        """
+        self.ledger.append(
+            Event.PRIVACY, round=round_number, sites=list(sites), mechanism=event_to_dict(event)
+        )
+
+    def failed(self, round_number: int, *, kind: str) -> None:
+        """A round without a sum; only the kind, since a message could say more than it may."""
+        self.ledger.append(Event.FAILED, round=round_number, kind=kind)
+
+    def checkpoint(self, state: ServerState, report: RoundReport) -> None:
+        """Before the state after a round is kept."""
+        self.ledger.append(
+            Event.CHECKPOINT,
+            round=state.round_number,
+            parameters_sha256=_vector_hash(state.parameters),
+            ema_sha256=_vector_hash(state.ema),
+            num_parameters=int(state.parameters.size),
+            loss=report.loss,
+            seconds=round(report.seconds, 3),
+            num_images=report.num_images,
+        )
+
+    def evaluated(self, quality: Mapping[str, Any], *, file: Path) -> None:
+        """The quality of the final model's samples, as written to ``file``."""
+        self.ledger.append(Event.EVALUATED, file=file.name, sha256=sha256_of(file))
+
+    def exported(self, folder: Path, *, round_number: int) -> None:
+        """The model folder, file by file."""
+        files = {
+            path.relative_to(folder).as_posix(): sha256_of(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        self.ledger.append(Event.EXPORTED, folder=folder.name, round=round_number, files=files)
+
+    def leaves(self) -> list[bytes]:
+        """The hash of every entry so far."""
+        return [entry.leaf for entry in read_ledger(self.ledger.path).entries]
+
+
+def _vector_hash(vector: np.ndarray) -> str:
+    """SHA-256 over the vector as little-endian numbers of its own precision."""
+    data = np.ascontiguousarray(vector, dtype=vector.dtype.newbyteorder("<"))
+    return hashlib.sha256(data.tobytes()).hexdigest()

@@ -1,0 +1,245 @@
+"""The folder of one run: settings, versions, checkpoints, metrics, pictures, model.
+
+::
+
+    config.yaml      resolved settings          metrics.jsonl   a line for each round
+    versions.json    Python, libraries, OS      checkpoints/    server state, the newest few
+    split.npz        members / held-out / ref.  samples/        a PNG grid every so many rounds
+    holdings.png     who holds what             curves.png      loss and quality over rounds
+    model/           diffusers pipeline (EMA)   evaluation.json, summary.json
+    server/, sites/  keys and the promises of secure rounds, one folder for each party
+    roster.bin       who takes part, signed     owner.key.pub   by whom
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import dump_config, load_config
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.split import load_split
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from phoenix_secure.files import append_line, storage_errors, write_bytes
+
+__all__ = ["RunFolder"]
+
+_LIBRARIES = (
+    "phoenix-secure",
+    "torch",
+    "diffusers",
+    "flwr",
+    "numpy",
+    "safetensors",
+    "cryptography",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths and files of the run in ``path``."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def split_file(self) -> Path:
+        return self.path / "split.npz"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def server_rounds(self) -> Path:
+        """What the server must remember about secure rounds."""
+        return self.path / "server" / "rounds.jsonl"
+
+    def site_rounds(self, name: str) -> Path:
+        """What a site has promised about secure rounds."""
+        return self.path / "sites" / name / "rounds.jsonl"
+
+    def remove_parties(self) -> None:
+        """Delete keys and promises of a run that was killed before its first checkpoint."""
+        with storage_errors(self.path):
+            for name in ("server", "sites"):
+                if (self.path / name).exists():
+                    shutil.rmtree(self.path / name)
+
+    def samples_file(self, round_number: int) -> Path:
+        return self.path / "samples" / f"round-{round_number:06d}.png"
+
+    def create(self, config: RunConfig, *, overwrite: bool) -> None:
+        """Start a new run here.
+
+        Raises:     ConfigError when the folder is in use, unless it is a run and ``overwrite``.
+        """
+        if self.path.exists() and any(not _is_leftover(path) for path in self.path.iterdir()):
+            if not self.config_file.exists():
+                raise ConfigError(f"{self.path} is not empty and not a run: choose another folder")
+            if not overwrite:
+                raise ConfigError(
+                    f"{self.path} already holds a run: continue it with `resume {self.path}`, "
+                    "replace it with --overwrite, or choose another --run-dir"
+                )
+            with self.lock(), storage_errors(self.path):
+                shutil.rmtree(self.path)
+        # First, because its presence is what makes the folder a run: from here on, whatever
+        # happens, `resume` can go on.
+        write_bytes(self.config_file, dump_config(config).encode())
+
+    def write_versions(self) -> None:
+        """Keep what the run was made with."""
+        self.write_json("versions.json", _versions())
+
+    def load_config(self) -> RunConfig:
+        """The settings that the run was started with."""
+        if not self.config_file.exists():
+            raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
+        return load_config(self.config_file)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second process out of the folder (released by the system if we are killed)."""
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another process is working in {self.path}: wait for it or stop it"
+                ) from error
+            yield
+
+    def save_state(self, state: ServerState, *, config: RunConfig) -> None:
+        """Keep the state of a finished round."""
+        save_checkpoint(
+            state,
+            self.checkpoints,
+            settings_hash=_settings_hash(config),
+            keep=config.output.keep_checkpoints,
+        )
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is any checkpoint to go on from."""
+        return bool(list_checkpoints(self.checkpoints))
+
+    def remove_leftovers(self) -> None:
+        """Delete temporary files that a killed process could not."""
+        for path in (*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def load_state(self, *, config: RunConfig) -> ServerState:
+        """The newest state.
+
+        Raises:     CheckpointError when there is none or it is damaged.
+        """
+        if not self.has_state:
+            raise CheckpointError(f"{self.path} has no checkpoint: start it again with --overwrite")
+        _, newest = list_checkpoints(self.checkpoints)[-1]
+        return load_checkpoint(newest, settings_hash=_settings_hash(config))
+
+    def load_states(self, *, config: RunConfig) -> list[ServerState]:
+        """The states of all checkpoints that are kept, oldest first.
+
+        Raises:     CheckpointError when one is damaged or of other settings.
+        """
+        settings_hash = _settings_hash(config)
+        files = [file for _, file in list_checkpoints(self.checkpoints)]
+        return [load_checkpoint(file, settings_hash=settings_hash) for file in files]
+
+    def check_split(self, image_set: ImageSet) -> None:
+        """Refuse to go on with other images than those of the start.
+
+        Raises:     DataError naming the difference.
+        """
+        load_split(self.split_file, image_set=image_set)
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        append_line(self.metrics_file, json.dumps(line, sort_keys=True))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl, oldest first (a line cut by a crash is left out)."""
+        lines: list[dict[str, Any]] = []
+        if self.metrics_file.exists():
+            for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    lines.append(json.loads(text))
+        return lines
+
+    def keep_metrics_until(self, round_number: int) -> None:
+        """Drop lines of rounds whose checkpoint was never written."""
+        kept = [line for line in self.read_metrics() if line["round_number"] <= round_number]
+        text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in kept)
+        write_bytes(self.metrics_file, text.encode())
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write ``name`` as indented JSON."""
+        write_bytes(self.path / name, _json(content))
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _is_leftover(path: Path) -> bool:
+    """A temporary file that a killed process left behind (see ``files.replace_file``)."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def _settings_hash(config: RunConfig) -> str:
+    """Over what decides the weights; pictures and the server's patience do not."""
+    undecisive: dict[str, Any] = {
+        "output": True,
+        "evaluation": True,
+        "sampling": True,
+        "audit": {"profile"},
+        "secure_aggregation": {
+            "max_attempts",
+            "stage_deadline_s",
+            "grace_s",
+            "training_grace_s",
+            "retry_pause_s",
+        },
+    }
+    decisive = config.model_dump(mode="json", exclude=undecisive)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return versions | {"python": platform.python_version(), "platform": platform.platform()}

@@ -1,0 +1,1 @@
+"""What server and sites share of secure rounds: terms, payload, noise, keys."""

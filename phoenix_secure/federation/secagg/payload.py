@@ -1,0 +1,192 @@
+"""From a model update to the integers that are summed, and from their sum to the mean update.
+
+::
+
+    x_k = round_stochastic(scale * w_k * clip(Delta_k)),   mean = sum(x_k) / scale / sum(w_k)
+
+with w_k = min(images, W) / W. Integers are summed exactly, in any order, so a run whose rounding
+repeats ends with the same weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from phoenix_secure.federation.secagg.metrics import Metrics
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.privacy.quantised import round_within
+from phoenix_secure.privacy.skellam import SkellamTable
+from phoenix_secure.training.local import LocalUpdate
+
+__all__ = ["Payload", "clip_update", "decode_sum", "encode_update", "within_clip"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payload:
+    """One site's input to the sum: ``words`` (d,) int32, the words of its metrics, and under
+    privacy unit ``site`` the ``noise`` (d,) int64 that goes on top.
+
+    ``residual`` (d,) float32 is what rounding left out, in units of the update; it stays at the
+    site.
+    """
+
+    words: np.ndarray
+    extra: tuple[int, ...]
+    noise: np.ndarray | None = None
+    residual: np.ndarray | None = None
+
+    def to_bytes(self) -> bytes:
+        """For the site's own disk, without the residual, which has a file of its own."""
+        fields = {"words": self.words, "extra": np.array(self.extra, np.int64)}
+        if self.noise is not None:
+            fields["noise"] = self.noise
+        return save(fields)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Payload:
+        """What ``to_bytes`` wrote."""
+        fields = load(content)
+        return cls(
+            words=fields["words"],
+            extra=tuple(int(each) for each in fields["extra"]),
+            noise=fields.get("noise"),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Payload of {self.words.size} words>"
+
+
+def clip_update(
+    delta: np.ndarray, *, clip_norm: float, clip_value: float, factor: float = 1.0
+) -> tuple[np.ndarray, bool]:
+    """Divide ``delta`` by ``factor``, scale it down to the L2 norm ``clip_norm``, then limit each
+    coordinate.
+
+    Shape:      (d,) float32 in and out, a copy.
+    Guarantee:  the norm of the result is at most clip_norm (but for float32 rounding), no
+                coordinate exceeds clip_value; an update within both is only divided. No finite
+                update overflows, whatever the factor: an error would tell of its size.
+    Returns:    the clipped update, and whether anything was clipped.
+    Raises:     ValueError for bounds that are not positive or an update that is not finite.
+    Source:     McMahan et al. (2018), Algorithm 1, arXiv:1710.06963 (the norm).
+    """
+    if not (clip_norm > 0 and clip_value > 0 and factor > 0):
+        raise ValueError(f"expected clips > 0, got {clip_norm} and {clip_value}")
+    # In chunks of fixed size: float64 without a second copy, and the same bits every time.
+    starts = range(0, delta.size, _CHUNK)
+    squares = [float(np.square(delta[i : i + _CHUNK], dtype=np.float64).sum()) for i in starts]
+    norm = math.sqrt(math.fsum(squares))
+    if not math.isfinite(norm):
+        raise ValueError("expected a finite update")
+    is_over = norm > clip_norm * factor
+    ratio = clip_norm / norm if is_over else 1 / factor
+    clipped = delta.astype(np.float32)
+    if ratio != 1:
+        for i in starts:
+            part = clipped[i : i + _CHUNK]
+            part[:] = np.multiply(part, ratio, dtype=np.float64)
+    limit = np.float32(clip_value)
+    if float(limit) > clip_value:  # the nearest float32 may lie above it
+        limit = np.nextafter(limit, np.float32(0))
+    is_far = bool(np.abs(clipped).max(initial=0.0) > limit)
+    if is_far:
+        np.clip(clipped, -limit, limit, out=clipped)
+    return clipped, is_over or is_far
+
+
+def encode_update(
+    update: LocalUpdate,
+    *,
+    terms: SecureTerms,
+    rounding_key: bytes,
+    entropy: Callable[[int], bytes] = os.urandom,
+    residual: np.ndarray | None = None,
+    clip_factor: float = 1.0,
+) -> Payload:
+    """The integers that a site enters.
+
+    ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
+    but a key of its own for each update keeps rounding errors independent, so that they average
+    out over sites and rounds. ``entropy(n)`` gives n secret bytes, for noise. ``residual`` (d,) is
+    what rounding left out before (error feedback): it is added before the clipping. The update is
+    divided by ``clip_factor``, the round's adaptive norm in units of the agreed one.
+
+    Guarantee:  under privacy unit ``site`` the norm of ``words`` is at most the noise's l2_bound,
+                whatever the images are, and ``noise`` has the law that the accounting assumes.
+    Raises:     ValueError for an update of another size, or a factor where none was agreed.
+    """
+    if clip_factor != 1.0 and terms.count_value == 0:
+        raise ValueError("expected no clip factor: the terms have no adaptive clip norm")
+    if update.delta.shape != (terms.num_parameters,):
+        raise ValueError(f"expected an update of {terms.num_parameters} parameters")
+    delta = update.delta if residual is None else update.delta + residual
+    values, was_clipped = clip_update(
+        delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value, factor=clip_factor
+    )
+    metrics = terms.metric_words
+    weight = 1.0
+    if terms.hides_metrics:
+        # Constants (all sites take training.local_steps): nothing beside the noised update.
+        extra = metrics.encode(num_images=1, num_steps=update.num_steps, loss=0.0, clipped=False)
+    else:
+        weight = metrics.weight(update.num_images)
+        values *= np.float32(weight)
+        extra = metrics.encode(
+            num_images=update.num_images,
+            num_steps=update.num_steps,
+            # A round of Poisson sampling may draw no image, and has no loss then.
+            loss=0.0 if math.isnan(update.loss) else update.loss,
+            clipped=was_clipped,
+        )
+    if terms.count_value > 0:
+        within = -terms.count_value if was_clipped else terms.count_value
+        values = np.append(values, np.float32(within))
+    noise = None
+    if terms.noise is None:
+        words = terms.fixed_point.encode(values, key=rounding_key)
+    else:
+        words = round_within(
+            lambda key: terms.fixed_point.encode(values, key=key),
+            bound=terms.noise.l2_bound,
+            key=rounding_key,
+        )
+        noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
+    left_out = None
+    if residual is not None:
+        d = terms.num_parameters
+        lost = (values[:d] - words[:d] / terms.scale) / weight
+        left_out = (lost * clip_factor).astype(np.float32)
+    return Payload(words=words, extra=extra, noise=noise, residual=left_out)
+
+
+def decode_sum(
+    words: np.ndarray, extra: tuple[int, ...], *, num_sites: int, terms: SecureTerms
+) -> tuple[np.ndarray, Metrics]:
+    """The mean update (d,) float64, weighted by images, and the summed metrics.
+
+    Raises:     ValueError for sums that the sites could not have produced.
+    """
+    metrics = terms.metric_words.decode(extra)
+    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)[: terms.num_parameters]
+    total *= terms.max_images / metrics.num_images
+    return total, metrics
+
+
+def within_clip(words: np.ndarray, *, num_sites: int, terms: SecureTerms) -> float | None:
+    """The share of updates within an adaptive clip norm, noise included; None without one.
+
+    It is noised like every coordinate, and may lie outside [0, 1].
+    """
+    if terms.count_value == 0:
+        return None
+    last = words[terms.num_parameters :]
+    total = float(terms.fixed_point.decode_sum(last, num_clients=num_sites)[0])
+    return (total / (terms.count_value * num_sites) + 1) / 2

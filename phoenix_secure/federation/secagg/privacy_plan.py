@@ -1,0 +1,202 @@
+"""From settings to noise, planned releases and the guarantee that follows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import most_draws
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
+from phoenix_secure.privacy.calibration import noise_multiplier_for
+from phoenix_secure.privacy.events import Event, PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
+from phoenix_secure.training.private import public_steps
+
+__all__ = ["PrivacyPlan", "check_images", "guarantee_of", "plan_privacy"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyPlan:
+    """What each site may release in a run, and what that spends.
+
+    event           of one release: one round of one site
+    max_releases    rounds that one site may answer; the noise is made for so many
+    planned         epsilon of all of them together
+    """
+
+    unit: str
+    noise_multiplier: float
+    event: Event
+    max_releases: int
+    planned: Epsilon
+
+
+def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan | None:
+    """The plan that follows from the settings; None where no unit is named.
+
+    Guarantee:  the same settings give the same plan everywhere; ``planned`` is within
+                ``privacy.epsilon``, where it is set.
+    Raises:     ConfigError naming the setting; AccountingError.
+    """
+    privacy = config.privacy
+    if privacy.unit == "none":
+        return None
+    local_steps = public_steps(config)
+    releases = most_draws(config)
+    if privacy.unit == "site":
+        return _site_plan(config, terms, releases=releases)
+    steps = releases * local_steps
+    noise = privacy.noise_multiplier or noise_multiplier_for(
+        epsilon=privacy.epsilon or math.inf,
+        delta=privacy.delta,
+        sampling_rate=privacy.sampling_rate,
+        steps=steps,
+    )
+    event = PoissonSampledGaussian(
+        sampling_rate=privacy.sampling_rate, noise_multiplier=noise, steps=local_steps
+    )
+    return PrivacyPlan(
+        unit="record",
+        noise_multiplier=noise,
+        event=event,
+        max_releases=releases,
+        planned=epsilon_of([dataclasses.replace(event, steps=steps)], delta=privacy.delta),
+    )
+
+
+def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -> PrivacyPlan:
+    privacy = config.privacy
+    if terms is None or terms.noise is None:
+        raise ConfigError(
+            "privacy.unit = site needs secure_aggregation.mode = on: the noise of one site alone "
+            "does not hide its update from the server"
+        )
+    if privacy.release_metrics:
+        raise ConfigError(
+            "privacy.release_metrics is not possible with privacy.unit = site: sums of losses and "
+            "numbers of images would leave without noise; set it to false"
+        )
+    if privacy.delta >= 1 / config.partition.num_sites:
+        raise ConfigError(
+            f"privacy.delta = {privacy.delta:g} is not below 1/sites = "
+            f"{1 / config.partition.num_sites:g}: one site could be given away whole; lower it"
+        )
+    event = terms.noise.event
+    return PrivacyPlan(
+        unit="site",
+        noise_multiplier=terms.noise.noise_multiplier,
+        event=event,
+        max_releases=releases,
+        planned=epsilon_of([dataclasses.replace(event, releases=releases)], delta=privacy.delta),
+    )
+
+
+def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
+    """Whether a site has enough images for the settings' unit and delta.
+
+    Raises:     ConfigError naming the setting.
+    """
+    privacy = config.privacy
+    if privacy.unit != "record":
+        return
+    if privacy.delta >= 1 / num_images:
+        raise ConfigError(
+            f"privacy.delta = {privacy.delta:g} is not below 1/images = {1 / num_images:g} of "
+            f"{site}: one image could be given away whole; lower it"
+        )
+    if privacy.sampling_rate * num_images < 1:
+        raise ConfigError(
+            f"{site} has {num_images} images, and privacy.sampling_rate = "
+            f"{privacy.sampling_rate:g} draws less than one a step: its updates would be noise "
+            "alone. Raise sampling_rate, or leave the site out"
+        )
+
+
+def guarantee_of(
+    config: RunConfig,
+    plan: PrivacyPlan | None,
+    *,
+    spent: Mapping[str, Iterable[Event]] | None = None,
+    images: Mapping[str, int] | None = None,
+) -> Guarantee:
+    """The guarantee of a run.
+
+    spent    each site's recorded events, where they can be read
+    images   each site's number of images, for warnings; likewise
+    """
+    if plan is None:
+        return NO_GUARANTEE
+    privacy, event = config.privacy, plan.event
+    is_secret = privacy.noise_source == "secure"
+    per_site = {
+        site: round(epsilon_of(list(events), delta=privacy.delta).value, 6)
+        for site, events in (spent or {}).items()
+    }
+    if isinstance(event, SkellamSum):
+        steps, rate = plan.max_releases, None
+        mechanism = "Skellam noise of all sites inside secure aggregation, each update clipped"
+        if privacy.adaptive_clip:
+            mechanism += (
+                f" to a norm that follows a noised count ({privacy.clip_budget:.3g} of the squared "
+                "sensitivity)"
+            )
+        sampler = "none: every draw of a cohort counts in full"
+    else:
+        steps, rate = plan.max_releases * event.steps, event.sampling_rate
+        mechanism = "DP-SGD: per-image gradients clipped, Gaussian noise at each site"
+        sampler = f"Poisson, rate {event.sampling_rate:g}; cohorts amplify nothing"
+    return Guarantee(
+        unit=plan.unit,
+        epsilon=plan.planned.value if is_secret else None,
+        delta=privacy.delta,
+        figures=plan.planned.figures,
+        noise_multiplier=plan.noise_multiplier,
+        clip_norm=privacy.clip_norm,
+        sampling_rate=rate,
+        steps=steps,
+        releases=plan.max_releases,
+        mechanism=mechanism,
+        sampler=sampler,
+        noise_source=(
+            "AES-256-CTR keyed by the operating system"
+            if is_secret and plan.unit == "record"
+            else "the operating system's generator, by table inversion"
+            if is_secret
+            else "seeded, repeatable"
+        ),
+        per_site=per_site if is_secret else {},
+        warnings=_warnings(config, plan, images or {}),
+    )
+
+
+def _warnings(config: RunConfig, plan: PrivacyPlan, images: Mapping[str, int]) -> tuple[str, ...]:
+    found = []
+    privacy = config.privacy
+    if isinstance(plan.event, SkellamSum):
+        sites = config.partition.num_sites
+        ratio = plan.noise_multiplier * math.sqrt(plan.event.num_words) / sites
+        if ratio > 1:
+            found.append(
+                f"few sites: the noise in the mean update is {ratio:.3g} times as long as the "
+                "longest update a site may send; it can only average out over very many rounds"
+            )
+    else:
+        close = [site for site, number in images.items() if privacy.delta > 1 / number**2]
+        if close:
+            found.append(
+                f"privacy.delta = {privacy.delta:g} is above 1/images^2 at {len(close)} sites "
+                f"({close[0]}: {1 / images[close[0]] ** 2:.2g}): a smaller one says more"
+            )
+    if privacy.release_metrics:
+        found.append(
+            "privacy.release_metrics is on: sums of losses and numbers of images leave the sites "
+            "without noise, outside the guarantee"
+        )
+    if plan.planned.value > 20:
+        found.append(f"epsilon {plan.planned.value:.4g} promises next to nothing")
+    return tuple(found)

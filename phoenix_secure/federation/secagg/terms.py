@@ -1,0 +1,273 @@
+"""What all parties of a run agree on before its first round: thresholds, word size, bounds.
+
+Server and sites compute the terms by themselves, each from its own settings; the protocol's
+policy check then refuses a round whose terms are not the site's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import cohort_size, most_draws
+from phoenix_secure.federation.secagg.adaptive_clip import count_value, stretch
+from phoenix_secure.federation.secagg.metrics import MetricWords
+from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
+from protocol import ClientPolicy, Roster, RoundSpec
+from protocol.fixed_point import FixedPoint
+from protocol.parameters import MIN_CLIENTS, choose, max_input
+
+__all__ = ["SecureTerms", "choose_terms"]
+
+_RMS_CLIP = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecureTerms:
+    """The terms of one run.
+
+    num_parameters   d, those of one answer: what stays at a site does not count
+    cohort_size      n, sites asked in each round
+    num_colluders    c, sites that may work with the server
+    threshold        t, sites that must stay: shares and signatures that unlock a sum
+    scale            fixed-point steps per unit, a power of two
+    clip_norm        L2 norm that an update is scaled down to
+    count_value      under an adaptive clip norm, what one more coordinate holds: plus for an
+                     update within the norm, minus for another; 0 without
+    clip_value       largest change of one parameter that enters the sum
+    max_images       W: an update enters with weight min(images, W) / W
+    collusion        gamma, from which every site checks c by itself
+    policy_hash      SHA-256 over the settings that decide what a site trains
+    privacy_hash     SHA-256 over the differential-privacy settings
+    hides_metrics    sites count alike, and tell neither losses nor numbers of images
+    noise            what the sites add under privacy unit ``site``, else None
+    """
+
+    num_parameters: int
+    cohort_size: int
+    num_colluders: int
+    threshold: int
+    word_bits: int
+    scale: float
+    clip_norm: float
+    clip_value: float
+    max_images: int
+    collusion: float
+    policy_hash: bytes
+    privacy_hash: bytes
+    hides_metrics: bool = False
+    noise: SiteNoise | None = None
+    count_value: float = 0.0
+
+    @property
+    def num_words(self) -> int:
+        """Coordinates of what a site enters."""
+        return self.num_parameters + (self.count_value > 0)
+
+    @property
+    def fixed_point(self) -> FixedPoint:
+        """The format of one coordinate."""
+        return FixedPoint(scale=self.scale, clip=self.clip_value, word_bits=self.word_bits)
+
+    @property
+    def metric_words(self) -> MetricWords:
+        """The format of what rides beside the update."""
+        return MetricWords(
+            digit_bits=max_input(self.cohort_size, word_bits=self.word_bits).bit_length() - 1,
+            max_images=self.max_images,
+        )
+
+    @property
+    def masked_bytes(self) -> int:
+        """Bytes of one site's masked vector."""
+        words = self.num_words + len(self.metric_words.bounds)
+        return words * self.word_bits // 8
+
+    def rounding_bound(self, *, num_sites: int, num_images: int) -> float:
+        """Largest error of one coordinate of the mean update that rounding can cause.
+
+        Each site's integer is less than one step away from scale * w * delta, so that the mean
+        over ``num_sites`` sites with weights sum(w) = num_images / max_images is off by less than
+        num_sites / (scale * sum(w)); its standard deviation is at most
+        sqrt(num_sites) / (2 * scale * sum(w)).
+        """
+        return num_sites * self.max_images / (self.scale * num_images)
+
+    def spec(
+        self,
+        *,
+        roster: Roster,
+        cohort: tuple[str, ...],
+        protocol_round: int,
+        model: bytes,
+        previous: bytes,
+    ) -> RoundSpec:
+        """The first attempt at one protocol round."""
+        return RoundSpec(
+            federation_id=roster.federation_id,
+            round=protocol_round,
+            attempt=0,
+            roster_hash=roster.hash,
+            cohort=cohort,
+            model_hash=hashlib.sha256(model).digest(),
+            previous=previous,
+            num_words=self.num_words,
+            extra_bounds=self.metric_words.bounds,
+            word_bits=self.word_bits,
+            scale=self.scale,
+            clip=self.clip_value,
+            threshold=self.threshold,
+            quorum=self.threshold,
+            num_colluders=self.num_colluders,
+            degree=0,
+            noise_variance=self._noise_variance,
+            privacy_hash=self.privacy_hash,
+            policy_hash=self.policy_hash,
+        )
+
+    def policy(self, roster: Roster) -> ClientPolicy:
+        """What a site with these terms takes part in; everything weaker is refused."""
+        return ClientPolicy(
+            federation_id=roster.federation_id,
+            roster_hash=roster.hash,
+            policy_hash=self.policy_hash,
+            privacy_hash=self.privacy_hash,
+            num_words=self.num_words,
+            extra_bounds=self.metric_words.bounds,
+            word_bits=self.word_bits,
+            scale=self.scale,
+            clip=self.clip_value,
+            noise_variance=self._noise_variance,
+            collusion=self.collusion,
+            min_cohort=MIN_CLIENTS,
+            # A later attempt may leave accused sites out, and keeps t: a sum never hides among
+            # fewer honest inputs than the plan that the owner signed.
+            min_honest=self.threshold - self.num_colluders,
+        )
+
+    @property
+    def _noise_variance(self) -> float:
+        return 0.0 if self.noise is None else self.noise.share_variance
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a reader of the run's records needs to judge it."""
+        return {
+            "n": self.cohort_size,
+            "t": self.threshold,
+            "c": self.num_colluders,
+            "word_bits": self.word_bits,
+            "scale": self.scale,
+            "clip_norm": self.clip_norm,
+            "clip_value": self.clip_value,
+            "max_images": self.max_images,
+            "noise_variance_of_a_site": self._noise_variance,
+        }
+
+
+def choose_terms(
+    config: RunConfig, *, num_parameters: int, largest_site: int | None = None
+) -> SecureTerms:
+    """The terms that follow from the settings.
+
+    ``largest_site`` is the largest number of images at one site; only a run in one process knows
+    it, and it is used only where ``secure_aggregation.max_images`` is empty.
+
+    Guarantee:  the same settings give the same terms everywhere; no sum can wrap around; a round
+                stands the dropout that the settings ask for.
+    Raises:     ConfigError naming the setting.
+    """
+    settings = config.secure_aggregation
+    n = cohort_size(config)
+    if n < MIN_CLIENTS:
+        raise ConfigError(
+            f"secure aggregation needs at least {MIN_CLIENTS} sites in a round, and there would "
+            f"be {n}: with fewer, a sum would hide an update among fewer than 3 honest ones. "
+            "Raise partition.num_sites or federation.participation; or, on images that are not "
+            "secret, switch it off with secure_aggregation.mode=off"
+        )
+    try:
+        graph = choose(n, gamma=settings.collusion, delta=settings.dropout)
+        largest = max_input(n, word_bits=settings.word_bits)
+    except ValueError as error:
+        raise ConfigError(
+            f"secure aggregation over {n} sites is not possible with "
+            f"secure_aggregation.collusion = {settings.collusion:g} and dropout = "
+            f"{settings.dropout:g}: {error}"
+        ) from error
+    if not config.privacy.hides_metrics and settings.max_images is None and largest_site is None:
+        raise ConfigError(
+            "between machines nobody knows the largest site: set secure_aggregation.max_images "
+            "to a public bound on one site's images"
+        )
+    privacy = config.privacy
+    clip_norm = settings.clip_norm or _RMS_CLIP * math.sqrt(num_parameters)
+    if privacy.unit == "site":
+        clip_norm = privacy.clip_norm
+    count = count_value(privacy)
+    clip_value = max(min(settings.clip_value, clip_norm), count)
+    scale = 2.0 ** math.floor(math.log2(largest / clip_value))
+    noise = None
+    if privacy.unit == "site":
+        noise = choose_site_noise(
+            privacy,
+            releases=most_draws(config),
+            num_words=num_parameters + (count > 0),
+            cohort_size=n,
+            num_honest=graph.threshold - graph.num_colluders,
+            clip_norm=clip_norm * stretch(privacy),
+            clip_value=clip_value,
+            word_bits=settings.word_bits,
+        )
+        scale = noise.scale
+    max_images = settings.max_images or 1 << max(0, (largest_site or 1) - 1).bit_length()
+    return SecureTerms(
+        num_parameters=num_parameters,
+        cohort_size=n,
+        num_colluders=graph.num_colluders,
+        threshold=graph.threshold,
+        word_bits=settings.word_bits,
+        scale=scale,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        max_images=1 if privacy.hides_metrics else max_images,
+        collusion=settings.collusion,
+        policy_hash=_policy_hash(config),
+        privacy_hash=_privacy_hash(config),
+        hides_metrics=privacy.hides_metrics,
+        noise=noise,
+        count_value=count,
+    )
+
+
+def _privacy_hash(config: RunConfig) -> bytes:
+    if config.privacy.unit == "none":
+        return _hash({"differential_privacy": "off"})
+    return _hash({"differential_privacy": config.privacy.model_dump(mode="json")})
+
+
+def _policy_hash(config: RunConfig) -> bytes:
+    """Over what decides a site's update: network, noising, training, strategies, clipping."""
+    values = config.model_dump(
+        mode="json",
+        include={
+            "model": True,
+            "diffusion": True,
+            "training": True,
+            "federation": {"rounds"},
+            "sharing": True,
+            "exchange": True,
+            "filtering": True,
+            "secure_aggregation": {"mode", "clip_norm", "clip_value", "max_images"},
+        },
+    )
+    return _hash(values)
+
+
+def _hash(values: dict[str, Any]) -> bytes:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(b"phoenix-secure/terms/v1:" + text.encode()).digest()

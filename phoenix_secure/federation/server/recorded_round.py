@@ -1,0 +1,186 @@
+"""An aggregator whose every round is in the evidence: started before it asks, summed before the
+model moves, witnessed by the sites.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from phoenix_secure.errors import PhoenixError
+from phoenix_secure.evidence import Event
+from phoenix_secure.evidence.merkle import consistency_proof
+from phoenix_secure.evidence.witness import ShownHead, WitnessReply
+from phoenix_secure.federation.engines.exchange import Engine, Failure
+from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
+from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.round.stages import WITNESS_STAGE
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.evidence import RunEvidence
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
+from protocol import Identity, Roster
+
+__all__ = ["RecordedAggregator", "Witnesses"]
+
+_DEADLINE_S = 60.0
+_GRACE_S = 5.0
+
+
+class RecordedAggregator:
+    """``inner``, with an entry before and after."""
+
+    def __init__(
+        self,
+        inner: Aggregator,
+        evidence: RunEvidence,
+        *,
+        witnesses: Witnesses,
+        engine: Engine,
+        privacy: PrivacyPlan | None = None,
+    ) -> None:
+        self._inner = inner
+        self._evidence = evidence
+        self._witnesses = witnesses
+        self._engine = engine
+        self._privacy = privacy
+
+    def checkpoint(self, state: ServerState, report: RoundReport) -> None:
+        """Before the state after a round is kept."""
+        self._evidence.checkpoint(state, report)
+
+    def witness(self) -> None:
+        """Let the sites sign everything up to now."""
+        self._witnesses.ask(self._engine)
+
+    def members(self) -> tuple[str, ...]:
+        """As ``inner`` says."""
+        return self._inner.members()
+
+    def aggregate(
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
+    ) -> Aggregate:
+        """The round's sum, recorded before anybody can use it.
+
+        Raises:     what ``inner`` raises, after an entry that says so.
+        """
+        self._evidence.round_started(round_number, cohort=cohort)
+        if self._privacy is not None:
+            self._evidence.charged(round_number, sites=cohort, event=self._privacy.event)
+        try:
+            found = self._inner.aggregate(
+                round_number=round_number,
+                parameters=parameters,
+                cohort=cohort,
+                clip_factor=clip_factor,
+            )
+        except PhoenixError as error:
+            self._evidence.failed(round_number, kind=type(error).__name__)
+            raise
+        ledger = self._evidence.ledger
+        for site, code in sorted(found.failures.items()):
+            ledger.append(Event.DROPOUT, round=round_number, site=site, code=code)
+        ledger.append(Event.AGGREGATED, round=round_number, **_facts(found))
+        return found
+
+
+def _facts(found: Aggregate) -> dict[str, Any]:
+    if found.secure is None:
+        return {"secure": False, "sites": list(found.sites)}
+    kept = ("protocol_round", "attempts", "failed_attempts", "survivors", "clipped", "transcript")
+    return {
+        "secure": True,
+        "sites": list(found.sites),
+        **{name: found.secure[name] for name in kept},
+    }
+
+
+class Witnesses:
+    """Shows the newest head to the sites and records who signed it."""
+
+    def __init__(self, evidence: RunEvidence, *, identity: Identity, roster: Roster) -> None:
+        self._evidence = evidence
+        self._identity = identity
+        self._roster = roster
+        self._seen: dict[str, int] = {}  # what each site keeps, as far as it told
+
+    def ask(self, engine: Engine) -> dict[str, bytes]:
+        """The signatures of the sites that answered; the ledger holds them from then on.
+
+        A site that does not answer is left out: the run goes on, and the report says who signed.
+        """
+        signed: dict[str, bytes] = {}
+        refused: dict[str, str] = {}
+        head = self._evidence.ledger.head
+        waiting = tuple(site for site in engine.sites if self._roster.key(site) is not None)
+        # A second time for sites whose memory began elsewhere than we knew.
+        for _ in range(2):
+            requests = self._requests(waiting)
+            answers = engine.exchange(
+                WITNESS_STAGE,
+                requests,
+                deadline_s=_DEADLINE_S,
+                quorum=len(requests),
+                grace_s=_GRACE_S,
+            )
+            again = []
+            for site, answer in answers.items():
+                if isinstance(answer, Failure):
+                    refused[site] = answer.code.value
+                elif (reply := self._read(site, answer.body)) is None:
+                    refused[site] = "malformed"
+                elif reply.signature is None:
+                    self._seen[site] = reply.kept_size
+                    again.append(site)
+                else:
+                    self._seen[site] = head.size
+                    signed[site] = reply.signature
+            waiting = tuple(sorted(again))
+            if not waiting:
+                break
+        refused |= dict.fromkeys(waiting, "another-history")
+        self._record(signed, refused)
+        return signed
+
+    def _requests(self, sites: tuple[str, ...]) -> Mapping[str, bytes]:
+        head = self._evidence.ledger.head
+        leaves = self._evidence.leaves()
+        signature = head.sign(self._identity)
+        requests = {}
+        for site in sites:
+            old_size = min(self._seen.get(site, 0), head.size)
+            proof = consistency_proof(leaves, old_size) if old_size else []
+            shown = ShownHead(head=head, signature=signature, old_size=old_size, proof=tuple(proof))
+            requests[site] = shown.to_bytes()
+        return requests
+
+    def _read(self, site: str, body: bytes) -> WitnessReply | None:
+        try:
+            reply = WitnessReply.from_bytes(body)
+        except ValueError:
+            return None
+        key = self._roster.key(site)
+        head = self._evidence.ledger.head
+        if reply.signature is not None and (
+            key is None or not head.is_signed(reply.signature, by=key)
+        ):
+            return None
+        return reply
+
+    def _record(self, signed: dict[str, bytes], missing: dict[str, str]) -> None:
+        ledger = self._evidence.ledger
+        ledger.append(
+            Event.WITNESSED,
+            head=ledger.head.to_dict(),
+            signatures={
+                site: base64.b64encode(signature).decode() for site, signature in signed.items()
+            },
+            missing=missing,
+        )

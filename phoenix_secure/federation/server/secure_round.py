@@ -1,0 +1,250 @@
+"""A secure round: attempts at the sum of one training round until one succeeds.
+
+- Before anybody is asked to sign a survivor set, a failed attempt is followed by another one of
+  the same protocol round, with a new context.
+- Afterwards the protocol round is spent. The training round is then summed again under a new
+  number, over exactly the sites that were to sign: it is the one set for which they may sign the
+  same update twice (``site.secure_record``).
+- Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.engines.exchange import Engine, FailureCode
+from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.secagg.payload import decode_sum, within_clip
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.server.attempt import (
+    Patience,
+    StageReport,
+    StageTaker,
+    run_attempt,
+)
+from phoenix_secure.federation.server.journal import SecureJournal
+from protocol import Identity, Roster, RoundSpec, ServerSession, SessionAborted
+from protocol.events import RoundCompleted
+from protocol.parameters import MIN_CLIENTS
+
+__all__ = ["SecureAggregator"]
+
+
+class SecureAggregator:
+    """The server's side of all secure rounds of a run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        identity: Identity,
+        roster: Roster,
+        terms: SecureTerms,
+        journal: SecureJournal,
+        patience: Patience,
+        max_attempts: int,
+        num_threads: int = 1,
+        observe: Callable[[StageReport], object] = lambda report: None,
+    ) -> None:
+        self._engine = engine
+        self._identity = identity
+        self._roster = roster
+        self._terms = terms
+        self._journal = journal
+        self._patience = patience
+        self._max_attempts = max_attempts
+        self._num_threads = num_threads
+        self._observe = observe
+
+    def members(self) -> tuple[str, ...]:
+        """The whole roster, reachable or not: a cohort must not depend on who is away."""
+        return tuple(id for id, _ in self._roster.members)
+
+    def aggregate(
+        self,
+        *,
+        round_number: int,
+        parameters: np.ndarray,
+        cohort: tuple[str, ...],
+        clip_factor: float = 1.0,
+    ) -> Aggregate:
+        """Sum the updates of ``round_number`` without seeing one.
+
+        Guarantee:  the exact sum of the survivors' integers, or no sum.
+        Raises:     TrainingError after ``max_attempts`` attempts, or for sums that no sites could
+                    have sent.
+        """
+        model = TrainRequest(
+            round_number=round_number, parameters=parameters, clip_factor=clip_factor
+        ).to_bytes()
+        reports: list[StageReport] = []
+        aborts: list[SessionAborted] = []
+        spec: RoundSpec | None = None
+        for attempt in range(1, self._max_attempts + 1):
+            if aborts:
+                time.sleep(self._patience.retry_pause_s)
+            if spec is None:
+                spec = self._terms.spec(
+                    roster=self._roster,
+                    cohort=cohort,
+                    protocol_round=self._journal.reserve(round_number),
+                    model=model,
+                    previous=self._journal.previous,
+                )
+            stages = StageTaker(
+                self._engine,
+                patience=self._patience,
+                training_round=round_number,
+                attempt=attempt,
+                observe=self._observe,
+            )
+            try:
+                completed = self._attempt(spec, stages, round_number=round_number, model=model)
+            except SessionAborted as error:
+                aborts.append(error)
+                spec = self._next(spec, aborts)
+                continue
+            finally:
+                reports += stages.reports
+            return self._aggregate(
+                completed,
+                reports,
+                spec=spec,
+                cohort=cohort,
+                aborts=aborts,
+                clip_factor=clip_factor,
+            )
+        raise TrainingError(self._why(round_number, reports, aborts))
+
+    def _attempt(
+        self, spec: RoundSpec, stages: StageTaker, *, round_number: int, model: bytes
+    ) -> RoundCompleted:
+        session = ServerSession(
+            self._identity, roster=self._roster, spec=spec, num_threads=self._num_threads
+        )
+        to_sign = self._journal.survivors(round_number) or spec.cohort
+        try:
+            return run_attempt(
+                session,
+                stages,
+                model=model,
+                asked=tuple(site for site in spec.cohort if site in to_sign),
+                before_signing=lambda survivors: self._journal.record_survivors(
+                    round_number, survivors=survivors
+                ),
+                before_result=lambda completed: self._journal.record_result(
+                    round_number, transcript=completed.transcript_hash
+                ),
+            )
+        finally:
+            session.abort()
+
+    def _next(self, spec: RoundSpec, aborts: list[SessionAborted]) -> RoundSpec | None:
+        """The next attempt at the protocol round, or None where it is spent."""
+        if not aborts[-1].retry_allowed:
+            return None
+        cohort = spec.cohort
+        # A complaint names accused and accuser, and either may lie: leave out who is named most.
+        named = Counter(site for error in aborts for site in error.culprits if site in cohort)
+        if aborts[-1].culprits and named and len(cohort) > max(MIN_CLIENTS, spec.quorum):
+            left_out = named.most_common(1)[0][0]
+            cohort = tuple(site for site in cohort if site != left_out)
+        return spec.next_attempt(cohort=cohort)
+
+    def _aggregate(
+        self,
+        completed: RoundCompleted,
+        reports: list[StageReport],
+        *,
+        spec: RoundSpec,
+        cohort: tuple[str, ...],
+        aborts: list[SessionAborted],
+        clip_factor: float,
+    ) -> Aggregate:
+        survivors = completed.survivors
+        try:
+            update, metrics = decode_sum(
+                completed.words, completed.extra, num_sites=len(survivors), terms=self._terms
+            )
+            within = within_clip(completed.words, num_sites=len(survivors), terms=self._terms)
+        except ValueError as error:
+            raise TrainingError(
+                f"round {reports[-1].training_round}: a site entered impossible numbers "
+                f"({error}): see the sites' logs"
+            ) from error
+        update *= clip_factor  # in place: a copy would be the largest thing in memory
+        attempt = len(aborts) + 1
+        dropouts: dict[str, dict[str, str]] = {}
+        for report in reports:
+            if report.attempt == attempt and report.failures and report.stage != "result":
+                dropouts[report.stage] = report.failures
+        failures = {
+            site: code
+            for missing in dropouts.values()
+            for site, code in missing.items()
+            if site not in survivors
+        }
+        away = set(cohort) - set(survivors) - failures.keys()
+        failures |= dict.fromkeys(sorted(away), "left out of this attempt")
+        secure = {
+            **self._terms.to_dict(),
+            "protocol_round": spec.round,
+            "attempts": attempt,
+            "failed_attempts": [error.reason.value for error in aborts],
+            "survivors": len(survivors),
+            "dropouts": dropouts,
+            "clip_norm": self._terms.clip_norm * clip_factor,
+            "within_clip": within,
+            "clipped": None if self._terms.hides_metrics else metrics.num_clipped,
+            "transcript": completed.transcript_hash.hex(),
+            "stages": [
+                {
+                    "attempt": report.attempt,
+                    "stage": report.stage,
+                    "bytes_down": report.bytes_down,
+                    "bytes_up": report.bytes_up,
+                    "seconds": round(report.seconds, 4),
+                }
+                for report in reports
+            ],
+        }
+        return Aggregate(
+            update=update,
+            within_clip=within,
+            loss=None if self._terms.hides_metrics else metrics.loss,
+            sites=survivors,
+            failures=failures,
+            num_images=None if self._terms.hides_metrics else metrics.num_images,
+            num_steps=metrics.num_steps,
+            bytes_down=sum(report.bytes_down for report in reports),
+            bytes_up=sum(report.bytes_up for report in reports),
+            secure=secure,
+        )
+
+    def _why(
+        self, round_number: int, reports: list[StageReport], aborts: list[SessionAborted]
+    ) -> str:
+        """One line: what failed, who was missing, what to do."""
+        last = reports[-1]
+        missing = ", ".join(f"{site}: {code}" for site, code in last.failures.items())
+        text = (
+            f"round {round_number}: no secure sum after {len(aborts)} attempts "
+            f"({aborts[-1].reason.value} in stage {last.stage}"
+            f"{'; ' + missing if missing else ''})"
+        )
+        if FailureCode.DIVERGED.value in last.failures.values():
+            return f"{text}: lower training.learning_rate or set training.grad_clip"
+        needed = self._journal.survivors(round_number)
+        if needed is not None:
+            return (
+                f"{text}: sites may have signed this round, so it can only be summed over the same "
+                f"ones again: start {', '.join(needed)}, then resume; if one of them is gone for "
+                "good, resume with --skip-round"
+            )
+        return f"{text}: at least {self._terms.threshold} sites must stay; start them, then resume"

@@ -1,0 +1,75 @@
+"""Differential privacy between sites: each keeps its own ledger and stops by its own policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.ledger import PrivacyLedger
+
+RECORD = ["privacy.unit=record", "privacy.epsilon=6", "privacy.sampling_rate=0.1"]
+
+
+@pytest.fixture
+def federation(folder_federation):
+    return folder_federation
+
+
+def train(job, path):
+    folder = RunFolder(path)
+    for _ in job.rounds(job.start(folder, overwrite=True), folder):
+        pass
+    return job.finish(folder)
+
+
+def ledger_of(federation, site: str) -> PrivacyLedger:
+    return PrivacyLedger(federation.site(site).path / "privacy.jsonl")
+
+
+def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
+    federation, tmp_path
+) -> None:
+    federation.start()
+    job = federation.job(*RECORD)
+    summary = train(job, tmp_path / "run")
+    rounds = job.config.federation.rounds
+    for site in job.sites:
+        releases = ledger_of(federation, site).releases()
+        assert [each.round_number for each in releases] == list(range(1, rounds + 1))
+        assert {each.plan for each in releases} == {job.plan.hash}
+        spent = epsilon_of([each.event for each in releases], delta=1e-5).value
+        assert 0 < spent <= summary["guarantee"]["epsilon"] + 1e-9 <= 6 + 1e-9
+    for line in RunFolder(tmp_path / "run").read_metrics():
+        assert line["loss"] is line["num_images"] is None
+
+
+def test_a_second_run_on_the_same_images_adds_up_until_the_sites_stop(federation, tmp_path) -> None:
+    for site in federation.sites:
+        federation.change(site, policy={"max_epsilon": 6.0, "max_total_epsilon": 7.0})
+    federation.start()
+    train(federation.job(*RECORD), tmp_path / "first")
+    again = federation.job(*RECORD, "seed=5", "secure_aggregation.max_attempts=1")
+    with pytest.raises(TrainingError, match="budget"):
+        train(again, tmp_path / "second")
+    for site in federation.sites:
+        releases = ledger_of(federation, site).releases()
+        spent = epsilon_of([each.event for each in releases], delta=1e-5).value
+        assert spent <= 7.0
+        lines = federation.site(site).audit().lines()
+        assert any("above the site's 7" in line.get("why", "") for line in lines)
+
+
+def test_a_plan_above_a_sites_epsilon_or_without_one_is_refused_there_alone(
+    federation, tmp_path
+) -> None:
+    federation.change("site-02", policy={"max_epsilon": 5.0})
+    federation.start()
+    summary = train(federation.job(*RECORD), tmp_path / "run")
+    assert summary["guarantee"]["epsilon"] <= 6
+    lines = RunFolder(tmp_path / "run").read_metrics()
+    assert all("site-02" not in line["sites"] for line in lines)
+    assert not (federation.site("site-02").path / "privacy.jsonl").exists()
+    refusals = [line.get("why", "") for line in federation.site("site-02").audit().lines()]
+    assert any("epsilon or delta is above (5, 1e-05)" in why for why in refusals)

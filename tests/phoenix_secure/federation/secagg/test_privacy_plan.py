@@ -1,0 +1,166 @@
+"""Settings -> noise and guarantee: within the budget, and refused where nothing would hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import cohort_of_round, most_draws
+from phoenix_secure.federation.secagg.privacy_plan import (
+    PrivacyPlan,
+    check_images,
+    guarantee_of,
+    plan_privacy,
+)
+from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
+from phoenix_secure.rng import SeedTree
+from protocol.parameters import skellam_tail
+
+RECORD = ["privacy.unit=record", "privacy.sampling_rate=0.05", "training.local_steps=3"]
+RECORD += ["federation.rounds=4"]
+SITE = ["privacy.unit=site", "federation.rounds=2", "training.local_steps=3"]
+SITE += ["partition.num_sites=6", "secure_aggregation.word_bits=32"]
+
+
+def configured(*overrides: str) -> RunConfig:
+    return load_config(None, list(overrides))
+
+
+def plan_with_terms(config: RunConfig) -> PrivacyPlan | None:
+    terms = None
+    if config.secure_aggregation.mode == "on":
+        terms = choose_terms(config, num_parameters=100_000, largest_site=10)
+    return plan_privacy(config, terms=terms)
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 10.0])
+def test_record_plan_is_within_its_budget_and_uses_it(epsilon: float) -> None:
+    plan = plan_privacy(configured(*RECORD, f"privacy.epsilon={epsilon}"), terms=None)
+    assert plan is not None
+    assert isinstance(plan.event, PoissonSampledGaussian)
+    spent = epsilon_of([plan.event] * plan.max_releases, delta=1e-5).value
+    assert 0.97 * epsilon < spent <= epsilon
+    assert spent == pytest.approx(plan.planned.value)
+    assert (plan.event.steps, plan.max_releases) == (3, 4)
+
+
+def test_noise_multiplier_is_taken_as_given() -> None:
+    config = configured(*RECORD, "privacy.noise_multiplier=1.5")
+    plan = plan_privacy(config, terms=None)
+    assert plan is not None
+    assert plan.noise_multiplier == 1.5
+    assert guarantee_of(config, plan).epsilon == plan.planned.value
+
+
+def test_rounds_are_counted_in_which_the_public_seed_draws_a_site() -> None:
+    config = configured("federation.rounds=30", "federation.participation=0.3", "seed=5")
+    num_sites = config.partition.num_sites
+    counts = np.zeros(num_sites, int)
+    sites = tuple(f"site-{k:02d}" for k in range(num_sites))
+    for number in range(1, 31):
+        for site in cohort_of_round(sites, number, config=config, seeds=SeedTree(5)):
+            counts[sites.index(site)] += 1
+    assert most_draws(config) == counts.max() < 30
+    # Where sites may sit out, the others are drawn more often.
+    everything = config.model_copy(
+        update={"filtering": config.filtering.model_copy(update={"threshold": 0.5})}
+    )
+    assert most_draws(everything) == (30 if everything.filtering.is_on else counts.max())
+
+
+def test_site_plan_covers_dropouts_and_colluders_and_fits_the_words() -> None:
+    config = configured(*SITE, "privacy.epsilon=6", "privacy.clip_norm=0.5")
+    terms = choose_terms(config, num_parameters=500)
+    plan = plan_privacy(config, terms=terms)
+    assert plan is not None
+    assert terms.noise is not None
+    event = plan.event
+    assert isinstance(event, SkellamSum)
+    # t - c shares are in every sum and unknown to the colluders; more sites only add.
+    honest = terms.threshold - terms.num_colluders
+    assert event.variance == pytest.approx(honest * terms.noise.share_variance)
+    deviation = terms.noise.noise_multiplier * terms.scale * 0.5
+    assert event.variance == pytest.approx(deviation**2)
+    assert event.l2_sensitivity >= terms.scale * 0.5
+    assert epsilon_of([event] * 2, delta=1e-5).value <= 6
+    n = terms.cohort_size
+    largest = n * terms.fixed_point.max_integer
+    largest += skellam_tail(n * terms.noise.share_variance, num_words=500)
+    assert largest < 2**31
+    assert terms.hides_metrics
+    assert terms.max_images == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            [*RECORD, "privacy.epsilon=1", "training.local_steps=null", "training.local_epochs=1"],
+            "training.local_steps",
+        ),
+        ([*SITE, "privacy.epsilon=1", "secure_aggregation.mode=off"], "secure_aggregation.mode"),
+        ([*SITE, "privacy.epsilon=1", "privacy.release_metrics=true"], "release_metrics"),
+        ([*SITE, "privacy.epsilon=1", "privacy.delta=0.2"], "below 1/sites"),
+        ([*SITE, "privacy.epsilon=0.05", "secure_aggregation.word_bits=16"], "word_bits"),
+    ],
+)
+def test_settings_under_which_nothing_would_hold_are_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan_with_terms(configured(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("num_images", "overrides", "message"),
+    [
+        (3, [], "draws less than one a step"),
+        (1000, ["privacy.delta=1e-3"], "not below 1/images"),
+    ],
+)
+def test_sites_with_too_few_images_are_refused(
+    num_images: int, overrides: list[str], message: str
+) -> None:
+    config = configured(*RECORD, "privacy.epsilon=1", *overrides)
+    with pytest.raises(ConfigError, match=message):
+        check_images(config, num_images, site="site-01")
+    check_images(configured(), num_images, site="site-01")
+
+
+def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
+    config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
+    plan = plan_privacy(config, terms=None)
+    assert plan is not None
+    guarantee = guarantee_of(config, plan, spent={"site-01": [plan.event]}, images={"site-01": 500})
+    text = guarantee.text
+    assert f"({plan.planned.value:.4g}, 1e-06)-differential privacy per record" in text
+    assert "add or remove one image of one site" in text
+    values = guarantee.to_dict()
+    assert values["epsilon"] <= 2
+    assert 0 < values["per_site"]["site-01"] < values["epsilon"]
+    assert values["steps"] == 12
+    assert any("release_metrics" in each for each in values["not_protected"])
+    assert not values["warnings"]
+    close = guarantee_of(config, plan, images={"site-01": 2000})
+    assert "1/images^2" in close.warnings[0]
+
+
+def test_seeded_noise_and_no_unit_guarantee_nothing() -> None:
+    config = configured(*RECORD, "privacy.epsilon=2", "privacy.noise_source=seeded")
+    seeded = guarantee_of(config, plan_privacy(config, terms=None))
+    nothing = guarantee_of(configured(), plan_privacy(configured(), terms=None))
+    for guarantee in (seeded, nothing):
+        assert guarantee.epsilon is None
+        assert not guarantee.holds
+        assert guarantee.text.startswith("no formal guarantee")
+
+
+def test_few_sites_are_warned_of() -> None:
+    config = configured(*SITE, "privacy.epsilon=6")
+    plan = plan_privacy(config, terms=choose_terms(config, num_parameters=40_000))
+    assert "few sites" in guarantee_of(config, plan).warnings[0]

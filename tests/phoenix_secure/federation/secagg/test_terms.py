@@ -1,0 +1,159 @@
+"""Terms: safe for every cohort, the same everywhere, refused where they cannot be kept."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from protocol import Identity, RemoteProtocolError, Roster
+from protocol.identity import SERVER
+
+
+def terms(*overrides: str, num_sites: int = 5, largest_site: int | None = 800) -> SecureTerms:
+    config = load_config(None, [f"partition.num_sites={num_sites}", *overrides])
+    return choose_terms(config, num_parameters=640_000, largest_site=largest_site)
+
+
+def roster_of(num_sites: int) -> Roster:
+    return Roster.create(
+        federation_id="tests",
+        owner_key=Identity.generate("owner").public_key,
+        server_key=Identity.generate(SERVER).public_key,
+        keys={f"s{k:03d}": Identity.generate(f"s{k:03d}").public_key for k in range(num_sites)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "t", "c"), [(5, 4, 1), (10, 6, 1), (16, 10, 2), (64, 36, 7), (128, 71, 13)]
+)
+def test_thresholds_are_those_of_the_protocol_page(num_sites: int, t: int, c: int) -> None:
+    found = terms(num_sites=num_sites)
+    assert (found.threshold, found.num_colluders) == (t, c)
+    assert found.threshold - found.num_colluders >= 3
+
+
+@pytest.mark.parametrize("word_bits", [16, 24, 32])
+@pytest.mark.parametrize("num_sites", [5, 64, 128])
+def test_no_sum_wraps_around_and_every_site_accepts_the_servers_offer(
+    num_sites: int, word_bits: int
+) -> None:
+    found = terms(f"secure_aggregation.word_bits={word_bits}", num_sites=num_sites)
+    found.fixed_point.check_no_wrap(num_clients=num_sites)
+    roster = roster_of(num_sites)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    found.policy(roster).check(spec, own_id=cohort[0], roster=roster)
+    assert spec.masked_size == found.masked_bytes
+    # Twice the scale would wrap, so that no bit is left unused.
+    with pytest.raises(ValueError, match="wider words"):
+        dataclasses.replace(spec, scale=2 * found.scale)
+
+
+def test_smaller_cohort_is_accepted_as_a_retry_and_refused_as_a_way_to_lower_t() -> None:
+    """Ten sites approved t = 6; a server that asks five of them would need four."""
+    found, roster = terms(num_sites=10), roster_of(10)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    policy = found.policy(roster)
+    policy.check(spec.next_attempt(cohort=cohort[:8]), own_id=cohort[0], roster=roster)
+    few = dataclasses.replace(spec, cohort=cohort[:5], threshold=4, quorum=4)
+    with pytest.raises(RemoteProtocolError, match="quorum leaves fewer than 5 honest inputs"):
+        policy.check(few, own_id=cohort[0], roster=roster)
+
+
+def test_three_bytes_a_parameter_by_default() -> None:
+    found = choose_terms(load_config(None), num_parameters=35_700_000, largest_site=10_000)
+    assert 3 <= found.masked_bytes / 35_700_000 < 3.000001
+
+
+@pytest.mark.parametrize("num_sites", [1, 2, 3, 4])
+def test_fewer_than_five_sites_are_refused_by_name(num_sites: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        terms(num_sites=num_sites)
+    text = str(caught.value)
+    assert "at least 5 sites" in text
+    assert f"there would be {num_sites}" in text
+    assert "partition.num_sites" in text
+    assert "secure_aggregation.mode=off" in text
+
+
+def test_small_cohorts_of_many_sites_are_refused_too() -> None:
+    with pytest.raises(ConfigError, match=r"federation\.participation"):
+        terms("federation.participation=0.3", num_sites=12)
+    found = terms("federation.participation=0.3", "federation.min_sites=6", num_sites=12)
+    assert found.cohort_size == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_sites"),
+    [
+        (["secure_aggregation.dropout=0.3"], 5),
+        (["secure_aggregation.collusion=0.45"], 5),
+        ([], 129),
+    ],
+)
+def test_demands_that_cannot_be_met_are_refused(overrides: list[str], num_sites: int) -> None:
+    with pytest.raises(ConfigError, match=r"secure_aggregation\.collusion"):
+        terms(*overrides, num_sites=num_sites)
+
+
+def test_bound_on_images_is_public_between_machines() -> None:
+    with pytest.raises(ConfigError, match=r"secure_aggregation\.max_images"):
+        terms(largest_site=None)
+    assert terms("secure_aggregation.max_images=5000", largest_site=None).max_images == 5000
+    assert [terms(largest_site=n).max_images for n in (1, 800, 1024, 1025)] == [1, 1024, 1024, 2048]
+
+
+def test_clips_follow_the_settings_or_the_size_of_the_model() -> None:
+    assert terms().clip_norm == pytest.approx(0.05 * 800)
+    assert terms("secure_aggregation.clip_norm=3").clip_norm == 3
+    # The norm bounds each coordinate too, and a smaller range is a finer rounding.
+    small = terms("secure_aggregation.clip_norm=0.25")
+    assert (small.clip_value, small.scale) == (0.25, 4 * terms().scale)
+
+
+def test_terms_bind_what_decides_an_update() -> None:
+    base = terms()
+    assert terms() == base
+    assert terms("output.num_samples=4", "seed=3") == base
+    for change in (
+        "training.learning_rate=0.5",
+        "model.mid_attention=false",
+        "federation.rounds=11",
+        "secure_aggregation.clip_norm=7",
+        "diffusion.schedule=linear",
+    ):
+        assert terms(change).policy_hash != base.policy_hash, change
+
+
+@pytest.mark.parametrize(
+    ("participation", "min_sites", "size"), [(1.0, 1, 10), (0.5, 1, 5), (0.01, 7, 7), (0.01, 1, 1)]
+)
+def test_cohort_size_is_that_of_the_draw(participation: float, min_sites: int, size: int) -> None:
+    from phoenix_secure.federation.round.cohort import draw_cohort
+    from phoenix_secure.rng import SeedTree
+
+    config = load_config(
+        None,
+        [
+            "partition.num_sites=10",
+            f"federation.participation={participation}",
+            f"federation.min_sites={min_sites}",
+        ],
+    )
+    drawn = draw_cohort(
+        tuple("abcdefghij"),
+        participation=participation,
+        min_sites=min_sites,
+        rng=SeedTree(0).numpy(),
+    )
+    assert cohort_size(config) == len(drawn) == size

@@ -1,0 +1,231 @@
+"""Real training under secure aggregation: the oracle's weights, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.engines.grid import GridEngine
+from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg.payload import encode_update
+from phoenix_secure.federation.server.attempt import STAGES
+from phoenix_secure.federation.server.rounds import run_rounds
+from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+
+
+class Killed(BaseException):
+    """The process is gone; no handler may catch it."""
+
+
+class NaiveOracle:
+    """The sum once more, without keys and masks: Python integers, one coordinate at a time."""
+
+    def __init__(self, federation: EmbeddedFederation) -> None:
+        self.federation = federation
+        images = federation.holdings.image_set
+        self.trainer = LocalTrainer(
+            federation.config, num_classes=images.num_classes, device=torch.device("cpu")
+        )
+
+    def members(self) -> tuple[str, ...]:
+        return tuple(self.federation.holdings.parts)
+
+    def aggregate(
+        self, *, round_number: int, parameters, cohort, clip_factor: float = 1.0
+    ) -> Aggregate:
+        terms, root = self.federation.terms, SeedTree(self.federation.config.seed)
+        payloads, updates = [], []
+        for site in cohort:
+            update = self.trainer.train(
+                parameters,
+                self.federation.holdings.site_images(site),
+                round_number=round_number,
+                seeds=root.child("site", site, "round", round_number),
+            )
+            key = root.child("site", site, "round", round_number, "rounding").entropy()
+            updates.append(update)
+            payloads.append(
+                encode_update(update, terms=terms, rounding_key=key.to_bytes(32, "big"))
+            )
+        num_images = sum(update.num_images for update in updates)
+        columns = zip(*(payload.words.tolist() for payload in payloads), strict=True)
+        scale = terms.max_images / num_images
+        mean = np.array([sum(column) / terms.scale * scale for column in columns])
+        return Aggregate(
+            update=mean,
+            loss=0.0,
+            sites=cohort,
+            failures={},
+            num_images=num_images,
+            num_steps=sum(update.num_steps for update in updates),
+            bytes_down=0,
+            bytes_up=0,
+        )
+
+
+def complete(config: RunConfig, path: Path, cache_dir: Path) -> ServerState:
+    folder = RunFolder(path)
+    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
+        pass
+    federation.finish(folder)
+    return folder.load_state(config=config)
+
+
+def same(one: ServerState, two: ServerState) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(two, name))
+        for name in ("parameters", "ema", "momentum", "second_moment")
+    )
+
+
+@pytest.fixture
+def config(secure_settings: list[str]) -> RunConfig:
+    return load_config(None, [*secure_settings, "federation.server_optimizer=fedadam"])
+
+
+def test_final_model_is_that_of_the_naive_oracle_bit_for_bit(
+    config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    state = complete(config, tmp_path / "run", cache_dir)
+    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    first = ServerState.initial(federation.model.initial_parameters, federation=config.federation)
+    *_, (expected, _) = run_rounds(
+        first, config=config, aggregator=NaiveOracle(federation), seeds=SeedTree(config.seed)
+    )
+    assert same(state, expected)
+    assert not np.array_equal(state.parameters, first.parameters)
+
+
+def test_one_round_is_within_the_stated_bound_of_float_fedavg(
+    secure_settings: list[str], tmp_path: Path, cache_dir: Path
+) -> None:
+    settings = [*secure_settings, "federation.rounds=1"]
+    secure = complete(load_config(None, settings), tmp_path / "on", cache_dir)
+    clear_config = load_config(None, [*settings, "secure_aggregation.mode=off"])
+    clear = complete(clear_config, tmp_path / "off", cache_dir)
+    federation = EmbeddedFederation(load_config(None, settings), cache_dir=cache_dir)
+    assert federation.terms is not None
+    num_images = sum(len(part) for part in federation.holdings.parts.values())
+    bound = federation.terms.rounding_bound(num_sites=5, num_images=num_images)
+    error = np.abs(secure.parameters.astype(np.float64) - clear.parameters).max()
+    # The parameters themselves are float32, of size below 4 here.
+    assert 0 < error < bound + 4 * 2**-24
+    first, second = (RunFolder(tmp_path / name).read_metrics() for name in ("on", "off"))
+    assert first[0]["loss"] == pytest.approx(second[0]["loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_run_killed_in_any_stage_resumes_to_the_same_weights(
+    config: RunConfig,
+    tmp_path: Path,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    """The process dies in round 2 when the answers are in; sites lose their memory with it."""
+    expected = complete(config, tmp_path / "whole", cache_dir)
+    folder = RunFolder(tmp_path / "cut")
+    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    exchange, seen = GridEngine.exchange, []
+
+    def killed(engine, now: str, *arguments, **more):
+        answers = exchange(engine, now, *arguments, **more)
+        seen.append(now)
+        if seen.count(stage) == 2:
+            raise Killed
+        return answers
+
+    monkeypatch.setattr(GridEngine, "exchange", killed)
+    with pytest.raises(Killed):
+        for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
+            pass
+    monkeypatch.undo()
+    again = EmbeddedFederation(folder.load_config(), cache_dir=cache_dir)
+    for _ in again.rounds(again.resume(folder), folder):
+        pass
+    assert same(folder.load_state(config=config), expected)
+    lines = folder.read_metrics()
+    assert [line["round_number"] for line in lines] == [1, 2, 3]
+    # A spent number is not used again: round 2 needed the protocol's round 3.
+    assert [line["secure"]["protocol_round"] for line in lines] == [1, 3, 4]
+
+
+def test_run_is_marked_on_in_metrics_and_summary(
+    config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    state = complete(config, tmp_path / "run", cache_dir)
+    folder = RunFolder(tmp_path / "run")
+    lines = folder.read_metrics()
+    assert all(line["secure_aggregation"] == "on" for line in lines)
+    assert len({line["secure"]["transcript"] for line in lines}) == 3
+    assert all(3 < line["bytes_up"] / state.parameters.size / 5 < 3.2 for line in lines)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["secure_aggregation"] == "on"
+    assert (summary["secure"]["t"], summary["secure"]["clipped_updates"]) == (4, 0)
+
+
+def test_two_runs_of_one_seed_differ_in_keys_and_agree_in_weights(
+    config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    one, two = (complete(config, tmp_path / name, cache_dir) for name in "ab")
+    assert same(one, two)
+    keys = [(tmp_path / n / "sites/site-01/identity.key").read_bytes() for n in "ab"]
+    assert keys[0] != keys[1]
+    hashes = [RunFolder(tmp_path / n).read_metrics()[0]["secure"]["transcript"] for n in "ab"]
+    assert hashes[0] != hashes[1]
+
+
+def test_lost_promise_or_key_stops_the_resume(
+    config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    rounds = federation.rounds(federation.start(folder, overwrite=False), folder)
+    next(rounds)
+    rounds.close()
+    again = EmbeddedFederation(config, cache_dir=cache_dir)
+    folder.server_rounds.rename(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"server/rounds\.jsonl is missing"):
+        next(again.rounds(again.resume(folder), folder))
+    (tmp_path / "elsewhere").rename(folder.server_rounds)
+    (folder.path / "sites" / "site-03" / "identity.key").unlink()
+    with pytest.raises(CheckpointError, match="site-03"):
+        next(again.rounds(again.resume(folder), folder))
+
+
+def test_four_sites_are_refused_before_anything_is_written(
+    secure_settings: list[str], tmp_path: Path, cache_dir: Path
+) -> None:
+    with pytest.raises(ConfigError, match="at least 5 sites"):
+        EmbeddedFederation(
+            load_config(None, [*secure_settings, "partition.num_sites=4"]), cache_dir=cache_dir
+        )
+    assert not list(tmp_path.glob("run*"))
+
+
+def test_patience_may_change_on_resume_and_the_clip_may_not(
+    secure_settings: list[str], config: RunConfig, tmp_path: Path, cache_dir: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    EmbeddedFederation(config, cache_dir=cache_dir).start(folder, overwrite=False)
+    base = [*secure_settings, "federation.server_optimizer=fedadam"]
+    patient = load_config(
+        None, [*base, "secure_aggregation.max_attempts=9", "secure_aggregation.grace_s=5"]
+    )
+    assert folder.load_state(config=patient).round_number == 0
+    for change in ("clip_norm=1", "word_bits=32", "mode=off", "max_images=7"):
+        other = load_config(None, [*base, f"secure_aggregation.{change}"])
+        with pytest.raises(CheckpointError, match="other settings"):
+            folder.load_state(config=other)
