@@ -16,7 +16,8 @@ from rich.table import Table
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 BASE = [
     "data.name=digits",
@@ -38,7 +39,7 @@ def run(*overrides: str) -> tuple[np.ndarray, np.ndarray, int, float]:
     """Start, final weights, bytes up, last loss."""
     config = load_config(None, [*BASE, *overrides])
     with tempfile.TemporaryDirectory() as name:
-        federation = EmbeddedFederation(config, cache_dir=default_cache_dir())
+        federation = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
         folder = RunFolder(Path(name) / "run")
         state = federation.start(folder, overwrite=True)
         start = state.parameters.copy()

@@ -28,10 +28,12 @@ from pathlib import Path
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, load_config
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.rehearsal import Rehearsal
-from phoenix_secure.federation.deployment.run import FederatedRun
+from phoenix_secure.federation.round.report import StageReport
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.server.attempt import STAGES, StageReport
+from phoenix_secure.federation.server.attempt import STAGES
+from phoenix_secure.federation.server.run import Run
 
 VICTIM = "site-05"
 ROUND = 2
@@ -84,11 +86,15 @@ class Bench:
 
     def run_here(self, name: str, fault: Callable[[StageReport], object] | None = None) -> None:
         """A run driven by this process; ``fault`` sees every finished stage."""
-        job, folder = self._job(name, fault)
+        job, folder = self._job(name)
         started = time.monotonic()
         state = job.start(folder, overwrite=True)
         idle = 0.0
-        for report in job.rounds(state, folder):
+        for report in job.events(state, folder):
+            if isinstance(report, StageReport):
+                if fault is not None:
+                    fault(report)
+                continue
             # A killed site is back for the next round, so that all runs differ in one sum only.
             before = time.monotonic()
             if report.round_number >= ROUND and not self.rehearsal.is_running(VICTIM):
@@ -103,7 +109,7 @@ class Bench:
 
     def run_elsewhere(self, name: str, *, kill_after: Callable[[dict], bool]) -> None:
         """A run driven by a process that gets SIGKILL at one event, then ``resume``."""
-        job, folder = self._job(name, None)
+        job, folder = self._job(name)
         settings = self.out / f"{name}.yaml"
         settings.write_text(dump_config(job.config))
         started = time.monotonic()
@@ -123,13 +129,11 @@ class Bench:
             raise SystemExit(f"{name}: resume failed: see {log}")
         self._note(name, folder, time.monotonic() - started)
 
-    def _job(self, name: str, fault) -> tuple[FederatedRun, RunFolder]:
+    def _job(self, name: str) -> tuple[Run, RunFolder]:
         self._number += 1
         config = settings_of(self._number)
-        job = FederatedRun(
-            config, server=self.rehearsal.server, observe=fault or (lambda report: None)
-        )
-        self.rehearsal.approve(job.plan)
+        job = Run(DeployedSites(config, server=self.rehearsal.server))
+        self.rehearsal.approve(job.backend.plan)
         return job, RunFolder(self.out / name)
 
     def _note(self, name: str, folder: RunFolder, seconds: float) -> None:

@@ -17,21 +17,31 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.partition import site_names
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.device import num_cores
 from phoenix_secure.federation.engines.client_app import client_app
+from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.engines.in_process import in_process_engine
+from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.report import StageReport
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.terms import choose_terms
-from phoenix_secure.federation.server.attempt import STAGES, StageReport
-from phoenix_secure.federation.server.plaintext_round import ClearAggregator
-from phoenix_secure.federation.simulation.parties import Parties, create_parties
-from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.federation.server.attempt import STAGES, simulation_timeouts
+from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.run import build_aggregator
+from phoenix_secure.federation.simulation.parties import create_parties, place_of
+from phoenix_secure.federation.site.build import SiteRun, build_site
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 
@@ -56,58 +66,117 @@ class RandomTrainer:
         )
 
 
-def measure(num_sites: int, num_parameters: int, repetitions: int) -> dict[str, object]:
-    """One row: the best total of ``repetitions`` rounds, its stages, and the plain round."""
-    config = load_config(
-        None, [f"partition.num_sites={num_sites}", "federation.rounds=1000", "device=cpu"]
-    )
-    terms = choose_terms(config, num_parameters=num_parameters, largest_site=NUM_IMAGES)
-    names, trainer, seeds = site_names(num_sites), RandomTrainer(num_parameters), SeedTree(0)
-    parameters = np.zeros(num_parameters, np.float32)
+class NoStrategies:
+    """In place of a run's strategies: the whole vector travels, images stay as they are."""
+
+    def __init__(self, num_parameters: int) -> None:
+        self.exchange = SimpleNamespace(num_uploaded=num_parameters)
+
+    def aggregator(self, inner: Aggregator) -> Aggregator:
+        """The aggregator itself."""
+        return inner
+
+    def site(self, name: str, own: SiteImages, *, folder: Path) -> tuple[SiteImages, None]:
+        """The images themselves."""
+        return own, None
+
+
+def run_round(
+    aggregator: Aggregator, request: TrainRequest, cohort: tuple[str, ...]
+) -> tuple[Aggregate, list[StageReport], float]:
+    """The outcome of one round, its stages and its seconds."""
     reports: list[StageReport] = []
-    with tempfile.TemporaryDirectory() as path:
-        folder = RunFolder(Path(path))
-        create_parties(folder, sites=names)
-        parties = Parties(folder, terms=terms)
+    started = time.perf_counter()
+    stages = aggregator.aggregate(request, cohort=cohort)
+    while True:
+        try:
+            reports.append(next(stages))
+        except StopIteration as end:
+            return end.value, reports, time.perf_counter() - started
 
-        def engine(*, secure: bool) -> object:
-            workers = {
-                name: SiteWorker(
-                    name,
-                    images=None,
-                    trainer=trainer,
-                    seeds=seeds,
-                    cancelled=threading.Event(),
-                    secure=parties.site(name, config=config, seeds=seeds) if secure else None,
-                )
-                for name in names
-            }
-            return in_process_engine(
-                client_app(lambda site, stage, body: workers[site].handle(stage, body)),
-                sites=names,
-                num_workers=num_cores(),
+
+class Parties:
+    """A server and sites in one process, assembled as a simulation's are."""
+
+    def __init__(self, path: Path, *, num_sites: int, num_parameters: int) -> None:
+        self.folder, self.names = RunFolder(path), site_names(num_sites)
+        self.config = load_config(
+            None, [f"partition.num_sites={num_sites}", "federation.rounds=1000", "device=cpu"]
+        )
+        self.terms = choose_terms(
+            self.config, num_parameters=num_parameters, largest_site=NUM_IMAGES
+        )
+        self.strategies = NoStrategies(num_parameters)
+        self.trainer = RandomTrainer(num_parameters)
+        self.keys = create_parties(self.folder, sites=self.names, secure=True)
+        SecureJournal.create(self.folder.server_rounds)
+
+    @contextmanager
+    def aggregator(self, *, secure: bool) -> Iterator[Aggregator]:
+        """The server's side of rounds that are secure, or not."""
+        backend = SimpleNamespace(
+            config=self.config,
+            terms=self.terms if secure else None,
+            strategies=self.strategies,
+            timeouts=simulation_timeouts(self.config),
+        )
+        party = ServerParty(
+            identity=self.keys.server, roster=self.keys.roster, round_roster=self.keys.roster
+        )
+        engine = self._engine(secure=secure)
+        try:
+            yield build_aggregator(backend, engine, party=party, folder=self.folder)
+        finally:
+            engine.close()
+
+    def _engine(self, *, secure: bool) -> Engine:
+        run = SiteRun(
+            id="benchmark",
+            config=self.config,
+            seeds=SeedTree(0),
+            strategies=self.strategies,
+            terms=self.terms if secure else None,
+            privacy=None,
+            cancelled=threading.Event(),
+        )
+        handlers = {
+            name: build_site(
+                name,
+                SiteImages(images=np.zeros((1, 1, 1, 1), np.uint8), labels=None),
+                run=run,
+                place=place_of(self.folder, name, keys=self.keys),
+                trainer=self.trainer,
             )
+            for name in self.names
+        }
+        return in_process_engine(
+            client_app(lambda site, stage, body: handlers[site](stage, body)),
+            sites=self.names,
+            num_workers=num_cores(),
+        )
 
-        secure_engine, plain_engine = engine(secure=True), engine(secure=False)
-        secure = parties.aggregator(secure_engine, config=config, observe=reports.append)
-        plain = ClearAggregator(plain_engine, federation=config.federation)
-        best: dict[str, object] = {}
-        plain_s = float("inf")
-        for number in range(1, repetitions + 1):
-            given = {"round_number": number, "parameters": parameters, "cohort": names}
-            reports.clear()
-            started = time.perf_counter()
-            found = secure.aggregate(**given)
-            total = time.perf_counter() - started
-            if total < best.get("secure_s", float("inf")):
-                best = {"secure_s": total} | {r.stage: r.seconds for r in reports}
-            started = time.perf_counter()
-            reference = plain.aggregate(**given)
-            plain_s = min(plain_s, time.perf_counter() - started)
-        bound = terms.rounding_bound(num_sites=num_sites, num_images=num_sites * NUM_IMAGES)
+
+def measure(num_sites: int, num_parameters: int, repetitions: int) -> dict[str, object]:
+    """One row: the best total of ``repetitions`` rounds, its stages, and the plaintext round."""
+    best: dict[str, object] = {}
+    plain_s = float("inf")
+    with tempfile.TemporaryDirectory() as path:
+        parties = Parties(Path(path), num_sites=num_sites, num_parameters=num_parameters)
+        with (
+            parties.aggregator(secure=True) as secure,
+            parties.aggregator(secure=False) as plain,
+        ):
+            for number in range(1, repetitions + 1):
+                request = TrainRequest(
+                    round_number=number, parameters=np.zeros(num_parameters, np.float32)
+                )
+                found, reports, total = run_round(secure, request, parties.names)
+                if total < best.get("secure_s", float("inf")):
+                    best = {"secure_s": total} | {r.stage: r.seconds for r in reports}
+                reference, _, seconds = run_round(plain, request, parties.names)
+                plain_s = min(plain_s, seconds)
+        bound = parties.terms.rounding_bound(num_sites=num_sites, num_images=num_sites * NUM_IMAGES)
         assert np.abs(found.update - reference.update).max() < bound + 1e-6
-        secure_engine.close()
-        plain_engine.close()
     return {
         "sites": num_sites,
         "parameters": num_parameters,

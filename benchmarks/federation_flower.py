@@ -16,12 +16,12 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import yaml
-from federation import DEMO_PARAMETERS, RandomTrainer
+from federation import DEMO_PARAMETERS, NoStrategies, RandomTrainer, run_round
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
@@ -30,14 +30,15 @@ from phoenix_secure.federation.deployment.rehearsal import Rehearsal
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.round.aggregate import Aggregator
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.stages import PLAN_STAGE
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
-from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
-from phoenix_secure.federation.server.attempt import STAGES, StageReport, patience_between_machines
+from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.server.attempt import STAGES, deployment_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
-from phoenix_secure.federation.server.plaintext_round import ClearAggregator
-from phoenix_secure.federation.server.secure_round import SecureAggregator
-from phoenix_secure.federation.site.gate import PLAN_STAGE
-from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.run import build_aggregator
 
 SETTINGS = [
     "data.name=digits",
@@ -88,39 +89,37 @@ class Bench(Rehearsal):
             bundle=bundle,
         )
         engine.exchange(PLAN_STAGE, dict.fromkeys(self.sites, plan.to_bytes()), deadline_s=300)
-        reports: list[StageReport] = []
-        aggregator = self._aggregator(engine, config, plan, reports)
+        aggregator = self._aggregator(engine, config, plan)
         best: dict[str, float] = {"all": float("inf")}
         for number in range(1, repetitions + 1):
-            reports.clear()
-            started = time.perf_counter()
-            aggregator.aggregate(
-                round_number=number,
-                parameters=np.zeros(self.num_parameters, np.float32),
-                cohort=self.sites,
+            request = TrainRequest(
+                round_number=number, parameters=np.zeros(self.num_parameters, np.float32)
             )
-            seconds = time.perf_counter() - started
+            _, reports, seconds = run_round(aggregator, request, self.sites)
             if seconds < best["all"]:
                 best = {"all": seconds} | {report.stage: report.seconds for report in reports}
         engine.close()
         return best
 
-    def _aggregator(
-        self, engine: FlowerEngine, config: RunConfig, plan: Plan, reports: list[StageReport]
-    ) -> Aggregator:
-        if config.secure_aggregation.mode == "off":
-            return ClearAggregator(engine, federation=config.federation)
-        return SecureAggregator(
-            engine,
-            identity=self.server.identity(self.server.roster()),
-            roster=plan_roster(self.server.roster(), plan),
-            terms=choose_terms(config, num_parameters=self.num_parameters),
-            journal=SecureJournal.create(self.root / "rounds.jsonl"),
-            patience=patience_between_machines(config),
-            max_attempts=1,
-            num_threads=num_cores(),
-            observe=reports.append,
+    def _aggregator(self, engine: FlowerEngine, config: RunConfig, plan: Plan) -> Aggregator:
+        terms = None
+        if config.secure_aggregation.mode == "on":
+            terms = choose_terms(config, num_parameters=self.num_parameters)
+        folder, roster = RunFolder(self.root / "run"), self.server.roster()
+        if terms is not None:
+            SecureJournal.create(folder.server_rounds)
+        backend = SimpleNamespace(
+            config=config,
+            terms=terms,
+            strategies=NoStrategies(self.num_parameters),
+            timeouts=deployment_timeouts(config),
         )
+        party = ServerParty(
+            identity=self.server.identity(roster),
+            roster=roster,
+            round_roster=plan_roster(roster, plan),
+        )
+        return build_aggregator(backend, engine, party=party, folder=folder)
 
 
 def serve_site(folder: str, num_parameters: int) -> None:
@@ -128,17 +127,13 @@ def serve_site(folder: str, num_parameters: int) -> None:
     from phoenix_secure.cli.app import main as phoenix_secure
     from phoenix_secure.federation.deployment import site_installation as installation
 
-    def terms(config: RunConfig, **_: object) -> SecureTerms:
-        return choose_terms(config, num_parameters=num_parameters)
-
-    def worker(*arguments: object, strategies: object, **more: object) -> SiteWorker:
-        return SiteWorker(*arguments, **more)  # the vector is no network's: nothing to select in it
-
-    for name in ("LocalTrainer", "choose_terms", "SiteWorker"):
+    replaced = {
+        "strategies_between_machines": lambda *_, **__: NoStrategies(num_parameters),
+        "make_trainer": lambda *_, **__: RandomTrainer(num_parameters),
+    }
+    for name, replacement in replaced.items():
         assert hasattr(installation, name), name  # else sites would quietly train
-    installation.LocalTrainer = lambda *_, **__: RandomTrainer(num_parameters)
-    installation.choose_terms = terms
-    installation.SiteWorker = worker
+        setattr(installation, name, replacement)
     sys.argv = ["phoenix-secure", "site", "start", folder]
     phoenix_secure()
 

@@ -16,7 +16,8 @@ from phoenix_secure.data.images import from_unit_range, to_unit_range
 from phoenix_secure.data.partition import Holdings
 from phoenix_secure.federation.run.evaluation import feature_extractor
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
 from phoenix_secure.metrics.class_coverage import class_coverage
 from phoenix_secure.metrics.classifier import Classifier, load_classifier, train_classifier
@@ -37,7 +38,7 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
         return json.loads(figures.read_text())
     config = load_config(CONFIG, overrides)
     run = RunFolder(folder)
-    federation = EmbeddedFederation(config, cache_dir=default_cache_dir())
+    federation = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
     if run.config_file.exists():
         state = federation.resume(run)
     else:
@@ -45,22 +46,22 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     list(federation.rounds(state, run))
     summary = federation.finish(run)
     state = run.load_state(config=config)
-    models = federation.personal_models(run, state)
-    federation.model.use(state)
-    found = {"global": _judged(federation, federation.model, folder.parent)}
+    models = federation.backend.personal_models(run, state)
+    federation.backend.model.use(state)
+    found = {"global": _judged(federation, federation.backend.model, folder.parent)}
     if models is not None:
         found["personal"] = _judged(federation, models, folder.parent)
     lines = run.read_metrics()
     found |= {
-        "bytes_up": summary["bytes_up"],
-        "bytes_down": summary["bytes_down"],
-        "seconds": summary["training_seconds"],
+        "bytes_up": summary.bytes_up,
+        "bytes_down": summary.bytes_down,
+        "seconds": summary.training_seconds,
         "answers": sum(len(line["sites"]) for line in lines),
         "refusals": sum(list(line["failures"].values()).count("refused") for line in lines),
-        "strategies": summary["strategies"],
+        "strategies": summary.strategies,
     }
-    main = models or federation.model
-    federation.model.use(state)
+    main = models or federation.backend.model
+    federation.backend.model.use(state)
     save_grid(from_unit_range(main.draw(40, purpose="grid")), folder / "grid.png")
     write_bytes(figures, (json.dumps(found, indent=2) + "\n").encode())
     return found
@@ -71,22 +72,22 @@ def measure_ends(out: Path, overrides: list[str]) -> None:
     file = out / "ends.json"
     if file.exists():
         return
-    federation = EmbeddedFederation(load_config(CONFIG, overrides), cache_dir=default_cache_dir())
-    images = federation.holdings.image_set
-    held_out = to_unit_range(images.take(federation.holdings.split.held_out).images)
+    federation = Run(SimulatedSites(load_config(CONFIG, overrides), cache_dir=default_cache_dir()))
+    images = federation.backend.holdings.image_set
+    held_out = to_unit_range(images.take(federation.backend.holdings.split.held_out).images)
     noise = np.random.default_rng(0).uniform(-1, 1, held_out.shape).astype(np.float32)
     found = {
-        "held-out real": _figures(held_out, federation.holdings, out),
-        "noise": _figures(noise, federation.holdings, out),
+        "held-out real": _figures(held_out, federation.backend.holdings, out),
+        "noise": _figures(noise, federation.backend.holdings, out),
     }
     write_bytes(file, (json.dumps(found, indent=2) + "\n").encode())
 
 
-def _judged(federation: EmbeddedFederation, model: Any, cache_folder: Path) -> dict[str, Any]:
+def _judged(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
     drawn = model.draw(NUM_DRAWN, purpose="evaluation")
     # Personal models draw site by site: judge an even choice of all.
     order = np.random.default_rng(0).permutation(len(drawn))
-    return _figures(drawn[order], federation.holdings, cache_folder)
+    return _figures(drawn[order], federation.backend.holdings, cache_folder)
 
 
 def _figures(images: np.ndarray, holdings: Holdings, cache_folder: Path) -> dict[str, Any]:

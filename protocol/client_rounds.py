@@ -111,7 +111,7 @@ def sign_survivors(site: Site, state: Masked, envelope: Envelope) -> tuple[Signe
         for dealer, (of_mask, of_self) in sorted(state.held.items())
     )
     # Durable before the signature exists: a crash in between costs the round, not the privacy.
-    if not site.counter.record_signed_round(spec.round):
+    if not site.counter.record_signed_round(spec.round, survivors):
         raise SessionAborted(AbortReason.ROUND_ALREADY_SIGNED, f"round {spec.round}")
     body = ConsistencyCheck(h2=state.h2, survivors=survivors).encode()
     outbound = seal(site.identity, label=ConsistencyCheck.LABEL, context=state.context, body=body)

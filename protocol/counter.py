@@ -44,8 +44,11 @@ class RoundCounter(Protocol):
         """The highest round recorded, -1 for none."""
         ...
 
-    def record_signed_round(self, round_number: int) -> bool:
-        """Record ``round_number`` if it is above every recorded one; False if it is not.
+    def record_signed_round(self, round_number: int, survivors: tuple[str, ...]) -> bool:
+        """Record that ``survivors`` is about to be signed; False where a promise forbids it.
+
+        A round that is not above every recorded one is forbidden. An implementation may forbid
+        more: the same input over other survivors than signed before, for instance.
 
         Must be atomic over all sessions and processes of the site, and durable (fsynced) before
         it returns True: the signature leaves the site right after.
@@ -73,8 +76,8 @@ class InMemoryRoundCounter:
         """The highest round recorded."""
         return self._last
 
-    def record_signed_round(self, round_number: int) -> bool:
-        """Record a higher round."""
+    def record_signed_round(self, round_number: int, survivors: tuple[str, ...]) -> bool:
+        """Record a higher round, whatever the survivors."""
         with self._lock:
             if round_number <= self._last:
                 return False

@@ -12,10 +12,11 @@ from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.suite import Request
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.evidence import Event
-from phoenix_secure.federation.run.evidence import ledger_file
+from phoenix_secure.federation.run.evidence import RunEvidence, ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.secagg.keys import read_identity
-from phoenix_secure.federation.simulation.evidence import EmbeddedEvidence
+from phoenix_secure.federation.secagg.keys import RunKeys, read_identity
+from phoenix_secure.federation.server.recorded_round import Witnesses
+from phoenix_secure.federation.simulation.parties import local_witnesses
 from phoenix_secure.files import sha256_of
 from protocol import SERVER
 
@@ -71,12 +72,26 @@ class AuditRecords:
         with self._open() as evidence:
             if digest not in [each.facts.get("sha256") for each in evidence.of(Event.AUDITED)]:
                 evidence.audited(file=name, sha256=digest)
+                self._ask_witnesses(evidence)
+
+    def _ask_witnesses(self, evidence: RunEvidence) -> None:
+        """Let the sites sign, where all of their keys are here.
+
+        Fewer signatures than before would hide those that the run has.
+        """
+        keys = self._keys()
+        if set(keys.sites) == {site for site, _ in keys.roster.members}:
+            witnesses = Witnesses(evidence, identity=keys.server, roster=keys.roster)
+            witnesses.ask(local_witnesses(self._folder.path, keys))
+
+    def _keys(self) -> RunKeys:
+        sites = sorted(path.parent.name for path in self._folder.path.glob("sites/*/identity.key"))
+        return RunKeys.load(self._folder.path, sites=sites)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[EmbeddedEvidence]:
-        sites = sorted(path.parent.name for path in self._folder.path.glob("sites/*/identity.key"))
+    def _open(self) -> Iterator[RunEvidence]:
         with self._lock():
-            yield EmbeddedEvidence.open(self._folder, sites=sites)
+            yield RunEvidence.open(self._folder, identity=self._keys().server)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

@@ -23,7 +23,8 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.sampling import build_pipeline
 from phoenix_secure.diffusion.unet import build_unet
-from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.aggregate import Aggregate, Stages
+from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.checkpoint import (
     list_checkpoints,
@@ -31,7 +32,7 @@ from phoenix_secure.federation.run.checkpoint import (
     save_checkpoint,
 )
 from phoenix_secure.federation.server.optimizer import mean_update
-from phoenix_secure.federation.server.rounds import run_rounds
+from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector, to_vector
@@ -124,21 +125,16 @@ class _LocalAggregator:
         """All sites."""
         return tuple(sorted(self._sites))
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
         """Train the cohort, one after the other."""
+        yield from ()
+        number = request.round_number
         updates = {
             name: self._trainer.train(
-                parameters,
+                request.parameters,
                 self._sites[name],
-                round_number=round_number,
-                seeds=self._seeds.child("site", name, "round", round_number),
+                round_number=number,
+                seeds=self._seeds.child("site", name, "round", number),
             )
             for name in cohort
         }
@@ -176,10 +172,11 @@ def _train(
     aggregator = _LocalAggregator(
         config, sites, num_classes=num_classes, seeds=seeds, device=device
     )
-    for new, report in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
-        state = new
-        save_checkpoint(state, folder, settings_hash=plan_hash, keep=1)
-        progress(report.round_number, config.federation.rounds)
+    for event in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
+        if isinstance(event, FinishedRound):
+            state = event.state
+            save_checkpoint(state, folder, settings_hash=plan_hash, keep=1)
+            progress(event.report.round_number, config.federation.rounds)
     return state.ema if config.ema.decay > 0 else state.parameters
 
 

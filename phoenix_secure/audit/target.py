@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.errors import CheckpointError, ConfigError, DataError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
 from phoenix_secure.training.schedule import num_local_steps
 
@@ -169,8 +169,7 @@ def _stated(claim: tuple[float, float]) -> Claim:
 def _claim_of(run: RunFolder) -> Claim | None:
     """The guarantee that the finished run states; None where it states none."""
     try:
-        summary = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
-        guarantee = summary["guarantee"]
+        guarantee = read_summary(run.path).guarantee or {}
         if guarantee["epsilon"] is None:
             return None
         return Claim(
@@ -179,7 +178,7 @@ def _claim_of(run: RunFolder) -> Claim | None:
             delta=guarantee["delta"],
             source="the guarantee in the run's summary.json",
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CheckpointError, KeyError):
         return None
 
 

@@ -7,16 +7,18 @@ from typing import Any
 from rich.table import Table
 
 from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.round.cohort import cohort_size
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.simulation.estimate import aggregation_seconds, seconds_per_step
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.schedule import num_local_steps
 
-__all__ = ["plan_of", "print_plan"]
+__all__ = ["plan_of", "print_deployment_plan", "print_plan"]
 
 
-def print_plan(federation: EmbeddedFederation, *, output_format: Format) -> None:
+def print_plan(sites: SimulatedSites, *, output_format: Format) -> None:
     """Parameters, bytes, steps and the time that a few measured steps promise."""
-    plan = plan_of(federation)
+    plan = plan_of(sites)
     if output_format is Format.JSON:
         print_json(plan)
         return
@@ -28,45 +30,66 @@ def print_plan(federation: EmbeddedFederation, *, output_format: Format) -> None
     console.print(table)
 
 
-def plan_of(federation: EmbeddedFederation) -> dict[str, Any]:
+def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> None:
+    """The plan that owners will be asked to approve."""
+    terms = sites.terms
+    plan = {
+        "federation": sites.plan.federation,
+        "plan": sites.plan.hash,
+        "sites": list(sites.sites),
+        "parameters": int(sites.model.initial_parameters.size),
+        "rounds": sites.config.federation.rounds,
+        "secure_aggregation": sites.config.secure_aggregation.mode,
+        "secure": None if terms is None else terms.record.to_dict(),
+        "guarantee": sites.guarantee().text,
+        "masked_bytes_per_site": None if terms is None else terms.masked_bytes,
+    }
+    if output_format is Format.JSON:
+        print_json(plan)
+        return
+    for name, value in plan.items():
+        console.print(f"{name.replace('_', ' '):<22} {value}", soft_wrap=True)
+
+
+def plan_of(sites: SimulatedSites) -> dict[str, Any]:
     """The plan as plain data."""
-    config = federation.config
-    sizes = {name: len(part) for name, part in federation.holdings.parts.items()}
+    config = sites.config
+    sizes = {name: len(part) for name, part in sites.holdings.parts.items()}
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]
     cohort = cohort_size(config)
     steps_per_round = round(sum(steps) * cohort / len(sizes))
-    d = federation.model.initial_parameters.size
-    step_s = federation.seconds_per_step()
-    waves = steps_per_round / federation.num_workers
+    d = sites.model.initial_parameters.size
+    step_s = seconds_per_step(sites)
+    waves = steps_per_round / sites.num_workers
     rounds = config.federation.rounds
-    aggregation_s = federation.aggregation_seconds()
+    aggregation_s = aggregation_seconds(sites)
     return {
-        "images": f"{federation.holdings.image_set.name}, {sum(sizes.values())} for training",
+        "images": f"{sites.holdings.image_set.name}, {sum(sizes.values())} for training",
         "sites": len(sizes),
         "images_per_site": f"{min(sizes.values())} to {max(sizes.values())}",
         "sites_per_round": cohort,
-        "devices": ", ".join(str(device) for device in federation.devices),
-        "sites_at_once": federation.num_workers,
+        "devices": ", ".join(str(device) for device in sites.devices),
+        "sites_at_once": sites.num_workers,
         "parameters": d,
         "rounds": rounds,
         "local_steps_per_round": steps_per_round,
         "bytes_down_per_round": 4 * d * cohort,
-        "bytes_up_per_round": _bytes_up(federation, cohort=cohort),
+        "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
-        **_guarantee(federation),
-        "secure_aggregation": "off" if federation.terms is None else "on",
-        **_aggregation(federation, seconds=aggregation_s),
+        **_guarantee(sites),
+        "secure_aggregation": "off" if sites.terms is None else "on",
+        **_aggregation(sites, seconds=aggregation_s),
     }
 
 
-def _guarantee(federation: EmbeddedFederation) -> dict[str, Any]:
+def _guarantee(sites: SimulatedSites) -> dict[str, Any]:
     """The guarantee in words, and what it was calibrated from."""
-    guarantee = federation.guarantee().to_dict()
+    guarantee = sites.guarantee().to_dict()
     facts: dict[str, Any] = {"guarantee": guarantee["text"]}
     if guarantee["unit"] == "none":
         return facts
-    sizes = [len(part) for part in federation.holdings.parts.values()]
+    sizes = [len(part) for part in sites.holdings.parts.values()]
     for name in ("epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps"):
         if guarantee[name] is not None:
             facts[f"privacy_{name}"] = guarantee[name]
@@ -76,22 +99,22 @@ def _guarantee(federation: EmbeddedFederation) -> dict[str, Any]:
         rate = guarantee["sampling_rate"]
         facts["images_drawn_per_step"] = (
             f"{rate * min(sizes):.3g} to {rate * max(sizes):.3g} expected, divided by "
-            f"training.batch_size = {federation.config.training.batch_size}"
+            f"training.batch_size = {sites.config.training.batch_size}"
         )
     for number, warning in enumerate(guarantee["warnings"], start=1):
         facts[f"privacy_warning_{number}"] = warning
     return facts
 
 
-def _bytes_up(federation: EmbeddedFederation, *, cohort: int) -> int:
-    if federation.terms is None:
-        return 4 * federation.model.initial_parameters.size * cohort
-    return federation.terms.masked_bytes * cohort
+def _bytes_up(sites: SimulatedSites, *, cohort: int) -> int:
+    if sites.terms is None:
+        return 4 * sites.model.initial_parameters.size * cohort
+    return sites.terms.masked_bytes * cohort
 
 
-def _aggregation(federation: EmbeddedFederation, *, seconds: float) -> dict[str, Any]:
+def _aggregation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
     """The terms of secure aggregation, or what its absence means."""
-    terms = federation.terms
+    terms = sites.terms
     if terms is None:
         return {"warning": "the server will see every site's update: for research only"}
     return {

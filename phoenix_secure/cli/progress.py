@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
+from phoenix_secure.federation.run.summary import RunSummary, SecureSummary
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from phoenix_secure.federation.server.attempt import StageReport
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["RunDisplay", "print_guarantee"]
 
 
+class _Counted(Progress):
+    """A progress bar that reads how far its one task has come each time it is drawn."""
+
+    def __init__(self, *columns: ProgressColumn, completed: Callable[[], int], disable: bool):
+        self._completed = completed
+        super().__init__(*columns, console=console, disable=disable)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            self.update(task.id, completed=self._completed())
+        yield from super().get_renderables()
+
+
 class RunDisplay:
     """A progress bar on a terminal, a line a round elsewhere, JSON lines for machines.
 
-    The bar counts images, which sites report from their own threads.
+    images_trained   the number of images so far, which the bar counts
     """
 
-    def __init__(self, config: RunConfig, *, output_format: Format) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        output_format: Format,
+        images_trained: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._config = config
         self._as_json = output_format is Format.JSON
-        self._bar = Progress(
+        self._images_before = 0
+        self._bar = _Counted(
             TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("images  loss {task.fields[loss]}  {task.fields[speed]} images/s  left"),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[stage]}"),
-            console=console,
+            completed=lambda: self._images_before + images_trained(),
             disable=self._as_json or not console.is_terminal,
         )
         self._task = self._bar.add_task(
@@ -51,15 +80,6 @@ class RunDisplay:
             speed="-",
             stage="",
         )
-
-    @property
-    def as_json(self) -> bool:
-        """Whether a program reads this."""
-        return self._as_json
-
-    def images_done(self, site: str, num_images: int) -> None:
-        """Called by the sites' threads after each local step."""
-        self._bar.advance(self._task, num_images)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -73,30 +93,30 @@ class RunDisplay:
     ) -> None:
         self._bar.stop()
 
-    def opening(self, federation: EmbeddedFederation, *, folder: Path, rounds_done: int) -> None:
+    def open_simulation(self, sites: SimulatedSites, *, folder: Path, rounds_done: int) -> None:
         """Say what is about to run and set the bar's length."""
-        config = self._config
-        parts = federation.holdings.parts
+        config, parts = self._config, sites.holdings.parts
         per_round = config.training.batch_size * sum(
             num_local_steps(config.training, num_images=len(part)) for part in parts.values()
         )
         share = max(1, round(config.federation.participation * len(parts))) / len(parts)
+        self._images_before = int(per_round * share) * rounds_done
         total = int(per_round * share) * config.federation.rounds
-        done = int(per_round * share) * rounds_done
-        self._bar.update(self._task, total=total, completed=done, round=rounds_done + 1)
+        self._bar.update(self._task, total=total, round=rounds_done + 1)
+        guarantee = sites.guarantee().to_dict()
         if self._as_json:
             print_json(
                 {
                     "event": "started",
                     "run_dir": str(folder),
                     "rounds_done": rounds_done,
-                    "secure_aggregation": "off" if federation.terms is None else "on",
-                    "secure": None if federation.terms is None else federation.terms.to_dict(),
-                    "guarantee": federation.guarantee().to_dict(),
+                    "secure_aggregation": config.secure_aggregation.mode,
+                    "secure": None if sites.terms is None else sites.terms.record.to_dict(),
+                    "guarantee": guarantee,
                 }
             )
             return
-        images = federation.holdings.image_set
+        images = sites.holdings.image_set
         sizes = [len(part) for part in parts.values()]
         console.print(
             f"{len(parts)} sites hold {sum(sizes):,} images of {images.name} "
@@ -104,16 +124,41 @@ class RunDisplay:
             f"{images.image_size}x{images.image_size}x{images.channels}; results in {folder}",
             soft_wrap=True,
         )
-        console.print(_aggregation_line(federation.terms), soft_wrap=True)
-        print_guarantee(federation.guarantee().to_dict())
+        console.print(_aggregation_line(sites.terms), soft_wrap=True)
+        print_guarantee(guarantee)
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
 
-    def stage_done(self, report: StageReport) -> None:
-        """Show one stage of a secure round; sites that are missing, as soon as they are."""
+    def open_deployment(self, sites: DeployedSites, *, folder: Path, rounds_done: int) -> None:
+        """Say which plan is about to run, and over which sites."""
+        facts = {
+            "federation": sites.plan.federation,
+            "plan": sites.plan.hash,
+            "sites": list(sites.sites),
+            "rounds_done": rounds_done,
+            "secure_aggregation": sites.config.secure_aggregation.mode,
+            "guarantee": sites.guarantee().text,
+        }
         if self._as_json:
-            print_json({"event": "stage", **report.to_dict()})
+            print_json({"event": "started", "run_dir": str(folder), **facts})
             return
+        for name, value in (facts | {"sites": ", ".join(sites.sites)}).items():
+            console.print(f"{name.replace('_', ' '):<18} {value}", soft_wrap=True)
+        if sites.terms is None:
+            console.print("[bold red]the server sees every site's update[/]")
+
+    def show(self, event: RunEvent) -> None:
+        """Show one stage or one round."""
+        if self._as_json:
+            name = "stage" if isinstance(event, StageReport) else "round"
+            print_json({"event": name, **event.to_dict()})
+        elif isinstance(event, StageReport):
+            self._show_stage(event)
+        else:
+            self._show_round(event)
+
+    def _show_stage(self, report: StageReport) -> None:
+        """Sites that are missing are named as soon as they are."""
         num_bytes = report.bytes_down + report.bytes_up
         self._bar.update(
             self._task,
@@ -128,11 +173,7 @@ class RunDisplay:
                 f"{report.stage} ({code})"
             )
 
-    def round_done(self, report: RoundReport) -> None:
-        """Show one round."""
-        if self._as_json:
-            print_json({"event": "round", **report.to_dict()})
-            return
+    def _show_round(self, report: RoundReport) -> None:
         rounds = self._config.federation.rounds
         self._bar.update(
             self._task,
@@ -149,9 +190,9 @@ class RunDisplay:
         if report.secure is None:
             for site, code in report.failures.items():
                 console.print(f"round {report.round_number}: {site} gave no update ({code})")
-        elif report.secure["attempts"] > 1:
+        elif report.secure.attempts > 1:
             console.print(
-                f"round {report.round_number}: summed in attempt {report.secure['attempts']}"
+                f"round {report.round_number}: summed in attempt {report.secure.attempts}"
             )
 
     @contextlib.contextmanager
@@ -163,29 +204,29 @@ class RunDisplay:
         with console.status(what):
             yield
 
-    def interrupted(self, folder: Path) -> None:
+    def interrupted(self, go_on: str) -> None:
         """Say how to go on."""
         if not self._as_json:
-            console.print(f"stopped; go on with: phoenix-secure resume {folder}")
+            console.print(f"stopped; go on with: {go_on}", soft_wrap=True)
 
-    def closing(self, summary: dict[str, Any], *, folder: Path) -> None:
+    def close(self, summary: RunSummary, *, folder: Path) -> None:
         """The results and where to look at them."""
         if self._as_json:
-            print_json({"event": "finished", "run_dir": str(folder), **summary})
+            print_json({"event": "finished", "run_dir": str(folder), **summary.to_dict()})
             return
-        if summary["quality"]:
-            console.print(quality_table(summary["quality"]))
-        up, down = summary["bytes_up"] / 1e6, summary["bytes_down"] / 1e6
-        console.print(_closing_line(summary), soft_wrap=True)
-        print_guarantee(summary["guarantee"])
+        if summary.quality:
+            console.print(quality_table(summary.quality))
+        console.print(_closing_line(summary.secure), soft_wrap=True)
+        print_guarantee(summary.guarantee or {})
         console.print(
-            f"{summary['rounds']} rounds in {summary['training_seconds']:.0f} s, "
-            f"{summary['num_parameters']:,} parameters, {up:,.0f} MB up, {down:,.0f} MB down"
+            f"{summary.rounds} rounds over {summary.sites} sites in "
+            f"{summary.training_seconds:.0f} s, {summary.num_parameters:,} parameters, "
+            f"{summary.bytes_up / 1e6:,.0f} MB up, {summary.bytes_down / 1e6:,.0f} MB down"
         )
         console.print(f"samples:  {folder / 'samples.png'}")
-        console.print(
-            f"curves:   {folder / 'curves.png'}    who holds what: {folder / 'holdings.png'}"
-        )
+        partition = f"    who holds what: {folder / 'holdings.png'}"
+        where = "" if summary.deployment is not None else partition
+        console.print(f"curves:   {folder / 'curves.png'}{where}")
         console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")
 
 
@@ -219,13 +260,12 @@ def _aggregation_line(terms: SecureTerms | None) -> str:
     )
 
 
-def _closing_line(summary: dict[str, Any]) -> str:
-    if summary["secure_aggregation"] == "off":
+def _closing_line(secure: SecureSummary | None) -> str:
+    if secure is None:
         return "[bold red]secure aggregation was OFF[/]: the server saw every site's update"
-    secure = summary["secure"]
-    clipped = secure["clipped_updates"]
+    clipped = secure.clipped_updates
     return (
-        f"secure aggregation was on: sums over at least {secure['t']} sites, "
+        f"secure aggregation was on: sums over at least {secure.terms.t} sites, "
         f"{'' if clipped is None else f'{clipped} updates clipped, '}"
-        f"{secure['failed_attempts']} failed attempts"
+        f"{secure.failed_attempts} failed attempts"
     )

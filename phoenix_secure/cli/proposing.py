@@ -58,8 +58,8 @@ def propose(
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Put a plan before every site as a signed PySyft job; nothing runs before owners consent."""
-    from phoenix_secure.cli.federated import load_federated_config
     from phoenix_secure.cli.governing import need_address, need_pysyft
+    from phoenix_secure.cli.session import load_deployment_config
     from phoenix_secure.errors import ConfigError
     from phoenix_secure.federation.deployment.server_folder import find_server_folder
 
@@ -75,7 +75,7 @@ def propose(
     from phoenix_secure.governance.propose import Proposer, job_name
 
     server = find_server_folder(federation)
-    settings = load_federated_config(config, overrides or [], members=len(server.roster().members))
+    settings = load_deployment_config(config, overrides or [], members=len(server.roster().members))
     proposer = Proposer(settings, server=server, release=release.value, purpose=purpose)
     made = {}
     if write is not None:

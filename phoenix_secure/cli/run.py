@@ -49,9 +49,9 @@ def run(
     Ctrl-C is safe at any time: `phoenix-secure resume RUN_DIR` goes on to the same weights.
     """
     if federation is not None:
-        from phoenix_secure.cli import federated
+        from phoenix_secure.cli import session
 
-        federated.run(
+        session.run_deployment(
             file,
             overrides or [],
             federation=federation,
@@ -90,10 +90,10 @@ def resume(
     A finished run exports and judges its model once more.
     """
     if federation is not None:
-        from phoenix_secure.cli import federated
+        from phoenix_secure.cli import session
 
-        federated.resume(
-            run_dir, federation=federation, skip_round=skip_round, output_format=output_format
+        session.resume_deployment(
+            run_dir, federation=federation, skip=skip_round, output_format=output_format
         )
         return
     if skip_round:

@@ -1,20 +1,41 @@
-"""Starting, continuing and planning a run from the command line."""
+"""Starting, continuing and planning a run from the command line, over simulated or real sites."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from phoenix_secure.cli.output import Format
-from phoenix_secure.cli.plan import print_plan
+from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.cli.plan import print_deployment_plan, print_plan
 from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
+from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.server.skip_round import skip_round
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
-__all__ = ["resume", "run"]
+__all__ = ["load_deployment_config", "resume", "resume_deployment", "run", "run_deployment"]
+
+
+def load_deployment_config(file: Path, overrides: list[str], *, members: int) -> RunConfig:
+    """The settings of a run over ``members`` real sites, whose server has no image.
+
+    Raises:     ConfigError naming the setting.
+    """
+    return load_config(
+        file,
+        [
+            f"partition.num_sites={members}",
+            "evaluation.num_images=0",
+            "evaluation.every_rounds=0",
+            "audit.profile=none",
+            *overrides,
+        ],
+    )
 
 
 def run(
@@ -26,63 +47,144 @@ def run(
     dry_run: bool,
     output_format: Format,
 ) -> None:
-    """A new run, or only its plan."""
-    config = load_config(file, overrides)
-    display = RunDisplay(config, output_format=output_format)
-    federation = _federation(config, display)
+    """A new simulation, or only its plan."""
+    sites = SimulatedSites(load_config(file, overrides), cache_dir=default_cache_dir())
     if dry_run:
-        print_plan(federation, output_format=output_format)
+        print_plan(sites, output_format=output_format)
         return
-    folder = RunFolder(run_dir)
-    state = federation.start(folder, overwrite=overwrite)
+    folder, started = RunFolder(run_dir), Run(sites)
+    state = started.start(folder, overwrite=overwrite)
     with folder.lock():
-        _train(federation, folder, display, state)
+        _simulate(started, sites, folder, state, output_format=output_format)
 
 
 def resume(run_dir: Path, *, output_format: Format) -> None:
-    """What is left of an interrupted run."""
+    """Run what is left of an interrupted simulation."""
     folder = RunFolder(run_dir)
     config = folder.load_config()
     with folder.lock():
-        display = RunDisplay(config, output_format=output_format)
-        federation = _federation(config, display)
-        state = federation.resume(folder)
-        _train(federation, folder, display, state)
+        sites = SimulatedSites(config, cache_dir=default_cache_dir())
+        resumed = Run(sites)
+        _simulate(resumed, sites, folder, resumed.resume(folder), output_format=output_format)
 
 
-def _federation(config: RunConfig, display: RunDisplay) -> EmbeddedFederation:
-    return EmbeddedFederation(
-        config,
-        cache_dir=default_cache_dir(),
-        progress=display.images_done,
-        observe=display.stage_done,
-    )
-
-
-def _train(
-    federation: EmbeddedFederation, folder: RunFolder, display: RunDisplay, state: ServerState
+def run_deployment(
+    file: Path,
+    overrides: list[str],
+    *,
+    federation: str,
+    run_dir: Path,
+    overwrite: bool,
+    dry_run: bool,
+    output_format: Format,
 ) -> None:
-    profile = federation.config.audit.profile
+    """A new run over the sites of ``federation``, or only its plan."""
+    server = find_server_folder(federation)
+    config = load_deployment_config(file, overrides, members=len(server.roster().members))
+    sites = DeployedSites(config, server=server)
+    if dry_run:
+        print_deployment_plan(sites, output_format=output_format)
+        return
+    folder, started = RunFolder(run_dir), Run(sites)
+    state = started.start(folder, overwrite=overwrite)
+    with folder.lock():
+        _train_deployed(started, sites, folder, state, output_format=output_format)
+        _report(folder, config, output_format=output_format, server=server)
+
+
+def resume_deployment(run_dir: Path, *, federation: str, skip: bool, output_format: Format) -> None:
+    """Run what is left of an interrupted run over real sites."""
+    folder = RunFolder(run_dir)
+    config = folder.load_config()
+    server = find_server_folder(federation)
+    with folder.lock():
+        sites = DeployedSites(config, server=server)
+        if skip:
+            _skip_round(folder, config, output_format=output_format)
+        resumed = Run(sites)
+        state = resumed.resume(folder)
+        _train_deployed(resumed, sites, folder, state, output_format=output_format)
+        _report(folder, config, output_format=output_format, server=server)
+
+
+def _simulate(
+    started: Run,
+    sites: SimulatedSites,
+    folder: RunFolder,
+    state: ServerState,
+    *,
+    output_format: Format,
+) -> None:
+    """Train, then audit and report where the settings ask for it."""
+    profile, as_json = started.config.audit.profile, output_format is Format.JSON
     if profile != "none" and state.round_number == 0:
         from phoenix_secure.cli.auditing import fix_terms
 
         fix_terms(folder, profile=profile)
-    display.opening(federation, folder=folder.path, rounds_done=state.round_number)
-    try:
-        with display:
-            for report in federation.rounds(state, folder):
-                display.round_done(report)
-        with display.working("exporting the model and judging its samples"):
-            summary = federation.finish(folder)
-    except KeyboardInterrupt:
-        display.interrupted(folder.path)
-        raise
-    display.closing(summary, folder=folder.path)
+    display = RunDisplay(
+        started.config,
+        output_format=output_format,
+        images_trained=lambda: sites.images_trained.total,
+    )
+    display.open_simulation(sites, folder=folder.path, rounds_done=state.round_number)
+    _train(started, folder, display, state, go_on=f"phoenix-secure resume {folder.path}")
     if profile != "none":
         from phoenix_secure.cli.auditing import audit_finished_run
 
-        audit_finished_run(folder, profile=profile, as_json=display.as_json)
-    if federation.config.output.report:
+        audit_finished_run(folder, profile=profile, as_json=as_json)
+    _report(folder, started.config, output_format=output_format)
+
+
+def _train_deployed(
+    started: Run,
+    sites: DeployedSites,
+    folder: RunFolder,
+    state: ServerState,
+    *,
+    output_format: Format,
+) -> None:
+    display = RunDisplay(started.config, output_format=output_format)
+    display.open_deployment(sites, folder=folder.path, rounds_done=state.round_number)
+    go_on = f"phoenix-secure resume {folder.path} --federation ..."
+    _train(started, folder, display, state, go_on=go_on)
+
+
+def _train(
+    started: Run, folder: RunFolder, display: RunDisplay, state: ServerState, *, go_on: str
+) -> None:
+    try:
+        with display:
+            for event in started.events(state, folder):
+                display.show(event)
+        with display.working("exporting the model and evaluating its samples"):
+            summary = started.finish(folder)
+    except KeyboardInterrupt:
+        display.interrupted(go_on)
+        raise
+    display.close(summary, folder=folder.path)
+
+
+def _report(
+    folder: RunFolder,
+    config: RunConfig,
+    *,
+    output_format: Format,
+    server: ServerFolder | None = None,
+) -> None:
+    """Write the signed report, where the settings ask for it."""
+    if config.output.report:
         from phoenix_secure.cli.reporting import report_finished_run
 
-        report_finished_run(folder.path, as_json=display.as_json)
+        key = None if server is None else server.identity_key
+        report_finished_run(folder.path, as_json=output_format is Format.JSON, key=key)
+
+
+def _skip_round(folder: RunFolder, config: RunConfig, *, output_format: Format) -> None:
+    number = skip_round(folder, config=config)
+    if output_format is Format.JSON:
+        print_json({"event": "skipped", "round_number": number})
+    else:
+        console.print(
+            f"round {number} was given up; its sum still counts as seen by the server",
+            soft_wrap=True,
+        )

@@ -27,7 +27,7 @@ from phoenix_secure.experiments.report import write_report
 from phoenix_secure.experiments.spec import load_spec
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.experiments.sweep import PointReport, check_measurable, run_points
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
 
 __all__ = ["downstream", "report", "run"]
@@ -169,8 +169,8 @@ def _print_plans(points: Sequence[Point], *, output_format: Format) -> None:
     for point in points:
         key = _cost_key(point.config)
         if key not in measured:
-            federation = EmbeddedFederation(point.config, cache_dir=default_cache_dir())
-            measured[key] = plan_of(federation)
+            sites = SimulatedSites(point.config, cache_dir=default_cache_dir())
+            measured[key] = plan_of(sites)
         plans.append({"point": point.name, "plan": measured[key], "privacy": _privacy_of(point)})
     total = sum(entry["plan"]["estimated_training_seconds"] for entry in plans)
     if output_format is Format.JSON:

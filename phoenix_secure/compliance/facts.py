@@ -16,6 +16,7 @@ from phoenix_secure.evidence import Entry, Event, EvidenceError, read_ledger
 from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
 from phoenix_secure.evidence.merkle import tree_root
+from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_from_dict
 from protocol import RemoteProtocolError, Roster
@@ -39,7 +40,7 @@ class Facts:
     edition: Edition
     ledger: LedgerFile
     settings: dict[str, Any]
-    summary: dict[str, Any]
+    summary: RunSummary
     quality: dict[str, Any]
     versions: dict[str, Any]
     audit: AuditReport | None
@@ -56,8 +57,8 @@ class Facts:
     @property
     def guarantee(self) -> dict[str, Any]:
         """As the run's summary states it; empty for "no formal guarantee"."""
-        found = self.summary.get("guarantee")
-        return found if isinstance(found, dict) and found.get("epsilon") is not None else {}
+        found = self.summary.guarantee
+        return found if found is not None and found.get("epsilon") is not None else {}
 
     @property
     def planned_unit(self) -> str:
@@ -103,15 +104,14 @@ def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
         raise EvidenceError(
             f"{files.root} is not a finished run (its ledger exports no model): use `resume`"
         )
-    versions, summary = files.optional_json("versions.json"), files.document("summary.json")
     facts = Facts(
         files=files,
         edition=edition,
         ledger=ledger,
         settings=_dict(config[0].facts.get("settings")),
-        summary=summary,
+        summary=_summary(files),
         quality=files.optional_json("evaluation.json"),
-        versions=versions,
+        versions=files.optional_json("versions.json"),
         audit=_audit(files),
         governance=_governance(files),
         roster=read_roster(files),
@@ -207,6 +207,16 @@ class _Stated(BaseModel):
     not_protected: list[str]
     warnings: list[str]
     text: str
+
+
+def _summary(files: RunFiles) -> RunSummary:
+    try:
+        return RunSummary.from_dict(files.document("summary.json"))
+    except ValueError as error:
+        raise EvidenceError(
+            f"{files.root / 'summary.json'} is not as a run writes it ({error}): finish the run "
+            "again with `resume`"
+        ) from error
 
 
 def _audit(files: RunFiles) -> AuditReport | None:

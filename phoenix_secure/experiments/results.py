@@ -10,6 +10,7 @@ from typing import Any
 
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
+from phoenix_secure.federation.run.summary import RunSummary, read_summary
 
 __all__ = ["gather", "to_csv", "to_json"]
 
@@ -52,8 +53,8 @@ def _row(point: Point, files: PointFolder) -> Row:
         "reason": result.get("reason"),
         **{f"label.{axis}": label for axis, label in point.labels.items()},
     }
-    summary = PointFolder(files.run).read("summary.json") if status == "done" else None
-    quality = ((summary or {}).get("quality") or {}).get("rows", {})
+    summary = read_summary(files.run) if status == "done" else None
+    quality = ((summary and summary.quality) or {}).get("rows", {})
     row |= _privacy(summary)
     row |= {
         name: quality.get("generated", {}).get(name)
@@ -64,12 +65,12 @@ def _row(point: Point, files: PointFolder) -> Row:
     row |= {name: downstream.get(name) for name in ("accuracy_synthetic", "accuracy_real")}
     row |= _audit(files if summary else None)
     names = ("bytes_up", "bytes_down", "training_seconds", "num_parameters", "sites", "rounds")
-    return row | {name: (summary or {}).get(name) for name in names}
+    return row | {name: None if summary is None else getattr(summary, name) for name in names}
 
 
-def _privacy(summary: dict[str, Any] | None) -> Row:
+def _privacy(summary: RunSummary | None) -> Row:
     """The guarantee as the run stated it; nothing is derived from settings here."""
-    guarantee = (summary or {}).get("guarantee") or {}
+    guarantee = (summary and summary.guarantee) or {}
     names = ("unit", "adjacency", "epsilon", "delta", "noise_multiplier")
     return {name: guarantee.get(name) for name in names}
 

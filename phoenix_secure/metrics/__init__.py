@@ -1,1 +1,1 @@
-"""Quality of generated images, and what a run cost."""
+"""Quality of generated images."""

@@ -1,4 +1,4 @@
-"""Folders that version 0.1.0 wrote: runs go on to its weights, plans are approved, its report holds.
+"""Folders that version 0.1.0 wrote: runs resume, plans are approved, its report holds.
 
 The archives beside this file were written by 0.1.0 itself (commit 2e91ccf): four runs of five sites
 on 8x8 digits, stopped after two of four rounds; a rehearsal whose plan four of five owners had
@@ -19,7 +19,8 @@ from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.approval import sign_approval
 
 HERE = Path(__file__).parent / "0.1.0"
@@ -36,7 +37,7 @@ def unpack(name: str, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["secure_run", "plaintext_run", "private_run", "site_unit_run"])
 def test_a_stopped_run_resumes_to_the_weights_of_then(name: str, tmp_path: Path) -> None:
     folder = RunFolder(unpack(name, tmp_path / "run"))
-    federation = EmbeddedFederation(folder.load_config(), cache_dir=tmp_path / "cache")
+    federation = Run(SimulatedSites(folder.load_config(), cache_dir=tmp_path / "cache"))
     state = federation.resume(folder)
     assert state.round_number == 2
     for _ in federation.rounds(state, folder):

@@ -266,7 +266,7 @@ def test_a_round_that_was_signed_before_a_restart_is_refused(members, last):
 
 
 class BrokenCounter(InMemoryRoundCounter):
-    def record_signed_round(self, round_number):
+    def record_signed_round(self, round_number, survivors):
         raise OSError("disk full")
 
 

@@ -7,21 +7,23 @@ import pytest
 
 from protocol import InMemoryRoundCounter, SentInput
 
+SURVIVORS = ("a", "b", "c")
+
 
 def test_the_counter_takes_each_round_once_and_in_order():
     counter = InMemoryRoundCounter()
     assert counter.last_signed_round() == -1
-    assert counter.record_signed_round(3)
-    assert not counter.record_signed_round(3)
-    assert not counter.record_signed_round(2)
+    assert counter.record_signed_round(3, SURVIVORS)
+    assert not counter.record_signed_round(3, SURVIVORS)
+    assert not counter.record_signed_round(2, SURVIVORS)
     assert counter.last_signed_round() == 3
-    assert counter.record_signed_round(4)
+    assert counter.record_signed_round(4, SURVIVORS)
 
 
 def test_of_many_threads_only_one_may_sign_a_round():
     counter = InMemoryRoundCounter()
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda _: counter.record_signed_round(5), range(64)))
+        won = list(pool.map(lambda _: counter.record_signed_round(5, SURVIVORS), range(64)))
     assert sum(won) == 1
 
 
@@ -35,7 +37,7 @@ def test_every_input_of_a_round_is_remembered_until_a_round_is_signed():
     assert counter.record_sent_input(3, first) == ()
     assert counter.record_sent_input(3, second) == (first,)
     assert counter.record_sent_input(4, first) == ()
-    assert counter.record_signed_round(3)
+    assert counter.record_signed_round(3, SURVIVORS)
     assert counter.record_sent_input(4, second) == (first,)
 
 

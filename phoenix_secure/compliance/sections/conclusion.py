@@ -83,8 +83,8 @@ def _answer_quality(answers: Answers) -> None:
         {
             "rounds": len(seconds),
             "training_seconds": round(sum(seconds), 3),
-            "bytes_up": facts.summary.get("bytes_up"),
-            "bytes_down": facts.summary.get("bytes_down"),
+            "bytes_up": facts.summary.bytes_up,
+            "bytes_down": facts.summary.bytes_down,
         },
         evidence=facts.at(checkpoint),
     )

@@ -173,8 +173,7 @@ def _answer_runs(answers: Answers) -> None:
 
 def _answer_none(answers: Answers) -> None:
     facts = answers.facts
-    stated = facts.summary.get("guarantee")
-    text = stated.get("text") if isinstance(stated, dict) else None
+    text = (facts.summary.guarantee or {}).get("text")
     why = "no formal guarantee: set privacy.unit to get one"
     for id in ("C1.mechanism", "C2.epsilon", "C2.delta", "C2.figures", "C2.recomputed"):
         answers.missing(id, why)

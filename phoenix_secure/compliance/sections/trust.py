@@ -108,7 +108,8 @@ def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
 def _answer_secure_aggregation(answers: Answers) -> None:
     facts = answers.facts
     section = facts.settings.get("secure_aggregation", {})
-    terms = facts.summary.get("secure") or facts.summary.get("terms") or {}
+    secure = facts.summary.secure
+    terms = None if secure is None else secure.terms
     if section.get("mode") != "on":
         answers.derived(
             "D2.secure_aggregation",
@@ -124,9 +125,11 @@ def _answer_secure_aggregation(answers: Answers) -> None:
             "mode": "on",
             "protocol": "double masking with a consistency round (Bonawitz et al. 2017, malicious "
             "server)",
-            "cohort (n)": terms.get("n"),
-            "threshold (t)": terms.get("t"),
-            "sites that may collude with the server (c)": terms.get("c"),
+            "cohort (n)": terms and terms.n,
+            "threshold (t)": terms and terms.t,
+            "sites that may collude with the server (c)": None
+            if secure is None
+            else secure.terms.c,
             "primitives": "Ed25519, X25519, HKDF-SHA256, AES-256-CTR, AES-256-GCM, Shamir",
             "word_bits": section.get("word_bits"),
         },

@@ -16,29 +16,18 @@ from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
 from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
-from phoenix_secure.federation.site.plaintext_once import ClearOnce
-from phoenix_secure.federation.site.privacy import (
-    make_trainer,
-    open_site_privacy,
-    site_noise_entropy,
-)
-from phoenix_secure.federation.site.residuals import open_residuals
-from phoenix_secure.federation.site.secure import SecureSite
-from phoenix_secure.federation.site.witness import with_witness
-from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
+from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.rng import SeedTree
 from protocol import Roster
 
 __all__ = ["installer"]
-
-Handler = Callable[[str, bytes], bytes]
 
 
 def installer(
@@ -61,59 +50,43 @@ def installer(
         config = plan.config
         torch.set_num_threads(config.federation.threads_per_site)
         seeds = SeedTree(config.seed)
-        name = settings.site
         # Random streams follow the position in the roster, as in a run in one process.
-        stream = _stream_name(roster, name)
+        stream = _stream_name(roster, settings.site)
         device = pick_devices(settings.device)[0]
-        run = strategies_between_machines(config, seeds=seeds, device=device, cache_dir=images_in)
+        strategies = strategies_between_machines(
+            config, seeds=seeds, device=device, cache_dir=images_in
+        )
         own = _images(settings, config, seeds, stream=stream, cache_dir=images_in)
-        images, strategies = run.site(stream, own, folder=folder.memory(plan.hash))
         terms = None
         if config.secure_aggregation.mode == "on":
-            terms = choose_terms(config, num_parameters=run.exchange.num_uploaded)
-        private = plan_privacy(config, terms=terms)
-        privacy = open_site_privacy(
-            config,
-            private,
-            site=name,
-            own=own,
-            folder=folder.path,
-            run=plan.hash,
-            total=settings.policy.total_budget,
-        )
-        secure = None
-        if terms is not None:
-            secure = SecureSite(
-                identity,
-                roster=plan_roster(roster, plan),
-                terms=terms,
-                record=folder.record(plan.hash),
-                max_rounds=config.federation.rounds,
-                rounding_key=lambda number: (
-                    seeds.child("site", stream, "round", number, "rounding")
-                    .entropy()
-                    .to_bytes(32, "big")
-                ),
-                num_threads=config.federation.threads_per_site,
-                releases=None if privacy is None else privacy.releases,
-                noise_entropy=site_noise_entropy(config, seeds, site=stream),
-                residuals=open_residuals(config, folder.memory(plan.hash) / "residuals"),
-            )
-        worker = SiteWorker(
+            terms = choose_terms(config, num_parameters=strategies.exchange.num_uploaded)
+        privacy = plan_privacy(config, terms=terms)
+        memory = folder.memory(plan.hash)
+        return build_site(
             stream,
-            images=images,
-            strategies=strategies,
-            trainer=make_trainer(config, private, num_classes=0, device=device),
-            privacy=privacy,
-            seeds=seeds,
-            cancelled=cancelled,
-            secure=secure,
+            own,
+            run=SiteRun(
+                id=plan.hash,
+                config=config,
+                seeds=seeds,
+                strategies=strategies,
+                terms=terms,
+                privacy=privacy,
+                cancelled=cancelled,
+            ),
+            place=SitePlace(
+                identity=identity,
+                roster=roster,
+                round_roster=plan_roster(roster, plan),
+                folder=folder.path,
+                memory=memory,
+                residuals=memory / "residuals",
+                heads=folder.heads_file(plan.hash),
+                promises=lambda: folder.record(plan.hash),
+                total=settings.policy.total_budget,
+            ),
+            trainer=make_trainer(config, privacy, num_classes=0, device=device),
         )
-        handle = worker.handle if secure is not None else ClearOnce(worker.handle)
-        witness = Witness(
-            folder.heads_file(plan.hash), identity=identity, server_key=roster.server_key
-        )
-        return with_witness(handle, witness)
 
     return install
 

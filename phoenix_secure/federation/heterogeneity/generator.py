@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.diffusion.sampling import draw_images
-from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
 from phoenix_secure.rng import SeedTree
 
@@ -45,9 +45,8 @@ def draw_from_run(
     """
     folder = RunFolder(path)
     folder.load_config()
-    summary = _summary(path)
-    guarantee = summary.get("guarantee")
-    is_private = isinstance(guarantee, dict) and isinstance(guarantee.get("epsilon"), float)
+    guarantee = read_summary(path).guarantee
+    is_private = guarantee is not None and isinstance(guarantee.get("epsilon"), float)
     if not is_private and not accept_non_private:
         raise ConfigError(
             f"sharing.path: the model in {path} was trained without differential privacy (or with "
@@ -85,16 +84,3 @@ def draw_from_run(
         class_names=model.class_names,
         facts=facts,
     )
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    file = path / "summary.json"
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a finished run (no readable summary.json): finish it with `resume`"
-        ) from error
-    if not isinstance(summary, dict):
-        raise CheckpointError(f"{file} is damaged: finish the run again with `resume`")
-    return summary

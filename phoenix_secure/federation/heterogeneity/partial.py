@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from phoenix_secure.federation.heterogeneity.exchange import Exchange
-from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
+from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator, Stages
+from phoenix_secure.federation.round.messages import TrainRequest
 
 __all__ = ["PartialAggregator"]
 
@@ -26,24 +25,12 @@ class PartialAggregator:
         """As ``inner``."""
         return self._inner.members()
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
-        """One round; ``parameters`` and the update are the whole vector (d,).
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
+        """One round; the request's parameters and the update are the whole vector (d,).
 
         Raises:     as ``inner``.
         """
-        found = self._inner.aggregate(
-            round_number=round_number,
-            parameters=self._exchange.to_sites(parameters),
-            cohort=cohort,
-            clip_factor=clip_factor,
-        )
-        return replace(
-            found, update=self._exchange.from_sites(found.update, round_number=round_number)
-        )
+        shared = replace(request, parameters=self._exchange.to_sites(request.parameters))
+        found = yield from self._inner.aggregate(shared, cohort=cohort)
+        update = self._exchange.from_sites(found.update, round_number=request.round_number)
+        return replace(found, update=update)

@@ -1,13 +1,22 @@
-"""What a round's sum of updates brings, whether it was secure or not."""
+"""A round's mean update, and how it is obtained: in plaintext or by secure aggregation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-__all__ = ["Aggregate", "Aggregator"]
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
+
+__all__ = ["Aggregate", "Aggregator", "Stages", "result_of"]
+
+_ResultT = TypeVar("_ResultT")
+
+# Work that yields a report after each stage, and then returns its result.
+Stages = Generator[StageReport, None, _ResultT]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,26 +35,17 @@ class Aggregate:
     bytes_down: int
     bytes_up: int
     within_clip: float | None = None  # noised share of updates within an adaptive clip norm
-    secure: dict[str, Any] | None = field(default=None)  # the record of a secure round
+    secure: SecureRoundRecord | None = None  # None: the server saw every update
 
     def __repr__(self) -> str:
         return f"<Aggregate over {len(self.sites)} sites>"
 
 
 class Aggregator(Protocol):
-    """How the sites are asked, and how their answers become one."""
+    """Asks the sites of a cohort to train, and sums their answers."""
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
-        """Train ``round_number`` at the sites of ``cohort`` and sum.
-
-        clip_factor   the round's adaptive clip norm, in units of privacy.clip_norm
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
+        """Send ``request`` to the sites of ``cohort`` and sum their updates, stage by stage.
 
         Raises:     TrainingError when too few sites are left.
         """
@@ -54,3 +54,13 @@ class Aggregator(Protocol):
     def members(self) -> tuple[str, ...]:
         """The sites among which cohorts are drawn, sorted."""
         ...
+
+
+def result_of(stages: Stages[_ResultT]) -> _ResultT:
+    """The result of ``stages`` for a caller that reads no reports."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as end:
+            result: _ResultT = end.value
+            return result

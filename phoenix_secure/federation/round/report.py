@@ -1,11 +1,115 @@
-"""What one round did, as metrics, trackers and evidence tell it."""
+"""Reports of stages and rounds: the events of a run, for metrics, trackers and callers."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-__all__ = ["RoundReport"]
+__all__ = ["RoundReport", "RunEvent", "SecureRoundRecord", "StageReport", "TermsRecord"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageReport:
+    """What one stage of one attempt brought; nothing in it depends on a site's images."""
+
+    training_round: int
+    attempt: int  # 1 for the first try at the training round
+    stage: str
+    asked: tuple[str, ...]
+    answered: tuple[str, ...]
+    failures: dict[str, str]  # site -> code, or what its signed answer broke
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """The stage's part of a round's record."""
+        return {
+            "attempt": self.attempt,
+            "stage": self.stage,
+            "bytes_down": self.bytes_down,
+            "bytes_up": self.bytes_up,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TermsRecord:
+    """The terms of secure rounds that a reader of the run's records needs to judge it.
+
+    n, t, c    sites of a cohort, sites that must stay, sites that may collude with the server
+    """
+
+    n: int
+    t: int
+    c: int
+    word_bits: int
+    scale: float
+    clip_norm: float
+    clip_value: float
+    max_images: int
+    noise_variance_of_a_site: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> TermsRecord:
+        """The terms among other entries of ``content``.
+
+        Raises:     ValueError when one is missing.
+        """
+        try:
+            return cls(**{each.name: content[each.name] for each in fields(cls)})
+        except KeyError as error:
+            raise ValueError(f"expected the term {error.args[0]} of secure aggregation") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecureRoundRecord:
+    """One secure sum: under which terms, over how many sites, after how many attempts.
+
+    dropouts     stage of the last attempt -> site -> code
+    within_clip  noised share of updates within an adaptive clip norm; None without one
+    clipped      updates that were clipped; None where differential privacy hides it
+    transcript   hash of the protocol round's transcript, in hexadecimal
+    """
+
+    terms: TermsRecord
+    protocol_round: int
+    attempts: int
+    failed_attempts: tuple[str, ...]  # why
+    survivors: int
+    dropouts: dict[str, dict[str, str]]
+    within_clip: float | None
+    clipped: int | None
+    transcript: str
+    stages: tuple[StageReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **self.terms.to_dict(),
+            **self.evidence,
+            "dropouts": self.dropouts,
+            "within_clip": self.within_clip,
+            "stages": [stage.cost for stage in self.stages],
+        }
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The part that the evidence ledger keeps."""
+        return {
+            "protocol_round": self.protocol_round,
+            "attempts": self.attempts,
+            "failed_attempts": list(self.failed_attempts),
+            "survivors": self.survivors,
+            "clipped": self.clipped,
+            "transcript": self.transcript,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,9 +126,22 @@ class RoundReport:
     bytes_down: int
     bytes_up: int
     update_norm: float  # L2 norm of the mean update
-    secure_aggregation: Literal["on", "off"]  # off: the server saw every site's update
-    secure: dict[str, Any] | None = None  # t, c, survivors, stages, transcript
-    quality: dict[str, Any] | None = None  # when this round was judged
+    secure: SecureRoundRecord | None = None  # None: the server saw every site's update
+    quality: dict[str, Any] | None = None  # when this round was evaluated
+
+    @property
+    def secure_aggregation(self) -> Literal["on", "off"]:
+        return "off" if self.secure is None else "on"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name != "secure"
+        }
+        return values | {
+            "secure_aggregation": self.secure_aggregation,
+            "secure": None if self.secure is None else self.secure.to_dict(),
+        }
+
+
+# What a run tells while it is under way, in order.
+RunEvent = StageReport | RoundReport

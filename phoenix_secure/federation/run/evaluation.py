@@ -19,7 +19,7 @@ from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0
 from phoenix_secure.metrics.quality import compare, min_images
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Drawing", "Judge", "feature_extractor"]
+__all__ = ["Evaluator", "Sampler", "evaluator_of", "feature_extractor"]
 
 
 def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> FeatureExtractor:
@@ -29,15 +29,15 @@ def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> Fe
     return efficientnet_lite0(device=device)
 
 
-class Drawing(Protocol):
-    """Whatever draws images (N, C, H, W) float32 in [-1, 1]."""
+class Sampler(Protocol):
+    """Draws images (N, C, H, W) float32 in [-1, 1]."""
 
     def draw(self, num_images: int, *, purpose: str) -> np.ndarray:
         """The same images for the same purpose."""
         ...
 
 
-class Judge:
+class Evaluator:
     """Compares samples with the reference images that the run keeps back."""
 
     def __init__(
@@ -52,19 +52,14 @@ class Judge:
             len(holdings.split.held_out),
             len(holdings.split.reference),
         )
-        if self.is_on and self._size < min_images():
+        if self._size < min_images():
             raise ConfigError(
-                f"only {self._size} images could be judged, and {min_images()} are needed: raise "
-                "evaluation.num_images, data.held_out and data.reference, or set "
+                f"only {self._size} images could be evaluated, and {min_images()} are needed: "
+                "raise evaluation.num_images, data.held_out and data.reference, or set "
                 "evaluation.num_images=0"
             )
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is judged at all."""
-        return self._settings.num_images > 0
-
-    def quality_of(self, model: Drawing) -> dict[str, Any]:
+    def quality_of(self, model: Sampler) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
         split, images = self._holdings.split, self._holdings.image_set
         generated = model.draw(self._size, purpose="evaluation")
@@ -81,3 +76,15 @@ class Judge:
     def _extractor(self) -> FeatureExtractor:
         # Reference, held-out and noise stay the same: only new samples cost anything.
         return FeatureCache(feature_extractor(self._settings, device=self._device))
+
+
+def evaluator_of(
+    config: RunConfig, holdings: Holdings, *, seeds: SeedTree, device: torch.device
+) -> Evaluator | None:
+    """The evaluator that the settings ask for; None where no sample is evaluated.
+
+    Raises:     ConfigError when the run keeps too few images back.
+    """
+    if config.evaluation.num_images == 0:
+        return None
+    return Evaluator(config, holdings, seeds=seeds, device=device)

@@ -18,7 +18,7 @@ import numpy as np
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.evidence import Event, Ledger
+from phoenix_secure.evidence import Entry, Event, Ledger
 from phoenix_secure.evidence.ledger import read_ledger
 from phoenix_secure.federation.round.report import RoundReport
 from phoenix_secure.federation.round.state import ServerState
@@ -138,6 +138,18 @@ class RunEvidence:
             if path.is_file()
         }
         self.ledger.append(Event.EXPORTED, folder=folder.name, round=round_number, files=files)
+
+    def audit_planned(self, **facts: Any) -> None:
+        """Before what it fixes can be known; the sites sign it with whatever comes next."""
+        self.ledger.append(Event.AUDIT_PLANNED, **facts)
+
+    def audited(self, *, file: str, sha256: str) -> None:
+        """The result of an audit, by hash."""
+        self.ledger.append(Event.AUDITED, file=file, sha256=sha256)
+
+    def of(self, event: Event) -> list[Entry]:
+        """All entries of one kind, oldest first."""
+        return read_ledger(self.ledger.path).of(event)
 
     def leaves(self) -> list[bytes]:
         """The hash of every entry so far."""

@@ -15,6 +15,7 @@ from typing import Any
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size, most_draws
+from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.adaptive_clip import count_value, stretch
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
@@ -154,19 +155,20 @@ class SecureTerms:
     def _noise_variance(self) -> float:
         return 0.0 if self.noise is None else self.noise.share_variance
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def record(self) -> TermsRecord:
         """What a reader of the run's records needs to judge it."""
-        return {
-            "n": self.cohort_size,
-            "t": self.threshold,
-            "c": self.num_colluders,
-            "word_bits": self.word_bits,
-            "scale": self.scale,
-            "clip_norm": self.clip_norm,
-            "clip_value": self.clip_value,
-            "max_images": self.max_images,
-            "noise_variance_of_a_site": self._noise_variance,
-        }
+        return TermsRecord(
+            n=self.cohort_size,
+            t=self.threshold,
+            c=self.num_colluders,
+            word_bits=self.word_bits,
+            scale=self.scale,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            max_images=self.max_images,
+            noise_variance_of_a_site=self._noise_variance,
+        )
 
 
 def choose_terms(

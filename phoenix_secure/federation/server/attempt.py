@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
+from phoenix_secure.federation.round.aggregate import Stages
 from phoenix_secure.federation.round.messages import SecureTrainRequest
+from phoenix_secure.federation.round.report import StageReport
 from protocol import RemoteProtocolError, ServerSession, ServerStep, SessionAborted
 from protocol.events import RoundCompleted
 
-__all__ = ["STAGES", "Patience", "StageReport", "patience_between_machines", "run_attempt"]
+__all__ = [
+    "STAGES",
+    "StageRunner",
+    "Timeouts",
+    "deployment_timeouts",
+    "run_attempt",
+    "simulation_timeouts",
+]
 
 # R0 with the training, then R1 to R4 of the protocol; R5 tells the sites the result.
 STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class Timeouts:
     """How long the server waits, in seconds; ``grace`` counts from the quorum's last answer."""
 
     training_deadline_s: float
@@ -30,10 +38,10 @@ class Patience:
     retry_pause_s: float = 0.0
 
 
-def patience_between_machines(config: RunConfig) -> Patience:
+def deployment_timeouts(config: RunConfig) -> Timeouts:
     """How long to wait where sites can vanish without a word."""
     settings = config.secure_aggregation
-    return Patience(
+    return Timeouts(
         training_deadline_s=config.federation.deadline_s,
         training_grace_s=settings.training_grace_s,
         stage_deadline_s=settings.stage_deadline_s,
@@ -42,44 +50,38 @@ def patience_between_machines(config: RunConfig) -> Patience:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StageReport:
-    """What one stage of one attempt brought; nothing in it depends on a site's images."""
+def simulation_timeouts(config: RunConfig) -> Timeouts:
+    """Wait for every site: a thread cannot vanish without a word.
 
-    training_round: int
-    attempt: int  # 1 for the first try at the training round
-    stage: str
-    asked: tuple[str, ...]
-    answered: tuple[str, ...]
-    failures: dict[str, str]  # site -> code, or what its signed answer broke
-    bytes_down: int
-    bytes_up: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    Who is in a sum then does not depend on how busy this machine is.
+    """
+    deadline_s = config.federation.deadline_s
+    return Timeouts(
+        training_deadline_s=deadline_s,
+        training_grace_s=deadline_s,
+        stage_deadline_s=deadline_s,
+        grace_s=deadline_s,
+    )
 
 
-class StageTaker:
+class StageRunner:
     """Runs single stages and keeps their reports."""
 
     def __init__(
         self,
         engine: Engine,
         *,
-        patience: Patience,
+        timeouts: Timeouts,
         training_round: int,
         attempt: int,
-        observe: Callable[[StageReport], object],
     ) -> None:
         self._engine = engine
-        self._patience = patience
+        self._timeouts = timeouts
         self._training_round = training_round
         self._attempt = attempt
-        self._observe = observe
         self.reports: list[StageReport] = []
 
-    def take(
+    def run(
         self,
         stage: str,
         requests: dict[str, bytes],
@@ -87,8 +89,8 @@ class StageTaker:
         quorum: int,
         receive: Callable[[str, bytes], object],
         close: Callable[[], ServerStep] | None,
-    ) -> ServerStep:
-        """Send, hand every answer to ``receive``, and ``close``; the report includes all of it.
+    ) -> Stages[ServerStep]:
+        """Send, hand every answer to ``receive``, and ``close``; the report covers all of it.
 
         Raises:     SessionAborted when too few answered; the stage is reported all the same.
         """
@@ -113,7 +115,7 @@ class StageTaker:
 
         started = time.perf_counter()
         is_training = stage == "announce"
-        waits = self._patience
+        waits = self._timeouts
         answers = self._engine.exchange(
             stage,
             requests,
@@ -144,7 +146,7 @@ class StageTaker:
             seconds=time.perf_counter() - started,
         )
         self.reports.append(report)
-        self._observe(report)
+        yield report
         if aborted is not None:
             raise aborted
         return step
@@ -152,13 +154,13 @@ class StageTaker:
 
 def run_attempt(
     session: ServerSession,
-    stages: StageTaker,
+    stages: StageRunner,
     *,
     model: bytes,
     asked: tuple[str, ...],
     before_signing: Callable[[tuple[str, ...]], object],
     before_result: Callable[[RoundCompleted], object],
-) -> RoundCompleted:
+) -> Stages[RoundCompleted]:
     """Drive ``session`` from the announcement to the result.
 
     asked            sites of the cohort that the announcement goes to
@@ -172,7 +174,7 @@ def run_attempt(
     body = SecureTrainRequest(announcement=announcement, model=model).to_bytes()
     requests = dict.fromkeys(asked, body)
     for stage in STAGES[:-1]:
-        step = stages.take(
+        step = yield from stages.run(
             stage, requests, quorum=quorum, receive=session.receive, close=session.close_stage
         )
         requests = step.outbound
@@ -181,5 +183,7 @@ def run_attempt(
     completed = next(event for event in step.events if isinstance(event, RoundCompleted))
     before_result(completed)
     # Best effort: a site that misses the result only knows less of the transcript.
-    stages.take("result", requests, quorum=quorum, receive=lambda site, reply: None, close=None)
+    yield from stages.run(
+        "result", requests, quorum=quorum, receive=lambda site, reply: None, close=None
+    )
     return completed

@@ -7,14 +7,14 @@ import numpy as np
 from phoenix_secure.config import FederationConfig
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
-from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.aggregate import Aggregate, Stages
 from phoenix_secure.federation.round.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.server.optimizer import mean_update
 
-__all__ = ["ClearAggregator"]
+__all__ = ["PlaintextAggregator"]
 
 
-class ClearAggregator:
+class PlaintextAggregator:
     """Asks each site for its update and takes the mean."""
 
     def __init__(
@@ -36,19 +36,14 @@ class ClearAggregator:
         """Whoever can be reached now."""
         return self._engine.sites
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
         """One stage, and the mean over the sites in the order of their names.
 
         Raises:     TrainingError when fewer than ``federation.min_sites`` sites answer.
         """
-        body = TrainRequest(round_number=round_number, parameters=parameters).to_bytes()
+        yield from ()  # its one stage is the round, which the round's own report tells of
+        round_number = request.round_number
+        body = request.to_bytes()
         answers = self._ask(cohort, body)
         refused = [site for site, answer in answers.items() if _is_refusal(answer)]
         asked = len(cohort)
@@ -56,7 +51,7 @@ class ClearAggregator:
             # A site that sat the round out by its own judgement stays when it is asked again.
             answers |= self._ask(tuple(refused), body)
             asked += len(refused)
-        num_parameters = self._num_uploaded or parameters.size
+        num_parameters = self._num_uploaded or request.parameters.size
         replies, failures = _read(answers, round_number, num_parameters=num_parameters)
         if len(replies) < self._federation.min_sites:
             codes = ", ".join(f"{site}: {code}" for site, code in failures.items())

@@ -8,17 +8,14 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.evidence import Event
 from phoenix_secure.evidence.merkle import consistency_proof
 from phoenix_secure.evidence.witness import ShownHead, WitnessReply
 from phoenix_secure.federation.engines.exchange import Engine, Failure
-from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
-from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator, Stages
+from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.stages import WITNESS_STAGE
-from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from protocol import Identity, Roster
@@ -37,50 +34,27 @@ class RecordedAggregator:
         inner: Aggregator,
         evidence: RunEvidence,
         *,
-        witnesses: Witnesses,
-        engine: Engine,
         privacy: PrivacyPlan | None = None,
     ) -> None:
         self._inner = inner
         self._evidence = evidence
-        self._witnesses = witnesses
-        self._engine = engine
         self._privacy = privacy
-
-    def checkpoint(self, state: ServerState, report: RoundReport) -> None:
-        """Before the state after a round is kept."""
-        self._evidence.checkpoint(state, report)
-
-    def witness(self) -> None:
-        """Let the sites sign everything up to now."""
-        self._witnesses.ask(self._engine)
 
     def members(self) -> tuple[str, ...]:
         """As ``inner`` says."""
         return self._inner.members()
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
         """The round's sum, recorded before anybody can use it.
 
         Raises:     what ``inner`` raises, after an entry that says so.
         """
+        round_number = request.round_number
         self._evidence.round_started(round_number, cohort=cohort)
         if self._privacy is not None:
             self._evidence.charged(round_number, sites=cohort, event=self._privacy.event)
         try:
-            found = self._inner.aggregate(
-                round_number=round_number,
-                parameters=parameters,
-                cohort=cohort,
-                clip_factor=clip_factor,
-            )
+            found = yield from self._inner.aggregate(request, cohort=cohort)
         except PhoenixError as error:
             self._evidence.failed(round_number, kind=type(error).__name__)
             raise
@@ -94,12 +68,7 @@ class RecordedAggregator:
 def _facts(found: Aggregate) -> dict[str, Any]:
     if found.secure is None:
         return {"secure": False, "sites": list(found.sites)}
-    kept = ("protocol_round", "attempts", "failed_attempts", "survivors", "clipped", "transcript")
-    return {
-        "secure": True,
-        "sites": list(found.sites),
-        **{name: found.secure[name] for name in kept},
-    }
+    return {"secure": True, "sites": list(found.sites), **found.secure.evidence}
 
 
 class Witnesses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,52 +13,58 @@ from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
 from phoenix_secure.federation.round.cohort import cohort_of_round
-from phoenix_secure.federation.round.report import RoundReport
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.report import RoundReport, StageReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.secagg.adaptive_clip import next_clip_factor
 from phoenix_secure.federation.server.optimizer import server_step
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["run_rounds"]
+__all__ = ["FinishedRound", "run_rounds"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedRound:
+    """The state after a round, and the round's report."""
+
+    state: ServerState
+    report: RoundReport
 
 
 def run_rounds(
     state: ServerState, *, config: RunConfig, aggregator: Aggregator, seeds: SeedTree
-) -> Iterator[tuple[ServerState, RoundReport]]:
-    """Run the rounds after ``state`` up to ``federation.rounds``, yielding after each.
+) -> Iterator[StageReport | FinishedRound]:
+    """Run the rounds after ``state`` up to ``federation.rounds``, yielding stages and rounds.
 
     Guarantee:  the states are a function of the first one, the settings and the sites' images.
     Raises:     TrainingError when too few sites answer.
     """
     for round_number in range(state.round_number + 1, config.federation.rounds + 1):
         cohort = cohort_of_round(aggregator.members(), round_number, config=config, seeds=seeds)
-        started = time.perf_counter()
-        found = aggregator.aggregate(
+        request = TrainRequest(
             round_number=round_number,
             parameters=state.parameters,
-            cohort=cohort,
             clip_factor=state.clip_factor,
         )
+        started = time.perf_counter()
+        found = yield from aggregator.aggregate(request, cohort=cohort)
         steps = found.num_steps / len(found.sites)
         state = _advance(state, found, config=config, steps=steps)
         seconds = time.perf_counter() - started
-        yield (
-            state,
-            RoundReport(
-                round_number=round_number,
-                loss=found.loss,
-                sites=found.sites,
-                failures=found.failures,
-                num_images=found.num_images,
-                images_per_s=found.num_steps * config.training.batch_size / seconds,
-                seconds=seconds,
-                bytes_down=found.bytes_down,
-                bytes_up=found.bytes_up,
-                update_norm=float(np.linalg.norm(found.update)),
-                secure_aggregation="off" if found.secure is None else "on",
-                secure=found.secure,
-            ),
+        report = RoundReport(
+            round_number=round_number,
+            loss=found.loss,
+            sites=found.sites,
+            failures=found.failures,
+            num_images=found.num_images,
+            images_per_s=found.num_steps * config.training.batch_size / seconds,
+            seconds=seconds,
+            bytes_down=found.bytes_down,
+            bytes_up=found.bytes_up,
+            update_norm=float(np.linalg.norm(found.update)),
+            secure=found.secure,
         )
+        yield FinishedRound(state=state, report=report)
 
 
 def _advance(

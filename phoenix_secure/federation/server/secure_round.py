@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-
-import numpy as np
+from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import Engine, FailureCode
-from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.aggregate import Aggregate, Stages
 from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
 from phoenix_secure.federation.secagg.payload import decode_sum, within_clip
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from phoenix_secure.federation.server.attempt import (
-    Patience,
-    StageReport,
-    StageTaker,
-    run_attempt,
-)
+from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
 from phoenix_secure.federation.server.journal import SecureJournal
-from protocol import Identity, Roster, RoundSpec, ServerSession, SessionAborted
+from phoenix_secure.federation.server.party import ServerParty
+from protocol import RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
 from protocol.parameters import MIN_CLIENTS
 
@@ -43,52 +38,41 @@ class SecureAggregator:
         self,
         engine: Engine,
         *,
-        identity: Identity,
-        roster: Roster,
+        party: ServerParty,
         terms: SecureTerms,
         journal: SecureJournal,
-        patience: Patience,
+        timeouts: Timeouts,
         max_attempts: int,
         num_threads: int = 1,
-        observe: Callable[[StageReport], object] = lambda report: None,
     ) -> None:
         self._engine = engine
-        self._identity = identity
-        self._roster = roster
+        self._identity = party.identity
+        self._roster = party.round_roster
         self._terms = terms
         self._journal = journal
-        self._patience = patience
+        self._timeouts = timeouts
         self._max_attempts = max_attempts
         self._num_threads = num_threads
-        self._observe = observe
 
     def members(self) -> tuple[str, ...]:
         """The whole roster, reachable or not: a cohort must not depend on who is away."""
         return tuple(id for id, _ in self._roster.members)
 
-    def aggregate(
-        self,
-        *,
-        round_number: int,
-        parameters: np.ndarray,
-        cohort: tuple[str, ...],
-        clip_factor: float = 1.0,
-    ) -> Aggregate:
-        """Sum the updates of ``round_number`` without seeing one.
+    def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
+        """Sum the updates of one training round without seeing one.
 
         Guarantee:  the exact sum of the survivors' integers, or no sum.
         Raises:     TrainingError after ``max_attempts`` attempts, or for sums that no sites could
                     have sent.
         """
-        model = TrainRequest(
-            round_number=round_number, parameters=parameters, clip_factor=clip_factor
-        ).to_bytes()
+        round_number = request.round_number
+        model = request.to_bytes()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
         spec: RoundSpec | None = None
         for attempt in range(1, self._max_attempts + 1):
             if aborts:
-                time.sleep(self._patience.retry_pause_s)
+                time.sleep(self._timeouts.retry_pause_s)
             if spec is None:
                 spec = self._terms.spec(
                     roster=self._roster,
@@ -97,15 +81,16 @@ class SecureAggregator:
                     model=model,
                     previous=self._journal.previous,
                 )
-            stages = StageTaker(
+            stages = StageRunner(
                 self._engine,
-                patience=self._patience,
+                timeouts=self._timeouts,
                 training_round=round_number,
                 attempt=attempt,
-                observe=self._observe,
             )
             try:
-                completed = self._attempt(spec, stages, round_number=round_number, model=model)
+                completed = yield from self._attempt(
+                    spec, stages, round_number=round_number, model=model
+                )
             except SessionAborted as error:
                 aborts.append(error)
                 spec = self._next(spec, aborts)
@@ -118,29 +103,31 @@ class SecureAggregator:
                 spec=spec,
                 cohort=cohort,
                 aborts=aborts,
-                clip_factor=clip_factor,
+                clip_factor=request.clip_factor,
             )
         raise TrainingError(self._why(round_number, reports, aborts))
 
     def _attempt(
-        self, spec: RoundSpec, stages: StageTaker, *, round_number: int, model: bytes
-    ) -> RoundCompleted:
+        self, spec: RoundSpec, stages: StageRunner, *, round_number: int, model: bytes
+    ) -> Stages[RoundCompleted]:
         session = ServerSession(
             self._identity, roster=self._roster, spec=spec, num_threads=self._num_threads
         )
         to_sign = self._journal.survivors(round_number) or spec.cohort
         try:
-            return run_attempt(
-                session,
-                stages,
-                model=model,
-                asked=tuple(site for site in spec.cohort if site in to_sign),
-                before_signing=lambda survivors: self._journal.record_survivors(
-                    round_number, survivors=survivors
-                ),
-                before_result=lambda completed: self._journal.record_result(
-                    round_number, transcript=completed.transcript_hash
-                ),
+            return (
+                yield from run_attempt(
+                    session,
+                    stages,
+                    model=model,
+                    asked=tuple(site for site in spec.cohort if site in to_sign),
+                    before_signing=lambda survivors: self._journal.record_survivors(
+                        round_number, survivors=survivors
+                    ),
+                    before_result=lambda completed: self._journal.record_result(
+                        round_number, transcript=completed.transcript_hash
+                    ),
+                )
             )
         finally:
             session.abort()
@@ -167,12 +154,12 @@ class SecureAggregator:
         aborts: list[SessionAborted],
         clip_factor: float,
     ) -> Aggregate:
-        survivors = completed.survivors
+        survivors, terms = completed.survivors, self._terms
         try:
             update, metrics = decode_sum(
-                completed.words, completed.extra, num_sites=len(survivors), terms=self._terms
+                completed.words, completed.extra, num_sites=len(survivors), terms=terms
             )
-            within = within_clip(completed.words, num_sites=len(survivors), terms=self._terms)
+            within = within_clip(completed.words, num_sites=len(survivors), terms=terms)
         except ValueError as error:
             raise TrainingError(
                 f"round {reports[-1].training_round}: a site entered impossible numbers "
@@ -180,51 +167,29 @@ class SecureAggregator:
             ) from error
         update *= clip_factor  # in place: a copy would be the largest thing in memory
         attempt = len(aborts) + 1
-        dropouts: dict[str, dict[str, str]] = {}
-        for report in reports:
-            if report.attempt == attempt and report.failures and report.stage != "result":
-                dropouts[report.stage] = report.failures
-        failures = {
-            site: code
-            for missing in dropouts.values()
-            for site, code in missing.items()
-            if site not in survivors
-        }
-        away = set(cohort) - set(survivors) - failures.keys()
-        failures |= dict.fromkeys(sorted(away), "left out of this attempt")
-        secure = {
-            **self._terms.to_dict(),
-            "protocol_round": spec.round,
-            "attempts": attempt,
-            "failed_attempts": [error.reason.value for error in aborts],
-            "survivors": len(survivors),
-            "dropouts": dropouts,
-            "clip_norm": self._terms.clip_norm * clip_factor,
-            "within_clip": within,
-            "clipped": None if self._terms.hides_metrics else metrics.num_clipped,
-            "transcript": completed.transcript_hash.hex(),
-            "stages": [
-                {
-                    "attempt": report.attempt,
-                    "stage": report.stage,
-                    "bytes_down": report.bytes_down,
-                    "bytes_up": report.bytes_up,
-                    "seconds": round(report.seconds, 4),
-                }
-                for report in reports
-            ],
-        }
+        dropouts = _dropouts(reports, attempt=attempt)
         return Aggregate(
             update=update,
             within_clip=within,
-            loss=None if self._terms.hides_metrics else metrics.loss,
+            loss=None if terms.hides_metrics else metrics.loss,
             sites=survivors,
-            failures=failures,
-            num_images=None if self._terms.hides_metrics else metrics.num_images,
+            failures=_failures(dropouts, cohort=cohort, survivors=survivors),
+            num_images=None if terms.hides_metrics else metrics.num_images,
             num_steps=metrics.num_steps,
             bytes_down=sum(report.bytes_down for report in reports),
             bytes_up=sum(report.bytes_up for report in reports),
-            secure=secure,
+            secure=SecureRoundRecord(
+                terms=replace(terms.record, clip_norm=terms.clip_norm * clip_factor),
+                protocol_round=spec.round,
+                attempts=attempt,
+                failed_attempts=tuple(error.reason.value for error in aborts),
+                survivors=len(survivors),
+                dropouts=dropouts,
+                within_clip=within,
+                clipped=None if terms.hides_metrics else metrics.num_clipped,
+                transcript=completed.transcript_hash.hex(),
+                stages=tuple(reports),
+            ),
         )
 
     def _why(
@@ -248,3 +213,26 @@ class SecureAggregator:
                 "good, resume with --skip-round"
             )
         return f"{text}: at least {self._terms.threshold} sites must stay; start them, then resume"
+
+
+def _dropouts(reports: list[StageReport], *, attempt: int) -> dict[str, dict[str, str]]:
+    """Who was missing in which stage of the attempt that succeeded."""
+    return {
+        report.stage: report.failures
+        for report in reports
+        if report.attempt == attempt and report.failures and report.stage != "result"
+    }
+
+
+def _failures(
+    dropouts: dict[str, dict[str, str]], *, cohort: tuple[str, ...], survivors: tuple[str, ...]
+) -> dict[str, str]:
+    """Sites of the cohort that are not in the sum, each with a code."""
+    found = {
+        site: code
+        for missing in dropouts.values()
+        for site, code in missing.items()
+        if site not in survivors
+    }
+    away = set(cohort) - set(survivors) - found.keys()
+    return found | dict.fromkeys(sorted(away), "left out of this attempt")

@@ -1,104 +1,124 @@
-"""Server and sites of secure rounds in one process, each with its own folder below the run's.
+"""The parties of a simulation, each with a folder of its own below the run's.
 
 Whoever owns the machine can read all of it: one process hides nothing from its owner. It runs the
-same code as between machines, so that what is measured here holds there.
+same code as a deployment, so that what is measured here holds there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
-from phoenix_secure.config import RunConfig
-from phoenix_secure.device import num_cores
-from phoenix_secure.federation.engines.exchange import Engine
+from phoenix_secure.evidence.witness import Witness
+from phoenix_secure.federation.engines.exchange import Engine, Failure, OnReply, Reply
+from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.stages import WITNESS_STAGE
+from phoenix_secure.federation.run.evidence import heads_file
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.keys import RunKeys
-from phoenix_secure.federation.secagg.terms import SecureTerms
-from phoenix_secure.federation.server.attempt import Patience, StageReport
-from phoenix_secure.federation.server.journal import SecureJournal
-from phoenix_secure.federation.server.secure_round import SecureAggregator
-from phoenix_secure.federation.site.privacy import site_noise_entropy
+from phoenix_secure.federation.site.build import SitePlace
 from phoenix_secure.federation.site.promises import SiteRecord
-from phoenix_secure.federation.site.releases import Releases
-from phoenix_secure.federation.site.residuals import open_residuals
-from phoenix_secure.federation.site.secure import SecureSite
-from phoenix_secure.rng import SeedTree
+from phoenix_secure.federation.site.witness import with_witness
+from phoenix_secure.privacy.events import Event
+from phoenix_secure.privacy.ledger import PrivacyLedger
 
-__all__ = ["Parties", "create_parties"]
+__all__ = ["ImagesTrained", "create_parties", "local_witnesses", "place_of", "spent_events"]
 
 
-def create_parties(folder: RunFolder, *, sites: Iterable[str]) -> None:
-    """Make keys, roster, the server's journal and the sites' records of a new run."""
+class ImagesTrained:
+    """The number of images trained on so far; sites' threads add to it, anybody may read it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._total = 0
+
+    def __call__(self, site: str, num_images: int) -> None:
+        with self._lock:
+            self._total += num_images
+
+    @property
+    def total(self) -> int:
+        return self._total
+
+
+def create_parties(folder: RunFolder, *, sites: Iterable[str], secure: bool) -> RunKeys:
+    """Make keys and roster of a new run and, for secure rounds, the sites' records."""
     names = list(sites)
-    RunKeys.create(folder.path, sites=names)
-    SecureJournal.create(folder.server_rounds)
-    for name in names:
-        SiteRecord.create(folder.site_rounds(name))
+    keys = RunKeys.create(folder.path, sites=names)
+    if secure:
+        for name in names:
+            SiteRecord.create(folder.site_rounds(name))
+    return keys
 
 
-class Parties:
-    """The parties of the run in ``folder``.
+def place_of(folder: RunFolder, site: str, *, keys: RunKeys) -> SitePlace:
+    """Where a simulated site keeps its own."""
+    own = folder.path / "sites" / site
+    return SitePlace(
+        identity=keys.sites[site],
+        roster=keys.roster,
+        round_roster=keys.roster,
+        folder=own,
+        memory=own / "memory",
+        residuals=own / "residuals",
+        heads=heads_file(folder.path, site),
+        promises=lambda: SiteRecord(folder.site_rounds(site)),
+    )
 
-    Raises:     CheckpointError when a key or a record is missing or damaged.
-    """
 
-    def __init__(self, folder: RunFolder, *, terms: SecureTerms) -> None:
-        self._folder = folder
-        self._terms = terms
-        names = [path.name for path in sorted((folder.path / "sites").glob("*"))]
-        self._keys = RunKeys.load(folder.path, sites=names)
+def spent_events(folder: RunFolder, *, sites: Iterable[str]) -> dict[str, tuple[Event, ...]]:
+    """The events in each site's privacy ledger, where it has one yet."""
+    ledgers = {site: folder.path / "sites" / site / "privacy.jsonl" for site in sites}
+    return {site: PrivacyLedger(path).events() for site, path in ledgers.items() if path.exists()}
 
-    def site(
+
+def local_witnesses(folder: Path, keys: RunKeys) -> Engine:
+    """An engine for the one stage that is left when the sites' threads have ended."""
+    return _Direct(
+        {
+            name: Witness(
+                heads_file(folder, name), identity=identity, server_key=keys.roster.server_key
+            )
+            for name, identity in keys.sites.items()
+        }
+    )
+
+
+class _Direct:
+    """Asks the sites' witnesses by calling them."""
+
+    def __init__(self, sites: Mapping[str, Witness]) -> None:
+        self._handlers: dict[str, Callable[[str, bytes], bytes]] = {
+            name: with_witness(_refuse, witness) for name, witness in sites.items()
+        }
+        self.sites = tuple(sorted(sites))
+
+    def exchange(
         self,
-        name: str,
+        stage: str,
+        requests: Mapping[str, bytes],
         *,
-        config: RunConfig,
-        seeds: SeedTree,
-        releases: Releases | None = None,
-    ) -> SecureSite:
-        """One site's side.
+        deadline_s: float,
+        quorum: int | None = None,
+        grace_s: float = 0.0,
+        on_reply: OnReply | None = None,
+    ) -> dict[str, Reply | Failure]:
+        answers: dict[str, Reply | Failure] = {}
+        for site, body in requests.items():
+            try:
+                reply = Reply(body=self._handlers[site](WITNESS_STAGE, body))
+                if on_reply is None:
+                    answers[site] = reply
+                else:
+                    answers[site] = on_reply(site, reply) or Reply(body=b"")
+            except SiteFailure as failure:
+                answers[site] = Failure(code=failure.code)
+        return answers
 
-        Its rounding follows the run's seed, so that weights repeat bit for bit; its keys and
-        masks come from the operating system, and cancel.
-        """
-        of_site = seeds.child("site", name)
-        return SecureSite(
-            self._keys.sites[name],
-            roster=self._keys.roster,
-            terms=self._terms,
-            record=SiteRecord(self._folder.site_rounds(name)),
-            max_rounds=config.federation.rounds,
-            rounding_key=lambda number: (
-                of_site.child("round", number, "rounding").entropy().to_bytes(32, "big")
-            ),
-            num_threads=config.federation.threads_per_site,
-            releases=releases,
-            noise_entropy=site_noise_entropy(config, seeds, site=name),
-            residuals=open_residuals(config, self._folder.path / "sites" / name / "residuals"),
-        )
+    def close(self) -> None:
+        """Nothing runs."""
 
-    def aggregator(
-        self, engine: Engine, *, config: RunConfig, observe: Callable[[StageReport], object]
-    ) -> SecureAggregator:
-        """The server's side.
 
-        A thread cannot vanish without a word: every site is waited for, so that who is in a sum
-        does not depend on how busy this machine is.
-        """
-        deadline_s = config.federation.deadline_s
-        return SecureAggregator(
-            engine,
-            identity=self._keys.server,
-            roster=self._keys.roster,
-            terms=self._terms,
-            journal=SecureJournal(self._folder.server_rounds),
-            patience=Patience(
-                training_deadline_s=deadline_s,
-                training_grace_s=deadline_s,
-                stage_deadline_s=deadline_s,
-                grace_s=deadline_s,
-            ),
-            max_attempts=config.secure_aggregation.max_attempts,
-            num_threads=num_cores(),
-            observe=observe,
-        )
+def _refuse(stage: str, body: bytes) -> bytes:
+    raise AssertionError(stage)

@@ -1,4 +1,4 @@
-"""Rounds in the clear: one update for each round, whatever is asked."""
+"""Plaintext rounds: one update for each round, whatever is asked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
 
-__all__ = ["ClearOnce"]
+__all__ = ["PlaintextOnce"]
 
 
-class ClearOnce:
+class PlaintextOnce:
     """Answers each round once; a second, different request for it, or an older one, is refused.
 
     (In secure rounds ``SecureSite`` keeps these promises, on the disk.)
@@ -24,7 +24,7 @@ class ClearOnce:
 
     def __call__(self, stage: str, body: bytes) -> bytes:
         if stage != "train":
-            raise SiteFailure(FailureCode.REFUSED, why="not a stage of rounds in the clear")
+            raise SiteFailure(FailureCode.REFUSED, why="not a stage of plaintext rounds")
         try:
             number = TrainRequest.from_bytes(body).round_number
         except ValueError:

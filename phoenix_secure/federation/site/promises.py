@@ -176,35 +176,24 @@ class SiteRecord:
 
 
 class TrainingCounter:
-    """The protocol's ``RoundCounter`` for the sessions of one training round.
-
-    ``expect`` must be told the survivors before the session signs them: the interface passes a
-    round number only.
-    """
+    """The protocol's ``RoundCounter`` for the sessions of one training round."""
 
     def __init__(self, record: SiteRecord, *, training_round: int, model_hash: bytes) -> None:
         self._record = record
         self._training_round = training_round
         self._model_hash = model_hash
-        self._survivors: tuple[str, ...] | None = None
-
-    def expect(self, survivors: tuple[str, ...]) -> None:
-        """The set that the next signature will be over."""
-        self._survivors = survivors
 
     def last_signed_round(self) -> int:
         """The highest protocol round recorded, -1 for none."""
         return self._record.last_round
 
-    def record_signed_round(self, round_number: int) -> bool:
+    def record_signed_round(self, round_number: int, survivors: tuple[str, ...]) -> bool:
         """Record the signature; False for an old round, or other survivors than signed before."""
-        if self._survivors is None:
-            return False
         return self._record.sign(
             round_number,
             training_round=self._training_round,
             model_hash=self._model_hash,
-            survivors=self._survivors,
+            survivors=survivors,
         )
 
     def record_sent_input(self, round_number: int, sent: SentInput) -> tuple[SentInput, ...]:

@@ -24,7 +24,7 @@ from phoenix_secure.federation.round.messages import (
 )
 from phoenix_secure.federation.secagg.payload import Payload, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from phoenix_secure.federation.site.promises import SiteRecord, TrainingCounter
+from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
 from phoenix_secure.training.local import LocalUpdate
@@ -33,13 +33,12 @@ from protocol import (
     ClientSession,
     Identity,
     ProtocolError,
-    RemoteProtocolError,
     Roster,
     RoundSpec,
 )
 from protocol.entropy import Entropy, os_entropy
 from protocol.events import RoundFinished
-from protocol.messages import Envelope, RoundAnnouncement, SurvivorList
+from protocol.messages import Envelope, RoundAnnouncement
 
 __all__ = ["SecureSite"]
 
@@ -58,7 +57,6 @@ class _Attempt:
     training_round: int
     model_hash: bytes
     session: ClientSession
-    counter: TrainingCounter
     answers: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # stage -> request, reply
 
 
@@ -170,7 +168,6 @@ class SecureSite:
             training_round=training_round,
             model_hash=model_hash,
             session=session,
-            counter=counter,
             answers={"announce": (digest, advertisement)},
         )
         return advertisement
@@ -219,8 +216,6 @@ class SecureSite:
         if stage == "mask" and self._releases is not None:
             # The masked input is what leaves: its privacy event is on the disk before it.
             self._releases.charge(attempt.training_round, model_hash=attempt.model_hash)
-        if stage == "check":
-            attempt.counter.expect(_survivors(body, num_sites=len(self._roster.members)))
         step = attempt.session.receive(body)
         for event in step.events:
             if isinstance(event, RoundFinished):
@@ -240,12 +235,3 @@ def _peek(announcement: bytes) -> RoundSpec:
     if envelope.label != RoundAnnouncement.LABEL:
         raise MalformedMessage("expected an announcement")
     return RoundAnnouncement.decode(envelope.body, peer=SERVER).spec
-
-
-def _survivors(body: bytes, *, num_sites: int) -> tuple[str, ...]:
-    """The set that the session is about to check and sign."""
-    try:
-        envelope = Envelope.parse(body, peer=SERVER, max_size=len(body))
-        return SurvivorList.decode(envelope.body, peer=SERVER, max_members=num_sites).survivors
-    except RemoteProtocolError:
-        return ()

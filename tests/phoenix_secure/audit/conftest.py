@@ -11,7 +11,8 @@ from diffusers.utils.logging import disable_progress_bar
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 BASE = [
     "data.name=digits",
@@ -41,7 +42,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def train_run(path: Path, *changes: str) -> Path:
     """A finished run in ``path``."""
     disable_progress_bar()
-    federation = EmbeddedFederation(load_config(None, [*BASE, *changes]), cache_dir=path / "cache")
+    federation = Run(SimulatedSites(load_config(None, [*BASE, *changes]), cache_dir=path / "cache"))
     folder = RunFolder(path)
     state = federation.start(folder, overwrite=False)
     for _ in federation.rounds(state, folder):

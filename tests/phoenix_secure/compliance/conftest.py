@@ -17,7 +17,8 @@ from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 SETTINGS = [
     "data.name=digits",
@@ -43,7 +44,7 @@ def train(path: Path, *changes: str) -> Path:
     """A finished run in ``path``."""
     disable_progress_bar()
     config = load_config(None, [*SETTINGS, *changes])
-    federation = EmbeddedFederation(config, cache_dir=path.parent / "cache")
+    federation = Run(SimulatedSites(config, cache_dir=path.parent / "cache"))
     folder = RunFolder(path)
     state = federation.start(folder, overwrite=False)
     for _ in federation.rounds(state, folder):

@@ -15,13 +15,14 @@ from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.schema import Edition
 from phoenix_secure.compliance.verification.verify import load_roster, verify_report
 from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deployment.run import FederatedRun
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.folder import FolderEngine
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.site.approval import sign_approval
 
 SITES = tuple(numbered_sites(5))
@@ -73,17 +74,19 @@ def federation(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_federation_s_report_verifies_with_the_roster_of_its_owner(federation: Path) -> None:
     server = ServerFolder(federation / "f" / "server")
-    job = FederatedRun(
-        load_config(None, SETTINGS),
-        server=server,
-        make_engine=lambda session: FolderEngine(
-            federation / "exchange", sites=SITES, session=session, poll_s=0.01
-        ),
+    job = Run(
+        DeployedSites(
+            load_config(None, SETTINGS),
+            server=server,
+            make_engine=lambda session: FolderEngine(
+                federation / "exchange", sites=SITES, session=session, poll_s=0.01
+            ),
+        )
     )
     for name in SITES:
         place = SiteFolder(federation / "f" / "sites" / name)
         owner = place.approver_identity(place.approver_key)
-        sign_approval(place.approvals, plan=job.plan.hash, site=name, owner=owner)
+        sign_approval(place.approvals, plan=job.backend.plan.hash, site=name, owner=owner)
     folder = RunFolder(federation / "run")
     state = job.start(folder, overwrite=False)
     for _ in job.rounds(state, folder):

@@ -148,7 +148,7 @@ def test_the_report_is_not_signed_with_a_key_that_did_not_sign_the_ledger(run: P
         ("summary.json", b"", "summary.json"),
         ("summary.json", b"[1, 2]", "summary.json"),
         ("summary.json", b'{"guarantee": NaN}', "summary.json"),
-        ("summary.json", b'{"guarantee": {"epsilon": "0.1"}}', "guarantee.unit"),
+        ("summary.json", b'{"guarantee": {"epsilon": "0.1"}}', "summary.json"),
         ("audit/audit.json", b'{"format": "phoenix-secure/audit/v1"}', "audit again"),
         ("sites/site-01/privacy.jsonl", b'{"id": 1}\n', "privacy.jsonl"),
         ("governance.yaml", b"purpose: [", "report --template"),
@@ -163,6 +163,14 @@ def test_damaged_files_are_named_in_one_line(
         build_report(run)
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_guarantee_that_no_run_states_is_named(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    summary["guarantee"] = {"epsilon": "0.1"}
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(EvidenceError, match=r"guarantee\.unit"):
+        build_report(run)
 
 
 def test_an_unfinished_run_has_no_report(run: Path) -> None:

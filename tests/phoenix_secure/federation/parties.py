@@ -13,8 +13,9 @@ from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.secagg.payload import Payload, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
-from phoenix_secure.federation.server.attempt import Patience
+from phoenix_secure.federation.server.attempt import Timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.secure import SecureSite
@@ -22,7 +23,7 @@ from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 from protocol import SERVER, Identity, Roster
 
-PATIENCE = Patience(training_deadline_s=60, training_grace_s=60, stage_deadline_s=60, grace_s=60)
+TIMEOUTS = Timeouts(training_deadline_s=60, training_grace_s=60, stage_deadline_s=60, grace_s=60)
 # "before": the request is lost; "after": the site acts, its answer is lost; "crash": the server
 # dies when the stage opens; "crash-after": when the answers are in, before it reads one.
 Fault = Callable[[str, str, int], str | None]
@@ -122,22 +123,30 @@ class Parties:
         """A server that has just been started."""
         return SecureAggregator(
             self.engine,
-            identity=self.server,
-            roster=self.roster,
+            party=ServerParty(identity=self.server, roster=self.roster, round_roster=self.roster),
             terms=self.terms,
             journal=SecureJournal(self.path / "server" / "rounds.jsonl"),
-            patience=PATIENCE,
+            timeouts=TIMEOUTS,
             max_attempts=max_attempts,
-            observe=self.stages.append,
         )
 
     def sum(self, training_round: int = 1, *, max_attempts: int = 3, parameters=None):
         """One training round by a fresh server."""
-        return self.aggregator(max_attempts=max_attempts).aggregate(
+        aggregator = self.aggregator(max_attempts=max_attempts)
+        return self.aggregate(aggregator, training_round, parameters=parameters)
+
+    def aggregate(self, aggregator: SecureAggregator, training_round: int, *, parameters=None):
+        """One training round over all sites; ``stages`` keeps its reports."""
+        request = TrainRequest(
             round_number=training_round,
             parameters=self.zeros() if parameters is None else parameters,
-            cohort=self.names,
         )
+        stages = aggregator.aggregate(request, cohort=self.names)
+        while True:
+            try:
+                self.stages.append(next(stages))
+            except StopIteration as end:
+                return end.value
 
     def zeros(self) -> np.ndarray:
         return np.zeros(self.terms.num_parameters, np.float32)

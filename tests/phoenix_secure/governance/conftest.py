@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deployment.run import FederatedRun
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.folder import FolderEngine
+from phoenix_secure.federation.server.run import Run
 from phoenix_secure.governance.desk import ReviewDesk
 from phoenix_secure.governance.propose import Proposer, job_name
 
@@ -113,13 +114,15 @@ class GovernedFederation:
             thread.start()
             self.threads.append(thread)
 
-    def job(self, *overrides: str) -> FederatedRun:
-        return FederatedRun(
-            self.config(*overrides),
-            server=self.server,
-            make_engine=lambda session: FolderEngine(
-                self.exchange, sites=self.sites, session=session, poll_s=0.01
-            ),
+    def job(self, *overrides: str) -> Run:
+        return Run(
+            DeployedSites(
+                self.config(*overrides),
+                server=self.server,
+                make_engine=lambda session: FolderEngine(
+                    self.exchange, sites=self.sites, session=session, poll_s=0.01
+                ),
+            )
         )
 
     def log(self, site: str) -> list[dict]:

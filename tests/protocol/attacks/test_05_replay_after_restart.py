@@ -13,8 +13,8 @@ class CounterOnDisk(InMemoryRoundCounter):
         super().__init__(int(path.read_text()) if path.exists() else -1)
         self.path = path
 
-    def record_signed_round(self, round_number):
-        if not super().record_signed_round(round_number):
+    def record_signed_round(self, round_number, survivors):
+        if not super().record_signed_round(round_number, survivors):
             return False
         self.path.write_text(str(round_number))
         return True
@@ -49,7 +49,7 @@ def test_an_older_round_is_refused_too(hostile, members):
 
 def test_the_round_is_on_disk_before_the_signature_exists(hostile, members):
     class DiskFull(CounterOnDisk):
-        def record_signed_round(self, round_number):
+        def record_signed_round(self, round_number, survivors):
             raise OSError("disk full")
 
     first = members.ids[0]
@@ -65,7 +65,7 @@ def test_the_round_is_on_disk_before_the_signature_exists(hostile, members):
 def test_a_process_that_signed_meanwhile_keeps_this_one_from_signing(hostile, members):
     server = hostile(members).join().deal().mask()
     first = members.ids[0]
-    members.counters[first].record_signed_round(members.spec.round)
+    members.counters[first].record_signed_round(members.spec.round, members.spec.cohort)
     with pytest.raises(SessionAborted) as caught:
         server.clients[first].receive(server.survivors(members.ids))
     assert caught.value.reason is AbortReason.ROUND_ALREADY_SIGNED

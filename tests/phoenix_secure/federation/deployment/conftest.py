@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
 from phoenix_secure.federation.deployment.rehearsal import Rehearsal
-from phoenix_secure.federation.deployment.run import FederatedRun
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.folder import FolderEngine
+from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.site.approval import sign_approval
 
 SETTINGS = [
@@ -76,14 +77,14 @@ class FolderFederation:
     def engine(self, session: str) -> FolderEngine:
         return FolderEngine(self.exchange, sites=self.sites, session=session, poll_s=0.01)
 
-    def job(self, *overrides: str, approved: bool = True, **more) -> FederatedRun:
+    def job(self, *overrides: str, approved: bool = True, **more) -> Run:
         config = load_config(None, [*self.settings, *overrides])
-        job = FederatedRun(config, server=self.server, **{"make_engine": self.engine, **more})
+        job = Run(DeployedSites(config, server=self.server, **{"make_engine": self.engine, **more}))
         if approved:
             for name in self.sites:
                 place = self.site(name)
                 owner = place.approver_identity(place.approver_key)
-                sign_approval(place.approvals, plan=job.plan.hash, site=name, owner=owner)
+                sign_approval(place.approvals, plan=job.backend.plan.hash, site=name, owner=owner)
         return job
 
     def close(self) -> None:
@@ -104,11 +105,11 @@ class Network(Rehearsal):
         "secure_aggregation.max_attempts=2",
     )
 
-    def job(self, *overrides: str, approved: bool = True, **more) -> FederatedRun:
+    def job(self, *overrides: str, approved: bool = True, **more) -> Run:
         config = load_config(None, [*self.settings, *overrides])
-        job = FederatedRun(config, server=self.server, **more)
+        job = Run(DeployedSites(config, server=self.server, **more))
         if approved:
-            self.approve(job.plan)
+            self.approve(job.backend.plan)
         return job
 
     def engine(self, session: str, **more) -> FlowerEngine:

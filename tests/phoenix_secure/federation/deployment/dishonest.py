@@ -28,14 +28,14 @@ class DishonestServer:
     def __init__(self, federation, job) -> None:
         self._federation = federation
         self.sites = federation.sites
-        self.plan = job.plan
-        self.terms = job.terms
+        self.plan = job.backend.plan
+        self.terms = job.backend.terms
         self.identity = federation.server.identity(federation.server.roster())
-        self.roster = plan_roster(federation.server.roster(), job.plan)
-        self._parameters = job.model.initial_parameters
-        self._engine = federation.engine(job.plan.hash)
+        self.roster = plan_roster(federation.server.roster(), job.backend.plan)
+        self._parameters = job.backend.model.initial_parameters
+        self._engine = federation.engine(job.backend.plan.hash)
         self.replies: list[tuple[str, str, bytes]] = []
-        ready = self.ask(PLAN_STAGE, dict.fromkeys(self.sites, job.plan.to_bytes()))
+        ready = self.ask(PLAN_STAGE, dict.fromkeys(self.sites, job.backend.plan.to_bytes()))
         assert all(isinstance(answer, Reply) for answer in ready.values()), ready
         self.replies.clear()
 

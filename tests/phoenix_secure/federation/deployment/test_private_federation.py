@@ -35,12 +35,12 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
     job = federation.job(*RECORD)
     summary = train(job, tmp_path / "run")
     rounds = job.config.federation.rounds
-    for site in job.sites:
+    for site in job.backend.sites:
         releases = ledger_of(federation, site).releases()
         assert [each.round_number for each in releases] == list(range(1, rounds + 1))
-        assert {each.plan for each in releases} == {job.plan.hash}
+        assert {each.plan for each in releases} == {job.backend.plan.hash}
         spent = epsilon_of([each.event for each in releases], delta=1e-5).value
-        assert 0 < spent <= summary["guarantee"]["epsilon"] + 1e-9 <= 6 + 1e-9
+        assert 0 < spent <= summary.guarantee["epsilon"] + 1e-9 <= 6 + 1e-9
     for line in RunFolder(tmp_path / "run").read_metrics():
         assert line["loss"] is line["num_images"] is None
 
@@ -67,7 +67,7 @@ def test_a_plan_above_a_sites_epsilon_or_without_one_is_refused_there_alone(
     federation.change("site-02", policy={"max_epsilon": 5.0})
     federation.start()
     summary = train(federation.job(*RECORD), tmp_path / "run")
-    assert summary["guarantee"]["epsilon"] <= 6
+    assert summary.guarantee["epsilon"] <= 6
     lines = RunFolder(tmp_path / "run").read_metrics()
     assert all("site-02" not in line["sites"] for line in lines)
     assert not (federation.site("site-02").path / "privacy.jsonl").exists()

@@ -22,7 +22,6 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deployment.certificates import make_node_key
 from phoenix_secure.federation.deployment.probe import probe_server, probe_site
-from phoenix_secure.federation.deployment.run import FederatedRun
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.flower_api import (
@@ -33,9 +32,11 @@ from phoenix_secure.federation.engines.flower_api import (
     register_node,
 )
 from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.server.skip_round import skip_round
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 pytestmark = pytest.mark.slow
 log = logging.getLogger(__name__)
@@ -46,11 +47,13 @@ def federation(network):
     return network
 
 
-def train(job: FederatedRun, path: Path) -> np.ndarray:
+def train(job: Run, path: Path, *, observe=lambda event: None) -> np.ndarray:
     folder = RunFolder(path)
     state = job.start(folder, overwrite=True)
-    for report in job.rounds(state, folder):
-        assert report.secure_aggregation == "on"
+    for event in job.events(state, folder):
+        observe(event)
+        if isinstance(event, RoundReport):
+            assert event.secure_aggregation == "on"
     return folder.load_state(config=job.config).parameters
 
 
@@ -90,13 +93,13 @@ def test_plan_nobody_approved_is_refused_and_recorded(federation, tmp_path) -> N
         train(job, tmp_path / "run")
     for site in federation.sites:
         assert last_words(federation, site) == "no approval"
-        assert (federation.site(site).plans / f"{job.plan.hash}.json").exists()
+        assert (federation.site(site).plans / f"{job.backend.plan.hash}.json").exists()
 
 
 def test_secure_run_gives_the_weights_of_a_run_in_one_process(federation, tmp_path) -> None:
     over_network = train(federation.job("seed=2"), tmp_path / "network")
     config = load_config(None, [*federation.settings, "seed=2"])
-    embedded = EmbeddedFederation(config, cache_dir=tmp_path / "cache")
+    embedded = Run(SimulatedSites(config, cache_dir=tmp_path / "cache"))
     folder = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(folder, overwrite=False), folder):
         pass
@@ -116,7 +119,7 @@ def test_replayed_requests_compute_nothing_twice_and_old_ones_are_refused(
     job = federation.job("seed=3", make_engine=make_engine)
     train(job, tmp_path / "run")
     sent = recorders[0].sent
-    engine = federation.engine(job.plan.hash)
+    engine = federation.engine(job.backend.plan.hash)
     try:
         stage, requests, first = sent[1]
         assert stage == "announce"
@@ -135,8 +138,8 @@ def test_replayed_requests_compute_nothing_twice_and_old_ones_are_refused(
 
 def test_update_in_the_clear_is_refused_under_a_secure_plan(federation) -> None:
     job = federation.job("seed=4")
-    body = TrainRequest(round_number=1, parameters=job.model.initial_parameters).to_bytes()
-    engine = federation.engine(job.plan.hash)
+    body = TrainRequest(round_number=1, parameters=job.backend.model.initial_parameters).to_bytes()
+    engine = federation.engine(job.backend.plan.hash)
     try:
         answers = engine.exchange("train", dict.fromkeys(federation.sites, body), deadline_s=60)
     finally:
@@ -230,8 +233,10 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(
     caplog.set_level("INFO")
     killed: list[str] = []
 
-    def fault(report) -> None:
+    def fault(report: RunEvent) -> None:
         log.info("%s", report)  # shown when the test fails
+        if not isinstance(report, StageReport):
+            return
         if (report.training_round, report.stage) == (1, "share") and not killed:
             killed.append("superlink")
             federation.kill_superlink()
@@ -242,8 +247,8 @@ def test_killed_site_and_killed_superlink_cost_time_and_nothing_else(
 
     # Time enough for the site to be back, should its signature have to be asked for again.
     patient = ["secure_aggregation.max_attempts=8", "secure_aggregation.retry_pause_s=10"]
-    job = federation.job("seed=7", *patient, observe=fault)
-    faulty = train(job, tmp_path / "faulty")
+    job = federation.job("seed=7", *patient)
+    faulty = train(job, tmp_path / "faulty", observe=fault)
     assert killed == ["superlink", "site-05"]
     federation.wait_online(federation.sites)
     plain = train(federation.job("seed=7", "output.num_samples=3"), tmp_path / "plain")
@@ -258,15 +263,22 @@ def test_site_gone_for_good_after_signing_costs_one_round(federation, tmp_path) 
     """All five signed, then server and site-05 die; the site never comes back."""
     folder = RunFolder(tmp_path / "run")
 
-    def fault(report) -> None:
+    def fault(report: RunEvent) -> None:
+        if not isinstance(report, StageReport):
+            return
         if (report.training_round, report.stage) == (1, "check"):
             federation.kill("site-05")
             raise ServerKilled
 
-    def go_on(**more) -> list:
-        job = federation.job("seed=8", **more)
+    def go_on(observe=lambda event: None) -> list:
+        job = federation.job("seed=8")
         state = job.resume(folder) if folder.path.exists() else job.start(folder, overwrite=False)
-        return list(job.rounds(state, folder))
+        reports = []
+        for event in job.events(state, folder):
+            observe(event)
+            if isinstance(event, RoundReport):
+                reports.append(event)
+        return reports
 
     try:
         with pytest.raises(ServerKilled):
@@ -282,13 +294,13 @@ def test_site_gone_for_good_after_signing_costs_one_round(federation, tmp_path) 
     assert second.round_number == 2
     assert second.sites == federation.sites[:4]
     job = federation.job("seed=8")
-    assert job.finish(folder)["skipped_rounds"] == [1]
+    assert job.finish(folder).skipped_rounds == (1,)
     # The sites would not sign the old round over four, and wrote down why.
     refused = [
         line["why"]
         for line in federation.site("site-01").audit().lines()
         if (line.get("plan"), line.get("stage"), line["event"])
-        == (job.plan.hash, "check", "refused")
+        == (job.backend.plan.hash, "check", "refused")
     ]
     assert refused
     assert all("already signed this round" in why for why in refused)

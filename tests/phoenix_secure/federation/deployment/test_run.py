@@ -9,10 +9,10 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.deployment.initialise import numbered_sites
-from phoenix_secure.federation.deployment.run import FederatedRun
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 SITES = tuple(numbered_sites(5))
 
@@ -22,7 +22,7 @@ def federation(folder_federation):
     return folder_federation
 
 
-def train(job: FederatedRun, folder: RunFolder) -> np.ndarray:
+def train(job: Run, folder: RunFolder) -> np.ndarray:
     state = job.start(folder, overwrite=True)
     for _ in job.rounds(state, folder):
         pass
@@ -36,10 +36,10 @@ def test_secure_run_over_folders_gives_the_weights_of_a_run_in_one_process(
     job, folder = federation.job(), RunFolder(tmp_path / "run")
     over_folders = train(job, folder)
     summary = job.finish(folder)
-    assert summary["plan"] == job.plan.hash
+    assert summary.deployment.plan == job.backend.plan.hash
     assert (folder.model / "model_index.json").exists()
-    embedded = EmbeddedFederation(
-        load_config(None, federation.settings), cache_dir=tmp_path / "cache"
+    embedded = Run(
+        SimulatedSites(load_config(None, federation.settings), cache_dir=tmp_path / "cache")
     )
     here = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(here, overwrite=False), here):
@@ -59,7 +59,7 @@ def test_plan_of_too_few_approvals_stops_before_any_training(federation, tmp_pat
     federation.start()
     job = federation.job()
     for name in SITES[:2]:
-        (federation.site(name).approvals / f"{job.plan.hash}.json").unlink()
+        (federation.site(name).approvals / f"{job.backend.plan.hash}.json").unlink()
     with pytest.raises(TrainingError, match="3 of 5 sites take part and 4 are needed"):
         train(job, RunFolder(tmp_path / "run"))
     stages = [line.get("stage") for line in federation.site("site-05").audit().lines()]

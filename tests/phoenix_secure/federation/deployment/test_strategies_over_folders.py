@@ -8,7 +8,8 @@ import pytest
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 STRATEGIES = (
     "sharing.source=public",
@@ -28,9 +29,9 @@ def test_strategies_over_folders_give_the_weights_of_one_process(
     state = job.start(folder, overwrite=True)
     list(job.rounds(state, folder))
     summary = job.finish(folder)
-    assert summary["strategies"]["sharing"]["num_images"] == 20
+    assert summary.strategies["sharing"]["num_images"] == 20
     config = load_config(None, [*folder_federation.settings, *STRATEGIES])
-    embedded = EmbeddedFederation(config, cache_dir=tmp_path / "cache")
+    embedded = Run(SimulatedSites(config, cache_dir=tmp_path / "cache"))
     here = RunFolder(tmp_path / "here")
     list(embedded.rounds(embedded.start(here, overwrite=False), here))
     np.testing.assert_array_equal(
@@ -39,10 +40,9 @@ def test_strategies_over_folders_give_the_weights_of_one_process(
     # The personal layers are at the sites, in files of their own, and not with the server.
     last = config.federation.rounds
     for name in ("site-01", "site-05"):
-        remembered = embedded._memory(here, name).of(last)
-        kept = embedded.strategies.memory(folder_federation.site(name).memory(job.plan.hash)).of(
-            last
-        )
+        remembered = embedded.backend._memory(here, name).of(last)
+        memory = folder_federation.site(name).memory(job.backend.plan.hash)
+        kept = embedded.backend.strategies.memory(memory).of(last)
         assert np.array_equal(kept.personal, remembered.personal)
         secret = kept.personal.tobytes()
         for path in (*folder.path.rglob("*"), *folder_federation.server.path.rglob("*")):

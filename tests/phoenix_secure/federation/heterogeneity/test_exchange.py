@@ -13,7 +13,8 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange
 from phoenix_secure.federation.heterogeneity.partial import PartialAggregator
 from phoenix_secure.federation.heterogeneity.selection import GROUPS, layout_of, select
-from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.aggregate import Aggregate, result_of
+from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.rng import SeedTree
 
 LAYOUT = (("conv_in.weight", 3), ("up_blocks.0.w", 4), ("up_blocks.1.w", 2), ("conv_out.bias", 1))
@@ -124,10 +125,9 @@ class Mean:
     def members(self) -> tuple[str, ...]:
         return ("a",)
 
-    def aggregate(
-        self, *, round_number: int, parameters, cohort, clip_factor: float = 1.0
-    ) -> Aggregate:
-        self.sent = parameters
+    def aggregate(self, request: TrainRequest, *, cohort):
+        yield from ()
+        self.sent = request.parameters
         return Aggregate(
             update=np.arange(1.0, 7.0),
             loss=1.0,
@@ -144,8 +144,7 @@ def test_the_server_sends_and_moves_only_what_is_shared() -> None:
     inner = Mean()
     exchange = plan_exchange(ExchangeConfig(personal=("conv_out.*",), upload="alternate"), LAYOUT)
     whole = np.arange(10, dtype=np.float32)
-    found = PartialAggregator(inner, exchange=exchange).aggregate(
-        round_number=1, parameters=whole, cohort=("a",)
-    )
+    request = TrainRequest(round_number=1, parameters=whole)
+    found = result_of(PartialAggregator(inner, exchange=exchange).aggregate(request, cohort=("a",)))
     assert inner.sent.tolist() == list(range(9))
     assert found.update.tolist() == [1, 2, 3, 0, 0, 0, 0, 0, 0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from phoenix_secure.federation.heterogeneity.sharing import (
     share_of,
     shared_size,
 )
+from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.rng import SeedTree
 
 PUBLIC = ["sharing.source=public", "sharing.name=mnist-5k"]
@@ -160,6 +162,12 @@ def test_a_source_without_its_place_is_refused(source: str) -> None:
         load_config(None, [f"sharing.source={source}"])
 
 
+def summary_of(guarantee: dict) -> dict:
+    """The summary of a run with this guarantee."""
+    summary = RunSummary.of_rounds([], num_rounds=1, num_sites=5, num_parameters=10, terms=None)
+    return replace(summary, guarantee=guarantee).to_dict()
+
+
 def test_a_folder_that_is_no_finished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run folder"):
         draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
@@ -167,14 +175,14 @@ def test_a_folder_that_is_no_finished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a finished run"):
         draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
     (tmp_path / "summary.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="not a finished run"):
         draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
 
 
 def test_a_generator_without_differential_privacy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     (tmp_path / "summary.json").write_text(
-        json.dumps({"guarantee": {"unit": "none", "epsilon": None}})
+        json.dumps(summary_of({"unit": "none", "epsilon": None}))
     )
     with pytest.raises(ConfigError, match="without differential privacy"):
         draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)

@@ -15,7 +15,8 @@ from phoenix_secure.federation.heterogeneity.filtering import Judgement, SelfJud
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 SHARING = ["sharing.source=public", "sharing.name=mnist-5k", "sharing.warmup_steps=2"]
 FILTERING = [
@@ -57,7 +58,7 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(settings: list[str], path: Path, cache_dir: Path):
-    federation = EmbeddedFederation(load_config(None, settings), cache_dir=cache_dir)
+    federation = Run(SimulatedSites(load_config(None, settings), cache_dir=cache_dir))
     folder = RunFolder(path)
     return federation, folder, federation.start(folder, overwrite=False)
 
@@ -79,7 +80,7 @@ def test_a_secure_run_that_is_interrupted_ends_with_the_same_weights(
     next(rounds)
     rounds.close()
     # A kill between the sites' work in round 2 and the server's checkpoint of it.
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     state = federation.resume(cut)
     kept = RunFolder.save_state
     try:
@@ -88,11 +89,11 @@ def test_a_secure_run_that_is_interrupted_ends_with_the_same_weights(
             list(federation.rounds(state, cut))
     finally:
         RunFolder.save_state = kept
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     list(federation.rounds(federation.resume(cut), cut))
     assert np.array_equal(parameters_of(whole, config), parameters_of(cut, config))
     for name in ("site-01", "site-05"):
-        ours, theirs = (federation._memory(f, name).before(99) for f in (whole, cut))
+        ours, theirs = (federation.backend._memory(f, name).before(99) for f in (whole, cut))
         assert (ours is None) == (theirs is None)
         if ours is not None:
             assert np.array_equal(ours.personal, theirs.personal)
@@ -144,7 +145,7 @@ def test_personal_parameters_appear_in_no_message(
 
     monkeypatch.setattr(SiteStrategies, "answer", seen)
     list(federation.rounds(state, folder))
-    personal = federation.strategies.exchange.personal
+    personal = federation.backend.strategies.exchange.personal
     everything = b"".join(sent + received)
     assert len(found) == 15
     for values, changes in found:
@@ -154,13 +155,13 @@ def test_personal_parameters_appear_in_no_message(
         pairs = (values[i : i + 2].tobytes() for i in range(0, values.size - 1, 2))
         assert not any(pair in everything for pair in pairs)
         assert changes.tobytes() not in everything
-    sizes = federation.strategies.exchange
+    sizes = federation.backend.strategies.exchange
     assert sizes.num_uploaded == sizes.num_parameters - personal.sum()
     if mode == "on":
-        assert federation.terms.num_parameters == sizes.num_uploaded
+        assert federation.backend.terms.num_parameters == sizes.num_uploaded
     # The positive control: what is shared does appear on the wire, in the server's request.
     shared = sizes.to_sites(folder.load_state(config=federation.config).parameters)
-    assert sizes.to_sites(federation.strategies.start_vector()).tobytes() in everything
+    assert sizes.to_sites(federation.backend.strategies.start_vector()).tobytes() in everything
     assert shared.size == sizes.num_uploaded
     # Sites answered with all they share: 3 bytes a word in a sum, 4 in the clear.
     answered = len(b"".join(received))
@@ -179,7 +180,7 @@ def test_bytes_fall_with_what_stays_at_home(tmp_path: Path, secure_settings, cac
         )
         (report,) = list(federation.rounds(state, folder))
         sent[name] = report.bytes_up, report.bytes_down
-        sizes = federation.strategies.exchange
+        sizes = federation.backend.strategies.exchange
         # 5 sites, 3 bytes a word; keys, shares and signatures are beside it.
         assert report.bytes_up - 5 * 3 * sizes.num_uploaded < 60_000
     assert sent["decoder at home"][0] < 0.5 * sent["all"][0]
@@ -225,7 +226,7 @@ def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
     # Every site fails its own judgement every time; asked again, all stay.
     assert [len(report.sites) for report in reports] == [5, 5, 5]
     if mode == "on":
-        assert [report.secure["attempts"] for report in reports] == [2, 2, 2]
+        assert [report.secure.attempts for report in reports] == [2, 2, 2]
 
 
 def test_some_may_sit_out_and_only_a_code_leaves(
@@ -233,9 +234,8 @@ def test_some_may_sit_out_and_only_a_code_leaves(
 ) -> None:
     settings = [*secure_settings, *FILTERING, "federation.rounds=1"]
     federation, folder, state = start(settings, tmp_path / "run", cache_dir)
-    sizes = [
-        len(part) - max(4, round(0.1 * len(part))) for part in federation.holdings.parts.values()
-    ]
+    parts = federation.backend.holdings.parts.values()
+    sizes = [len(part) - max(4, round(0.1 * len(part))) for part in parts]
 
     def only_the_smallest_fails(self, whole, round_number, before) -> Judgement:
         fails = self._num_images == min(sizes)
@@ -260,12 +260,12 @@ def test_personal_models_are_exported_and_differ_from_the_global_one(
         for path in (folder.model, *sorted((folder.path / "sites").glob("*/model")))
     ]
     assert len(set(models)) == 6
-    assert summary["strategies"]["exchange"]["num_personal"] > 0
+    assert summary.strategies["exchange"]["num_personal"] > 0
     state = folder.load_state(config=federation.config)
-    start_vector = federation.strategies.start_vector()
-    personal = federation.strategies.exchange.personal
+    start_vector = federation.backend.strategies.start_vector()
+    personal = federation.backend.strategies.exchange.personal
     assert np.array_equal(state.parameters[personal], start_vector[personal])
-    drawn = federation.personal_models(folder, state).draw(7, purpose="test")
+    drawn = federation.backend.personal_models(folder, state).draw(7, purpose="test")
     assert drawn.shape == (7, 1, 8, 8)
 
 
@@ -279,7 +279,7 @@ def test_warm_up_gives_the_first_model_and_raw_images_are_marked_in_the_summary(
         "federation.rounds=1",
     ]
     federation, folder, state = start([*secure_settings, *raw], tmp_path / "run", cache_dir)
-    assert not np.array_equal(state.parameters, federation.model.initial_parameters)
+    assert not np.array_equal(state.parameters, federation.backend.model.initial_parameters)
     assert np.array_equal(state.parameters, state.ema)
     list(federation.rounds(state, folder))
     federation.finish(folder)
@@ -290,8 +290,8 @@ def test_warm_up_gives_the_first_model_and_raw_images_are_marked_in_the_summary(
 
 def test_terms_of_another_selection_have_another_policy_hash(secure_settings, cache_dir) -> None:
     hashes = {
-        EmbeddedFederation(
-            load_config(None, [*secure_settings, *extra]), cache_dir=cache_dir
+        Run(
+            SimulatedSites(load_config(None, [*secure_settings, *extra]), cache_dir=cache_dir)
         ).terms.policy_hash
         for extra in ([], STRATEGIES["personal"], STRATEGIES["alternate"], SHARING, FILTERING)
     }

@@ -10,7 +10,8 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.trackers import metrics_writer
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 
 def test_mlflow_gets_every_round_once_and_a_resumed_run_goes_on_in_the_same(
@@ -19,12 +20,12 @@ def test_mlflow_gets_every_round_once_and_a_resumed_run_goes_on_in_the_same(
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     config = load_config(None, [*tiny_settings, f"output.mlflow={uri}"])
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     steps = federation.rounds(federation.start(folder, overwrite=False), folder)
     next(steps)
     next(steps)
     steps.close()
-    again = EmbeddedFederation(config, cache_dir=cache_dir)
+    again = Run(SimulatedSites(config, cache_dir=cache_dir))
     for _ in again.rounds(again.resume(folder), folder):
         pass
     from mlflow.tracking import MlflowClient
@@ -49,7 +50,7 @@ def test_hidden_metrics_are_hidden_from_trackers_too(
         None, [*tiny_settings, *private, f"output.mlflow={uri}", "federation.rounds=1"]
     )
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     list(federation.rounds(federation.start(folder, overwrite=False), folder))
     from mlflow.tracking import MlflowClient
 

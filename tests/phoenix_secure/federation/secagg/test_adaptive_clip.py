@@ -18,7 +18,8 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.adaptive_clip import count_weight, next_clip_factor, stretch
 from phoenix_secure.federation.secagg.payload import encode_update, within_clip
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.local import LocalUpdate
 
 UNIT = [
@@ -187,13 +188,13 @@ def test_a_run_moves_its_norm_resumes_exactly_and_charges_the_longer_input(
     config = load_config(None, [*secure_settings, *changes])
 
     def run(folder: RunFolder, *, stop_after: int | None) -> list[float]:
-        federation = EmbeddedFederation(config, cache_dir=cache_dir)
+        federation = Run(SimulatedSites(config, cache_dir=cache_dir))
         state = federation.start(folder, overwrite=False)
         steps = federation.rounds(state, folder)
         for number, _ in enumerate(steps, start=1):
             if number == stop_after:
                 steps.close()
-                again = EmbeddedFederation(config, cache_dir=cache_dir)
+                again = Run(SimulatedSites(config, cache_dir=cache_dir))
                 for _ in again.rounds(again.resume(folder), folder):
                     pass
                 break
@@ -209,7 +210,7 @@ def test_a_run_moves_its_norm_resumes_exactly_and_charges_the_longer_input(
     np.testing.assert_array_equal(
         whole.load_state(config=config).parameters, broken.load_state(config=config).parameters
     )
-    terms_of_run = EmbeddedFederation(config, cache_dir=cache_dir).terms
+    terms_of_run = Run(SimulatedSites(config, cache_dir=cache_dir)).terms
     assert terms_of_run is not None
     assert terms_of_run.noise is not None
     event = terms_of_run.noise.event

@@ -38,7 +38,7 @@ def test_the_noise_of_a_sum_with_dropouts_is_at_least_the_accounted_one(
     expected = in_sum * noise.share_variance
     assert np.var(error) == pytest.approx(expected, rel=0.15)
     assert expected >= noise.event.variance * in_sum / parties.terms.threshold
-    assert found.loss is found.num_images is found.secure["clipped"] is None
+    assert found.loss is found.num_images is found.secure.clipped is None
 
 
 def clipped(parties, site: str) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_another_attempt_enters_the_same_noise_and_shows_no_second_sum(
         "before" if now == "mask" and exchange < 4 and site > "site-02" else None
     )
     found = parties.sum()
-    assert found.secure["attempts"] == 2
+    assert found.secure.attempts == 2
     for name in ("site-01", "site-06"):
         first, second = (noise for who, noise in entered if who == name)
         np.testing.assert_array_equal(first, second)

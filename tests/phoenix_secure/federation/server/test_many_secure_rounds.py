@@ -31,12 +31,10 @@ def run(secure_parties, path: Path, *, num_sites: int, rounds: int) -> int:
             return when if now == place else "before" if now > place else None
 
         parties.engine.fault = fault
-        found = aggregator.aggregate(
-            round_number=training_round, parameters=x, cohort=parties.names
-        )
+        found = parties.aggregate(aggregator, training_round, parameters=x)
         survivors = tuple(n for n in parties.names if leaves.get(n, (9, ""))[0] > 2)
         assert found.sites == survivors
-        assert found.secure["attempts"] == 1
+        assert found.secure.attempts == 1
         oracle = parties.oracle(survivors, training_round, parameters=x)
         np.testing.assert_array_equal(found.update, oracle)
         dropped += num_sites - len(survivors)

@@ -28,8 +28,8 @@ def test_successor_gets_the_same_sum(
             site.restart()
     found = parties.sum()
     assert found.sites == parties.names
-    assert found.secure["attempts"] == 1
-    assert found.secure["protocol_round"] == 2
+    assert found.secure.attempts == 1
+    assert found.secure.protocol_round == 2
     np.testing.assert_array_equal(found.update, parties.oracle(parties.names))
 
 

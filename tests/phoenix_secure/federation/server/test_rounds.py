@@ -14,8 +14,8 @@ from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Rep
 from phoenix_secure.federation.round.cohort import draw_cohort
 from phoenix_secure.federation.round.messages import TrainReply, TrainRequest
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.federation.server.plaintext_round import ClearAggregator
-from phoenix_secure.federation.server.rounds import run_rounds
+from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
+from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.rng import SeedTree
 
 
@@ -58,12 +58,11 @@ def run(engine: ScriptedEngine, *overrides: str) -> tuple[ServerState, list]:
     )
     state = ServerState.initial(np.zeros(4, np.float32), federation=config.federation)
     reports = []
-    aggregator = ClearAggregator(engine, federation=config.federation)
-    for new_state, report in run_rounds(
-        state, config=config, aggregator=aggregator, seeds=SeedTree(0)
-    ):
-        state = new_state
-        reports.append(report)
+    aggregator = PlaintextAggregator(engine, federation=config.federation)
+    for event in run_rounds(state, config=config, aggregator=aggregator, seeds=SeedTree(0)):
+        assert isinstance(event, FinishedRound)
+        state = event.state
+        reports.append(event.report)
     return state, reports
 
 
@@ -160,10 +159,11 @@ def test_rounds_from_a_later_state_are_the_same_rounds() -> None:
     state = ServerState.initial(np.zeros(4, np.float32), federation=config.federation)
     given = {
         "config": config,
-        "aggregator": ClearAggregator(engine, federation=config.federation),
+        "aggregator": PlaintextAggregator(engine, federation=config.federation),
         "seeds": SeedTree(0),
     }
-    states = [s for s, _ in run_rounds(state, **given)]
-    *_, (resumed, _) = run_rounds(states[1], **given)
+    states = [event.state for event in run_rounds(state, **given)]
+    *_, last = run_rounds(states[1], **given)
+    resumed = last.state
     np.testing.assert_array_equal(resumed.parameters, states[-1].parameters)
     np.testing.assert_array_equal(resumed.ema, states[-1].ema)

@@ -62,10 +62,10 @@ def test_round_survives_one_of_five_sites_at_any_stage(
     survivors = parties.names if in_sum else tuple(n for n in parties.names if n != "site-02")
     assert found.sites == survivors
     np.testing.assert_array_equal(found.update, parties.oracle(survivors))
-    assert found.secure["attempts"] == 1
+    assert found.secure.attempts == 1
     assert set(found.failures) == set(parties.names) - set(survivors)
     if stage != "result":
-        assert next(iter(found.secure["dropouts"])) == stage
+        assert next(iter(found.secure.dropouts)) == stage
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -77,12 +77,12 @@ def test_too_many_dropouts_lead_to_another_attempt_that_succeeds(
     last_of_first = STAGES.index(stage) + 1
     parties.engine.fault = drop(stage, {"site-02", "site-03"}, when, until=last_of_first)
     found = parties.sum()
-    assert found.secure["attempts"] == 2
-    assert found.secure["failed_attempts"] == ["too few sites left"]
+    assert found.secure.attempts == 2
+    assert found.secure.failed_attempts == ("too few sites left",)
     assert found.sites == parties.names
     np.testing.assert_array_equal(found.update, parties.oracle(parties.names))
     # Before the survivors are asked to sign it is the same protocol round, afterwards a new one.
-    assert found.secure["protocol_round"] == (1 if stage in ("announce", "share", "mask") else 2)
+    assert found.secure.protocol_round == (1 if stage in ("announce", "share", "mask") else 2)
 
 
 def test_another_attempt_needs_no_second_training(secure_parties, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_signed_round_is_summed_again_over_the_same_sites_only(
     lost = drop("check", {"site-01", "site-02"}, "after", until=4)
     parties.engine.fault = lambda *a: away(*a) or lost(*a)
     found = parties.sum()
-    assert found.secure["attempts"] == 2
+    assert found.secure.attempts == 2
     assert found.sites == parties.names[:6]
     assert found.failures == {"site-07": "left out of this attempt"}
     np.testing.assert_array_equal(found.update, parties.oracle(parties.names[:6]))
@@ -150,7 +150,7 @@ def test_site_that_lost_its_memory_is_a_dropout_and_never_masks_twice(
 
     parties.engine.fault = restart
     found = parties.sum()
-    assert found.secure["dropouts"] == {"unmask": {"site-05": "refused"}}
+    assert found.secure.dropouts == {"unmask": {"site-05": "refused"}}
     np.testing.assert_array_equal(found.update, parties.oracle(parties.names))
 
 
@@ -159,22 +159,21 @@ def test_site_that_was_away_rejoins_and_the_chain_of_transcripts_goes_on(
 ) -> None:
     parties = secure_parties.Parties(tmp_path)
     aggregator = parties.aggregator()
-    given = {"parameters": parties.zeros(), "cohort": parties.names}
-    aggregator.aggregate(round_number=1, **given)
+    parties.aggregate(aggregator, 1)
     parties.engine.fault = drop("announce", {"site-03"}, "before")
-    assert "site-03" not in aggregator.aggregate(round_number=2, **given).sites
+    assert "site-03" not in parties.aggregate(aggregator, 2).sites
     parties.engine.fault = lambda *a: None
-    found = aggregator.aggregate(round_number=3, **given)
+    found = parties.aggregate(aggregator, 3)
     assert found.sites == parties.names
     assert (
         parties.sites["site-01"].secure._record.transcript_before(4).hex()
-        == (found.secure["transcript"])
+        == found.secure.transcript
     )
 
 
 def test_record_of_a_round_holds_what_a_reader_needs(secure_parties, tmp_path: Path) -> None:
     parties = secure_parties.Parties(tmp_path)
-    secure = parties.sum().secure
+    secure = parties.sum().secure.to_dict()
     assert {"n", "t", "c", "word_bits", "survivors", "dropouts", "attempts"} <= set(secure)
     assert (secure["n"], secure["t"], secure["c"]) == (5, 4, 1)
     assert [stage["stage"] for stage in secure["stages"]] == list(STAGES)
@@ -188,8 +187,8 @@ def test_record_of_a_round_holds_what_a_reader_needs(secure_parties, tmp_path: P
 def test_clipped_updates_are_counted_but_not_named(secure_parties, tmp_path: Path) -> None:
     parties = secure_parties.Parties(tmp_path, "secure_aggregation.clip_value=0.3")
     secure = parties.sum().secure
-    assert 0 < secure["clipped"] < 5
-    assert not any(name in str(secure) for name in parties.names)
+    assert 0 < secure.clipped < 5
+    assert not any(name in str(secure.to_dict()) for name in parties.names)
 
 
 def test_site_that_deals_unusable_shares_is_left_out_of_the_next_attempt(
@@ -220,7 +219,7 @@ def test_site_that_deals_unusable_shares_is_left_out_of_the_next_attempt(
 
     cheat.handle = handle
     found = parties.sum()
-    assert found.secure["failed_attempts"] == ["a site complained about a dealer"]
+    assert found.secure.failed_attempts == ("a site complained about a dealer",)
     honest_sites = tuple(name for name in parties.names if name != "site-02")
     assert found.sites == honest_sites
     assert found.failures == {"site-02": "left out of this attempt"}
@@ -249,6 +248,6 @@ def test_lie_of_a_signing_site_is_named_and_the_round_goes_on(
 
     liar.handle = handle
     found = parties.sum()
-    assert found.secure["dropouts"]["mask"] == {"site-04": "malformed message"}
+    assert found.secure.dropouts["mask"] == {"site-04": "malformed message"}
     others = tuple(name for name in parties.names if name != "site-04")
     np.testing.assert_array_equal(found.update, parties.oracle(others))

@@ -14,10 +14,12 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError, DataError, TrainingError
 from phoenix_secure.evidence.ledger import read_ledger
+from phoenix_secure.federation.round.report import StageReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.ledger import PrivacyLedger
@@ -30,7 +32,7 @@ SITE = ["privacy.unit=site", "privacy.noise_multiplier=0.5", "secure_aggregation
 def run(
     config: RunConfig, path: Path, cache_dir: Path
 ) -> tuple[ServerState, dict[str, Any], RunFolder]:
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(path)
     for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
         pass
@@ -49,7 +51,7 @@ def test_the_ledgers_hold_what_the_run_states_and_no_metric_leaves(
 ) -> None:
     config = load_config(None, [*secure_settings, *unit])
     _, summary, folder = run(config, tmp_path / "run", cache_dir)
-    guarantee = summary["guarantee"]
+    guarantee = summary.guarantee
     assert guarantee["unit"] == config.privacy.unit
     spent = {
         site: epsilon_of(ledger.events(), delta=1e-5).value
@@ -76,11 +78,11 @@ def test_in_the_clear_a_private_site_tells_its_noised_update_alone(
     _, summary, folder = run(config, tmp_path / "run", cache_dir)
     assert {line["loss"] for line in folder.read_metrics()} == {None}
     assert all(len(ledger.releases()) == 4 for ledger in ledgers(folder.path).values())
-    assert summary["guarantee"]["epsilon"] > 0
+    assert summary.guarantee["epsilon"] > 0
     told = load_config(None, [*tiny_settings, *RECORD, "privacy.release_metrics=true"])
     _, summary, folder = run(told, tmp_path / "told", cache_dir)
     assert all(line["num_images"] > 0 for line in folder.read_metrics())
-    assert any("release_metrics is on" in each for each in summary["guarantee"]["warnings"])
+    assert any("release_metrics is on" in each for each in summary.guarantee["warnings"])
 
 
 class Killed(BaseException):
@@ -93,19 +95,20 @@ def test_a_killed_run_spends_nothing_twice(
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD])
 
-    def kill(report) -> None:
-        if report.training_round == 2 and report.stage == stage:
-            raise Killed
+    def train_until_killed(federation: Run, folder: RunFolder) -> None:
+        state = federation.start(folder, overwrite=False)
+        for event in federation.events(state, folder):
+            if isinstance(event, StageReport) and (event.training_round, event.stage) == (2, stage):
+                raise Killed
 
-    federation = EmbeddedFederation(config, cache_dir=cache_dir, observe=kill)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Killed):
-        for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
-            pass
+        train_until_killed(federation, folder)
     before = {site: ledger.releases() for site, ledger in ledgers(folder.path).items()}
     kept = {path: path.read_bytes() for path in folder.path.glob("sites/*/release.bin")}
     assert len(kept) == 5
-    again = EmbeddedFederation(config, cache_dir=cache_dir)
+    again = Run(SimulatedSites(config, cache_dir=cache_dir))
     steps = again.rounds(again.resume(folder), folder)
     next(steps)
     # The same noised answers entered the sum of round 2 as before the kill.
@@ -140,13 +143,13 @@ def test_the_server_unmasks_the_noised_sum_and_nothing_else(
     monkeypatch.setattr(SecureSite, "_payload", payload)
     monkeypatch.setattr(secure_round, "decode_sum", decode_sum)
     config = load_config(None, [*secure_settings, *SITE, "federation.rounds=1"])
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
         pass
     assert len(entered) == 5
-    assert federation.terms is not None
-    noise = federation.terms.noise
+    assert federation.backend.terms is not None
+    noise = federation.backend.terms.noise
     assert noise is not None
     clean = sum(each.words.astype(np.int64) for each in entered)
     total = sum(each.noise for each in entered)
@@ -165,11 +168,11 @@ def test_the_site_whose_budget_is_spent_stops_and_the_others_go_on(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD])
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     state = federation.start(folder, overwrite=False)
     ledger = PrivacyLedger.open(folder.path / "sites" / "site-03" / "privacy.jsonl")
-    assert federation.privacy is not None
+    assert federation.backend.privacy is not None
     steps = federation.rounds(state, folder)
     next(steps)
     first = ledger.releases()[0]
@@ -179,22 +182,22 @@ def test_the_site_whose_budget_is_spent_stops_and_the_others_go_on(
     assert [report.failures for report in reports] == [{"site-03": "budget"}] * 2
     assert all(len(report.sites) == 4 for report in reports)
     assert len(ledger.releases()) == 3
-    assert federation.finish(folder)["guarantee"]["epsilon"] is not None
+    assert federation.finish(folder).guarantee["epsilon"] is not None
 
 
 def test_changed_images_are_refused_in_the_middle_of_a_run(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD, "secure_aggregation.max_attempts=1"])
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     steps = federation.rounds(federation.start(folder, overwrite=False), folder)
     next(steps)
     steps.close()
-    again = EmbeddedFederation(config, cache_dir=cache_dir)
-    again.holdings = dataclasses.replace(
-        again.holdings,
-        parts={site: part[::-1].copy() for site, part in again.holdings.parts.items()},
+    again = Run(SimulatedSites(config, cache_dir=cache_dir))
+    again.backend.holdings = dataclasses.replace(
+        again.backend.holdings,
+        parts={site: part[::-1].copy() for site, part in again.backend.holdings.parts.items()},
     )
     with pytest.raises((DataError, TrainingError)):
         next(again.rounds(again.resume(folder), folder))
@@ -206,7 +209,7 @@ def test_small_sites_are_refused_before_anything_is_written(
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD, "privacy.sampling_rate=0.001"])
     with pytest.raises(ConfigError, match="draws less than one a step"):
-        EmbeddedFederation(config, cache_dir=cache_dir)
+        Run(SimulatedSites(config, cache_dir=cache_dir))
 
 
 def test_secrets_stay_in_the_sites_folders(

@@ -18,14 +18,15 @@ from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.errors import CheckpointError, ConfigError, DataError, PhoenixError
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.parameters import to_vector
 
 
 def complete(config: RunConfig, path: Path, cache_dir: Path) -> ServerState:
     """A run without interruption."""
     folder = RunFolder(path)
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
         pass
     federation.finish(folder)
@@ -68,15 +69,15 @@ def test_run_folder_holds_what_it_promises(
 def test_split_and_owners_on_disk_are_disjoint_and_cover(
     tiny_config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
-    federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     federation.start(folder, overwrite=False)
-    split = load_split(folder.split_file, image_set=federation.holdings.image_set)
+    split = load_split(folder.split_file, image_set=federation.backend.holdings.image_set)
     with np.load(tmp_path / "run" / "sites.npz", allow_pickle=False) as file:
         owner, sites = file["owner"], file["sites"]
     assert list(sites) == ["site-01", "site-02", "site-03"]
     np.testing.assert_array_equal(np.flatnonzero(owner >= 0), np.sort(split.members))
-    for number, part in enumerate(federation.holdings.parts.values()):
+    for number, part in enumerate(federation.backend.holdings.parts.values()):
         np.testing.assert_array_equal(np.flatnonzero(owner == number), np.sort(part))
 
 
@@ -116,12 +117,12 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     )
     expected = complete(config, tmp_path / "whole", cache_dir)
     folder = RunFolder(tmp_path / "cut")
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     rounds = federation.rounds(federation.start(folder, overwrite=False), folder)
     for _ in range(rounds_before):
         next(rounds)
     rounds.close()
-    again = EmbeddedFederation(folder.load_config(), cache_dir=cache_dir)
+    again = Run(SimulatedSites(folder.load_config(), cache_dir=cache_dir))
     for _ in again.rounds(again.resume(folder), folder):
         pass
     assert same(folder.load_state(config=config), expected)
@@ -132,7 +133,7 @@ def test_metrics_of_a_round_without_checkpoint_are_dropped(
     tiny_config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     rounds = federation.rounds(federation.start(folder, overwrite=False), folder)
     next(rounds)
     rounds.close()
@@ -147,7 +148,7 @@ def test_litter_of_a_killed_process_is_removed(
     tiny_config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     federation.start(folder, overwrite=False)
     (folder.path / ".model.abc.tmp").mkdir()
     (folder.checkpoints / ".round-000009.safetensors.x.tmp").write_text("half")
@@ -160,7 +161,7 @@ def test_run_killed_before_its_first_checkpoint_starts_anew(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(tiny_config, overwrite=False)
-    federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     assert federation.resume(folder).round_number == 0
     assert folder.split_file.exists()
     assert (folder.path / "versions.json").exists()
@@ -178,18 +179,18 @@ def test_other_images_or_settings_are_refused_on_resume(
     tiny_config: RunConfig, tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    EmbeddedFederation(tiny_config, cache_dir=cache_dir).start(folder, overwrite=False)
+    Run(SimulatedSites(tiny_config, cache_dir=cache_dir)).start(folder, overwrite=False)
     changed = yaml.safe_load(folder.config_file.read_text())
     changed["training"]["learning_rate"] = 0.5
     folder.config_file.write_text(yaml.safe_dump(changed))
-    other = EmbeddedFederation(folder.load_config(), cache_dir=cache_dir)
+    other = Run(SimulatedSites(folder.load_config(), cache_dir=cache_dir))
     with pytest.raises(CheckpointError, match="other settings"):
         other.resume(folder)
 
 
 def test_folder_in_use_is_refused(tiny_config: RunConfig, tmp_path: Path, cache_dir: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(tiny_config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     federation.start(folder, overwrite=False)
     with pytest.raises(ConfigError, match="already holds a run"):
         federation.start(folder, overwrite=False)
@@ -239,7 +240,7 @@ def test_wrong_settings_are_found_before_anything_is_written(
     message: str,
 ) -> None:
     with pytest.raises(error) as caught:
-        EmbeddedFederation(load_config(None, [*tiny_settings, *overrides]), cache_dir=cache_dir)
+        Run(SimulatedSites(load_config(None, [*tiny_settings, *overrides]), cache_dir=cache_dir))
     assert message in str(caught.value)
     assert not list(tmp_path.glob("run*"))
 

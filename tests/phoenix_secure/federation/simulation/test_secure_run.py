@@ -14,12 +14,14 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.engines.grid import GridEngine
 from phoenix_secure.federation.round.aggregate import Aggregate
+from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.payload import encode_update
 from phoenix_secure.federation.server.attempt import STAGES
 from phoenix_secure.federation.server.rounds import run_rounds
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 
@@ -31,7 +33,7 @@ class Killed(BaseException):
 class NaiveOracle:
     """The sum once more, without keys and masks: Python integers, one coordinate at a time."""
 
-    def __init__(self, federation: EmbeddedFederation) -> None:
+    def __init__(self, federation: SimulatedSites) -> None:
         self.federation = federation
         images = federation.holdings.image_set
         self.trainer = LocalTrainer(
@@ -41,14 +43,14 @@ class NaiveOracle:
     def members(self) -> tuple[str, ...]:
         return tuple(self.federation.holdings.parts)
 
-    def aggregate(
-        self, *, round_number: int, parameters, cohort, clip_factor: float = 1.0
-    ) -> Aggregate:
+    def aggregate(self, request: TrainRequest, *, cohort):
+        yield from ()
+        round_number = request.round_number
         terms, root = self.federation.terms, SeedTree(self.federation.config.seed)
         payloads, updates = [], []
         for site in cohort:
             update = self.trainer.train(
-                parameters,
+                request.parameters,
                 self.federation.holdings.site_images(site),
                 round_number=round_number,
                 seeds=root.child("site", site, "round", round_number),
@@ -76,7 +78,7 @@ class NaiveOracle:
 
 def complete(config: RunConfig, path: Path, cache_dir: Path) -> ServerState:
     folder = RunFolder(path)
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
         pass
     federation.finish(folder)
@@ -99,12 +101,12 @@ def test_final_model_is_that_of_the_naive_oracle_bit_for_bit(
     config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
     state = complete(config, tmp_path / "run", cache_dir)
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
-    first = ServerState.initial(federation.model.initial_parameters, federation=config.federation)
-    *_, (expected, _) = run_rounds(
-        first, config=config, aggregator=NaiveOracle(federation), seeds=SeedTree(config.seed)
+    sites = SimulatedSites(config, cache_dir=cache_dir)
+    first = ServerState.initial(sites.model.initial_parameters, federation=config.federation)
+    *_, last = run_rounds(
+        first, config=config, aggregator=NaiveOracle(sites), seeds=SeedTree(config.seed)
     )
-    assert same(state, expected)
+    assert same(state, last.state)
     assert not np.array_equal(state.parameters, first.parameters)
 
 
@@ -115,10 +117,10 @@ def test_one_round_is_within_the_stated_bound_of_float_fedavg(
     secure = complete(load_config(None, settings), tmp_path / "on", cache_dir)
     clear_config = load_config(None, [*settings, "secure_aggregation.mode=off"])
     clear = complete(clear_config, tmp_path / "off", cache_dir)
-    federation = EmbeddedFederation(load_config(None, settings), cache_dir=cache_dir)
-    assert federation.terms is not None
-    num_images = sum(len(part) for part in federation.holdings.parts.values())
-    bound = federation.terms.rounding_bound(num_sites=5, num_images=num_images)
+    federation = Run(SimulatedSites(load_config(None, settings), cache_dir=cache_dir))
+    assert federation.backend.terms is not None
+    num_images = sum(len(part) for part in federation.backend.holdings.parts.values())
+    bound = federation.backend.terms.rounding_bound(num_sites=5, num_images=num_images)
     error = np.abs(secure.parameters.astype(np.float64) - clear.parameters).max()
     # The parameters themselves are float32, of size below 4 here.
     assert 0 < error < bound + 4 * 2**-24
@@ -137,7 +139,7 @@ def test_run_killed_in_any_stage_resumes_to_the_same_weights(
     """The process dies in round 2 when the answers are in; sites lose their memory with it."""
     expected = complete(config, tmp_path / "whole", cache_dir)
     folder = RunFolder(tmp_path / "cut")
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     exchange, seen = GridEngine.exchange, []
 
     def killed(engine, now: str, *arguments, **more):
@@ -152,7 +154,7 @@ def test_run_killed_in_any_stage_resumes_to_the_same_weights(
         for _ in federation.rounds(federation.start(folder, overwrite=False), folder):
             pass
     monkeypatch.undo()
-    again = EmbeddedFederation(folder.load_config(), cache_dir=cache_dir)
+    again = Run(SimulatedSites(folder.load_config(), cache_dir=cache_dir))
     for _ in again.rounds(again.resume(folder), folder):
         pass
     assert same(folder.load_state(config=config), expected)
@@ -191,11 +193,11 @@ def test_lost_promise_or_key_stops_the_resume(
     config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    federation = EmbeddedFederation(config, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     rounds = federation.rounds(federation.start(folder, overwrite=False), folder)
     next(rounds)
     rounds.close()
-    again = EmbeddedFederation(config, cache_dir=cache_dir)
+    again = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder.server_rounds.rename(tmp_path / "elsewhere")
     with pytest.raises(CheckpointError, match=r"server/rounds\.jsonl is missing"):
         next(again.rounds(again.resume(folder), folder))
@@ -209,8 +211,10 @@ def test_four_sites_are_refused_before_anything_is_written(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     with pytest.raises(ConfigError, match="at least 5 sites"):
-        EmbeddedFederation(
-            load_config(None, [*secure_settings, "partition.num_sites=4"]), cache_dir=cache_dir
+        Run(
+            SimulatedSites(
+                load_config(None, [*secure_settings, "partition.num_sites=4"]), cache_dir=cache_dir
+            )
         )
     assert not list(tmp_path.glob("run*"))
 
@@ -219,7 +223,7 @@ def test_patience_may_change_on_resume_and_the_clip_may_not(
     secure_settings: list[str], config: RunConfig, tmp_path: Path, cache_dir: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    EmbeddedFederation(config, cache_dir=cache_dir).start(folder, overwrite=False)
+    Run(SimulatedSites(config, cache_dir=cache_dir)).start(folder, overwrite=False)
     base = [*secure_settings, "federation.server_optimizer=fedadam"]
     patient = load_config(
         None, [*base, "secure_aggregation.max_attempts=9", "secure_aggregation.grace_s=5"]

@@ -8,7 +8,7 @@ import pytest
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
-from phoenix_secure.federation.site.plaintext_once import ClearOnce
+from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
 
 
 def request(number: int, value: float = 0.0) -> bytes:
@@ -16,17 +16,17 @@ def request(number: int, value: float = 0.0) -> bytes:
     return TrainRequest(round_number=number, parameters=parameters).to_bytes()
 
 
-def make() -> tuple[ClearOnce, list[bytes]]:
+def make() -> tuple[PlaintextOnce, list[bytes]]:
     calls: list[bytes] = []
 
     def handle(stage: str, body: bytes) -> bytes:
         calls.append(body)
         return f"answer {len(calls)}".encode()
 
-    return ClearOnce(handle), calls
+    return PlaintextOnce(handle), calls
 
 
-def refused(site: ClearOnce, stage: str, body: bytes) -> FailureCode:
+def refused(site: PlaintextOnce, stage: str, body: bytes) -> FailureCode:
     with pytest.raises(SiteFailure) as caught:
         site(stage, body)
     return caught.value.code

@@ -69,12 +69,12 @@ def test_inputs_of_one_training_round_are_remembered_over_protocol_rounds(path: 
     assert SiteRecord(path).counter(2, model_hash=MODEL).record_sent_input(9, sent[2]) == ()
 
 
-def test_counter_signs_nothing_before_it_was_told_the_survivors(path: Path) -> None:
+def test_counter_signs_a_training_round_over_one_set_only(path: Path) -> None:
     counter = SiteRecord.create(path).counter(1, model_hash=MODEL)
-    assert not counter.record_signed_round(1)
-    counter.expect(SET)
-    assert counter.record_signed_round(1)
+    assert counter.record_signed_round(1, SET)
     assert counter.last_signed_round() == 1
+    assert not counter.record_signed_round(2, SET[1:])
+    assert counter.record_signed_round(2, SET)
 
 
 def test_transcript_binds_the_very_next_round_only(path: Path) -> None:

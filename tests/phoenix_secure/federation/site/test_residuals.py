@@ -15,7 +15,8 @@ from phoenix_secure.federation.heterogeneity.checks import check_strategies
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.payload import encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
-from phoenix_secure.federation.simulation.run import EmbeddedFederation
+from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.residuals import Residuals
 from phoenix_secure.training.local import LocalUpdate
 
@@ -101,12 +102,12 @@ def test_a_resumed_run_is_the_same_run_and_narrow_words_are_half_the_bytes(
 
     def states(path: Path, *, stop_after: int | None) -> tuple[np.ndarray, int]:
         folder = RunFolder(path)
-        federation = EmbeddedFederation(config, cache_dir=cache_dir)
+        federation = Run(SimulatedSites(config, cache_dir=cache_dir))
         steps = federation.rounds(federation.start(folder, overwrite=False), folder)
         for number, _ in enumerate(steps, start=1):
             if number == stop_after:
                 steps.close()
-                again = EmbeddedFederation(config, cache_dir=cache_dir)
+                again = Run(SimulatedSites(config, cache_dir=cache_dir))
                 list(again.rounds(again.resume(folder), folder))
                 break
         assert len(list(path.glob("sites/*/residuals/*"))) >= 5
@@ -117,7 +118,7 @@ def test_a_resumed_run_is_the_same_run_and_narrow_words_are_half_the_bytes(
     resumed, _ = states(tmp_path / "resumed", stop_after=2)
     np.testing.assert_array_equal(whole, resumed)
     wide = load_config(None, [*secure_settings, "secure_aggregation.word_bits=32"])
-    federation = EmbeddedFederation(wide, cache_dir=cache_dir)
+    federation = Run(SimulatedSites(wide, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "wide")
     list(federation.rounds(federation.start(folder, overwrite=False), folder))
     assert narrow_bytes < 0.6 * folder.read_metrics()[-1]["bytes_up"]

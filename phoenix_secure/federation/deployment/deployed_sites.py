@@ -1,0 +1,196 @@
+"""The sites of a deployment: asked through Flower, after their owners approved the plan.
+
+The server holds no image, so it evaluates nothing (``phoenix-secure evaluate`` does, where somebody
+has reference images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.device import pick_devices
+from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
+from phoenix_secure.federation.engines.exchange import Engine, Failure
+from phoenix_secure.federation.engines.flower import FlowerEngine
+from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
+from phoenix_secure.federation.round.stages import PLAN_STAGE
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.evaluation import Evaluator
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.plan import Plan, plan_roster
+from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.summary import DeploymentRecord
+from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.server.attempt import deployment_timeouts
+from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.privacy.guarantee import Guarantee
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["DeployedSites"]
+
+_PLAN_DEADLINE_S = 300.0
+
+
+class DeployedSites:
+    """The sites of the federation in ``server`` (a ``server.backend.Backend``).
+
+    make_engine   what reaches the sites under a plan's hash, in place of Flower
+
+    Raises:     ConfigError for settings that make no sense between machines.
+    """
+
+    # A stage over a network takes seconds: the sites sign every so many rounds.
+    witness_every = 10
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        server: ServerFolder,
+        make_engine: Callable[[str], Engine] | None = None,
+    ) -> None:
+        torch.set_num_threads(config.federation.threads_per_site)
+        self.config = config
+        self._server = server
+        self._settings = server.settings()
+        self._roster = server.roster()
+        self._identity = server.identity(self._roster)
+        self._make_engine = make_engine or self._flower_engine
+        self._bundle = make_bundle()
+        self.plan = Plan.make(config, roster=self._roster, bundle_hash=bundle_hash(self._bundle))
+        self.deployment: DeploymentRecord | None = DeploymentRecord(
+            federation=self.plan.federation,
+            plan=self.plan.hash,
+            roster=self.plan.roster_hash,
+            bundle=self.plan.bundle_hash,
+        )
+        _check_settings(config)
+        device, seeds = pick_devices(config.device)[0], SeedTree(config.seed)
+        self.model = GlobalModel(
+            config,
+            image_size=config.data.image_size or 0,
+            channels=config.data.channels or 0,
+            class_names=(),
+            seeds=seeds,
+            device=device,
+        )
+        self.strategies = strategies_between_machines(
+            config, seeds=seeds, device=device, cache_dir=default_cache_dir()
+        )
+        self.terms = None
+        if config.secure_aggregation.mode == "on":
+            self.terms = choose_terms(config, num_parameters=self.strategies.exchange.num_uploaded)
+        self.privacy = plan_privacy(config, terms=self.terms)
+        self.evaluator: Evaluator | None = None
+        self.timeouts = deployment_timeouts(config)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every member of the roster."""
+        return tuple(site for site, _ in self._roster.members)
+
+    def prepare(self, folder: RunFolder) -> None:
+        folder.write_json("federation.json", self._facts())
+
+    def check(self, folder: RunFolder) -> None:
+        """The sites check their own images."""
+
+    def party(self, folder: RunFolder) -> ServerParty:
+        return ServerParty(
+            identity=self._identity,
+            roster=self._roster,
+            round_roster=plan_roster(self._roster, self.plan),
+        )
+
+    def connect(self, folder: RunFolder, *, state: ServerState) -> Engine:
+        """Offer the plan to the sites that can be reached."""
+        engine = self._make_engine(self.plan.hash)
+        try:
+            self._offer_plan(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def witnesses(self, folder: RunFolder) -> Engine | None:
+        """None: the sites signed after the last round."""
+        return None
+
+    def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
+        """The guarantee as planned; what each site has spent is in its own ledger alone."""
+        return guarantee_of(self.config, self.privacy)
+
+    def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:
+        """None: each site alone has its personal model."""
+        return None
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "federation": self.plan.federation,
+            "plan": self.plan.hash,
+            "roster": self.plan.roster_hash,
+            "bundle": self.plan.bundle_hash,
+            "secure_aggregation": self.config.secure_aggregation.mode,
+            "strategies": self.strategies.facts,
+            "terms": None if self.terms is None else self.terms.record.to_dict(),
+        }
+
+    def _offer_plan(self, engine: Engine) -> None:
+        """Send the plan to every site that can be reached, and see who takes part.
+
+        Raises:     TrainingError naming the sites that refused, with what they can do.
+        """
+        online = engine.sites
+        answers = engine.exchange(
+            PLAN_STAGE,
+            dict.fromkeys(online, self.plan.to_bytes()),
+            deadline_s=_PLAN_DEADLINE_S,
+        )
+        away = {site: "not connected" for site in self.sites if site not in online}
+        missing = away | {
+            site: answer.code.value
+            for site, answer in answers.items()
+            if isinstance(answer, Failure)
+        }
+        ready = len(self.sites) - len(missing)
+        needed = self.config.federation.min_sites
+        if self.terms is not None:
+            needed = max(needed, self.terms.threshold)
+        if ready < needed:
+            listed = ", ".join(f"{site}: {why}" for site, why in sorted(missing.items()))
+            raise TrainingError(
+                f"plan {self.plan.hash[:16]}: {ready} of {len(self.sites)} sites take part and "
+                f"{needed} are needed ({listed}). Where it says refused, the owner can read why "
+                "with `phoenix-secure site log` and sign with `phoenix-secure site approve`; "
+                "then resume"
+            )
+
+    def _flower_engine(self, session: str) -> Engine:
+        return FlowerEngine(
+            self._server.superlink(self._settings),
+            nodes=self._server.nodes(self._roster),
+            session=session,
+            bundle=self._bundle,
+            gather_s=self._settings.gather_s,
+        )
+
+
+def _check_settings(config: RunConfig) -> None:
+    if config.evaluation.num_images > 0:
+        raise ConfigError(
+            "the server of a federation has no images to evaluate with: set "
+            "evaluation.num_images=0, and use `phoenix-secure evaluate` afterwards"
+        )
+    if config.audit.profile != "none":
+        raise ConfigError(
+            "the server of a federation has no members' images to attack with: set "
+            "audit.profile=none, and use `phoenix-secure audit` where the images are"
+        )

@@ -1,0 +1,221 @@
+"""One run, from settings to a model folder, over simulated or deployed sites."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.device import num_cores
+from phoenix_secure.federation.engines.exchange import Engine
+from phoenix_secure.federation.round.aggregate import Aggregator
+from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.evidence import RunEvidence
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.summary import RunSummary
+from phoenix_secure.federation.run.trackers import metrics_writer
+from phoenix_secure.federation.server.backend import Backend
+from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
+from phoenix_secure.federation.server.recorded_round import RecordedAggregator, Witnesses
+from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
+from phoenix_secure.federation.server.secure_round import SecureAggregator
+from phoenix_secure.pictures import save_curves
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["Run", "build_aggregator"]
+
+
+class Run:
+    """A run over the sites of ``backend``.
+
+    The backend's constructor finds everything that can be wrong with settings or data, before the
+    run folder is touched. All of a run's files go through the run folder; nothing is printed.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.config: RunConfig = backend.config
+        self._track = metrics_writer(backend.config)
+
+    def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
+        """Make the run folder and keep the initial state in it."""
+        folder.create(self.config, overwrite=overwrite)
+        return self._prepare(folder)
+
+    def resume(self, folder: RunFolder) -> ServerState:
+        """Return the newest state, after checking that images and settings are those of the start.
+
+        A run that was killed before its first checkpoint starts again: it had done nothing yet.
+        """
+        folder.remove_leftovers()
+        if not folder.has_state:
+            return self._prepare(folder)
+        state = folder.load_state(config=self.config)
+        self.backend.check(folder)
+        self._evidence(folder).resumed(state.round_number)
+        folder.keep_metrics_until(state.round_number)
+        return state
+
+    def _prepare(self, folder: RunFolder) -> ServerState:
+        """Write what a run needs before its first round; the checkpoint comes last."""
+        folder.write_versions()
+        folder.remove_parties()
+        if self.backend.terms is not None:
+            SecureJournal.create(folder.server_rounds)
+        self.backend.prepare(folder)
+        deployment, party = self.backend.deployment, self.backend.party(folder)
+        RunEvidence.begin(
+            folder,
+            identity=party.identity,
+            config=self.config,
+            roster_hash=party.roster.hash.hex(),
+            plan=None if deployment is None else deployment.plan,
+        )
+        state = ServerState.initial(
+            self.backend.strategies.start_vector(), federation=self.config.federation
+        )
+        folder.save_state(state, config=self.config)
+        return state
+
+    def rounds(self, state: ServerState, folder: RunFolder) -> Iterator[RoundReport]:
+        """Run what is left, yielding each round's report: ``events`` without the stages."""
+        with contextlib.closing(self.events(state, folder)) as events:
+            yield from (event for event in events if isinstance(event, RoundReport))
+
+    def events(self, state: ServerState, folder: RunFolder) -> Generator[RunEvent, None, None]:
+        """Run what is left, yielding a report after every stage and every round.
+
+        State, metrics and pictures of a round are on the disk before its report is yielded.
+
+        Raises:     TrainingError when too few sites answer.
+        """
+        engine = self.backend.connect(folder, state=state)
+        try:
+            party, evidence = self.backend.party(folder), self._evidence(folder)
+            witnesses = Witnesses(evidence, identity=party.identity, roster=party.roster)
+            aggregator = RecordedAggregator(
+                build_aggregator(self.backend, engine, party=party, folder=folder),
+                evidence,
+                privacy=self.backend.privacy,
+            )
+            seeds = SeedTree(self.config.seed)
+            for event in run_rounds(state, config=self.config, aggregator=aggregator, seeds=seeds):
+                if isinstance(event, StageReport):
+                    yield event
+                    continue
+                report = self._keep(event, folder, evidence)
+                if self._is_witnessed(report.round_number):
+                    witnesses.ask(engine)
+                self._draw(event.state, folder)
+                self._track(folder.path, report.to_dict())
+                yield report
+        finally:
+            engine.close()
+
+    def _keep(
+        self, finished: FinishedRound, folder: RunFolder, evidence: RunEvidence
+    ) -> RoundReport:
+        """Write metrics, evidence and state of a round."""
+        state, report, evaluator = finished.state, finished.report, self.backend.evaluator
+        every = self.config.evaluation.every_rounds
+        if evaluator is not None and self._is_due(state.round_number, every):
+            self.backend.model.use(state)
+            report = replace(report, quality=evaluator.quality_of(self.backend.model))
+        # Metrics first: a line without its checkpoint is dropped by `resume`,
+        # a checkpoint without its line would be missing for ever.
+        folder.append_metrics(report.to_dict())
+        evidence.checkpoint(state, report)
+        folder.save_state(state, config=self.config)
+        return report
+
+    def _draw(self, state: ServerState, folder: RunFolder) -> None:
+        if self._is_due(state.round_number, self.config.output.samples_every_rounds):
+            self.backend.model.use(state)
+            self.backend.model.save_grid(folder.samples_file(state.round_number))
+            save_curves(folder.read_metrics(), folder.path / "curves.png")
+
+    def finish(self, folder: RunFolder) -> RunSummary:
+        """Export the model, draw the last pictures, evaluate its samples. Can be repeated."""
+        backend, model = self.backend, self.backend.model
+        state = folder.load_state(config=self.config)
+        model.use(state)
+        model.export(folder.model)
+        model.save_grid(folder.path / "samples.png")
+        metrics = folder.read_metrics()
+        save_curves(metrics, folder.path / "curves.png")
+        evidence = self._evidence(folder)
+        quality = None if backend.evaluator is None else backend.evaluator.quality_of(model)
+        if quality is not None:
+            folder.write_json("evaluation.json", quality)
+            evidence.evaluated(quality, file=folder.path / "evaluation.json")
+        summary = RunSummary.of_rounds(
+            metrics,
+            num_rounds=state.round_number,
+            num_sites=len(backend.sites),
+            num_parameters=int(state.parameters.size),
+            terms=None if backend.terms is None else backend.terms.record,
+        )
+        summary = replace(
+            summary,
+            quality=quality,
+            quality_personal=backend.personal_quality(folder, state),
+            strategies=backend.strategies.facts,
+            guarantee=backend.guarantee(folder).to_dict(),
+            deployment=backend.deployment,
+            skipped_rounds=self._skipped_rounds(folder),
+        )
+        folder.write_json("summary.json", summary.to_dict())
+        evidence.exported(folder.model, round_number=state.round_number)
+        engine = backend.witnesses(folder)
+        if engine is not None:
+            party = backend.party(folder)
+            Witnesses(evidence, identity=party.identity, roster=party.roster).ask(engine)
+        return summary
+
+    def _skipped_rounds(self, folder: RunFolder) -> tuple[int, ...]:
+        return () if self.backend.terms is None else SecureJournal(folder.server_rounds).given_up
+
+    def _evidence(self, folder: RunFolder) -> RunEvidence:
+        return RunEvidence.open(folder, identity=self.backend.party(folder).identity)
+
+    def _is_due(self, round_number: int, every: int) -> bool:
+        """Every so many rounds; the last round is left to ``finish``."""
+        return every > 0 and round_number % every == 0 and round_number < self._last_round
+
+    def _is_witnessed(self, round_number: int) -> bool:
+        if round_number in (1, self._last_round):
+            return True
+        return round_number % self.backend.witness_every == 0
+
+    @property
+    def _last_round(self) -> int:
+        return self.config.federation.rounds
+
+
+def build_aggregator(
+    backend: Backend, engine: Engine, *, party: ServerParty, folder: RunFolder
+) -> Aggregator:
+    """The way in which the server sums what the sites of ``engine`` answer."""
+    config, terms = backend.config, backend.terms
+    if terms is None:
+        inner: Aggregator = PlaintextAggregator(
+            engine,
+            federation=config.federation,
+            num_uploaded=backend.strategies.exchange.num_uploaded,
+            hides_metrics=config.privacy.hides_metrics,
+        )
+    else:
+        inner = SecureAggregator(
+            engine,
+            party=party,
+            terms=terms,
+            journal=SecureJournal(folder.server_rounds),
+            timeouts=backend.timeouts,
+            max_attempts=config.secure_aggregation.max_attempts,
+            num_threads=num_cores(),
+        )
+    return backend.strategies.aggregator(inner)

@@ -1,0 +1,38 @@
+"""Measured times of a simulation's parts, for a dry run."""
+
+from __future__ import annotations
+
+from phoenix_secure.federation.secagg.estimate import estimate_seconds
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
+from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["aggregation_seconds", "seconds_per_step"]
+
+
+def seconds_per_step(sites: SimulatedSites) -> float:
+    """Seconds of one local step on the first device."""
+    steps, config = 3, sites.config
+    shorter = config.training.model_copy(
+        update={"local_steps": steps, "local_epochs": None, "compile": False}
+    )
+    trainer = make_trainer(
+        config.model_copy(update={"training": shorter}),
+        sites.privacy,
+        num_classes=sites.holdings.image_set.num_classes,
+        device=sites.devices[0],
+    )
+    images = sites.holdings.site_images(sites.sites[0])
+    seeds = SeedTree(config.seed).child("timing")
+    updates = [
+        trainer.train(sites.model.initial_parameters, images, round_number=1, seeds=seeds)
+        for _ in range(2)  # the first one also pays for allocation and kernel selection
+    ]
+    return updates[-1].seconds / steps
+
+
+def aggregation_seconds(sites: SimulatedSites) -> float:
+    """Seconds of one round's secure aggregation; 0 where it is off."""
+    if sites.terms is None:
+        return 0.0
+    return estimate_seconds(sites.terms, num_workers=sites.num_workers)

@@ -1,0 +1,240 @@
+"""A whole federation in one process: images are partitioned, and sites train as threads."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.canaries import write_canaries
+from phoenix_secure.data.holdings_plot import save_holdings_plot
+from phoenix_secure.data.partition import Holdings, deal_images, save_parts
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.data.split import save_split
+from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.federation.engines.client_app import client_app
+from phoenix_secure.federation.engines.exchange import Engine
+from phoenix_secure.federation.engines.in_process import in_process_engine
+from phoenix_secure.federation.heterogeneity.memory import Memory
+from phoenix_secure.federation.heterogeneity.personal_models import PersonalModels, personal_state
+from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
+from phoenix_secure.federation.heterogeneity.sharing import SharedImages, load_shared, shared_size
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.evaluation import Evaluator, evaluator_of
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.summary import DeploymentRecord
+from phoenix_secure.federation.secagg.keys import RunKeys
+from phoenix_secure.federation.secagg.privacy_plan import (
+    PrivacyPlan,
+    check_images,
+    guarantee_of,
+    plan_privacy,
+)
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from phoenix_secure.federation.server.attempt import simulation_timeouts
+from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.simulation.parties import (
+    ImagesTrained,
+    create_parties,
+    local_witnesses,
+    place_of,
+    spent_events,
+)
+from phoenix_secure.federation.site.build import Handler, SiteRun, build_site
+from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.privacy.guarantee import Guarantee
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["SimulatedSites"]
+
+
+class SimulatedSites:
+    """The sites of a run in one process (a ``server.backend.Backend``).
+
+    images_trained   grows while the sites train: for progress bars
+
+    Raises:     ConfigError or DataError for whatever is wrong with settings or images.
+    """
+
+    def __init__(self, config: RunConfig, *, cache_dir: Path) -> None:
+        torch.set_num_threads(config.federation.threads_per_site)
+        self.config = config
+        self.devices = pick_devices(config.device)
+        self.images_trained = ImagesTrained()
+        self._seeds = SeedTree(config.seed)
+        self.holdings: Holdings = deal_images(config, seeds=self._seeds, cache_dir=cache_dir)
+        images = self.holdings.image_set
+        self.model = GlobalModel(
+            config,
+            image_size=images.image_size,
+            channels=images.channels,
+            class_names=images.class_names,
+            seeds=self._seeds,
+            device=self.devices[0],
+        )
+        self.strategies = RunStrategies(
+            config,
+            form=(images.channels, images.image_size),
+            num_classes=images.num_classes,
+            seeds=self._seeds,
+            device=self.devices[0],
+            load_shared=lambda: self._shared_images(cache_dir),
+        )
+        self.terms: SecureTerms | None = None
+        if config.secure_aggregation.mode == "on":
+            self.terms = choose_terms(
+                config,
+                num_parameters=self.strategies.exchange.num_uploaded,
+                largest_site=max(len(part) for part in self.holdings.parts.values()),
+            )
+        self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
+        for name, part in self.holdings.parts.items():
+            check_images(config, len(part), site=name)
+        self.evaluator: Evaluator | None = evaluator_of(
+            config, self.holdings, seeds=self._seeds, device=self.devices[0]
+        )
+        self.deployment: DeploymentRecord | None = None
+        self.timeouts = simulation_timeouts(config)
+        self.witness_every = 1
+
+    def _shared_images(self, cache_dir: Path) -> SharedImages:
+        members = np.concatenate(list(self.holdings.parts.values()))
+        images = self.holdings.image_set
+        all_sites = images.take(members)
+        return load_shared(
+            self.config,
+            size=shared_size(self.config.sharing, num_site_images=len(members)),
+            form=(images.channels, images.image_size),
+            class_names=images.class_names,
+            seeds=self._seeds,
+            cache_dir=cache_dir,
+            site_images=SiteImages(images=all_sites.images, labels=all_sites.labels),
+        )
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return tuple(self.holdings.parts)
+
+    @property
+    def num_workers(self) -> int:
+        """Sites trained at once."""
+        default = num_cores() if self.devices[0].type == "cpu" else len(self.devices)
+        wanted = self.config.federation.workers or default
+        return min(wanted, self.config.partition.num_sites)
+
+    def prepare(self, folder: RunFolder) -> None:
+        create_parties(folder, sites=self.sites, secure=self.terms is not None)
+        save_split(self.holdings.split, folder.split_file)
+        save_parts(self.holdings, folder.path / "sites.npz")
+        if self.holdings.canaries is not None:
+            write_canaries(self.holdings.canaries, folder.path / "canaries.npz")
+        save_holdings_plot(
+            self.holdings.image_set,
+            list(self.holdings.parts.values()),
+            path=folder.path / "holdings.png",
+            site_names=list(self.holdings.parts),
+        )
+
+    def check(self, folder: RunFolder) -> None:
+        folder.check_split(self.holdings.image_set)
+
+    def party(self, folder: RunFolder) -> ServerParty:
+        keys = self._keys(folder)
+        return ServerParty(identity=keys.server, roster=keys.roster, round_roster=keys.roster)
+
+    def connect(self, folder: RunFolder, *, state: ServerState) -> Engine:
+        """Start the sites as threads of this process."""
+        if self.privacy is None:
+            # Under privacy a round that is repeated is not trained again: its answer was kept, and
+            # so is what the site remembers of it.
+            for site in self.sites:
+                self._memory(folder, site).forget_after(state.round_number)
+        cancelled = threading.Event()
+        handlers = self._handlers(folder, cancelled=cancelled)
+        return in_process_engine(
+            client_app(lambda site, stage, body: handlers[site](stage, body)),
+            sites=list(handlers),
+            num_workers=self.num_workers,
+            on_close=cancelled.set,
+        )
+
+    def _handlers(self, folder: RunFolder, *, cancelled: threading.Event) -> dict[str, Handler]:
+        """A handler for each site; sites share trainers, one a device."""
+        run = SiteRun(
+            id="this run",
+            config=self.config,
+            seeds=self._seeds,
+            strategies=self.strategies,
+            terms=self.terms,
+            privacy=self.privacy,
+            cancelled=cancelled,
+            progress=self.images_trained,
+        )
+        keys = self._keys(folder)
+        num_classes = self.holdings.image_set.num_classes
+        trainers = [
+            make_trainer(self.config, self.privacy, num_classes=num_classes, device=device)
+            for device in self.devices
+        ]
+        return {
+            name: build_site(
+                name,
+                self.holdings.site_images(name),
+                run=run,
+                place=place_of(folder, name, keys=keys),
+                trainer=trainers[number % len(trainers)],
+            )
+            for number, name in enumerate(self.sites)
+        }
+
+    def witnesses(self, folder: RunFolder) -> Engine | None:
+        return local_witnesses(folder.path, self._keys(folder))
+
+    def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
+        spent = {}
+        if folder is not None and self.privacy is not None:
+            spent = spent_events(folder, sites=self.sites)
+        sizes = {site: len(part) for site, part in self.holdings.parts.items()}
+        return guarantee_of(self.config, self.privacy, spent=spent, images=sizes)
+
+    def _keys(self, folder: RunFolder) -> RunKeys:
+        return RunKeys.load(folder.path, sites=self.sites)
+
+    def _memory(self, folder: RunFolder, site: str) -> Memory:
+        return self.strategies.memory(folder.path / "sites" / site / "memory")
+
+    def personal_models(self, folder: RunFolder, state: ServerState) -> PersonalModels | None:
+        """All sites' personal models, or None where nothing is personal.
+
+        For research: a deployed site can only sample from its own.
+        """
+        exchange = self.strategies.exchange
+        if exchange.num_personal == 0:
+            return None
+        states = {
+            site: personal_state(
+                state,
+                exchange=exchange,
+                remembered=self._memory(folder, site).before(state.round_number + 1),
+            )
+            for site in self.sites
+        }
+        weights = {site: len(part) for site, part in self.holdings.parts.items()}
+        return PersonalModels(self.model, states=states, weights=weights)
+
+    def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:
+        """Export the personal models into their sites' folders, and evaluate them together."""
+        models = self.personal_models(folder, state)
+        if models is None:
+            return None
+        for site in self.sites:
+            models.use(site)
+            self.model.export(folder.path / "sites" / site / "model")
+        quality = None if self.evaluator is None else self.evaluator.quality_of(models)
+        self.model.use(state)
+        return quality

@@ -1,0 +1,138 @@
+"""A site's handler from its images, keys and promises: the same for simulated and real sites."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.evidence.witness import Witness
+from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
+from phoenix_secure.federation.site.privacy import (
+    open_site_privacy,
+    site_noise_entropy,
+)
+from phoenix_secure.federation.site.promises import SiteRecord
+from phoenix_secure.federation.site.residuals import open_residuals
+from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.federation.site.witness import with_witness
+from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.privacy.ledger import Budget
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.private import PrivateTrainer
+from protocol import Identity, Roster
+
+__all__ = ["Handler", "SitePlace", "SiteRun", "build_site"]
+
+Handler = Callable[[str, bytes], bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteRun:
+    """The parts of a run that all sites of one process share.
+
+    id          names the run in a site's privacy ledger
+    cancelled   set when the process is asked to stop
+    progress    called with the site's name and a number of images after each local step
+    """
+
+    id: str
+    config: RunConfig
+    seeds: SeedTree
+    strategies: RunStrategies
+    terms: SecureTerms | None
+    privacy: PrivacyPlan | None
+    cancelled: threading.Event
+    progress: Callable[[str, int], object] = lambda site, num_images: None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class SitePlace:
+    """Where one site keeps what nobody else may see, and what it may spend.
+
+    roster        as its owner signed it
+    round_roster  the same members under the federation id that binds secure rounds to one plan
+    folder        holds ``privacy.jsonl``, ``privacy.key`` and the kept answer
+    memory        what strategies keep from round to round
+    promises      the record of secure rounds; opened only where there are any
+    total         what all runs on this site together may spend
+    """
+
+    identity: Identity
+    roster: Roster
+    round_roster: Roster
+    folder: Path
+    memory: Path
+    residuals: Path
+    heads: Path
+    promises: Callable[[], SiteRecord]
+    total: Budget | None = None
+
+
+def build_site(
+    name: str,
+    own: SiteImages,
+    *,
+    run: SiteRun,
+    place: SitePlace,
+    trainer: LocalTrainer | PrivateTrainer,
+) -> Handler:
+    """The handler of one site's stages, from the images that it holds.
+
+    ``name`` is the position's name (``site-01``): random streams follow it, so that a deployment
+    and its simulation train alike.
+
+    Raises:     ConfigError or DataError when the run is not possible on these images;
+                CheckpointError for a damaged record of promises.
+    """
+    images, strategies = run.strategies.site(name, own, folder=place.memory)
+    privacy = open_site_privacy(
+        run.config,
+        run.privacy,
+        site=place.identity.id,
+        own=own,
+        folder=place.folder,
+        run=run.id,
+        total=place.total,
+    )
+    secure = None
+    if run.terms is not None:
+        secure = SecureSite(
+            place.identity,
+            roster=place.round_roster,
+            terms=run.terms,
+            record=place.promises(),
+            max_rounds=run.config.federation.rounds,
+            rounding_key=lambda number: _rounding_key(run.seeds, site=name, round_number=number),
+            num_threads=run.config.federation.threads_per_site,
+            releases=None if privacy is None else privacy.releases,
+            noise_entropy=site_noise_entropy(run.config, run.seeds, site=name),
+            residuals=open_residuals(run.config, place.residuals),
+        )
+    worker = SiteWorker(
+        name,
+        images=images,
+        strategies=strategies,
+        trainer=trainer,
+        privacy=privacy,
+        seeds=run.seeds,
+        cancelled=run.cancelled,
+        secure=secure,
+        progress=run.progress,
+    )
+    handle = worker.handle if secure is not None else PlaintextOnce(worker.handle)
+    witness = Witness(place.heads, identity=place.identity, server_key=place.roster.server_key)
+    return with_witness(handle, witness)
+
+
+def _rounding_key(seeds: SeedTree, *, site: str, round_number: int) -> bytes:
+    """The key of a round's stochastic rounding, which follows the seed: weights repeat."""
+    stream = seeds.child("site", site, "round", round_number, "rounding")
+    return stream.entropy().to_bytes(32, "big")
