@@ -14,17 +14,10 @@ from typing import Any
 from phoenix_secure.append_log import AppendLog
 from phoenix_secure.errors import BudgetExhausted, DataError
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.events import Event, event_from_dict, event_to_dict
 
-__all__ = ["Budget", "PrivacyLedger", "Release"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """What all releases of a site together may spend."""
-
-    epsilon: float
-    delta: float
+__all__ = ["PrivacyLedger", "Release"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ from phoenix_secure.federation.site.residuals import open_residuals
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.federation.site.worker import SiteWorker
-from phoenix_secure.privacy.ledger import Budget
+from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer

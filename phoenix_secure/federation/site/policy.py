@@ -9,7 +9,7 @@ from pydantic import Field
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.federation.run.plan import Plan
-from phoenix_secure.privacy.ledger import Budget
+from phoenix_secure.privacy.budget import Budget
 
 __all__ = ["Release", "SitePolicy"]
 

@@ -16,7 +16,8 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
 from phoenix_secure.federation.site.releases import Releases
-from phoenix_secure.privacy.ledger import Budget, PrivacyLedger
+from phoenix_secure.privacy.budget import Budget
+from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer

@@ -22,7 +22,8 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.files import replace_file
-from phoenix_secure.privacy.ledger import Budget, PrivacyLedger, Release
+from phoenix_secure.privacy.budget import Budget
+from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
 __all__ = ["Releases"]
 

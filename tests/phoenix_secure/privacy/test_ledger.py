@@ -8,8 +8,9 @@ import pytest
 
 from phoenix_secure.errors import BudgetExhausted, CheckpointError, DataError
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
-from phoenix_secure.privacy.ledger import Budget, PrivacyLedger, Release
+from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
 STEP = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=5)
 SUM = SkellamSum(num_words=10, l2_sensitivity=4.0, variance=100.0, releases=1)
