@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["SeedTree"]
 
@@ -55,6 +58,8 @@ class SeedTree:
 
         Draws are made on the CPU and then moved, so that CPU and CUDA runs see the same numbers.
         """
+        import torch  # here: who draws from numpy alone does not wait for it to load
+
         generator = torch.Generator(device="cpu")
         generator.manual_seed(self.entropy() % (1 << 63))
         return generator

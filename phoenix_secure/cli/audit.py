@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.output import print_json
+
 __all__ = ["audit"]
 
 
@@ -78,12 +80,15 @@ def audit(
 
     Exit code 0: none found at this detectable effect; 3: leak found; 4: inconclusive.
     """
-    from phoenix_secure.cli import auditing
-
     if schema:
-        return auditing.print_schema()
+        from phoenix_secure.audit.report import AuditReport
+
+        print_json(AuditReport.model_json_schema())
+        return 0
     if target is None:
         raise typer.BadParameter("TARGET is missing: a run, a model folder or a folder of samples")
+    from phoenix_secure.cli import auditing
+
     return auditing.audit(
         target,
         members=members,

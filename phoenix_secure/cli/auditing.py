@@ -22,7 +22,7 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.run.folder import RunFolder
 
-__all__ = ["audit", "audit_finished_run", "fix_terms", "print_schema"]
+__all__ = ["audit", "audit_finished_run", "fix_terms"]
 
 _COLOURS = {Outcome.LEAK: "bold red", Outcome.NONE: "green", Outcome.INCONCLUSIVE: "yellow"}
 
@@ -100,12 +100,6 @@ def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> Non
         print_json({"event": "audited", "folder": str(out), "verdict": verdict})
     else:
         _print(report, out)
-
-
-def print_schema() -> int:
-    """The JSON schema of ``audit.json``."""
-    print_json(AuditReport.model_json_schema())
-    return 0
 
 
 def _run(

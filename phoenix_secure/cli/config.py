@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from phoenix_secure.cli.output import Format, FormatOption, print_json
-from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import dump_config, load_config
 
 app = typer.Typer(help="Show the settings and what each one means.", no_args_is_help=True)
 
@@ -24,6 +22,8 @@ def show(
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Print every setting after presets, file and overrides are applied."""
+    from phoenix_secure.config_file import dump_config, load_config
+
     config = load_config(file, overrides or [])
     if output_format is Format.JSON:
         print_json(config.model_dump(mode="json"))
@@ -34,4 +34,6 @@ def show(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the settings: names, types, bounds, units and sentences."""
+    from phoenix_secure.config import RunConfig
+
     typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))

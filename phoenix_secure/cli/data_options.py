@@ -1,0 +1,50 @@
+"""The arguments that the commands of ``data`` have in common."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["CacheDir", "Channels", "DataPath", "ImageSize", "MaxImages", "Name", "Scheme"]
+
+
+class Scheme(StrEnum):
+    """How images are dealt out; see phoenix_secure.data.partition_schemes."""
+
+    IID = "iid"
+    DIRICHLET = "dirichlet"
+    SHARDS = "shards"
+    QUANTITY = "quantity"
+
+
+Name = Annotated[str, typer.Argument(help="One of the names that `data list` shows.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where fetched sets are kept. Default: PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."
+    ),
+]
+DataPath = Annotated[
+    str | None,
+    typer.Option(
+        "--path",
+        help="Your images, for image-folder (a folder), npz (a file) or huggingface (a data set "
+        "id, or a local folder of parquet files).",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Crop to a square and resize to this many pixels a side. Default: keep the size."
+    ),
+]
+Channels = Annotated[
+    int | None, typer.Option(help="1 for grey, 3 for RGB. Default: keep what the images have.")
+]
+MaxImages = Annotated[
+    int | None,
+    typer.Option(help="Use only so many images, the same ones each time, even over the classes."),
+]

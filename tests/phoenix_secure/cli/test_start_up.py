@@ -1,0 +1,186 @@
+"""What a command may import: who only looks something up does not wait for torch to load.
+
+Every command runs to its end in a fresh interpreter, on real files, and the packages that it
+brought in are compared with those it must do without. No time is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import typer
+
+from phoenix_secure.cli.app import app
+from phoenix_secure.config_file import load_config
+from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
+from phoenix_secure.federation.run.plan import Plan
+
+SETTINGS = """\
+data: {name: digits, max_images: 400}
+partition: {num_sites: 5}
+model: {block_channels: [8, 8], attention: [false, false]}
+diffusion: {num_timesteps: 50}
+training: {batch_size: 8, local_steps: 2}
+federation: {rounds: 1}
+sampling: {num_steps: 2}
+evaluation: {num_images: 0}
+output: {samples_every_rounds: 0, num_samples: 4, report: true}
+device: cpu
+"""
+PRIVATE = ("privacy.unit=record", "privacy.noise_multiplier=0.6", "privacy.sampling_rate=0.05")
+
+# Runs the commands of a JSON list as the console script would, and writes to a file, for each,
+# its exit code and the packages that are loaded by then.
+PROBE = """
+import json, sys
+from pathlib import Path
+from phoenix_secure.cli import main
+
+report, commands = sys.argv[1:]
+found = []
+for arguments in json.loads(commands):
+    sys.argv = ["phoenix-secure", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        found.append((end.code, sorted({name.partition(".")[0] for name in sys.modules})))
+Path(report).write_text(json.dumps(found))
+"""
+
+# fmt: off
+TRAINING = frozenset({
+    "accelerate", "datasets", "diffusers", "flwr", "grpc", "huggingface_hub", "jax", "matplotlib",
+    "numba", "opacus", "pandas", "pyarrow", "ray", "safetensors", "sklearn", "syft",
+    "syft_datasets", "syft_job", "timm", "torch", "torchvision", "transformers",
+})
+# fmt: on
+NUMERICS = frozenset({"dp_accounting", "scipy"})
+NO_NUMBERS = TRAINING | NUMERICS
+ARRAYS_AND_KEYS = frozenset({"PIL", "cryptography", "numpy"})
+EVERYTHING = NO_NUMBERS | ARRAYS_AND_KEYS | {"pydantic", "yaml"}
+
+SITE = "trial/sites/site-01"
+LIGHT = {
+    "config show": NO_NUMBERS | ARRAYS_AND_KEYS,
+    "config show tiny.yaml federation.rounds=7": NO_NUMBERS | ARRAYS_AND_KEYS,
+    "config schema": NO_NUMBERS | ARRAYS_AND_KEYS,
+    f"site show {SITE}": NO_NUMBERS,
+    f"site plans {SITE}": NO_NUMBERS,
+    f"site approve {SITE} PLAN": NO_NUMBERS,
+    f"site log {SITE}": NO_NUMBERS,
+    "deploy init other --sites 5": NO_NUMBERS,
+    "verify plain/report/report.json --evidence plain --roster plain/roster.bin": NO_NUMBERS,
+    # The second accountant of a private run is dp-accounting, which computes with scipy.
+    "verify private/report/report.json --evidence private --roster private/roster.bin": TRAINING,
+    "report schema": NO_NUMBERS,
+    "report --template": NO_NUMBERS,
+    "report diff plain/report/report.json private/report/report.json": NO_NUMBERS,
+    "report build plain --out again": NO_NUMBERS,
+    "audit --schema": NO_NUMBERS | ARRAYS_AND_KEYS,
+    "data list": NO_NUMBERS,
+    "data show npz --path images.npz": NO_NUMBERS,
+    "data partition npz --path images.npz": TRAINING,
+}
+# What these commands answer when all is well, where it is not 0.
+EXIT_CODES = {"report diff plain/report/report.json private/report/report.json": 8}
+
+
+def probe(folder: Path, commands: list[list[str]]) -> list[tuple[int, set[str]]]:
+    """Exit code and loaded packages after each of ``commands``, in one fresh interpreter."""
+    report = folder / "loaded.json"
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(report), json.dumps(commands)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PHOENIX_DATA_DIR": str(folder / "cache")},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(code or 0, set(names)) for code, names in json.loads(report.read_text())]
+
+
+def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> list[list[str]]:
+    """Every command and group below ``group``, and itself."""
+    below: dict[str, Any] = getattr(group, "commands", {})
+    found = [list(path)]
+    for name, command in below.items():
+        found += commands_of(command, (*path, name))
+    return found
+
+
+def phoenix(*arguments: str, cwd: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "phoenix_secure", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A federation with an offered plan, and the reports of a plain and of a private run."""
+    root = tmp_path_factory.mktemp("start-up")
+    (root / "tiny.yaml").write_text(SETTINGS)
+    pixels = np.arange(64 * 8 * 8, dtype=np.uint8).reshape(64, 8, 8)
+    np.savez(root / "images.npz", images=pixels, labels=np.arange(64) % 4)
+    phoenix("deploy", "init", "trial", "--sites", "5", cwd=root)
+    changes = ["data.name=digits", "data.image_size=8", "data.channels=1", "partition.num_sites=5"]
+    plan = Plan.make(
+        load_config(None, changes),
+        roster=ServerFolder(root / "trial" / "server").roster(),
+        bundle_hash=bundle_hash(make_bundle()),
+    )
+    site = SiteFolder(root / SITE)
+    site.make_folders()
+    (site.plans / f"{plan.hash}.json").write_bytes(plan.to_bytes())
+    site.audit().record("started")
+    phoenix("run", "tiny.yaml", "--run-dir", "plain", cwd=root)
+    phoenix("run", "tiny.yaml", *PRIVATE, "--run-dir", "private", cwd=root)
+    return root
+
+
+@pytest.mark.parametrize("command", LIGHT)
+def test_what_needs_no_training_does_not_load_it(place: Path, command: str) -> None:
+    [(code, loaded)] = probe(place, [command.replace("PLAN", _plan(place)).split()])
+    assert code == EXIT_CODES.get(command, 0)
+    too_heavy = loaded & LIGHT[command]
+    assert not too_heavy
+
+
+def test_help_loads_the_command_line_alone(tmp_path: Path) -> None:
+    pages = commands_of(typer.main.get_command(app))
+    assert {("site", "show"), ("verify",)} <= {tuple(page) for page in pages}
+    found = probe(tmp_path, [[*page, "--help"] for page in pages])
+    for page, (code, loaded) in zip(pages, found, strict=True):
+        assert code == 0
+        too_heavy = loaded & EVERYTHING
+        assert not too_heavy, page
+
+
+def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:
+    noise = "privacy noise --epsilon 8 --rate 0.1 --steps 10"
+    [(code, loaded)] = probe(tmp_path, [noise.split()])
+    assert code == 0
+    assert {"torch", "opacus", "dp_accounting", "scipy", "numpy"} <= loaded
+
+
+def _plan(place: Path) -> str:
+    [path] = (place / SITE / "plans").glob("*.json")
+    return path.stem
