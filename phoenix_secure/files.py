@@ -12,7 +12,14 @@ from pathlib import Path
 
 from phoenix_secure.errors import StorageError
 
-__all__ = ["append_line", "replace_file", "sha256_of", "storage_errors", "write_bytes"]
+__all__ = [
+    "append_line",
+    "replace_file",
+    "sha256_of",
+    "storage_errors",
+    "sync_folder",
+    "write_bytes",
+]
 
 
 @contextlib.contextmanager
@@ -57,7 +64,7 @@ def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o6
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -79,8 +86,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable (a no-op where folders cannot be opened)."""
+def sync_folder(folder: Path) -> None:
+    """Make a new name in ``folder`` durable (a no-op where folders cannot be opened)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

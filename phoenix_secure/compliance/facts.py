@@ -15,7 +15,6 @@ from phoenix_secure.compliance.schema import Edition, Evidence
 from phoenix_secure.evidence import Entry, Event, EvidenceError, read_ledger
 from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
-from phoenix_secure.evidence.merkle import tree_root
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_from_dict
@@ -139,8 +138,7 @@ def _first(ledger: LedgerFile, entries: int | None) -> LedgerFile:
     if entries is None or not 0 < entries < ledger.head.size:
         return ledger
     kept = ledger.entries[:entries]
-    root = tree_root([entry.leaf for entry in kept]).hex()
-    head = TreeHead(ledger=ledger.id, size=entries, root=root)
+    head = TreeHead(ledger=ledger.id, size=entries, root=ledger.tree.root(entries).hex())
     return dataclasses.replace(ledger, entries=kept, head=head)
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import fcntl
-import os
 import secrets
 import threading
 from collections.abc import Callable
@@ -24,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_secure.errors import PhoenixError
-from phoenix_secure.evidence.canonical import NotCanonical, canonical, parse_canonical
+from phoenix_secure.evidence.canonical import canonical, parse_canonical
 from phoenix_secure.evidence.events import Event
 from phoenix_secure.evidence.head import TreeHead
-from phoenix_secure.evidence.merkle import GrowingRoot, leaf_hash
-from phoenix_secure.files import storage_errors
+from phoenix_secure.evidence.merkle import MerkleTree, leaf_hash
+from phoenix_secure.journal import Journal, create_file
 from protocol import Identity
 
 __all__ = ["Entry", "EvidenceError", "Ledger", "LedgerFile", "now", "read_ledger"]
@@ -67,6 +65,7 @@ class LedgerFile:
     """A whole ledger, as read: every line follows from the ones before."""
 
     entries: tuple[Entry, ...]
+    tree: MerkleTree
     head: TreeHead
     signature: bytes
     server_key: bytes
@@ -94,48 +93,24 @@ def read_ledger(path: Path, *, server_key: bytes | None = None) -> LedgerFile:
 
     Raises:     EvidenceError naming the first line that does not hold.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EvidenceError(f"cannot read {path} ({error.strerror}): restore it") from error
-    whole = content.rfind(b"\n") + 1
-    tree = GrowingRoot()
-    entries: list[Entry] = []
-    head = signature = None
-    key = server_key
-    for number, line in enumerate(content[:whole].split(b"\n")[:-1], start=1):
-        try:
-            entry, root, signature = _parse(line)
-        except (ValueError, NotCanonical) as error:
-            raise EvidenceError(f"{path}, line {number}: {error}") from error
-        problem = _out_of_order(entry, entries)
-        if number == 1 and problem is None:
-            named = entry.facts.get("server_key")
-            key = key or _key(named)
-            problem = None if key and key.hex() == named else "the ledger names another server key"
-        tree.append(entry.leaf)
-        if problem is None and tree.root.hex() != root:
-            problem = "the entry or one before it was changed (its root does not follow)"
-        if problem is None:
-            head = TreeHead(ledger=entry.ledger, size=tree.size, root=root)
-            if key is None or not head.is_signed(signature, by=key):
-                problem = "the tree head is not signed by the server's key"
-        if problem is not None:
-            raise EvidenceError(f"{path}, line {number}: {problem}")
-        entries.append(entry)
-    if head is None or signature is None or key is None:
+    journal = _LedgerJournal(path, server_key=server_key)
+    lines = journal.read_new()
+    if not lines or journal.server_key is None:
         raise EvidenceError(f"{path} holds no entry: restore it, or start the run anew")
     return LedgerFile(
-        entries=tuple(entries),
-        head=head,
-        signature=signature,
-        server_key=key,
-        torn_bytes=len(content) - whole,
+        entries=tuple(line.entry for line in lines),
+        tree=journal.tree,
+        head=lines[-1].head,
+        signature=lines[-1].signature,
+        server_key=journal.server_key,
+        torn_bytes=journal.torn_bytes,
     )
 
 
 class Ledger:
     """The writer of the ledger at ``path``; ``create`` begins one.
+
+    Reads and checks the file once, and keeps the tree's hashes from then on.
 
     Raises:     EvidenceError when what is there does not hold. Only a line that a crash cut short
                 is repaired, by dropping it: nobody has acted on it yet.
@@ -146,11 +121,13 @@ class Ledger:
         self._identity = identity
         self._clock = clock
         self._lock = threading.Lock()
-        self._size_bytes = 0
-        self._tree = GrowingRoot()
-        self._id = ""
-        if path.exists():
-            self._load()
+        self._journal = _LedgerJournal(path, server_key=identity.public_key)
+        if lines := self._journal.read_new():
+            self._id = lines[0].entry.ledger
+        else:
+            # Killed in its very first line, or new: nothing was promised to anybody.
+            self._id = secrets.token_hex(16)
+            self.append(Event.OPENED, server_key=identity.public_key.hex(), version=1)
 
     @classmethod
     def create(cls, path: Path, *, identity: Identity, clock: Callable[[], str] = now) -> Ledger:
@@ -160,25 +137,9 @@ class Ledger:
         """
         if path.exists() and path.stat().st_size > 0:
             raise EvidenceError(f"{path} is there already: evidence is never overwritten")
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+        if not path.exists():
+            create_file(path, mode=0o666)
         return cls(path, identity=identity, clock=clock)
-
-    def _load(self) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        self._size_bytes = whole
-        if whole == 0:
-            # Killed in its very first line, or new: nothing was promised to anybody.
-            self._id = secrets.token_hex(16)
-            key = self._identity.public_key.hex()
-            self.append(Event.OPENED, server_key=key, version=1)
-            return
-        found = read_ledger(self.path, server_key=self._identity.public_key)
-        self._id = found.id
-        for entry in found.entries:
-            self._tree.append(entry.leaf)
 
     @property
     def id(self) -> str:
@@ -188,7 +149,14 @@ class Ledger:
     @property
     def head(self) -> TreeHead:
         """The newest head."""
-        return TreeHead(ledger=self._id, size=self._tree.size, root=self._tree.root.hex())
+        with self._lock:
+            tree = self._journal.tree
+            return TreeHead(ledger=self._id, size=tree.size, root=tree.root().hex())
+
+    def consistency_proof(self, old_size: int, *, size: int) -> list[bytes]:
+        """That the first ``size`` entries begin with the first ``old_size``, from memory."""
+        with self._lock:
+            return self._journal.tree.consistency_proof(old_size, size=size)
 
     def append(self, event: Event, **facts: Any) -> Entry:
         """Add an entry and wait until the disk has it; only then may its effect happen.
@@ -198,52 +166,89 @@ class Ledger:
                     then does not count.
         """
         with self._lock:
+            tree = self._journal.tree
             entry = Entry(
-                index=self._tree.size,
+                index=tree.size,
                 time=self._clock(),
                 event=Event(event).value,
                 facts=facts,
                 ledger=self._id,
             )
-            grown = self._tree.copy()
-            grown.append(entry.leaf)
-            head = TreeHead(ledger=self._id, size=grown.size, root=grown.root.hex())
-            line = canonical(
-                {
-                    "entry": entry.to_dict(),
-                    "root": head.root,
-                    "signature": base64.b64encode(head.sign(self._identity)).decode(),
-                }
-            )
-            if len(line) >= MAX_LINE_BYTES:
-                raise ValueError("expected facts below 16 MiB")
-            self._write(line + b"\n")
-            self._tree = grown
+            leaf = entry.leaf
+            root = tree.root_with(leaf).hex()
+            head = TreeHead(ledger=self._id, size=tree.size + 1, root=root)
+            line = _Line(entry=entry, leaf=leaf, root=root, signature=head.sign(self._identity))
+            with self._journal.locked():
+                self._journal.append(line)
             return entry
 
-    def _write(self, line: bytes) -> None:
-        with storage_errors(self.path), self.path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = file.seek(0, os.SEEK_END)
-            if size < self._size_bytes:
-                raise EvidenceError(f"{self.path} became shorter while in use: restore it")
-            file.seek(self._size_bytes)
-            if b"\n" in file.read():
-                raise EvidenceError(f"{self.path} was written by another process: stop one of them")
-            file.seek(self._size_bytes)
-            file.truncate()
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if self._size_bytes == 0:
-            with storage_errors(self.path):
-                folder = os.open(self.path.parent, os.O_RDONLY)
-                os.fsync(folder)
-                os.close(folder)
-        self._size_bytes += len(line)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Line:
+    """An entry, and the signed head after it."""
+
+    entry: Entry
+    leaf: bytes
+    root: str
+    signature: bytes
+
+    @property
+    def head(self) -> TreeHead:
+        return TreeHead(ledger=self.entry.ledger, size=self.entry.index + 1, root=self.root)
 
 
-def _parse(line: bytes) -> tuple[Entry, str, bytes]:
+class _LedgerJournal(Journal[_Line]):
+    """The lines of a ledger: each follows from those before it, under one key."""
+
+    def __init__(self, path: Path, *, server_key: bytes | None = None) -> None:
+        super().__init__(path, (_encode, _decode), check=self._check_line, follow=self._add_line)
+        self.server_key = server_key
+        self.tree = MerkleTree()
+        self._ledger = ""
+
+    def _check_line(self, line: _Line) -> None:
+        entry, size = line.entry, self.tree.size
+        if type(entry.index) is not int or entry.index != size:
+            raise ValueError(
+                f"entry {entry.index} stands where {size} belongs (dropped or reordered)"
+            )
+        if size == 0:
+            if entry.event != Event.OPENED:
+                raise ValueError("the first entry does not open a ledger")
+            named = entry.facts.get("server_key")
+            self.server_key = self.server_key or _key(named)
+            if self.server_key is None or self.server_key.hex() != named:
+                raise ValueError("the ledger names another server key")
+        elif entry.ledger != self._ledger:
+            raise ValueError("the entry belongs to another ledger")
+        if self.tree.root_with(line.leaf).hex() != line.root:
+            raise ValueError("the entry or one before it was changed (its root does not follow)")
+        if self.server_key is None or not line.head.is_signed(line.signature, by=self.server_key):
+            raise ValueError("the tree head is not signed by the server's key")
+
+    def _add_line(self, line: _Line) -> None:
+        self.tree.append(line.leaf)
+        self._ledger = line.entry.ledger
+
+    def damaged(self, problem: object) -> EvidenceError:
+        return EvidenceError(f"{self.path}, line {self.num_records + 1}: {problem}")
+
+    def changed(self, how: str) -> EvidenceError:
+        return EvidenceError(f"{self.path} {how}")
+
+    def unreadable(self, error: OSError) -> EvidenceError:
+        return EvidenceError(f"cannot read {self.path} ({error.strerror}): restore it")
+
+
+def _encode(line: _Line) -> bytes:
+    signature = base64.b64encode(line.signature).decode()
+    data = canonical({"entry": line.entry.to_dict(), "root": line.root, "signature": signature})
+    if len(data) >= MAX_LINE_BYTES:
+        raise ValueError("expected facts below 16 MiB")
+    return data
+
+
+def _decode(line: bytes) -> _Line:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError("the line is too long")
     value = parse_canonical(line)
@@ -261,17 +266,8 @@ def _parse(line: bytes) -> tuple[Entry, str, bytes]:
         raise ValueError("the signature is not base64") from error
     if base64.b64encode(signature).decode() != value["signature"]:
         raise ValueError("the signature is not canonical base64")
-    return Entry(**fields), value["root"], signature
-
-
-def _out_of_order(entry: Entry, before: list[Entry]) -> str | None:
-    if type(entry.index) is not int or entry.index != len(before):
-        return f"entry {entry.index} stands where {len(before)} belongs (dropped or reordered)"
-    if before and entry.ledger != before[0].ledger:
-        return "the entry belongs to another ledger"
-    if not before and entry.event != Event.OPENED:
-        return "the first entry does not open a ledger"
-    return None
+    entry = Entry(**fields)
+    return _Line(entry=entry, leaf=entry.leaf, root=value["root"], signature=signature)
 
 
 def _key(text: Any) -> bytes | None:

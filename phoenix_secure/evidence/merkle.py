@@ -9,15 +9,12 @@ The different first byte keeps an inner node from passing for a leaf. Source: RF
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "HASH_SIZE",
-    "GrowingRoot",
-    "consistency_proof",
-    "inclusion_proof",
+    "MerkleTree",
     "leaf_hash",
-    "tree_root",
     "verify_consistency",
     "verify_inclusion",
 ]
@@ -34,74 +31,93 @@ def _node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-class GrowingRoot:
-    """The root of a tree that grows by one leaf at a time, in O(log n) memory."""
+class MerkleTree:
+    """A tree that grows by one leaf at a time and keeps the root of every perfect subtree.
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[
-            tuple[int, bytes]
-        ] = []  # (leaves, root) of perfect subtrees, largest first
+    Adding a leaf takes one hash on average; roots and proofs take O(log^2 n) at most.
+    """
+
+    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
+        self._levels: list[list[bytes]] = [[]]  # number h: roots over 2^h leaves, from the left
+        for leaf in leaves:
+            self.append(leaf)
+
+    @property
+    def size(self) -> int:
+        """How many leaves there are."""
+        return len(self._levels[0])
 
     def append(self, leaf: bytes) -> None:
         """Add a leaf's hash."""
-        size, root = 1, leaf
-        while self._peaks and self._peaks[-1][0] == size:
-            size, root = 2 * size, _node(self._peaks.pop()[1], root)
-        self._peaks.append((size, root))
-        self.size += 1
+        root = leaf
+        for level in self._levels:
+            level.append(root)
+            if len(level) % 2 == 1:
+                return
+            root = _node(level[-2], level[-1])
+        self._levels.append([root])
 
-    def copy(self) -> GrowingRoot:
-        """A tree that grows on its own from here."""
-        tree = GrowingRoot()
-        tree.size, tree._peaks = self.size, list(self._peaks)
-        return tree
-
-    @property
-    def root(self) -> bytes:
-        """MTH of everything so far."""
-        if not self._peaks:
-            return hashlib.sha256().digest()
-        root = self._peaks[-1][1]
-        for _, left in reversed(self._peaks[:-1]):
-            root = _node(left, root)
+    def root_with(self, leaf: bytes) -> bytes:
+        """The root that ``append`` of this leaf would lead to."""
+        root = leaf
+        for level in self._levels:
+            if len(level) % 2 == 1:
+                root = _node(level[-1], root)
         return root
 
+    def root(self, size: int | None = None) -> bytes:
+        """MTH of the first ``size`` leaves, by default of all.
 
-def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """MTH over leaf hashes."""
-    tree = GrowingRoot()
-    for leaf in leaves:
-        tree.append(leaf)
-    return tree.root
+        Raises:     ValueError for more leaves than there are; so do the proofs.
+        """
+        size = self._checked(size)
+        return self._range(0, size) if size else hashlib.sha256().digest()
 
+    def inclusion_proof(self, index: int, *, size: int | None = None) -> list[bytes]:
+        """PATH(index, D[size]): the siblings from leaf to root (RFC 9162, 2.1.3.1)."""
+        size = self._checked(size)
+        if not 0 <= index < size:
+            raise ValueError(f"expected 0 <= index < {size}, got {index}")
+        start, stop, siblings = 0, size, []
+        while stop - start > 1:
+            start, stop, sibling = self._descend(start, stop, index)
+            siblings.append(sibling)
+        return siblings[::-1]
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, D): the siblings from leaf to root (RFC 9162, 2.1.3.1)."""
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"expected 0 <= index < {len(leaves)}, got {index}")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(leaves[:k], index), tree_root(leaves[k:])]
-    return [*inclusion_proof(leaves[k:], index - k), tree_root(leaves[:k])]
+    def consistency_proof(self, old_size: int, *, size: int | None = None) -> list[bytes]:
+        """PROOF(old_size, D[size]): the first leaves are unchanged (RFC 9162, 2.1.4.1)."""
+        size = self._checked(size)
+        if not 1 <= old_size <= size:
+            raise ValueError(f"expected 1 <= old_size <= {size}, got {old_size}")
+        start, stop, siblings = 0, size, []
+        while stop > old_size:
+            start, stop, sibling = self._descend(start, stop, old_size - 1)
+            siblings.append(sibling)
+        # A verifier knows the old root; of another subtree that ends there it must be told.
+        return ([self._range(start, stop)] if start else []) + siblings[::-1]
 
+    def _descend(self, start: int, stop: int, index: int) -> tuple[int, int, bytes]:
+        """The half of D[start:stop] that holds leaf ``index``, and the root of the other half."""
+        middle = start + _split(stop - start)
+        if index < middle:
+            return start, middle, self._range(middle, stop)
+        return middle, stop, self._range(start, middle)
 
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """PROOF(old_size, D): that the first ``old_size`` leaves are unchanged (RFC 9162, 2.1.4.1)."""
-    if not 1 <= old_size <= len(leaves):
-        raise ValueError(f"expected 1 <= old_size <= {len(leaves)}, got {old_size}")
-    return _subproof(leaves, old_size, whole=True)
+    def _range(self, start: int, stop: int) -> bytes:
+        """MTH(D[start:stop]) for a range that the definition's splits lead to."""
+        size = stop - start
+        height = size.bit_length() - 1
+        if size == 1 << height:
+            return self._levels[height][start >> height]
+        middle = start + _split(size)
+        return _node(self._range(start, middle), self._range(middle, stop))
 
-
-def _subproof(leaves: Sequence[bytes], old_size: int, *, whole: bool) -> list[bytes]:
-    if old_size == len(leaves):
-        return [] if whole else [tree_root(leaves)]
-    k = _split(len(leaves))
-    if old_size <= k:
-        return [*_subproof(leaves[:k], old_size, whole=whole), tree_root(leaves[k:])]
-    return [*_subproof(leaves[k:], old_size - k, whole=False), tree_root(leaves[:k])]
+    def _checked(self, size: int | None) -> int:
+        if size is None:
+            return self.size
+        if not 0 <= size <= self.size:
+            raise ValueError(f"expected 0 <= size <= {self.size}, got {size}")
+        return size
 
 
 def verify_inclusion(

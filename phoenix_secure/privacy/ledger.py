@@ -6,13 +6,11 @@ same release; one that was recorded and never left counts all the same.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from phoenix_secure.append_log import AppendLog
 from phoenix_secure.errors import BudgetExhausted, DataError
+from phoenix_secure.journal import Journal, create_file, json_line, json_object
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.events import Event, event_from_dict, event_to_dict
@@ -44,23 +42,20 @@ class PrivacyLedger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._log = AppendLog(path)
-        self._lock = threading.Lock()
+        self._journal = Journal(path, (_encode, _decode), follow=self._follow)
         self._releases: dict[str, Release] = {}
-        with self._lock, self._log.locked():
-            self._refresh()
+        self._journal.read_new()
 
     @classmethod
     def open(cls, path: Path) -> PrivacyLedger:
         """The ledger at ``path``; the first use makes it."""
         if not path.exists():
-            AppendLog(path).create()
+            create_file(path)
         return cls(path)
 
     def releases(self, *, plan: str | None = None) -> tuple[Release, ...]:
         """Everything recorded, oldest first; of one plan or of all."""
-        with self._lock, self._log.locked():
-            self._refresh()
+        with self._journal.caught_up():
             return tuple(
                 each for each in self._releases.values() if plan is None or each.plan == plan
             )
@@ -77,8 +72,7 @@ class PrivacyLedger:
 
         Raises:     BudgetExhausted; DataError when the plan began on other images.
         """
-        with self._lock, self._log.locked():
-            self._refresh()
+        with self._journal.caught_up():
             self._check(release, most=most, total=total)
 
     def charge(self, release: Release, *, most: int, total: Budget | None) -> None:
@@ -86,22 +80,11 @@ class PrivacyLedger:
 
         Raises:     as ``check``; StorageError, and then it must not leave either.
         """
-        with self._lock, self._log.locked():
-            self._refresh()
+        with self._journal.caught_up():
             if release.id in self._releases:
                 return
             self._check(release, most=most, total=total)
-            self._log.append(
-                {
-                    "kind": "release",
-                    "id": release.id,
-                    "plan": release.plan,
-                    "round": release.round_number,
-                    "data": release.data,
-                    "event": event_to_dict(release.event),
-                }
-            )
-            self._refresh()
+            self._journal.append(release)
 
     def _check(self, release: Release, *, most: int, total: Budget | None) -> None:
         if release.id in self._releases:
@@ -132,22 +115,31 @@ class PrivacyLedger:
                     f"delta {total.delta:g}, above the site's {total.epsilon:g}: the site stops"
                 )
 
-    def _refresh(self) -> None:
-        for line in self._log.read_new():
-            try:
-                release = _release(line)
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._log.damaged() from error
-            self._releases[release.id] = release
+    def _follow(self, release: Release) -> None:
+        self._releases[release.id] = release
 
 
-def _release(line: dict[str, Any]) -> Release:
-    if line["kind"] != "release":
+def _encode(release: Release) -> bytes:
+    return json_line(
+        {
+            "kind": "release",
+            "id": release.id,
+            "plan": release.plan,
+            "round": release.round_number,
+            "data": release.data,
+            "event": event_to_dict(release.event),
+        }
+    )
+
+
+def _decode(line: bytes) -> Release:
+    values = json_object(line)
+    if values["kind"] != "release":
         raise ValueError("expected a known kind of line")
     return Release(
-        id=str(line["id"]),
-        plan=str(line["plan"]),
-        round_number=int(line["round"]),
-        data=str(line["data"]),
-        event=event_from_dict(line["event"]),
+        id=str(values["id"]),
+        plan=str(values["plan"]),
+        round_number=int(values["round"]),
+        data=str(values["data"]),
+        event=event_from_dict(values["event"]),
     )

@@ -12,13 +12,7 @@ from phoenix_secure.compliance.verification.checks import Checks
 from phoenix_secure.evidence import Event, EvidenceError, read_ledger
 from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
-from phoenix_secure.evidence.merkle import (
-    consistency_proof,
-    inclusion_proof,
-    tree_root,
-    verify_consistency,
-    verify_inclusion,
-)
+from phoenix_secure.evidence.merkle import verify_consistency, verify_inclusion
 from phoenix_secure.evidence.witness import Forked, read_kept
 from protocol import Roster
 
@@ -54,39 +48,35 @@ def check_evidence(
         _check_rebuilt(report, run, checks)
 
 
-def _leaves(ledger: LedgerFile) -> list[bytes]:
-    return [entry.leaf for entry in ledger.entries]
-
-
 def _check_head(report: Report, ledger: LedgerFile, checks: Checks) -> bool:
     """The ledger may have grown since; its beginning may not have changed."""
-    said, leaves = report.value("H1.ledger"), _leaves(ledger)
+    said, tree = report.value("H1.ledger"), ledger.tree
     size = said["entries"]
     if said["id"] != ledger.id:
         checks.failed("ledger head", "this is the ledger of another run")
         return False
-    if not 1 <= size <= len(leaves):
+    if not 1 <= size <= tree.size:
         checks.failed(
-            "ledger head", f"the report rests on {size} entries, here are {len(leaves)}: dropped"
+            "ledger head", f"the report rests on {size} entries, here are {tree.size}: dropped"
         )
         return False
-    grown = len(leaves) - size
+    grown = tree.size - size
     return checks.require(
         "ledger head" if not grown else f"ledger head ({grown} entries came later)",
-        tree_root(leaves[:size]).hex() == said["root"],
+        tree.root(size).hex() == said["root"],
         "the ledger's history is not the one that the report rests on (forked or rewritten)",
     )
 
 
 def _check_proofs(report: Report, ledger: LedgerFile, checks: Checks) -> None:
-    said, leaves = report.value("H1.ledger"), _leaves(ledger)
+    said, tree = report.value("H1.ledger"), ledger.tree
     size, root = said["entries"], bytes.fromhex(said["root"])
     grew = verify_consistency(
         old_size=size,
         old_root=root,
-        size=len(leaves),
+        size=tree.size,
         root=bytes.fromhex(ledger.head.root),
-        proof=consistency_proof(leaves, size),
+        proof=tree.consistency_proof(size),
     )
     checks.require("consistency proof", grew, "today's ledger does not contain the report's")
     named = {
@@ -101,10 +91,10 @@ def _check_proofs(report: Report, ledger: LedgerFile, checks: Checks) -> None:
         if not (
             0 <= index < size
             and verify_inclusion(
-                leaves[index],
+                ledger.entries[index].leaf,
                 index=index,
                 size=size,
-                proof=inclusion_proof(leaves[:size], index),
+                proof=tree.inclusion_proof(index, size=size),
                 root=root,
             )
         )
@@ -120,10 +110,9 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
     if not shown:
         checks.not_made("witnesses", "no site was shown this ledger")
         return
-    leaves = _leaves(ledger)
     for entry in shown:
         head = TreeHead.from_dict(entry.facts["head"])
-        if head.size > entry.index or tree_root(leaves[: head.size]).hex() != head.root:
+        if head.size > entry.index or ledger.tree.root(head.size).hex() != head.root:
             checks.failed("witnesses", f"entry {entry.index}: sites signed another history")
             return
         for site, text in entry.facts["signatures"].items():
@@ -144,7 +133,7 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
 
 def _check_kept_heads(run: Path, ledger: LedgerFile, *, key: bytes, checks: Checks) -> None:
     """Heads that sites kept at home: a history that was rewritten does not contain them."""
-    leaves = _leaves(ledger)
+    tree = ledger.tree
     files = sorted(run.glob("sites/*/heads.jsonl"))
     if not files:
         checks.not_made("heads that sites kept", "none lie below sites/: ask the sites for theirs")
@@ -160,8 +149,8 @@ def _check_kept_heads(run: Path, ledger: LedgerFile, *, key: bytes, checks: Chec
             head.size
             for head in heads
             if head.ledger != ledger.id
-            or head.size > len(leaves)
-            or tree_root(leaves[: head.size]).hex() != head.root
+            or head.size > tree.size
+            or tree.root(head.size).hex() != head.root
         ]
         checks.require(
             name, not wrong, f"the site kept a head of {wrong[:1]} entries of another history"

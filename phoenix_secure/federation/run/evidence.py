@@ -151,10 +151,6 @@ class RunEvidence:
         """All entries of one kind, oldest first."""
         return read_ledger(self.ledger.path).of(event)
 
-    def leaves(self) -> list[bytes]:
-        """The hash of every entry so far."""
-        return [entry.leaf for entry in read_ledger(self.ledger.path).entries]
-
 
 def _vector_hash(vector: np.ndarray) -> str:
     """SHA-256 over the vector as little-endian numbers of its own precision."""

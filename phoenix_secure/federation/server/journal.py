@@ -9,32 +9,63 @@ result goes out, because sites compare the next round's offer with it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from phoenix_secure.append_log import AppendLog
 from phoenix_secure.errors import TrainingError
+from phoenix_secure.journal import Journal, create_file, kind_codec
 
 __all__ = ["SecureJournal"]
 
 _NO_TRANSCRIPT = bytes(32)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reserved:
+    round: int
+    training_round: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Survivors:
+    round: int
+    training_round: int
+    survivors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _GivenUp:
+    training_round: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Result:
+    round: int
+    training_round: int
+    transcript: bytes
+
+
+_Record = _Reserved | _Survivors | _GivenUp | _Result
+_CODEC = kind_codec(
+    {"reserved": _Reserved, "survivors": _Survivors, "given-up": _GivenUp, "result": _Result}
+)
+
+
 class SecureJournal:
     """The file at ``path``; one server process at a time (the run folder's lock sees to it)."""
 
     def __init__(self, path: Path) -> None:
-        self._log = AppendLog(path)
+        self._journal: Journal[_Record] = Journal(path, _CODEC, follow=self._follow)
         self._last_round = 0
         self._previous = _NO_TRANSCRIPT
         self._survivors: dict[int, tuple[str, ...]] = {}
         self._given_up: set[int] = set()
-        self._load()
+        self._journal.read_new()
 
     @classmethod
     def create(cls, path: Path) -> SecureJournal:
         """The empty journal of a new run."""
-        AppendLog(path).create()
+        create_file(path)
         return cls(path)
 
     @property
@@ -56,62 +87,47 @@ class SecureJournal:
 
         Raises:     TrainingError for a round that was given up.
         """
-        if training_round in self._given_up:
-            raise TrainingError(
-                f"round {training_round} was given up: resume with --skip-round to go past it"
-            )
-        number = self._last_round + 1
-        self._write({"kind": "reserved", "round": number, "training_round": training_round})
-        return number
+        with self._journal.caught_up():
+            if training_round in self._given_up:
+                raise TrainingError(
+                    f"round {training_round} was given up: resume with --skip-round to go past it"
+                )
+            number = self._last_round + 1
+            self._journal.append(_Reserved(round=number, training_round=training_round))
+            return number
 
     def record_survivors(self, training_round: int, *, survivors: tuple[str, ...]) -> None:
         """Before the set goes out to be signed."""
-        if training_round not in self._survivors:
-            self._write(
-                {
-                    "kind": "survivors",
-                    "round": self._last_round,
-                    "training_round": training_round,
-                    "survivors": list(survivors),
-                }
-            )
+        with self._journal.caught_up():
+            if training_round not in self._survivors:
+                self._journal.append(
+                    _Survivors(
+                        round=self._last_round, training_round=training_round, survivors=survivors
+                    )
+                )
 
     def record_given_up(self, training_round: int) -> None:
         """Before the checkpoint that goes past the round."""
-        if training_round not in self._given_up:
-            self._write({"kind": "given-up", "training_round": training_round})
+        with self._journal.caught_up():
+            if training_round not in self._given_up:
+                self._journal.append(_GivenUp(training_round=training_round))
 
     def record_result(self, training_round: int, *, transcript: bytes) -> None:
         """Before the result goes out."""
-        self._write(
-            {
-                "kind": "result",
-                "round": self._last_round,
-                "training_round": training_round,
-                "transcript": transcript.hex(),
-            }
-        )
+        with self._journal.caught_up():
+            self._journal.append(
+                _Result(
+                    round=self._last_round, training_round=training_round, transcript=transcript
+                )
+            )
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._log.append(line)
-        self._load()
-
-    def _load(self) -> None:
-        for line in self._log.read_new():
-            try:
-                self._apply(line)
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._log.damaged() from error
-
-    def _apply(self, line: dict[str, Any]) -> None:
-        match line["kind"]:
-            case "reserved":
-                self._last_round = int(line["round"])
-            case "survivors":
-                self._survivors.setdefault(int(line["training_round"]), tuple(line["survivors"]))
-            case "given-up":
-                self._given_up.add(int(line["training_round"]))
-            case "result":
-                self._previous = bytes.fromhex(line["transcript"])
-            case _:
-                raise ValueError("expected a known kind of line")
+    def _follow(self, record: _Record) -> None:
+        match record:
+            case _Reserved():
+                self._last_round = record.round
+            case _Survivors():
+                self._survivors.setdefault(record.training_round, record.survivors)
+            case _GivenUp():
+                self._given_up.add(record.training_round)
+            case _Result():
+                self._previous = record.transcript

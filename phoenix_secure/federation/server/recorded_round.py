@@ -10,7 +10,6 @@ from typing import Any
 
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.evidence import Event
-from phoenix_secure.evidence.merkle import consistency_proof
 from phoenix_secure.evidence.witness import ShownHead, WitnessReply
 from phoenix_secure.federation.engines.exchange import Engine, Failure
 from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator, Stages
@@ -119,16 +118,17 @@ class Witnesses:
         return signed
 
     def _requests(self, sites: tuple[str, ...]) -> Mapping[str, bytes]:
-        head = self._evidence.ledger.head
-        leaves = self._evidence.leaves()
+        ledger = self._evidence.ledger
+        head = ledger.head
         signature = head.sign(self._identity)
-        requests = {}
-        for site in sites:
-            old_size = min(self._seen.get(site, 0), head.size)
-            proof = consistency_proof(leaves, old_size) if old_size else []
-            shown = ShownHead(head=head, signature=signature, old_size=old_size, proof=tuple(proof))
-            requests[site] = shown.to_bytes()
-        return requests
+        old_sizes = {site: min(self._seen.get(site, 0), head.size) for site in sites}
+        shown = {}
+        for old in set(old_sizes.values()):
+            proof = ledger.consistency_proof(old, size=head.size) if old else ()
+            shown[old] = ShownHead(
+                head=head, signature=signature, old_size=old, proof=tuple(proof)
+            ).to_bytes()
+        return {site: shown[old] for site, old in old_sizes.items()}
 
     def _read(self, site: str, body: bytes) -> WitnessReply | None:
         try:

@@ -12,15 +12,11 @@ A restored backup of the file would forget promises; nothing on this machine can
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from phoenix_secure.append_log import AppendLog
+from phoenix_secure.journal import Journal, create_file, kind_codec
 from protocol import SentInput
 
 __all__ = ["SiteRecord", "TrainingCounter"]
@@ -28,22 +24,42 @@ __all__ = ["SiteRecord", "TrainingCounter"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Signed:
-    """What a site put its name to in one training round."""
+    """What a site put its name to in one training round; ``survivors`` by their digest."""
 
-    model_hash: str
+    round: int
+    training_round: int
+    model: str
     survivors: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sent(SentInput):
+    """An input, and the training round it was sent in."""
+
+    training_round: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Result:
+    """How a round ended."""
+
+    round: int
+    transcript: bytes
+
+
+_Record = _Signed | _Sent | _Result
+_CODEC = kind_codec({"signed": _Signed, "sent": _Sent, "result": _Result})
 
 
 class SiteRecord:
     """The file at ``path``. Every method is atomic over threads and processes."""
 
     def __init__(self, path: Path) -> None:
-        self._log = AppendLog(path)
-        self._lock = threading.Lock()
+        self._journal: Journal[_Record] = Journal(path, _CODEC, follow=self._follow)
         self._last_round = -1
         self._signed: dict[int, _Signed] = {}
         self._sent: dict[int, tuple[SentInput, ...]] = {}
-        self._result: tuple[int, bytes] | None = None
+        self._result: _Result | None = None
 
     @classmethod
     def create(cls, path: Path) -> SiteRecord:
@@ -51,13 +67,13 @@ class SiteRecord:
 
         Raises:     StorageError, also where there is one: a promise must not be overwritten.
         """
-        AppendLog(path).create()
+        create_file(path)
         return cls(path)
 
     @property
     def last_round(self) -> int:
         """The highest protocol round that was signed, -1 for none."""
-        with self._locked():
+        with self._journal.caught_up():
             return self._last_round
 
     def allows(self, training_round: int, *, model_hash: bytes) -> bool:
@@ -65,22 +81,20 @@ class SiteRecord:
 
         A later round than any that was signed, or one that was signed with the same model.
         """
-        with self._locked():
+        with self._journal.caught_up():
             return self._allows(training_round, model_hash)
 
     def transcript_before(self, protocol_round: int) -> bytes | None:
         """The hash that an offer of ``protocol_round`` must name, if this site saw the last one."""
-        with self._locked():
-            if self._result is None or self._result[0] + 1 != protocol_round:
+        with self._journal.caught_up():
+            if self._result is None or self._result.round + 1 != protocol_round:
                 return None
-            return self._result[1]
+            return self._result.transcript
 
     def record_result(self, protocol_round: int, *, transcript: bytes) -> None:
         """Remember the outcome of a finished round."""
-        with self._locked():
-            self._append(
-                {"kind": "result", "round": protocol_round, "transcript": transcript.hex()}
-            )
+        with self._journal.caught_up():
+            self._journal.append(_Result(round=protocol_round, transcript=transcript))
 
     def counter(self, training_round: int, *, model_hash: bytes) -> TrainingCounter:
         """The protocol's counter for sessions of one training round."""
@@ -96,83 +110,50 @@ class SiteRecord:
     ) -> bool:
         """Record a signature about to be given; False where a promise forbids it."""
         digest = _digest(survivors)
-        with self._locked():
+        with self._journal.caught_up():
             if protocol_round <= self._last_round or not self._allows(training_round, model_hash):
                 return False
             earlier = self._signed.get(training_round)
             if earlier is not None and earlier.survivors != digest:
                 return False
-            self._append(
-                {
-                    "kind": "signed",
-                    "round": protocol_round,
-                    "training_round": training_round,
-                    "model": model_hash.hex(),
-                    "survivors": digest,
-                }
+            self._journal.append(
+                _Signed(
+                    round=protocol_round,
+                    training_round=training_round,
+                    model=model_hash.hex(),
+                    survivors=digest,
+                )
             )
             return True
 
     def send(self, training_round: int, *, sent: SentInput) -> tuple[SentInput, ...]:
         """Record an input about to be sent; returns the earlier ones of the training round."""
-        with self._locked():
+        with self._journal.caught_up():
             before = self._sent.get(training_round, ())
-            self._append(
-                {
-                    "kind": "sent",
-                    "training_round": training_round,
-                    "context": sent.context.hex(),
-                    "cohort": list(sent.cohort),
-                    "quorum": sent.quorum,
-                    "num_colluders": sent.num_colluders,
-                }
-            )
+            self._journal.append(_Sent(training_round=training_round, **asdict(sent)))
             return before
 
     def _allows(self, training_round: int, model_hash: bytes) -> bool:
         signed = self._signed.get(training_round)
         if signed is not None:
-            return signed.model_hash == model_hash.hex()
+            return signed.model == model_hash.hex()
         return training_round > max(self._signed, default=0)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Inside, nobody else writes, and memory is as the file."""
-        with self._lock, self._log.locked():
-            self._refresh()
-            yield
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self._log.append(line)
-        self._refresh()
-
-    def _refresh(self) -> None:
-        for line in self._log.read_new():
-            try:
-                self._apply(line)
-            except (KeyError, TypeError, ValueError) as error:
-                raise self._log.damaged() from error
-
-    def _apply(self, line: dict[str, Any]) -> None:
-        match line["kind"]:
-            case "signed":
-                self._last_round = max(self._last_round, int(line["round"]))
-                self._signed[int(line["training_round"])] = _Signed(
-                    model_hash=str(line["model"]), survivors=str(line["survivors"])
-                )
-            case "sent":
+    def _follow(self, record: _Record) -> None:
+        match record:
+            case _Signed():
+                self._last_round = max(self._last_round, record.round)
+                self._signed[record.training_round] = record
+            case _Sent(training_round=number):
                 sent = SentInput(
-                    context=bytes.fromhex(line["context"]),
-                    cohort=tuple(line["cohort"]),
-                    quorum=int(line["quorum"]),
-                    num_colluders=int(line["num_colluders"]),
+                    context=record.context,
+                    cohort=record.cohort,
+                    quorum=record.quorum,
+                    num_colluders=record.num_colluders,
                 )
-                number = int(line["training_round"])
                 self._sent[number] = (*self._sent.get(number, ()), sent)
-            case "result":
-                self._result = int(line["round"]), bytes.fromhex(line["transcript"])
-            case _:
-                raise ValueError("expected a known kind of line")
+            case _Result():
+                self._result = record
 
 
 class TrainingCounter:

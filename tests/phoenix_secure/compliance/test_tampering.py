@@ -19,7 +19,7 @@ from phoenix_secure.evidence import Ledger, TreeHead, read_ledger
 from phoenix_secure.evidence.canonical import canonical
 from phoenix_secure.evidence.dsse import Envelope, sign_envelope
 from phoenix_secure.evidence.ledger import Entry
-from phoenix_secure.evidence.merkle import GrowingRoot
+from phoenix_secure.evidence.merkle import MerkleTree
 from protocol import SERVER, Identity, Roster
 
 REPORT, ENVELOPE = "report/report.json", "report/report.dsse.json"
@@ -61,11 +61,11 @@ def edit_lines(run: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
 
 def write_ledger(run: Path, entries: list[Entry], identity: Identity) -> None:
     """A whole new history, correctly chained and signed by ``identity``."""
-    tree, lines = GrowingRoot(), []
+    tree, lines = MerkleTree(), []
     for index, entry in enumerate(entries):
         entry = dataclasses.replace(entry, index=index)
         tree.append(entry.leaf)
-        head = TreeHead(ledger=entry.ledger, size=tree.size, root=tree.root.hex())
+        head = TreeHead(ledger=entry.ledger, size=tree.size, root=tree.root().hex())
         signature = base64.b64encode(head.sign(identity)).decode()
         line = {"entry": entry.to_dict(), "root": head.root, "signature": signature}
         lines.append(canonical(line) + b"\n")

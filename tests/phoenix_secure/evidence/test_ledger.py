@@ -16,7 +16,7 @@ import rfc8785
 
 from phoenix_secure.errors import StorageError
 from phoenix_secure.evidence import Event, EvidenceError, Ledger, read_ledger
-from phoenix_secure.evidence.merkle import tree_root
+from phoenix_secure.evidence.merkle import MerkleTree
 from protocol import SERVER, Identity
 
 
@@ -25,7 +25,7 @@ def test_entries_are_read_back_in_order(ledger: Ledger, server: Identity) -> Non
     events = [entry.event for entry in found.entries]
     assert events == ["opened", "config", *["round-started", "checkpoint"] * 2]
     assert found.head == ledger.head
-    assert found.head.root == tree_root([entry.leaf for entry in found.entries]).hex()
+    assert found.head.root == MerkleTree(entry.leaf for entry in found.entries).root().hex()
     assert found.entries[3].facts == {"round": 1, "loss": 0.25}
     assert found.torn_bytes == 0
 

@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.evidence.merkle import (
-    GrowingRoot,
-    consistency_proof,
-    inclusion_proof,
+    MerkleTree,
     leaf_hash,
-    tree_root,
     verify_consistency,
     verify_inclusion,
 )
@@ -43,7 +40,7 @@ ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 LEAVES = [leaf_hash(entry) for entry in ENTRIES]
-sizes = st.integers(1, 40)
+sizes = st.integers(1, 70)
 
 
 def slow_root(entries: list[bytes]) -> bytes:
@@ -57,44 +54,78 @@ def slow_root(entries: list[bytes]) -> bytes:
     return hashlib.sha256(b"\x01" + slow_root(entries[:k]) + slow_root(entries[k:])).digest()
 
 
+def slow_subproof(m: int, entries: list[bytes], b: bool) -> list[bytes]:
+    """SUBPROOF of RFC 9162, 2.1.4.1, word for word."""
+    n = len(entries)
+    if m == n:
+        return [] if b else [slow_root(entries)]
+    k = max(2**i for i in range(n) if 2**i < n)
+    if m <= k:
+        return [*slow_subproof(m, entries[:k], b), slow_root(entries[k:])]
+    return [*slow_subproof(m - k, entries[k:], False), slow_root(entries[:k])]
+
+
+def slow_path(m: int, entries: list[bytes]) -> list[bytes]:
+    """PATH of RFC 9162, 2.1.3.1, word for word."""
+    n = len(entries)
+    if n == 1:
+        return []
+    k = max(2**i for i in range(n) if 2**i < n)
+    if m < k:
+        return [*slow_path(m, entries[:k]), slow_root(entries[k:])]
+    return [*slow_path(m - k, entries[k:]), slow_root(entries[:k])]
+
+
 def leaves_of(size: int) -> list[bytes]:
     return [leaf_hash(str(i).encode()) for i in range(size)]
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_the_first_eight_trees_have_the_published_roots(size: int) -> None:
-    assert tree_root(LEAVES[:size]).hex() == ROOTS[size - 1]
+    assert MerkleTree(LEAVES[:size]).root().hex() == ROOTS[size - 1]
 
 
 def test_the_empty_tree_is_the_hash_of_nothing() -> None:
-    assert tree_root([]) == hashlib.sha256().digest()
+    assert MerkleTree([]).root() == hashlib.sha256().digest()
 
 
-@given(st.lists(st.binary(max_size=5), max_size=40))
-def test_a_growing_root_is_the_root_of_the_rfc(entries: list[bytes]) -> None:
-    tree = GrowingRoot()
+@given(st.lists(st.binary(max_size=5), max_size=70))
+def test_every_root_of_a_growing_tree_is_the_root_of_the_rfc(entries: list[bytes]) -> None:
+    tree = MerkleTree()
     for number, entry in enumerate(entries):
-        before = tree.copy()
+        assert tree.root() == slow_root(entries[:number])
+        assert tree.root_with(leaf_hash(entry)) == slow_root(entries[: number + 1])
         tree.append(leaf_hash(entry))
-        assert before.root == slow_root(entries[:number])
-    assert tree.root == slow_root(entries)
-    assert tree.size == len(entries)
+        assert tree.size == number + 1
+    for size in range(len(entries) + 1):
+        assert tree.root(size) == slow_root(entries[:size])
+
+
+@given(st.integers(1, 70))
+def test_every_proof_of_consistency_is_the_one_of_the_rfc(size: int) -> None:
+    entries = [str(i).encode() for i in range(size)]
+    tree = MerkleTree(map(leaf_hash, [*entries, b"later", b"and later"]))
+    for old_size in range(1, size + 1):
+        expected = slow_subproof(old_size, entries, True)
+        assert tree.consistency_proof(old_size, size=size) == expected
+    for index in range(size):
+        assert tree.inclusion_proof(index, size=size) == slow_path(index, entries)
 
 
 def test_published_inclusion_proofs() -> None:
-    assert inclusion_proof(LEAVES, 0) == [
+    assert MerkleTree(LEAVES).inclusion_proof(0) == [
         leaf_hash(ENTRIES[1]),
         slow_root(ENTRIES[2:4]),
         slow_root(ENTRIES[4:]),
     ]
-    assert inclusion_proof(LEAVES[:3], 2) == [slow_root(ENTRIES[:2])]
+    assert MerkleTree(LEAVES[:3]).inclusion_proof(2) == [slow_root(ENTRIES[:2])]
 
 
 @given(st.data(), sizes)
 def test_every_leaf_is_proven_and_nothing_else(data: st.DataObject, size: int) -> None:
     leaves = leaves_of(size)
     index = data.draw(st.integers(0, size - 1))
-    proof, root = inclusion_proof(leaves, index), tree_root(leaves)
+    proof, root = MerkleTree(leaves).inclusion_proof(index), MerkleTree(leaves).root()
     assert verify_inclusion(leaves[index], index=index, size=size, proof=proof, root=root)
     other = data.draw(st.integers(0, size + 2).filter(lambda i: i != index))
     assert not verify_inclusion(leaves[index], index=other, size=size, proof=proof, root=root)
@@ -112,17 +143,17 @@ def test_growth_is_proven_and_a_rewritten_past_is_not(data: st.DataObject, size:
     old = data.draw(st.integers(1, size))
     facts = {
         "old_size": old,
-        "old_root": tree_root(leaves[:old]),
+        "old_root": MerkleTree(leaves[:old]).root(),
         "size": size,
-        "root": tree_root(leaves),
-        "proof": consistency_proof(leaves, old),
+        "root": MerkleTree(leaves).root(),
+        "proof": MerkleTree(leaves).consistency_proof(old),
     }
     assert verify_consistency(**facts)
     changed = data.draw(st.integers(0, old - 1))
     rewritten = [*leaves[:changed], leaf_hash(b"forged"), *leaves[changed + 1 :]]
     forged = {
-        "root": tree_root(rewritten),
-        "proof": consistency_proof(rewritten, old),
+        "root": MerkleTree(rewritten).root(),
+        "proof": MerkleTree(rewritten).consistency_proof(old),
     }
     assert not verify_consistency(**{**facts, **forged})
     assert not verify_consistency(**{**facts, "proof": [*facts["proof"], bytes(32)]})
@@ -133,11 +164,11 @@ def test_growth_is_proven_and_a_rewritten_past_is_not(data: st.DataObject, size:
 
 def test_a_node_does_not_pass_for_a_leaf() -> None:
     left, right = LEAVES[0], LEAVES[1]
-    assert leaf_hash(left + right) != tree_root([left, right])
+    assert leaf_hash(left + right) != MerkleTree([left, right]).root()
 
 
 @pytest.mark.parametrize("index", [-1, 8])
 def test_a_proof_beyond_the_tree_is_refused(index: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= index < 8"):
-        inclusion_proof(LEAVES, index)
+        MerkleTree(LEAVES).inclusion_proof(index)
     assert not verify_inclusion(LEAVES[0], index=index, size=8, proof=[], root=bytes(32))

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_secure.evidence import Event, Ledger, TreeHead, read_ledger
-from phoenix_secure.evidence.merkle import consistency_proof, tree_root
+from phoenix_secure.evidence.merkle import MerkleTree
 from phoenix_secure.evidence.witness import Forked, ShownHead, Witness, WitnessReply, read_kept
 from protocol import Identity
 
 
 def shown(ledger: Ledger, server: Identity, *, old_size: int, size: int | None = None) -> bytes:
     leaves = [entry.leaf for entry in read_ledger(ledger.path).entries][:size]
-    head = TreeHead(ledger=ledger.id, size=len(leaves), root=tree_root(leaves).hex())
-    proof = consistency_proof(leaves, old_size) if old_size else []
+    head = TreeHead(ledger=ledger.id, size=len(leaves), root=MerkleTree(leaves).root().hex())
+    proof = MerkleTree(leaves).consistency_proof(old_size) if old_size else []
     return ShownHead(
         head=head, signature=head.sign(server), old_size=old_size, proof=tuple(proof)
     ).to_bytes()
@@ -82,8 +82,8 @@ def test_a_rewritten_past_is_refused_whatever_follows(
     leaves = [bytes([i]) * 32 for i in range(8)]
 
     def show(leaves: list[bytes], old_size: int) -> bytes:
-        head = TreeHead(ledger="one", size=len(leaves), root=tree_root(leaves).hex())
-        proof = tuple(consistency_proof(leaves, old_size)) if old_size else ()
+        head = TreeHead(ledger="one", size=len(leaves), root=MerkleTree(leaves).root().hex())
+        proof = tuple(MerkleTree(leaves).consistency_proof(old_size)) if old_size else ()
         signature = head.sign(server)
         return ShownHead(head=head, signature=signature, old_size=old_size, proof=proof).to_bytes()
 
@@ -92,7 +92,7 @@ def test_a_rewritten_past_is_refused_whatever_follows(
     with pytest.raises(Forked):
         witness.handle(show(forged, 4))
     assert witness.kept is not None
-    assert witness.kept.root == tree_root(leaves[:4]).hex()
+    assert witness.kept.root == MerkleTree(leaves[:4]).root().hex()
     witness.handle(show(leaves[:later], 4))
 
 
