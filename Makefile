@@ -33,6 +33,7 @@ bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/federation.py
 	$(BIN)/python benchmarks/federation_flower.py
 	$(BIN)/python benchmarks/dp.py
+	$(BIN)/python benchmarks/evidence.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
