@@ -26,8 +26,6 @@ from phoenix_secure.data.partition import site_names
 from phoenix_secure.evidence import Event, Ledger, read_ledger
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.engines.exchange import Failure, OnReply, Reply
-from phoenix_secure.federation.round.report import RoundReport
-from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.secagg.keys import RunKeys
 from phoenix_secure.federation.server.recorded_round import Witnesses
@@ -64,7 +62,7 @@ class Sites:
 
 
 def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Sites, number: int) -> None:
-    """The entries of a secure round, as `RecordedAggregator` and the run write them."""
+    """The entries of a secure round, with the facts that a run writes."""
     sites = engine.sites
     evidence.round_started(number, cohort=sites)
     evidence.ledger.append(
@@ -79,29 +77,15 @@ def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Sites, number
         clipped=0,
         transcript=f"{number:064x}",
     )
-    vector = np.full(1000, number, np.float32)
-    empty = np.empty(0, np.float32)
-    evidence.checkpoint(
-        ServerState(
-            round_number=number,
-            parameters=vector,
-            ema=vector,
-            momentum=empty,
-            second_moment=empty,
-        ),
-        RoundReport(
-            round_number=number,
-            loss=1 / number,
-            sites=sites,
-            failures={},
-            num_images=4000,
-            images_per_s=1000.0,
-            seconds=4.0,
-            bytes_down=1,
-            bytes_up=1,
-            update_norm=1.0,
-            secure_aggregation="on",
-        ),
+    evidence.ledger.append(
+        Event.CHECKPOINT,
+        round=number,
+        parameters_sha256=f"{number:064x}",
+        ema_sha256=f"{number:064x}",
+        num_parameters=640_000,
+        loss=1 / number,
+        seconds=4.0,
+        num_images=4000,
     )
     if len(witnesses.ask(engine)) != len(sites):
         raise AssertionError("expected every site's signature")
