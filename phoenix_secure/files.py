@@ -6,7 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,7 +42,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o666) -> None:
     """Let ``write`` fill a temporary file, then move it to ``path`` in one step.
 
-    ``mode`` is what the file may be used for at most; the process' umask takes from it.
+    ``mode`` is what the file may be used for at most; the process' umask takes from it. The system
+    does so as it makes the file: nobody may do more with the temporary one either, and the umask,
+    which all threads share, is neither read nor set.
 
     Guarantee:  after a crash at any moment ``path`` holds either its old content or all of the
                 new one; the temporary file is removed when ``write`` fails.
@@ -50,14 +52,10 @@ def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o6
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         try:
             write(temporary)
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(mode & ~umask)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -67,9 +65,9 @@ def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o6
         sync_folder(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Atomically make ``content`` the whole of ``path``."""
-    replace_file(path, lambda temporary: temporary.write_bytes(content))
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Atomically make ``content`` the whole of ``path``; ``mode`` as for ``replace_file``."""
+    replace_file(path, lambda temporary: temporary.write_bytes(content), mode=mode)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -13,26 +13,30 @@ __all__ = ["check_private", "make_private_folder", "read_secret", "write_secret"
 
 
 def make_private_folder(path: Path) -> None:
-    """Make ``path`` with mode 0700.
+    """Make ``path`` with mode 0700 from the first moment on; one that was there is narrowed to it.
 
     Raises:     StorageError when it cannot be made.
     """
     with storage_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a new key file with mode 0600, durable; never over an old one.
+    """Write a new key file with mode 0600 from the first moment on, durable; never over an old one.
 
-    Raises:     StorageError, also when ``path`` exists.
+    Raises:     StorageError, also when ``path`` exists; a file that could not be filled is removed.
     """
     with storage_errors(path):
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def check_private(path: Path) -> None:

@@ -63,8 +63,8 @@ def hash_images(
     secret = open_key(key)
     lines = sorted(set(record_hashes(found.images, key=secret)))
     tag = comparison_tag(found.images, key=secret)
-    write_bytes(out, "".join(f"{line}\n" for line in (_HEADER + tag, *lines)).encode())
-    out.chmod(0o600)
+    text = "".join(f"{line}\n" for line in (_HEADER + tag, *lines))
+    write_bytes(out, text.encode(), mode=0o600)
     if is_new:
         console.print(
             f"made {key}: bring it to the other owners by hand, and never to the server",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,8 @@ def save_model(
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        new.mkdir()
         try:
             _save_weights(pipeline, new)
             info = {
@@ -66,7 +67,6 @@ def save_model(
             (new / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
             if isinstance(pipeline, PhoenixPipeline):
                 shutil.copy(Path(pipeline_module.__file__), new / "pipeline.py")
-            new.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)
             new.replace(path)

@@ -82,8 +82,7 @@ class Memory:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for leftover in self._folder.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
-        write_bytes(path, save(fields, metadata={"format": _FORMAT}))
-        path.chmod(0o600)
+        write_bytes(path, save(fields, metadata={"format": _FORMAT}), mode=0o600)
         for number in self._rounds()[: -self._keep]:
             self._path(number).unlink(missing_ok=True)
 
