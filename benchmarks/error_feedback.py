@@ -41,10 +41,11 @@ def run(*overrides: str) -> tuple[np.ndarray, np.ndarray, int, float]:
     with tempfile.TemporaryDirectory() as name:
         federation = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
         folder = RunFolder(Path(name) / "run")
-        state = federation.start(folder, overwrite=True)
-        start = state.parameters.copy()
-        for _ in federation.rounds(state, folder):
-            pass
+        with folder.lock():
+            state = federation.start(folder, overwrite=True)
+            start = state.parameters.copy()
+            for _ in federation.rounds(state, folder):
+                pass
         lines = folder.read_metrics()
         final = folder.load_state(config=config).parameters
     return start, final, sum(line["bytes_up"] for line in lines), float(lines[-1]["loss"])

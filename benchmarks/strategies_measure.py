@@ -39,12 +39,13 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     config = load_config(CONFIG, overrides)
     run = RunFolder(folder)
     federation = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
-    if run.config_file.exists():
-        state = federation.resume(run)
-    else:
-        state = federation.start(run, overwrite=False)
-    list(federation.rounds(state, run))
-    summary = federation.finish(run)
+    with run.lock():
+        if run.config_file.exists():
+            state = federation.resume(run)
+        else:
+            state = federation.start(run, overwrite=False)
+        list(federation.rounds(state, run))
+        summary = federation.finish(run)
     state = run.load_state(config=config)
     models = federation.backend.personal_models(run, state)
     federation.backend.model.use(state)

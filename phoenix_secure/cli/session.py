@@ -53,8 +53,8 @@ def run(
         print_plan(sites, output_format=output_format)
         return
     folder, started = RunFolder(run_dir), Run(sites)
-    state = started.start(folder, overwrite=overwrite)
     with folder.lock():
+        state = started.start(folder, overwrite=overwrite)
         _simulate(started, sites, folder, state, output_format=output_format)
 
 
@@ -86,8 +86,8 @@ def run_deployment(
         print_deployment_plan(sites, output_format=output_format)
         return
     folder, started = RunFolder(run_dir), Run(sites)
-    state = started.start(folder, overwrite=overwrite)
     with folder.lock():
+        state = started.start(folder, overwrite=overwrite)
         _train_deployed(started, sites, folder, state, output_format=output_format)
         _report(folder, config, output_format=output_format, server=server)
 

@@ -18,12 +18,14 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, load_config
@@ -40,6 +42,8 @@ from phoenix_secure.files import append_line, storage_errors, write_bytes
 
 __all__ = ["RunFolder"]
 
+_LOCK = ".lock"
+
 _LIBRARIES = (
     "phoenix-secure",
     "torch",
@@ -49,6 +53,16 @@ _LIBRARIES = (
     "safetensors",
     "cryptography",
 )
+
+
+class _Held(threading.local):
+    """Folders whose lock this thread holds."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+
+
+_HELD = _Held()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +113,34 @@ class RunFolder:
     def create(self, config: RunConfig, *, overwrite: bool) -> None:
         """Start a new run here.
 
-        Raises:     ConfigError when the folder is in use, unless it is a run and ``overwrite``.
+        Guarantee:  the folder is locked from before the first byte; whoever goes on in it keeps
+                    the lock around this call and the rest of the run.
+        Raises:     ConfigError when another process works in the folder, or when it is in use,
+                    unless it is a run and ``overwrite``; nothing was changed then.
         """
-        if self.path.exists() and any(not _is_leftover(path) for path in self.path.iterdir()):
-            if not self.config_file.exists():
-                raise ConfigError(f"{self.path} is not empty and not a run: choose another folder")
-            if not overwrite:
-                raise ConfigError(
-                    f"{self.path} already holds a run: continue it with `resume {self.path}`, "
-                    "replace it with --overwrite, or choose another --run-dir"
-                )
-            with self.lock(), storage_errors(self.path):
-                shutil.rmtree(self.path)
-        # First, because its presence is what makes the folder a run: from here on, whatever
-        # happens, `resume` can go on.
-        write_bytes(self.config_file, dump_config(config).encode())
+        with self.lock():
+            if self.config_file.exists():
+                if not overwrite:
+                    raise ConfigError(
+                        f"{self.path} already holds a run: continue it with `resume {self.path}`, "
+                        "replace it with --overwrite, or choose another --run-dir"
+                    )
+                self._clear()
+            # First, because its presence is what makes the folder a run: from here on, whatever
+            # happens, `resume` can go on.
+            write_bytes(self.config_file, dump_config(config).encode())
+
+    def _clear(self) -> None:
+        """Delete all but the lock: a file that is held and deleted would lock nobody out.
+
+        The settings go last, so that a process killed in between leaves what is still a run.
+        """
+        with storage_errors(self.path):
+            for path in sorted(self.path.iterdir(), key=lambda path: path == self.config_file):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != _LOCK:
+                    path.unlink()
 
     def write_versions(self) -> None:
         """Keep what the run was made with."""
@@ -127,18 +154,49 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep a second process out of the folder (released by the system if we are killed)."""
-        with storage_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
-        with file:
+        """Keep other processes and threads out (the system releases it when we are killed).
+
+        Whoever holds the lock may take it again, in the same thread.
+
+        Raises:     ConfigError when another holds it, or for a folder of something else than a run.
+        """
+        path = self.path.resolve()
+        if path in _HELD.paths:
+            yield
+            return
+        self._refuse_foreign()
+        with self._acquire():
+            _HELD.paths.add(path)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield
+            finally:
+                _HELD.paths.remove(path)
+
+    def _refuse_foreign(self) -> None:
+        """Never as much as a lock in a folder of photos; settings come first in a run."""
+        if not self.path.exists():
+            return
+        names = {path.name for path in self.path.iterdir() if not _is_leftover(path)}
+        if names and self.config_file.name not in names and not self.config_file.exists():
+            raise ConfigError(f"{self.path} is not empty and not a run: choose another folder")
+
+    def _acquire(self) -> TextIO:
+        file = self.path / _LOCK
+        while True:
+            with storage_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                handle = file.open("w")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Somebody may have deleted the folder between the two lines above.
+                if file.exists() and os.path.samestat(os.fstat(handle.fileno()), file.stat()):
+                    return handle
             except BlockingIOError as error:
+                handle.close()
                 raise ConfigError(
                     f"another process is working in {self.path}: wait for it or stop it"
                 ) from error
-            yield
+            handle.close()
 
     def save_state(self, state: ServerState, *, config: RunConfig) -> None:
         """Keep the state of a finished round."""
@@ -217,8 +275,8 @@ def _json(content: Any) -> bytes:
 
 
 def _is_leftover(path: Path) -> bool:
-    """A temporary file that a killed process left behind (see ``files.replace_file``)."""
-    return path.name.startswith(".") and path.suffix == ".tmp"
+    """The lock, or a temporary file of a killed process (see ``files.replace_file``)."""
+    return path.name == _LOCK or (path.name.startswith(".") and path.suffix == ".tmp")
 
 
 def _settings_hash(config: RunConfig) -> str:
