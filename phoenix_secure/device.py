@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import torch
 
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["all_threads", "num_cores", "pick_devices"]
+__all__ = ["num_cores", "pick_devices"]
 
 
 def pick_devices(name: str) -> list[torch.device]:
@@ -27,20 +25,6 @@ def pick_devices(name: str) -> list[torch.device]:
     if device.index is None or device.index >= count:
         raise ConfigError(f"device = {name!r} is not there ({count} CUDA devices): use auto or cpu")
     return [device]
-
-
-@contextlib.contextmanager
-def all_threads() -> Iterator[None]:
-    """Let torch use every core inside, for work that no other thread does beside it.
-
-    Weights must not depend on it (sums round differently), so training never runs in here.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def num_cores() -> int:

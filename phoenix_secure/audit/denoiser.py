@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from phoenix_secure.device import all_threads
+from phoenix_secure.device import num_cores
+from phoenix_secure.diffusion.split import LARGEST_PIECE
 from phoenix_secure.errors import CheckpointError
+from phoenix_secure.workers import even_slices, map_batches, workers
 
 __all__ = ["PipelineDenoiser"]
 
@@ -54,15 +56,23 @@ class PipelineDenoiser:
         self._null_label = None if classes is None else int(classes) - 1
 
     def __call__(self, z: NDArray[np.float32], t: NDArray[np.int64], /) -> NDArray[np.float32]:
-        """The predicted noise, batch by batch on every core."""
+        """The predicted noise, batch by batch on every core; the same on any number of them."""
         out = np.empty_like(z)
-        with all_threads(), torch.inference_mode():
-            for start in range(0, len(z), _BATCH):
-                rows = slice(start, start + _BATCH)
-                part = torch.from_numpy(z[rows]).to(self.device)
-                level = torch.from_numpy(self.alpha_bar[t[rows]]).to(self.device, torch.float32)
-                step = torch.from_numpy(t[rows]).to(self.device)
-                out[rows] = self._noise(part, step, level.view(-1, 1, 1, 1)).cpu().numpy()
+
+        def answer(rows: slice) -> None:
+            part = torch.from_numpy(z[rows]).to(self.device)
+            level = torch.from_numpy(self.alpha_bar[t[rows]]).to(self.device, torch.float32)
+            step = torch.from_numpy(t[rows]).to(self.device)
+            out[rows] = self._noise(part, step, level.view(-1, 1, 1, 1)).cpu().numpy()
+
+        largest = LARGEST_PIECE if self.device.type == "cpu" else _BATCH
+        pieces = [
+            piece
+            for start in range(0, len(z), _BATCH)
+            for piece in even_slices(min(_BATCH, len(z) - start), largest=largest, start=start)
+        ]
+        with workers(num_cores()), torch.inference_mode():
+            map_batches(answer, pieces, device=self.device)
         self.num_queries += len(z)
         return out
 

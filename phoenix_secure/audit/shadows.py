@@ -7,6 +7,7 @@ shadow has as many members as the target, so that it overfits alike.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import build_pipeline
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
@@ -34,8 +36,9 @@ from phoenix_secure.federation.run.checkpoint import (
 from phoenix_secure.federation.server.optimizer import mean_update
 from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.parameters import load_vector, to_vector
+from phoenix_secure.workers import map_batches, workers
 
 __all__ = ["Shadow", "shadow_obstacle", "train_shadows"]
 
@@ -120,24 +123,27 @@ class _LocalAggregator:
         self._trainer = LocalTrainer(config, num_classes=num_classes, device=device)
         self._sites = sites
         self._seeds = seeds
+        self._device = device
 
     def members(self) -> tuple[str, ...]:
         """All sites."""
         return tuple(sorted(self._sites))
 
     def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
-        """Train the cohort, one after the other."""
+        """Train the cohort, on the workers around this call if there are any."""
         yield from ()
         number = request.round_number
-        updates = {
-            name: self._trainer.train(
+
+        def train(name: str) -> LocalUpdate:
+            return self._trainer.train(
                 request.parameters,
                 self._sites[name],
                 round_number=number,
                 seeds=self._seeds.child("site", name, "round", number),
             )
-            for name in cohort
-        }
+
+        found = map_batches(train, cohort, device=self._device)
+        updates = dict(zip(cohort, found, strict=True))
         weights = [float(update.num_images) for update in updates.values()]
         return Aggregate(
             update=mean_update([update.delta for update in updates.values()], weights),
@@ -162,7 +168,8 @@ def _train(
     device: torch.device,
     progress: Callable[[int, int], object],
 ) -> np.ndarray:
-    torch.set_num_threads(config.federation.threads_per_site)
+    threads = config.federation.threads_per_site
+    torch.set_num_threads(threads)
     kept = list_checkpoints(folder)
     if kept:
         state = load_checkpoint(kept[-1][1], settings_hash=plan_hash)
@@ -172,11 +179,13 @@ def _train(
     aggregator = _LocalAggregator(
         config, sites, num_classes=num_classes, seeds=seeds, device=device
     )
-    for event in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
-        if isinstance(event, FinishedRound):
-            state = event.state
-            save_checkpoint(state, folder, settings_hash=plan_hash, keep=1)
-            progress(event.report.round_number, config.federation.rounds)
+    # Workers have one thread; sites that were trained on more must be again, one after another.
+    with workers(num_cores()) if threads == 1 else contextlib.nullcontext():
+        for event in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
+            if isinstance(event, FinishedRound):
+                state = event.state
+                save_checkpoint(state, folder, settings_hash=plan_hash, keep=1)
+                progress(event.report.round_number, config.federation.rounds)
     return state.ema if config.ema.decay > 0 else state.parameters
 
 

@@ -36,9 +36,11 @@ from phoenix_secure.audit.shadows import shadow_obstacle, train_shadows
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.workers import workers
 
 __all__ = ["Findings", "Request", "run_audit"]
 
@@ -224,13 +226,14 @@ def _samples(
     classes = target.pipeline.unet.config.num_class_embeds
     if classes is not None:
         labels = torch.arange(profile.num_samples) % (int(classes) - 1)
-    drawn = draw_images(
-        target.pipeline,
-        num_images=profile.num_samples,
-        sampling=sampling,
-        generator=seeds.child("samples").torch(),
-        class_labels=labels,
-    )
+    with workers(num_cores()):
+        drawn = draw_images(
+            target.pipeline,
+            num_images=profile.num_samples,
+            sampling=sampling,
+            generator=seeds.child("samples").torch(),
+            class_labels=labels,
+        )
     return np.asarray(np.clip(drawn, -1, 1), dtype=np.float32)
 
 

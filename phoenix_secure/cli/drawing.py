@@ -13,12 +13,13 @@ from rich.progress import Progress
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.images import from_unit_range
-from phoenix_secure.device import pick_devices
+from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.diffusion.model_folder import SavedModel, load_model
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.pictures import save_grid, save_images
+from phoenix_secure.workers import workers
 
 __all__ = ["draw", "open_model", "sample"]
 
@@ -46,7 +47,8 @@ def draw(
     """Draw with a progress bar: (N, C, H, W) float32 in [-1, 1]."""
     if class_labels is None and model.class_names:
         class_labels = torch.arange(num_images) % len(model.class_names)
-    with Progress(console=console, disable=quiet or not console.is_terminal) as bar:
+    bar = Progress(console=console, disable=quiet or not console.is_terminal)
+    with workers(num_cores()), bar:
         task = bar.add_task("drawing", total=num_images)
         return draw_images(
             model.pipeline,

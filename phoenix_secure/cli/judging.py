@@ -15,13 +15,14 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import ImageSet, to_unit_range
 from phoenix_secure.data.sources import DATASETS, load_images
 from phoenix_secure.data.split import load_split
-from phoenix_secure.device import pick_devices
+from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.federation.run.evaluation import feature_extractor
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import write_bytes
 from phoenix_secure.metrics.quality import compare
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.workers import workers
 
 __all__ = ["evaluate"]
 
@@ -71,13 +72,14 @@ def evaluate(
             f"{target} gives images of shape {generated.shape[1:]} and the reference "
             f"{real.shape[1:]}: give reference images of the same size and channels"
         )
-    table = compare(
-        generated,
-        reference=real[:size],
-        held_out=held_out[:size],
-        extractor=feature_extractor(settings, device=pick_devices(device)[0]),
-        rng=SeedTree(seed).child("evaluation").numpy(),
-    ).to_dict()
+    with workers(num_cores()):
+        table = compare(
+            generated,
+            reference=real[:size],
+            held_out=held_out[:size],
+            extractor=feature_extractor(settings, device=pick_devices(device)[0]),
+            rng=SeedTree(seed).child("evaluation").numpy(),
+        ).to_dict()
     if out is not None:
         write_bytes(out, (json.dumps(table, indent=2, sort_keys=True) + "\n").encode())
     if output_format is Format.JSON:

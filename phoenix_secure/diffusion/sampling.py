@@ -12,6 +12,7 @@ from diffusers import DDPMPipeline
 from phoenix_secure.config import RunConfig, SamplingConfig
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.diffusion.schedule import sampling_scheduler
+from phoenix_secure.diffusion.split import split_batches
 from phoenix_secure.errors import TrainingError
 
 __all__ = ["build_pipeline", "draw_images"]
@@ -46,7 +47,8 @@ def draw_images(
 
     Shape:      (num_images, C, H, W) float32 in [-1, 1]; class_labels is (num_images,) int64 and
                 goes with class-conditional models only, which otherwise draw without a class.
-    Guarantee:  one batch is what the pipeline itself returns for the same generator.
+    Guarantee:  one batch is what the pipeline itself returns for the same generator, and the same
+                bit for bit on any number of ``workers``.
     Raises:     TrainingError when the network answers NaN or infinity.
     """
     conditional = isinstance(pipeline, PhoenixPipeline) or hasattr(pipeline, "null_label")
@@ -60,13 +62,14 @@ def draw_images(
             extra["guidance_scale"] = sampling.guidance_scale
             if class_labels is not None:
                 extra["class_labels"] = class_labels[start : start + size]
-        images = pipeline(
-            batch_size=size,
-            generator=generator,
-            num_inference_steps=sampling.num_steps,
-            output_type="np",
-            **extra,
-        ).images
+        with split_batches(pipeline.unet):
+            images = pipeline(
+                batch_size=size,
+                generator=generator,
+                num_inference_steps=sampling.num_steps,
+                output_type="np",
+                **extra,
+            ).images
         if not np.isfinite(images).all():
             raise TrainingError(
                 "the model draws NaN: lower training.learning_rate, or resume from an earlier round"

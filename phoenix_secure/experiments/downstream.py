@@ -15,12 +15,14 @@ import torch
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import load_split
+from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.diffusion.sampling import draw_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.metrics.classifier import train_classifier
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.workers import workers
 
 __all__ = ["downstream_accuracy"]
 
@@ -55,13 +57,14 @@ def downstream_accuracy(
     seeds = SeedTree(config.seed).child("downstream")
     model = load_model(folder.model, device=device)
     wished = torch.arange(num_images) % image_set.num_classes
-    synthetic = draw_images(
-        model.pipeline,
-        num_images=num_images,
-        sampling=model.sampling,
-        generator=seeds.child("draw").torch(),
-        class_labels=wished,
-    )
+    with workers(num_cores()):
+        synthetic = draw_images(
+            model.pipeline,
+            num_images=num_images,
+            sampling=model.sampling,
+            generator=seeds.child("draw").torch(),
+            class_labels=wished,
+        )
     real = split.members
     if len(real) > num_images:  # the same number, or the comparison is of sizes
         real = np.sort(seeds.child("real").numpy().choice(real, num_images, replace=False))

@@ -20,6 +20,7 @@ from torch.nn import functional
 from phoenix_secure.errors import DataError
 from phoenix_secure.files import sha256_of
 from phoenix_secure.metrics.checked import Images, check_images
+from phoenix_secure.workers import map_batches
 
 __all__ = ["FeatureExtractor", "NetworkFeatures", "efficientnet_lite0", "inception"]
 
@@ -47,8 +48,9 @@ class NetworkFeatures:
 
     Shape:      (N, C, H, H) float in, C in {1, 3}; (N, dim) float32 out. Grey images are
                 repeated to three channels when ``channels`` is 3.
-    Guarantee:  works in batches of ``batch_size`` without gradients; the caller hands over a
-                network in eval mode, so that a vector depends on its image alone.
+    Guarantee:  works in batches of ``batch_size`` without gradients, on the ``workers`` around it
+                if any, whose number changes no bit; the caller hands over a network in eval mode,
+                so that a vector depends on its image alone.
     Raises:     DataError for images that are not as above, or features that are not (N, dim).
     """
 
@@ -75,7 +77,8 @@ class NetworkFeatures:
         """Features of ``images``; see the class."""
         pixels = check_images(images, what="images")
         features = np.empty((len(pixels), self.dim), dtype=np.float32)
-        for start in range(0, len(pixels), self._batch_size):
+
+        def extract(start: int) -> None:
             batch = torch.from_numpy(pixels[start : start + self._batch_size]).to(self._device)
             if batch.shape[1] == 1 and self._channels == 3:
                 batch = batch.expand(-1, 3, -1, -1)
@@ -87,6 +90,9 @@ class NetworkFeatures:
                     f"images instead of ({len(batch)}, {self.dim}): use the weights it expects"
                 )
             features[start : start + len(batch)] = vectors.float().cpu().numpy()
+
+        starts = range(0, len(pixels), self._batch_size)
+        map_batches(extract, starts, device=self._device)
         return features
 
 

@@ -12,12 +12,13 @@ import torch
 from phoenix_secure.config import EvaluationConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.partition import Holdings
-from phoenix_secure.device import all_threads
+from phoenix_secure.device import num_cores
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
 from phoenix_secure.metrics.quality import compare, min_images
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.workers import workers
 
 __all__ = ["Evaluator", "Sampler", "evaluator_of", "feature_extractor"]
 
@@ -63,7 +64,7 @@ class Evaluator:
         """The quality table as plain data, for JSON."""
         split, images = self._holdings.split, self._holdings.image_set
         generated = model.draw(self._size, purpose="evaluation")
-        with all_threads():
+        with workers(num_cores()):
             return compare(
                 generated,
                 reference=to_unit_range(images.take(split.reference[: self._size]).images),

@@ -10,7 +10,7 @@ import torch
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import from_unit_range
-from phoenix_secure.device import all_threads
+from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.model_folder import save_model
 from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
 from phoenix_secure.diffusion.unet import build_unet
@@ -18,6 +18,7 @@ from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.pictures import save_grid
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.parameters import load_vector, to_vector
+from phoenix_secure.workers import workers
 
 __all__ = ["GlobalModel"]
 
@@ -64,7 +65,7 @@ class GlobalModel:
         labels = None
         if self._config.model.class_conditional:
             labels = torch.arange(num_images) % len(self._class_names)
-        with all_threads():
+        with workers(num_cores()):
             return draw_images(
                 build_pipeline(self._unet, self._config),
                 num_images=num_images,

@@ -14,6 +14,7 @@ from torch import nn
 from phoenix_secure.errors import DataError
 from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
+from phoenix_secure.workers import workers
 
 CPU = torch.device("cpu")
 
@@ -67,6 +68,15 @@ def test_an_image_has_the_same_features_in_any_batch_and_as_a_tensor(
     np.testing.assert_allclose(lite0(pixels[9:10])[0], together[9], rtol=1e-3, atol=1e-4)
     assert (lite0(torch.from_numpy(pixels[:19])) == together).all()
     assert (lite0(np.repeat(pixels[:19], 3, axis=1)) == together).all()
+
+
+def test_features_are_the_same_on_any_number_of_workers(
+    lite0: FeatureExtractor, pixels: np.ndarray
+) -> None:
+    alone = lite0(pixels[:19])
+    for number in (1, 2, 4):
+        with workers(number):
+            assert np.array_equal(lite0(pixels[:19]), alone)
 
 
 @pytest.mark.parametrize("size", [8, 33, 64, 100])

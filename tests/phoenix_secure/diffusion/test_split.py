@@ -1,0 +1,113 @@
+"""Samples do not depend on how many workers compute them, to the last bit."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
+from phoenix_secure.diffusion.split import LARGEST_PIECE
+from phoenix_secure.diffusion.unet import build_unet
+from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.parameters import load_vector, to_vector
+from phoenix_secure.workers import workers
+
+CPU = torch.device("cpu")
+NUM = 2 * LARGEST_PIECE + 6
+SETTINGS = [
+    "model.block_channels=[8,16]",
+    "model.attention=[false,true]",
+    "diffusion.num_timesteps=50",
+    "sampling.num_steps=4",
+    f"sampling.batch_size={NUM}",
+    "training.batch_size=16",
+    "training.local_steps=5",
+]
+
+
+def trained(*overrides: str) -> tuple[RunConfig, Any]:
+    """A pipeline whose network has seen real digits (a fresh one answers zero to everything)."""
+    config = load_config(None, [*SETTINGS, *overrides])
+    digits = load_digits()
+    site = SiteImages(images=digits.images[:200], labels=digits.labels[:200])
+    unet = build_unet(config.model, image_size=8, channels=1, num_classes=10, seeds=SeedTree(0))
+    trainer = LocalTrainer(config, num_classes=10, device=CPU)
+    start = to_vector(unet)
+    delta = trainer.train(start, site, round_number=1, seeds=SeedTree(1)).delta
+    load_vector(unet, start + 20 * delta)
+    return config, build_pipeline(unet.eval(), config)
+
+
+def draw(config: RunConfig, pipeline: Any, *, num_images: int = NUM) -> np.ndarray:
+    labels = torch.arange(num_images) % 10 if config.model.class_conditional else None
+    return draw_images(
+        pipeline,
+        num_images=num_images,
+        sampling=config.sampling,
+        generator=torch.Generator().manual_seed(5),
+        class_labels=labels,
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("sampling.sampler=ddpm",),
+        ("sampling.sampler=ddim",),
+        ("sampling.sampler=dpm-solver",),
+        ("model.class_conditional=true", "sampling.guidance_scale=2"),
+        ("diffusion.prediction=edm",),
+        ("model.space_to_depth=2",),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_samples_are_the_same_on_any_number_of_workers(overrides: tuple[str, ...]) -> None:
+    config, pipeline = trained(*overrides)
+    alone = draw(config, pipeline)
+    assert alone.std() > 0.05
+    for number in (1, 2, 4):
+        with workers(number):
+            assert np.array_equal(draw(config, pipeline), alone)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_samples_are_those_of_the_plain_pipeline(sampler: str) -> None:
+    """Noise is drawn by the sampler for the whole batch: pieces of it would draw other images."""
+    config, pipeline = trained(f"sampling.sampler={sampler}")
+    whole = pipeline(
+        batch_size=NUM,
+        generator=torch.Generator().manual_seed(5),
+        num_inference_steps=config.sampling.num_steps,
+        output_type="np",
+    ).images
+    with workers(2):
+        split = draw(config, pipeline)
+    np.testing.assert_allclose(split, whole.transpose(0, 3, 1, 2) * 2 - 1, atol=1e-4)
+
+
+def test_network_really_runs_in_pieces_on_several_threads() -> None:
+    config, pipeline = trained()
+    seen: list[tuple[int, int]] = []
+
+    def watch(module: torch.nn.Module, given: tuple[torch.Tensor, ...], answer: object) -> None:
+        seen.append((threading.get_ident(), len(given[0])))
+
+    pipeline.unet.conv_in.register_forward_hook(watch)
+    with workers(2):
+        draw(config, pipeline)
+    assert {size for _, size in seen} == {23, 24}
+    assert len({ident for ident, _ in seen}) == 2
+    assert "forward" not in pipeline.unet.__dict__
+    seen.clear()
+    with workers(2):
+        draw(config, pipeline, num_images=LARGEST_PIECE)
+    assert set(seen) == {(threading.get_ident(), LARGEST_PIECE)}
