@@ -50,7 +50,7 @@ def test_run_that_is_being_set_up_is_left_alone(
         assert os.WIFSTOPPED(status)
         before = content(run)
         assert str(run / "server" / "identity.key") in before
-        for second in (command, [*command, "--overwrite"], ["resume", str(run)]):
+        for second in ([*command, "--overwrite"], command, ["resume", str(run)]):
             outcome = cli(*second)
             assert outcome.code != 0
             assert "another process is working in" in outcome.err
