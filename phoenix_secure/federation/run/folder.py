@@ -176,7 +176,8 @@ class RunFolder:
         """Never as much as a lock in a folder of photos; settings come first in a run."""
         if not self.path.exists():
             return
-        names = {path.name for path in self.path.iterdir() if not _is_leftover(path)}
+        with storage_errors(self.path):
+            names = {path.name for path in self.path.iterdir() if not _is_leftover(path)}
         if names and self.config_file.name not in names and not self.config_file.exists():
             raise ConfigError(f"{self.path} is not empty and not a run: choose another folder")
 
