@@ -21,19 +21,21 @@ import hashlib
 import json
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, load_config
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
-from phoenix_secure.federation.deployment.rehearsal import Rehearsal
 from phoenix_secure.federation.round.report import StageReport
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.attempt import STAGES
 from phoenix_secure.federation.server.run import Run
+from rehearsal import Rehearsal
 
 VICTIM = "site-05"
 ROUND = 2

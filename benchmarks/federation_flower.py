@@ -23,10 +23,10 @@ import numpy as np
 import yaml
 from federation import DEMO_PARAMETERS, NoStrategies, RandomTrainer, run_round
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.device import num_cores
-from phoenix_secure.federation.deployment.rehearsal import Rehearsal
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.round.aggregate import Aggregator
@@ -39,6 +39,7 @@ from phoenix_secure.federation.server.attempt import STAGES, deployment_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.run import build_aggregator
+from rehearsal import Rehearsal
 
 SETTINGS = [
     "data.name=digits",

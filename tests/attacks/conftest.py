@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_model, save_model
 from sklearn.datasets import load_digits
+
+from built_once import built_once
 
 NUM_TIMESTEPS = 200
 
@@ -129,11 +134,27 @@ def train_digits(
     return network.eval()
 
 
+def trained_once(
+    factory: pytest.TempPathFactory, name: str, train: np.ndarray, **how: Any
+) -> torch.nn.Module:
+    """``train_digits``, by one of the parallel test processes for all."""
+
+    def build(folder: Path) -> None:
+        save_model(train_digits(train, **how), str(folder / "network.safetensors"))
+
+    folder = built_once(factory, name, build)
+    network = DigitNet(how["width"], torch.Generator().manual_seed(0))
+    load_model(network, str(folder / "network.safetensors"))
+    return network.eval()
+
+
 @pytest.fixture(scope="session")
-def overfitted() -> Trained:
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """60 members seen thousands of times each."""
     digits = all_digits()
-    network = train_digits(digits[:60], num_steps=2500, width=256, seed=3)
+    network = trained_once(
+        tmp_path_factory, "overfitted-toy", digits[:60], num_steps=2500, width=256, seed=3
+    )
     return Trained(
         network=network,
         members=digits[:60],
@@ -143,10 +164,12 @@ def overfitted() -> Trained:
 
 
 @pytest.fixture(scope="session")
-def overfitted_shadow() -> Trained:
+def overfitted_shadow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Trained as ``overfitted`` was, on digits that model has nothing to do with."""
     digits = all_digits()
-    network = train_digits(digits[1000:1060], num_steps=2500, width=256, seed=8)
+    network = trained_once(
+        tmp_path_factory, "shadow-toy", digits[1000:1060], num_steps=2500, width=256, seed=8
+    )
     return Trained(
         network=network,
         members=digits[1000:1060],

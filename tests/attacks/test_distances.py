@@ -10,7 +10,7 @@ from attacks import distances
 from attacks.distances import distance_blocks, k_nearest
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 20),
     m=st.integers(1, 30),

@@ -11,7 +11,7 @@ from attacks.shadows import ShadowSignals, complementary_pairs, log_loss_signal
 from attacks.statistics.auc import auc
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(half=st.integers(1, 30), num_pairs=st.integers(1, 6), seed=st.integers(0, 10**6))
 def test_every_record_is_in_for_half_the_shadows_of_equal_size(
     half: int, num_pairs: int, seed: int

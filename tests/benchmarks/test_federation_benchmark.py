@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from command_line import script
+
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "federation.py"
 STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 
@@ -29,8 +31,6 @@ def test_small_measurement_has_every_stage_and_three_bytes_a_parameter() -> None
 
 
 def test_fewer_than_five_sites_are_refused() -> None:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARK), "--sites", "4"], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "--sites >= 5" in done.stderr
+    done = script(BENCHMARK, "--sites", 4)
+    assert done.code == 2
+    assert "--sites >= 5" in done.err

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from command_line import script
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "secagg.py"
 
 
@@ -45,6 +47,6 @@ def test_one_run_reports_limits_parts_and_ratios():
 
 @pytest.mark.parametrize("bad", [["--d", "0"], ["--k", "3"], ["--repetitions", "0"], ["--d", "x"]])
 def test_meaningless_arguments_are_refused_in_one_line(bad):
-    done = run(*bad)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("secagg.py: error:")
+    done = script(SCRIPT, *bad)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("secagg.py: error:")

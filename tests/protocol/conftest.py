@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-
-def _load(name: str):
-    """A helper beside this file, under a name that no other test folder can have."""
-    full_name = f"phoenix_protocol_tests_{name}"
-    if full_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            full_name, Path(__file__).with_name(f"{name}.py")
-        )
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[full_name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[full_name]
+import frozen_round
+import hostile_schedules
+import protocol_oracles
+import protocol_simulation
 
 
 @pytest.fixture(scope="session")
-def simulation():
-    """The module ``simulation``: federations and rounds."""
-    return _load("simulation")
+def simulation() -> ModuleType:
+    """The module ``protocol_simulation``: federations and rounds."""
+    return protocol_simulation
 
 
 @pytest.fixture(scope="session")
-def oracles():
-    """The module ``oracles``: the protocol once more, in plain Python integers."""
-    return _load("oracles")
+def oracles() -> ModuleType:
+    """The module ``protocol_oracles``: the protocol once more, in plain Python integers."""
+    return protocol_oracles
 
 
 @pytest.fixture(scope="session")
-def frozen():
-    """The module ``frozen``: the recorded round and its replay."""
-    return _load("frozen")
+def frozen() -> ModuleType:
+    """The module ``frozen_round``: the recorded round and its replay."""
+    return frozen_round
 
 
 @pytest.fixture(scope="session")
-def schedules():
-    """The module ``schedules``: rounds on a hostile network."""
-    return _load("schedules")
+def schedules() -> ModuleType:
+    """The module ``hostile_schedules``: rounds on a hostile network."""
+    return hostile_schedules
 
 
 @pytest.fixture
-def federation(simulation):
+def federation() -> type[protocol_simulation.Federation]:
     """Makes a ``Federation``; keyword arguments change its parameters."""
-    return simulation.Federation
+    return protocol_simulation.Federation

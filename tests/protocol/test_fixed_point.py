@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import LocalProtocolError
@@ -33,7 +33,6 @@ def oracle(values: list[float], *, scale: float, key: bytes) -> list[int]:
     scale=st.floats(1e-3, 7e8),
     key=st.binary(min_size=32, max_size=32),
 )
-@settings(deadline=None)
 def test_encode_equals_the_fraction_oracle(values, scale, key):
     coded = FixedPoint(scale=scale, clip=3.0, word_bits=32).encode(np.array(values, float), key=key)
     assert coded.dtype == np.int32
@@ -42,7 +41,6 @@ def test_encode_equals_the_fraction_oracle(values, scale, key):
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1e-6, 1e3), st.binary(min_size=32, max_size=32))
-@settings(deadline=None)
 def test_no_encoding_exceeds_max_integer(scale, clip, key):
     coding = FixedPoint(scale=scale, clip=clip, word_bits=32)
     extremes = np.array([clip, -clip, np.nextafter(clip, 0), 0.0, -0.0, 5e-324, -5e-324])

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.masks import CHUNK_BYTES, add_mask, add_masks
@@ -32,7 +32,6 @@ def oracle_stream(key: bytes, *, start: int, count: int, word_bytes: int) -> lis
     offset=st.integers(0, 10**9),
     start=st.lists(st.integers(0, 2**16 - 1), max_size=40),
 )
-@settings(deadline=None, max_examples=60)
 def test_add_mask_equals_the_ecb_oracle(dtype, sign, key, offset, start):
     words = np.array(start, dtype=dtype)
     add_mask(words, key, sign=sign, offset_words=offset)

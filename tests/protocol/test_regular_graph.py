@@ -5,7 +5,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.graph import Neighbourhoods
@@ -35,7 +35,6 @@ def log2_fraction(value: Fraction) -> float:
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_tails_equal_exact_fractions(data):
     population = data.draw(st.integers(1, 400))
     marked = data.draw(st.integers(0, population))

@@ -47,10 +47,11 @@ def run_one(simulation, schedules, seed):
     return True
 
 
-def test_300_schedules_give_the_exact_sum_or_an_abort(simulation, schedules):
-    outcomes = [run_one(simulation, schedules, seed) for seed in range(300)]
+@pytest.mark.parametrize("num_schedules", [40, pytest.param(300, marks=pytest.mark.slow)])
+def test_schedules_give_the_exact_sum_or_an_abort(simulation, schedules, num_schedules):
+    outcomes = [run_one(simulation, schedules, seed) for seed in range(num_schedules)]
     # Both must happen often, or the test would prove nothing.
-    assert 60 < sum(outcomes) < 270
+    assert 0.2 < sum(outcomes) / num_schedules < 0.9
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.entropy import insecure_counter_entropy
@@ -41,7 +41,6 @@ def test_the_prime_is_the_smallest_one_above_two_to_the_256():
 
 
 @given(secrets, st.integers(1, 8), st.data())
-@settings(deadline=None)
 def test_any_threshold_shares_rebuild_the_secret(secret, threshold, data):
     points = data.draw(st.lists(st.integers(1, 200), min_size=threshold, max_size=9, unique=True))
     entropy = insecure_counter_entropy(b"shares")

@@ -26,7 +26,6 @@ from attacks.epsilon.trade_off import (
 from attacks.statistics.roc import roc
 
 
-@settings(deadline=None, max_examples=60)
 @given(mu=st.floats(0, 6), alpha=st.floats(1e-6, 1))
 def test_the_gaussian_curve_is_that_of_the_best_test(mu: float, alpha: float) -> None:
     # Reject N(0, 1) above z: type I = 1 - Phi(z), type II = Phi(z - mu).
@@ -92,7 +91,7 @@ def test_delta_is_the_hockey_stick_of_two_normals(mu: float, epsilon: float) -> 
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(epsilon=st.floats(0, 60), delta=st.sampled_from([1e-9, 1e-5, 0.1]))
 def test_mu_and_delta_are_each_others_inverse(epsilon: float, delta: float) -> None:
     mu = mu_of_gaussian(epsilon, delta=delta)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
@@ -16,7 +16,6 @@ from attacks.statistics.power import (
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(data=st.data(), n=st.integers(1, 400), confidence=st.sampled_from([0.8, 0.95, 0.999]))
 def test_clopper_pearson_inverts_the_binomial_tails(data, n: int, confidence: float) -> None:
     k = data.draw(st.integers(0, n))

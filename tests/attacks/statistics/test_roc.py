@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -15,7 +15,6 @@ scored = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_
 )
 
 
-@settings(deadline=None, max_examples=150)
 @given(rows=scored, target=st.sampled_from([0.01, 0.1, 0.25, 0.5, 0.9]))
 def test_every_point_and_the_tpr_at_fpr_follow_from_counting(rows, target: float) -> None:
     scores = np.array([score for score, _ in rows], dtype=float)

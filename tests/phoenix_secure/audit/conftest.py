@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from diffusers.utils.logging import disable_progress_bar
 
+from built_once import built_once
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.run import Run
@@ -60,8 +61,7 @@ def train() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def overfitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 80 members, each seen some hundreds of times; 200 held out, 120 for reference."""
-    return train_run(
-        tmp_path_factory.mktemp("overfitted") / "run",
+    changes = (
         "data.max_images=400",
         "data.held_out=0.5",
         "data.reference=0.3",
@@ -70,13 +70,13 @@ def overfitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "federation.rounds=2",
         "audit.canaries=120",
     )
+    return built_once(tmp_path_factory, "overfitted", lambda path: train_run(path, *changes))
 
 
 @pytest.fixture(scope="session")
 def seen_once_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 500 members, each seen once or twice."""
-    return train_run(
-        tmp_path_factory.mktemp("once") / "run",
+    changes = (
         "data.max_images=1500",
         "data.held_out=0.35",
         "data.reference=0.3",
@@ -84,6 +84,7 @@ def seen_once_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training.local_steps=36",
         "federation.rounds=1",
     )
+    return built_once(tmp_path_factory, "seen-once", lambda path: train_run(path, *changes))
 
 
 @pytest.fixture

@@ -9,30 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from command_line import phoenix
 from phoenix_secure.audit.report import AuditReport
-from phoenix_secure.cli import app as app_module
 
 
-def run_cli(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["phoenix-secure", "audit", *arguments])
-    code = app_module._run()
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+def audit(*arguments: str) -> tuple[int, str, str]:
+    outcome = phoenix("audit", *arguments)
+    return outcome.code, outcome.out, outcome.err
 
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_a_leak_leaves_with_3_and_json_alone_on_stdout(
-    overfitted_run: Path, tmp_path: Path, monkeypatch, capsys
+    overfitted_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    code, text, _ = run_cli(
-        monkeypatch,
-        capsys,
+    code, text, _ = audit(
         *(str(overfitted_run), "--profile", "smoke", "--attack", "sima", "--attack", "pia"),
         *("--fpr", "0.05", "--out", str(out), "--json"),
     )
@@ -44,15 +39,13 @@ def test_a_leak_leaves_with_3_and_json_alone_on_stdout(
 
 
 def test_the_table_names_the_verdict_and_ten_images_are_inconclusive(
-    seen_once_run: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch, capsys
+    seen_once_run: Path, pictures: dict[str, Path], tmp_path: Path
 ) -> None:
     import numpy as np
 
     with np.load(pictures["out"]) as archive:
         np.savez(tmp_path / "few.npz", images=archive["images"][:20])
-    code, text, _ = run_cli(
-        monkeypatch,
-        capsys,
+    code, text, _ = audit(
         *(str(seen_once_run), "--members", str(pictures["in"])),
         *("--non-members", str(tmp_path / "few.npz"), "--profile", "smoke"),
         *("--attack", "loss", "--out", str(tmp_path / "out")),
@@ -62,8 +55,8 @@ def test_the_table_names_the_verdict_and_ten_images_are_inconclusive(
     assert "n. e." in text
 
 
-def test_mistakes_end_in_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    code, _, errors = run_cli(monkeypatch, capsys, str(tmp_path / "absent"))
+def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
+    code, _, errors = audit(str(tmp_path / "absent"))
     assert code == 2
     assert errors.count("\n") == 1
     assert "nothing at" in errors

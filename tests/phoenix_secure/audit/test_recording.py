@@ -5,18 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from built_once import built_once
+from command_line import phoenix
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.audit.suite import Request
-from phoenix_secure.cli import app as app_module
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import Event, read_ledger
@@ -38,22 +38,32 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["phoenix-secure", *arguments])
-    return app_module._run()
+def call(audited: Path, *arguments: str) -> None:
+    phoenix(*arguments, environ={"PHOENIX_DATA_DIR": str(audited.parent / "cache")})
 
 
-@pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the command with an audit at its end."""
-    folder = tmp_path_factory.mktemp("audited")
-    (folder / "run.yaml").write_text(yaml.safe_dump(SETTINGS))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PHOENIX_DATA_DIR", str(folder / "cache"))
-        patch.setattr("phoenix_secure.device.num_cores", lambda: 1)
-        code = call(patch, "run", str(folder / "run.yaml"), "--run-dir", str(folder / "run"))
-    assert code == 0
-    return folder / "run"
+@pytest.fixture(scope="session")
+def built_audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the command with an audit at its end; never change it."""
+
+    def build(folder: Path) -> None:
+        (folder / "run.yaml").write_text(yaml.safe_dump(SETTINGS))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("phoenix_secure.device.num_cores", lambda: 1)
+            done = phoenix(
+                *("run", "run.yaml", "--run-dir", "run"),
+                cwd=folder,
+                environ={"PHOENIX_DATA_DIR": str(folder / "cache")},
+            )
+        assert done.code == 0, done.err
+
+    return built_once(tmp_path_factory, "audited", build)
+
+
+@pytest.fixture
+def audited(built_audited: Path, tmp_path: Path) -> Path:
+    """A copy of that run, free to be audited again."""
+    return Path(shutil.copytree(built_audited, tmp_path / "audited")) / "run"
 
 
 def events(run: Path) -> list[str]:
@@ -85,25 +95,21 @@ def test_the_report_says_when_terms_and_plan_were_fixed(audited: Path) -> None:
     assert (plan["plan_in_the_ledger"], plan["plans_in_the_ledger"]) == (True, 1)
 
 
-def test_a_second_look_with_other_terms_is_counted_and_said(
-    audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(audited.parent / "cache"))
+def test_a_second_look_with_other_terms_is_counted_and_said(audited: Path, tmp_path: Path) -> None:
     arguments = ("audit", str(audited), "--profile", "smoke", "--seed", "7")
-    call(monkeypatch, *arguments, "--out", str(tmp_path / "elsewhere"))
+    call(audited, *arguments, "--out", str(tmp_path / "elsewhere"))
     plan = build_report(audited).value("E1.plan")
     assert plan["plans_in_the_ledger"] == 2  # though nothing of it lies in the run's folder
-    call(monkeypatch, *arguments)
+    call(audited, *arguments)
     plan = build_report(audited).value("E1.plan")
     assert plan["terms"] == "fixed before training, and not kept by this audit"
     assert plan["plan_in_the_ledger"] is True
 
 
 def test_an_audit_that_drops_attacks_does_not_keep_the_terms(
-    audited: Path, monkeypatch: pytest.MonkeyPatch
+    audited: Path,
 ) -> None:
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(audited.parent / "cache"))
-    call(monkeypatch, "audit", str(audited), "--profile", "smoke", "--attack", "nearest")
+    call(audited, "audit", str(audited), "--profile", "smoke", "--attack", "nearest")
     assert "not kept" in build_report(audited).value("E1.plan")["terms"]
 
 
@@ -165,8 +171,9 @@ def test_nothing_is_written_while_another_process_works_in_the_run(
 def test_a_copy_without_the_server_s_key_can_be_audited_and_records_nothing(
     audited: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "evidence").mkdir()
-    (tmp_path / "evidence" / "ledger.jsonl").write_bytes(
+    copy = tmp_path / "copy"
+    (copy / "evidence").mkdir(parents=True)
+    (copy / "evidence" / "ledger.jsonl").write_bytes(
         (audited / "evidence" / "ledger.jsonl").read_bytes()
     )
-    assert AuditRecords.of(RunFolder(tmp_path)) is None
+    assert AuditRecords.of(RunFolder(copy)) is None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from phoenix_secure.cli import app as app_module
+from built_once import built_once
+from command_line import Outcome, phoenix
 
 CONFIG = """\
 data: {name: digits, max_images: 400}
@@ -24,29 +24,12 @@ device: cpu
 """
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
     """Run one command in an empty folder; wide output, no colours."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["phoenix-secure", *arguments])
-        code = app_module._run()
-        captured = capsys.readouterr()
-        return Outcome(code=code, out=captured.out, err=captured.err)
-
-    return call
+    return phoenix
 
 
 @pytest.fixture
@@ -56,9 +39,20 @@ def config_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a model in it; never change it."""
+
+    def build(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(CONFIG)
+        cache = {"PHOENIX_DATA_DIR": str(folder / "cache")}
+        outcome = phoenix("run", "tiny.yaml", "--run-dir", "done", cwd=folder, environ=cache)
+        assert outcome.code == 0, outcome.err
+
+    return built_once(tmp_path_factory, "cli-run", build) / "done"
+
+
 @pytest.fixture
-def finished_run(cli: Callable[..., Outcome], config_file: Path, tmp_path: Path) -> Path:
-    """A run folder with a model in it."""
-    outcome = cli("run", str(config_file), "--run-dir", "done")
-    assert outcome.code == 0, outcome.err
-    return tmp_path / "done"
+def finished_run(shared_run: Path, tmp_path: Path) -> Path:
+    """A copy of ``shared_run``, free to be changed."""
+    return Path(shutil.copytree(shared_run, tmp_path / "done"))

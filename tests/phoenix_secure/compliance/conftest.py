@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from diffusers.utils.logging import disable_progress_bar
 
+from built_once import built_once
 from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.output import write_report
@@ -194,14 +195,27 @@ def make_run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with audit and report; never change it: copy it."""
-    run = train(tmp_path_factory.mktemp("reported") / "run", *PRIVATE)
+    return built_once(tmp_path_factory, "reported", build_reported) / "run"
+
+
+def build_reported(folder: Path) -> None:
+    run = train(folder / "run", *PRIVATE)
     (run / "audit").mkdir()
     (run / "audit" / "audit.json").write_bytes(audit_result())
     records = AuditRecords.of(RunFolder(run))
     assert records is not None
     records.audited(run / "audit" / "audit.json")
     write_report(run, identity=server_identity(run))
-    return run
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one round without differential privacy; never change it: copy it."""
+
+    def build(folder: Path) -> None:
+        train(folder / "run", "federation.rounds=1")
+
+    return built_once(tmp_path_factory, "plain", build) / "run"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attacks.epsilon.ceilings import tpr_ceiling as attacks_ceiling
@@ -50,7 +50,6 @@ def test_nothing_spends_nothing_and_delta_is_checked() -> None:
         recomputed_epsilon([SGD], delta=0.0)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     fpr=st.floats(0.0, 1.0),
     epsilon=st.floats(0.0, 20.0),

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import phoenix
+
 DEMO = Path(__file__).parents[3] / "configs" / "demo.yaml"
-
-
-def phoenix(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "phoenix_secure", *words],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.mark.slow
@@ -28,15 +17,15 @@ def test_the_demo_ends_with_an_audit_and_a_signed_report_that_verifies(tmp_path:
     run = tmp_path / "run"
     short = ["federation.rounds=2", "training.local_steps=2", "evaluation.num_images=0"]
     done = phoenix("run", str(DEMO), *short, "--run-dir", str(run))
-    assert done.returncode == 0, done.stderr
-    assert "report.html" in done.stdout
+    assert done.code == 0, done.err
+    assert "report.html" in done.out
     report = json.loads((run / "report" / "report.json").read_text())
     fields = {each["id"]: each["value"] for each in report["fields"]}
     assert fields["E4.verdict"] is not None
     assert fields["E7.conditions"]["in_the_ledger"] is True
     words = ["--roster", str(run / "roster.bin"), "--evidence", str(run)]
     checked = phoenix("verify", str(run / "report" / "report.json"), *words)
-    assert checked.returncode == 0, checked.stdout
+    assert checked.code == 0, checked.out
 
 
 @pytest.mark.slow
@@ -56,9 +45,9 @@ def test_a_run_reports_only_when_asked(tmp_path: Path) -> None:
         "audit.profile=none",
     ]
     done = phoenix("run", str(DEMO), *words, "--run-dir", str(tmp_path / "one"))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert (tmp_path / "one" / "report" / "report.dsse.json").exists()
     words.append("output.report=false")
     done = phoenix("run", str(DEMO), *words, "--run-dir", str(tmp_path / "two"))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert not (tmp_path / "two" / "report").exists()

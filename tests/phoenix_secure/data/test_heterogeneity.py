@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.data.heterogeneity import heterogeneity_of, label_counts, quantity_gini
@@ -40,7 +40,6 @@ def by_the_book(labels: list[int], parts: list[list[int]], num_classes: int) -> 
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 4), min_size=12, max_size=60),
     st.integers(1, 5),

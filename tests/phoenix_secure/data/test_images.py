@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -114,7 +114,6 @@ def test_digest_does_not_depend_on_memory_layout_or_name(digits: ImageSet) -> No
     assert other.digest() == digits.digest()
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(np.uint8, (3, 1, 2, 2)),
     st.integers(0, 11),

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.data.images import ImageSet
@@ -187,7 +187,6 @@ def test_files_that_are_no_archives_are_refused(path: Path) -> None:
         load(path.with_suffix(".npy"))
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_damaged_archives_are_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -43,7 +43,6 @@ def assert_repeats(deal: Callable[[np.random.Generator], Parts], seed: int) -> P
     return first
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.data(), seeds_st)
 def test_iid_deals_out_evenly(num_images: int, data: st.DataObject, seed: int) -> None:
     num_sites = data.draw(st.integers(1, num_images))
@@ -52,7 +51,6 @@ def test_iid_deals_out_evenly(num_images: int, data: st.DataObject, seed: int) -
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@settings(deadline=None)
 @given(labels_st, st.integers(1, 6), alphas_st, st.integers(1, 3), seeds_st)
 def test_dirichlet_deals_out_with_its_minimum(
     labels: np.ndarray, num_sites: int, alpha: float, minimum: int, seed: int
@@ -75,7 +73,6 @@ def test_dirichlet_deals_out_with_its_minimum(
     assert all(word in message for word in (f"alpha={alpha}", "num_sites", "min_images_per_site"))
 
 
-@settings(deadline=None)
 @given(labels_st, st.integers(1, 5), st.integers(1, 4), seeds_st)
 def test_label_shards_deals_out_whole_shards(
     labels: np.ndarray, num_sites: int, shards_per_site: int, seed: int
@@ -90,7 +87,6 @@ def test_label_shards_deals_out_whole_shards(
         assert np.floor(shard) * shards_per_site <= len(part) <= np.ceil(shard) * shards_per_site
 
 
-@settings(deadline=None)
 @given(st.integers(20, 500), st.integers(1, 10), alphas_st, st.integers(1, 2), seeds_st)
 def test_quantity_skew_deals_out_with_its_minimum(
     num_images: int, num_sites: int, alpha: float, minimum: int, seed: int
@@ -105,7 +101,6 @@ def test_quantity_skew_deals_out_with_its_minimum(
     assert min(map(len, parts)) >= minimum
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 1000), min_size=1, max_size=5),
     st.integers(1, 20),

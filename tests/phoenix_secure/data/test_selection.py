@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.data.selection import balanced_indices
@@ -11,7 +11,6 @@ labels_st = st.lists(st.integers(0, 5), min_size=1, max_size=100).map(
 )
 
 
-@settings(deadline=None)
 @given(labels_st, st.integers(1, 120))
 def test_selection_is_sorted_repeatable_and_as_even_as_the_classes_allow(
     labels: np.ndarray, max_images: int
@@ -27,7 +26,6 @@ def test_selection_is_sorted_repeatable_and_as_even_as_the_classes_allow(
         assert have.max() - not_used_up.min() <= 1
 
 
-@settings(deadline=None)
 @given(labels_st, st.integers(1, 50), st.integers(0, 50))
 def test_a_smaller_selection_lies_inside_a_larger_one(
     labels: np.ndarray, smaller: int, more: int

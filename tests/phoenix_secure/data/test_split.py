@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.data.images import ImageSet
@@ -34,7 +34,6 @@ def split_of(
     )
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 300),
     st.integers(1, 12),
@@ -132,7 +131,6 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             load_split(path)
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=200))
 def test_foreign_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "foreign.npz"

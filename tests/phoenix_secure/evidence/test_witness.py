@@ -71,7 +71,7 @@ def test_a_proof_from_elsewhere_is_answered_with_the_size_that_is_kept(
     assert (reply.signature, reply.kept_size) == (None, 4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(changed=st.integers(0, 3), later=st.integers(4, 8))
 def test_a_rewritten_past_is_refused_whatever_follows(
     tmp_path_factory: pytest.TempPathFactory, changed: int, later: int

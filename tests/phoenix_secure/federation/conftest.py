@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import secure_parties as secure_parties_module
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 
@@ -52,15 +51,8 @@ def secure_settings() -> list[str]:
 
 @pytest.fixture(scope="session")
 def secure_parties() -> ModuleType:
-    """The module ``parties`` beside this file: secure rounds whose sites train by a rule."""
-    name = "phoenix_federation_tests_parties"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("parties.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    """The module ``secure_parties``: secure rounds whose sites train by a rule."""
+    return secure_parties_module
 
 
 @pytest.fixture

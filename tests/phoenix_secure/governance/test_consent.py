@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.errors import ConfigError
@@ -41,7 +41,6 @@ def test_consent_of_another_key_is_refused() -> None:
         Consent.open(SIGNED, owner_key=Identity.generate("approver").public_key)
 
 
-@settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_no_changed_byte_is_read_as_another_consent(data) -> None:
     content = bytearray(SIGNED)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 
 import pytest
 import yaml
 
-from phoenix_secure.cli import app as app_module
+from command_line import phoenix
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.site_process import SiteProcess
@@ -19,15 +18,10 @@ SITE = "f/sites/site-01"
 
 
 @pytest.fixture
-def cli(governed, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.chdir(governed.root)
-    monkeypatch.setenv("COLUMNS", "300")
-
+def cli(governed) -> Callable[..., tuple[int, str, str]]:
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["phoenix-secure", *arguments])
-        code = app_module._run()
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        outcome = phoenix(*arguments, cwd=governed.root)
+        return outcome.code, outcome.out, outcome.err
 
     return call
 

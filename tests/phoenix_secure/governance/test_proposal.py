@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
@@ -86,7 +86,6 @@ def test_other_federations_and_rosters_are_refused() -> None:
         read(FILES, roster=make_roster())
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_no_changed_byte_of_the_signed_envelope_is_read_as_another_proposal(data) -> None:
     content = bytearray(FILES[PROPOSAL])

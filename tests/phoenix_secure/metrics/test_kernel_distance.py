@@ -39,7 +39,7 @@ def test_two_vectors_of_one_dimension_match_the_sum_made_by_hand() -> None:
     assert spread == pytest.approx(0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), num=st.integers(2, 7), dim=st.integers(1, 4))
 def test_one_subset_of_all_vectors_equals_the_double_loop(seed: int, num: int, dim: int) -> None:
     x, y = draw(seed, num=num, dim=dim), draw(seed + 1, num=num, dim=dim, shift=0.5)
@@ -47,7 +47,7 @@ def test_one_subset_of_all_vectors_equals_the_double_loop(seed: int, num: int, d
     assert kid == pytest.approx(slow_squared_mmd(x, y), rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_symmetric_and_blind_to_order_and_to_swapped_dimensions(seed: int) -> None:
     x, y = draw(seed, num=6, dim=3), draw(seed + 1, num=6, dim=3)

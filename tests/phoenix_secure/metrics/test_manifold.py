@@ -40,7 +40,7 @@ def slow_scores(generated: Vectors, reference: Vectors, *, nearest_k: int) -> di
     }
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(5, 12), st.integers(5, 12)),

@@ -148,7 +148,7 @@ def test_different_events_compose() -> None:
     assert epsilon_of(list(reversed(parts)), delta=1e-5) == together
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     st.sampled_from([0.005, 0.02, 1.0]), st.floats(0.8, 4.0), st.integers(1, 40), st.integers(1, 40)
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.privacy.events import (
@@ -31,7 +31,6 @@ skellams = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.one_of(gaussians, skellams))
 def test_event_survives_json(event) -> None:
     text = json.dumps(event_to_dict(event), sort_keys=True)
@@ -39,7 +38,6 @@ def test_event_survives_json(event) -> None:
     assert json.dumps(event_to_dict(event_from_dict(json.loads(text))), sort_keys=True) == text
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(gaussians, skellams), max_size=8), st.randoms(use_true_random=False))
 def test_merging_depends_on_no_order_and_keeps_counts(events, random) -> None:
     shuffled = list(events)

@@ -110,7 +110,7 @@ def test_key_is_in_no_text() -> None:
     assert "KKKK" not in repr(source) + repr(vars(source)) + source.name
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0.001, 1.0), st.integers(1, 2000))
 def test_sample_is_sorted_unique_and_within_range(probability: float, num: int) -> None:
     for source in sources():

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.config import TrainingConfig
@@ -21,7 +21,6 @@ from phoenix_secure.training.schedule import batches, learning_rate, num_local_s
     num_steps=st.integers(1, 30),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None)
 def test_every_image_is_drawn_equally_often(
     num_images: int, batch_size: int, num_steps: int, seed: int
 ) -> None:

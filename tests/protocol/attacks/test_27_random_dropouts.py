@@ -10,9 +10,7 @@ STAGES = 5
 
 
 @given(data=st.data())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sum_over_the_survivors_is_exact_or_there_is_none(federation, simulation, data):
     num_sites = data.draw(st.integers(5, 9), label="sites")
     word_bits = data.draw(st.sampled_from([16, 24, 32]), label="word bits")

@@ -48,9 +48,7 @@ def test_every_attack_has_a_test_file_and_a_mutation():
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m["attack"])
 def test_the_attack_succeeds_when_its_check_is_removed(mutation, tmp_path):
-    for part in ("protocol", "tests/protocol"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    copy_parts(tmp_path)
     for name, text in mutated(ROOT / "protocol", mutation).items():
         (tmp_path / "protocol" / name).write_text(text)
     done = run_attack(mutation["test"], tmp_path)
@@ -61,10 +59,16 @@ def test_the_attack_succeeds_when_its_check_is_removed(mutation, tmp_path):
 
 @pytest.mark.slow
 def test_without_a_mutation_the_copied_tests_pass(tmp_path):
-    for part in ("protocol", "tests/protocol"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    copy_parts(tmp_path)
     done = run_attack("test_01_both_shares_of_one_client.py", tmp_path)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def copy_parts(folder):
+    """The package and what its tests need, to be changed in ``folder``."""
+    for part in ("protocol", "tests/protocol", "tests/support"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
 
 
 def run_attack(test, folder):
@@ -74,7 +78,11 @@ def run_attack(test, folder):
     command += ["--import-mode=importlib", "--rootdir", str(folder), "-c", os.devnull]
     command += [str(folder / "tests" / "protocol" / "attacks" / file)]
     command += ["-k", expression] if expression else []
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(folder), str(folder / "tests" / "support"))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )

@@ -93,13 +93,13 @@ def fuzz(targets, mutate, count):
     for number in range(count):
         decode, honest = targets[number % len(targets)]
         data = mutate(honest)
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             decode(data)
             accepted += 1
         except RemoteProtocolError as error:
             blamed.add(error.peer)
-        slowest = max(slowest, time.perf_counter() - start)
+        slowest = max(slowest, time.thread_time() - start)
     assert blamed <= {PEER, "roster", "sender"}
     return accepted, slowest
 

@@ -11,7 +11,6 @@ import yaml
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deployment.rehearsal import Rehearsal
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_process import SiteProcess
@@ -19,6 +18,7 @@ from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.folder import FolderEngine
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.site.approval import sign_approval
+from rehearsal import Rehearsal
 
 SETTINGS = [
     "data.name=digits",

@@ -6,34 +6,19 @@ Over folders in every test run; over TLS, SuperLink and site processes among the
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import dishonest
 from protocol import RemoteProtocolError, SessionAborted
 from protocol.messages import Envelope, KeyDirectory, ShareDelivery, SignatureQuorum, SurvivorList
 
 _seeds = itertools.count(100)
 
 
-@pytest.fixture(scope="session")
-def dishonest() -> ModuleType:
-    """The module ``dishonest`` beside this file."""
-    name = "phoenix_deploy_tests_dishonest"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("dishonest.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 @pytest.fixture(params=["folders", pytest.param("network", marks=pytest.mark.slow)])
-def server(request, dishonest):
+def server(request):
     """A dishonest server and five sites that approved its plan."""
     if request.param == "folders":
         federation = request.getfixturevalue("folder_federation")
@@ -45,7 +30,7 @@ def server(request, dishonest):
     made.close()
 
 
-def test_lowered_threshold_is_refused(server, dishonest) -> None:
+def test_lowered_threshold_is_refused(server) -> None:
     """Three of five would do: two disjoint quorums, two sums to subtract."""
     model = server.model()
     weak = dishonest.forged(server.spec(model), threshold=3, quorum=3)
@@ -55,7 +40,7 @@ def test_lowered_threshold_is_refused(server, dishonest) -> None:
     server.honestly(server.spec(model), model, until="mask")
 
 
-def test_share_threshold_below_the_quorum_is_refused(server, dishonest) -> None:
+def test_share_threshold_below_the_quorum_is_refused(server) -> None:
     model = server.model()
     weak = dishonest.forged(server.spec(model), threshold=2)
     offer = dict.fromkeys(server.sites, server.offer(weak, model))

@@ -14,7 +14,7 @@ import uvicorn
 
 from phoenix_secure.federation.deployment.certificates import make_tls_files
 from phoenix_secure.federation.deployment.fleet_proxy import MAX_BODY_BYTES, fleet_proxy
-from phoenix_secure.federation.deployment.rehearsal import free_ports
+from rehearsal import free_ports
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):

@@ -45,6 +45,7 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
         assert line["loss"] is line["num_images"] is None
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_images_adds_up_until_the_sites_stop(federation, tmp_path) -> None:
     for site in federation.sites:
         federation.change(site, policy={"max_epsilon": 6.0, "max_total_epsilon": 7.0})

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-HERE = Path(__file__).parent
+import scripted_sites
+
 SITES = ("site-01", "site-02", "site-03")
 SESSION = "plan-of-this-test"
 MAX_REPLY_BYTES = 1 << 20
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"engines_{name}", HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-scripted = _load("scripted")
 
 
 class InProcessHarness:
@@ -41,7 +26,7 @@ class InProcessHarness:
         from phoenix_secure.federation.engines.grid import GridEngine
         from phoenix_secure.federation.engines.in_process import InProcessGrid
 
-        self.scripts = {site: scripted.ScriptedSite() for site in SITES}
+        self.scripts = {site: scripted_sites.ScriptedSite() for site in SITES}
         app = site_app(lambda request: self.scripts[request.site](request))
         # Threads to spare, because a site that hangs keeps one.
         self.grid = InProcessGrid(app, sites=SITES, num_workers=9)
@@ -106,7 +91,7 @@ class FolderHarness:
             args=(self.root,),
             kwargs={
                 "site": site,
-                "handle": scripted.carry_out,
+                "handle": scripted_sites.carry_out,
                 "stop": self.stops[site],
                 "poll_s": 0.01,
             },
@@ -146,6 +131,13 @@ class FolderHarness:
         self.engine.close()
 
 
+def _flower(folder: Path, sites: tuple[str, ...]):
+    # Not above: the other engines' tests need no Flower.
+    from flower_harness import FlowerHarness
+
+    return FlowerHarness(folder, sites=sites, session=SESSION, max_reply_bytes=MAX_REPLY_BYTES)
+
+
 def _harness(kind: str, folder: Path):
     match kind:
         case "in-process":
@@ -153,15 +145,13 @@ def _harness(kind: str, folder: Path):
         case "folder":
             return FolderHarness(folder)
         case _:
-            return _load("flower_harness").FlowerHarness(
-                folder, sites=SITES, session=SESSION, max_reply_bytes=MAX_REPLY_BYTES
-            )
+            return _flower(folder, SITES)
 
 
 @pytest.fixture
 def order():
     """Makes the body of a request that tells a scripted site what to do."""
-    return scripted.order
+    return scripted_sites.order
 
 
 @pytest.fixture(
@@ -179,9 +169,7 @@ def federation(request, tmp_path_factory) -> Iterator:
 @pytest.fixture
 def one_flower_site(tmp_path) -> Iterator:
     """The smallest real network: SuperLink, one SuperNode, one worker."""
-    harness = _load("flower_harness").FlowerHarness(
-        tmp_path, sites=SITES[:1], session=SESSION, max_reply_bytes=MAX_REPLY_BYTES
-    )
+    harness = _flower(tmp_path, SITES[:1])
     try:
         yield harness
     finally:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.errors import ConfigError, StorageError
@@ -24,7 +24,6 @@ from phoenix_secure.federation.engines.folder_site import serve_folder
 REQUEST = Envelope(kind="request", site="a", session="s", stage="train", body=b"body")
 
 
-@settings(deadline=None, max_examples=60)
 @given(body=st.binary(max_size=2000), session=st.text(max_size=80), stage=st.text(max_size=80))
 def test_reading_gives_back_what_was_written(body: bytes, session: str, stage: str) -> None:
     envelope = Envelope(kind="reply", site="a", session=session, stage=stage, code="x", body=body)
@@ -43,7 +42,6 @@ def test_every_truncation_and_every_flipped_byte_of_the_body_is_refused() -> Non
             Envelope.from_bytes(bytes(damaged))
 
 
-@settings(deadline=None, max_examples=200)
 @given(data=st.binary(max_size=300))
 def test_hostile_bytes_are_refused(data: bytes) -> None:
     for prefix in (b"", b"PHXF", b"PHXF\x00\x00\x00\x10"):

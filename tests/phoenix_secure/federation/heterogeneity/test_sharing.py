@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.config import SharingConfig
@@ -37,7 +37,6 @@ def numbered(size: int) -> SiteImages:
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.integers(0, 2**31))
-@settings(deadline=None)
 def test_a_share_has_exactly_alpha_of_the_shared_images_each_at_most_once(size, alpha, seed):
     share = share_of(numbered(size), alpha=alpha, rng=np.random.default_rng(seed))
     if round(alpha * size) == 0:

@@ -67,7 +67,12 @@ def parameters_of(folder: RunFolder, config) -> np.ndarray:
     return folder.load_state(config=config).parameters
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+ALL_AT_ONCE = [
+    pytest.param(name, marks=[] if name == "all" else pytest.mark.slow) for name in STRATEGIES
+]
+
+
+@pytest.mark.parametrize("strategy", ALL_AT_ONCE)
 def test_a_secure_run_that_is_interrupted_ends_with_the_same_weights(
     strategy: str, secure_settings, tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -189,7 +194,7 @@ def test_bytes_fall_with_what_stays_at_home(tmp_path: Path, secure_settings, cac
     assert sent["alternate"][1] == pytest.approx(sent["all"][1], rel=0.01)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ALL_AT_ONCE)
 def test_a_secure_round_survives_a_site_that_vanishes(
     strategy: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:

@@ -67,9 +67,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_flipped_or_missing_byte_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
     path = save_checkpoint(state(), tmp_path, settings_hash="h", keep=1)
     content = bytearray(path.read_bytes())

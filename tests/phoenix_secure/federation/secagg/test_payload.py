@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -34,7 +34,6 @@ def key(number: int) -> bytes:
 
 
 @given(VECTORS, st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
-@settings(deadline=None, max_examples=300)
 def test_clipping_bounds_norm_and_coordinates_and_is_idempotent(
     delta: np.ndarray, clip_norm: float, clip_value: float
 ) -> None:
@@ -76,7 +75,6 @@ def test_clips_that_are_not_positive_are_refused(clips: tuple[float, float]) -> 
 
 
 @given(st.integers(0, 2**32), st.sampled_from([16, 24, 32]))
-@settings(deadline=None, max_examples=60)
 def test_decoded_mean_is_within_the_stated_bound(seed: int, word_bits: int) -> None:
     rng = np.random.default_rng(seed)
     agreed = terms(50, f"secure_aggregation.word_bits={word_bits}")

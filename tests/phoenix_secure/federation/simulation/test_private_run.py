@@ -89,7 +89,13 @@ class Killed(BaseException):
     """No handler may catch it."""
 
 
-@pytest.mark.parametrize("stage", ["share", "mask", "check", "result"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "mask",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("share", "check", "result")),
+    ],
+)
 def test_a_killed_run_spends_nothing_twice(
     stage: str, secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:

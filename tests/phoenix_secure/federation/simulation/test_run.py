@@ -81,7 +81,7 @@ def test_split_and_owners_on_disk_are_disjoint_and_cover(
         np.testing.assert_array_equal(np.flatnonzero(owner == number), np.sort(part))
 
 
-@pytest.mark.parametrize("optimizer", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("optimizer", ["fedadam", pytest.param("fedavg", marks=pytest.mark.slow)])
 def test_same_seed_twice_gives_identical_weights(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path, optimizer: str
 ) -> None:
@@ -107,7 +107,9 @@ def test_number_of_sites_at_once_does_not_matter(
     assert same(*states)
 
 
-@pytest.mark.parametrize("rounds_before", [0, 1, 3])
+@pytest.mark.parametrize(
+    "rounds_before", [1, *(pytest.param(k, marks=pytest.mark.slow) for k in (0, 3))]
+)
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path, rounds_before: int
 ) -> None:

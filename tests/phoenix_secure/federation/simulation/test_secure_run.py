@@ -128,7 +128,10 @@ def test_one_round_is_within_the_stated_bound_of_float_fedavg(
     assert first[0]["loss"] == pytest.approx(second[0]["loss"], abs=1e-4)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param(each, marks=[] if each == "mask" else pytest.mark.slow) for each in STAGES],
+)
 def test_run_killed_in_any_stage_resumes_to_the_same_weights(
     config: RunConfig,
     tmp_path: Path,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
@@ -54,7 +54,6 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.lists(STEPS, max_size=25))
 def test_the_ledger_equals_what_was_released_in_every_interleaving(steps: list[tuple]) -> None:
     fresh = itertools.count()

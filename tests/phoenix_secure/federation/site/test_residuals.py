@@ -34,7 +34,7 @@ def update(delta: np.ndarray, num_images: int = 64) -> LocalUpdate:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(2, 12), st.sampled_from([64, 16]))
 def test_the_sum_of_all_answers_is_off_by_one_rounding_however_many_there_were(
     seed: int, rounds: int, num_images: int

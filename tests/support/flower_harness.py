@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,18 +21,9 @@ from phoenix_secure.federation.engines.flower_api import (
     register_node,
 )
 from phoenix_secure.secret_files import write_secret
+from rehearsal import free_ports
 
 HERE = Path(__file__).parent
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class FlowerHarness:

@@ -90,7 +90,7 @@ class Rehearsal:
     def program(self, arguments: Sequence[str], *, log: Path) -> subprocess.Popen[bytes]:
         """Start this Python with ``arguments`` in a process group of its own."""
         with log.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603 - our own program
+            return subprocess.Popen(
                 [sys.executable, *arguments],
                 env=quiet_flower() | {"OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,

@@ -8,10 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-from scripted import carry_out
-
 from phoenix_secure.federation.engines.flower_api import FlowerAddress
 from phoenix_secure.federation.engines.flower_site import serve_flower
+from scripted_sites import carry_out
 
 
 def keep_running(command: list[str]) -> None:
