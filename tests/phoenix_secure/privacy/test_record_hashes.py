@@ -9,6 +9,7 @@ import pytest
 
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.privacy.record_hashes import (
+    comparison_tag,
     data_digest,
     open_key,
     record_hashes,
@@ -69,3 +70,11 @@ def test_other_arrays_and_keys_are_refused() -> None:
         record_hashes(images(0).astype(float), key=KEY)
     with pytest.raises(ValueError, match="32 bytes"):
         data_digest(images(0), None, key=b"")
+
+
+def test_tags_are_equal_for_one_key_and_form_alone() -> None:
+    images, key = np.zeros((2, 1, 4, 4), np.uint8), bytes(range(32))
+    tag = comparison_tag(images, key=key)
+    assert tag == comparison_tag(images[:1] + 7, key=key)  # of the form, not of the content
+    assert tag != comparison_tag(np.zeros((2, 3, 4, 4), np.uint8), key=key)
+    assert tag != comparison_tag(images, key=bytes(32))
