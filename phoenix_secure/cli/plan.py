@@ -95,6 +95,14 @@ def _guarantee(sites: SimulatedSites) -> dict[str, Any]:
             facts[f"privacy_{name}"] = guarantee[name]
     facts["privacy_rounds_of_one_site"] = guarantee["releases"]
     facts |= {f"epsilon, {name}": round(value, 4) for name, value in guarantee["figures"].items()}
+    replaced = guarantee["replace_one"]
+    if replaced["epsilon"] is not None:
+        facts["privacy_adjacency"] = guarantee["adjacency"]
+        facts["privacy_epsilon_replace_one"] = replaced["epsilon"]
+    facts |= {
+        f"epsilon, replace one, {name}": round(value, 4)
+        for name, value in replaced["figures"].items()
+    }
     if guarantee["sampling_rate"] is not None:
         rate = guarantee["sampling_rate"]
         facts["images_drawn_per_step"] = (

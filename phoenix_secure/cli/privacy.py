@@ -30,6 +30,7 @@ Delta = Annotated[float, typer.Option("--delta", help="Probability part; below 1
 Rate = Annotated[
     float, typer.Option("--rate", help="Each image's chance to enter a step (q), up to 1.")
 ]
+_ADJACENCY = "add or remove one image, or one whole site"
 Steps = Annotated[int, typer.Option("--steps", help="Noised steps: local steps x rounds.")]
 
 
@@ -83,9 +84,9 @@ def ledger(
         row for path in files for row in _rows(path.parent.name, PrivacyLedger(path), delta=delta)
     ]
     if output_format is Format.JSON:
-        print_json({"delta": delta, "ledgers": rows})
+        print_json({"delta": delta, "adjacency": _ADJACENCY, "ledgers": rows})
         return
-    table = Table(title=f"spent, at delta = {delta:g}")
+    table = Table(title=f"spent, at delta = {delta:g} ({_ADJACENCY})")
     for column in ("site", "run", "unit", "releases", "epsilon"):
         table.add_column(column, justify="right" if column in ("releases", "epsilon") else "left")
     for row in rows:
@@ -122,12 +123,13 @@ def _show(
     noise_multiplier: float, *, rate: float, steps: int, delta: float, output_format: Format
 ) -> None:
     from phoenix_secure.privacy.accounting import epsilon_of
-    from phoenix_secure.privacy.events import PoissonSampledGaussian
+    from phoenix_secure.privacy.events import Adjacency, PoissonSampledGaussian
 
     event = PoissonSampledGaussian(
         sampling_rate=rate, noise_multiplier=noise_multiplier, steps=steps
     )
     spent = epsilon_of([event], delta=delta)
+    replaced = epsilon_of([event], delta=delta, adjacency=Adjacency.REPLACE_ONE)
     facts = {
         "noise_multiplier": noise_multiplier,
         "epsilon": spent.value,
@@ -137,24 +139,44 @@ def _show(
         "sampling_rate": rate,
         "steps": steps,
         "figures": spent.figures,
+        "replace_one": {
+            "adjacency": "replace one image by another",
+            "epsilon": replaced.value,
+            "figures": replaced.figures,
+        },
     }
     if output_format is Format.JSON:
         print_json(facts)
         return
     console.print(
         f"noise multiplier {noise_multiplier:.4f}: ({spent.value:.4g}, {delta:g})-differential "
-        f"privacy per image (add or remove one), {steps} steps at Poisson rate {rate:g}",
+        f"privacy per image (add or remove one), epsilon {replaced.value:.4g} where one is "
+        f"replaced; {steps} steps at Poisson rate {rate:g}",
         soft_wrap=True,
     )
-    for name, value in spent.figures.items():
-        console.print(f"  {name:<24} epsilon {value:.4f}")
+    for title, found in (("add or remove one", spent), ("replace one", replaced)):
+        for name, value in found.figures.items():
+            console.print(f"  {title:<18} {name:<24} epsilon {value:.4f}")
 
 
 def _check(**values: float) -> None:
     """Refuse numbers that mean nothing, by the name of their option."""
+    from phoenix_secure.privacy.accounting import LEAST_DELTA
+    from phoenix_secure.privacy.calibration import LARGEST_DELTA, LARGEST_EPSILON
+
     for name, value in values.items():
         top = {"delta": 1.0, "rate": 1.0}.get(name, math.inf)
         is_open = name == "delta"
         if not (0 < value < top or (value == top and not is_open)) or math.isnan(value):
             bounds = f"0 < {name} {'<' if is_open else '<='} {top:g}"
             raise ConfigError(f"--{name} {value:g}: expected {bounds if top < math.inf else '> 0'}")
+    if values.get("epsilon", 0) > LARGEST_EPSILON:
+        raise ConfigError(
+            f"--epsilon {values['epsilon']:g}: expected at most {LARGEST_EPSILON:g}; more promises "
+            "nothing"
+        )
+    if not LEAST_DELTA <= values["delta"] < LARGEST_DELTA:
+        raise ConfigError(
+            f"--delta {values['delta']:g}: expected {LEAST_DELTA:g} <= delta < {LARGEST_DELTA:g}: "
+            "it must be well below 1/images, and accountants resolve no smaller one"
+        )

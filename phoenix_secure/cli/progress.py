@@ -236,7 +236,11 @@ def print_guarantee(guarantee: dict[str, Any]) -> None:
     console.print(f"guarantee: [{colour}]{guarantee['text']}[/]", soft_wrap=True)
     if spent := guarantee["per_site"]:
         low, high = min(spent.values()), max(spent.values())
-        console.print(f"spent so far, by the sites' own ledgers: epsilon {low:.4g} to {high:.4g}")
+        console.print(
+            f"spent so far, by the sites' own ledgers: epsilon {low:.4g} to {high:.4g} "
+            f"({guarantee['adjacency']})",
+            soft_wrap=True,
+        )
     for warning in guarantee["warnings"]:
         console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from phoenix_secure.cli.governing import (
     FolderArgument,
@@ -17,6 +18,11 @@ from phoenix_secure.cli.governing import (
     uses_pysyft,
 )
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+
+if TYPE_CHECKING:
+    from phoenix_secure.federation.deployment.site_budget import SiteBudget
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
+    from phoenix_secure.federation.site.budget import DataBudget
 
 __all__ = ["app"]
 
@@ -113,25 +119,77 @@ def approve(
 ) -> None:
     """Sign a plan, after reading it; `site reject` or deleting the file in `approvals` withdraws.
 
+    What it adds to the site's privacy budget is shown; a plan that does not fit is refused.
+
     With `approver: syft`: sign exactly what `site review` showed last.
     """
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
+    from phoenix_secure.federation.run.plan import Plan
     from phoenix_secure.federation.site.approval import sign_approval
 
     place = SiteFolder(folder)
     owner = place.approver_identity(key or place.approver_key)
     if uses_pysyft(place):
         desk = open_desk(place)
-        path = desk.approve(desk.find(plan), owner=owner, days=days)
+        found = desk.find(plan)
+        if found.proposal is not None:
+            _show_budget(desk.budget().rows(found.proposal.plan))
+        path = desk.approve(found, owner=owner, days=days)
     else:
+        offered = Plan.from_bytes((place.plans / f"{place.find_plan(plan)}.json").read_bytes())
+        budget = _budget(place)
+        _show_budget(budget.rows(offered))
+        budget.require_fit(offered)
         path = sign_approval(
             place.approvals,
-            plan=place.find_plan(plan),
+            plan=offered.hash,
             site=place.settings().site,
             owner=owner,
             days=days,
         )
     console.print(f"approved for {days} days: {path}", soft_wrap=True)
+
+
+@app.command()
+def budget(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
+    """Privacy budget for each data set: spent, reserved by approved plans, left."""
+    from phoenix_secure.federation.deployment.site_folder import SiteFolder
+
+    rows = _budget(SiteFolder(folder)).rows()
+    if output_format is Format.JSON:
+        print_json([row.to_dict() for row in rows])
+        return
+    if not rows:
+        console.print("nothing was released under differential privacy, and no plan reserves any")
+    _show_budget(rows)
+
+
+def _budget(place: SiteFolder) -> SiteBudget:
+    from phoenix_secure.federation.deployment.site_budget import SiteBudget
+
+    if uses_pysyft(place):
+        return open_desk(place).budget()
+    settings = place.settings()
+    return SiteBudget(place, policy=settings.policy, approver=place.approver(settings))
+
+
+def _show_budget(rows: list[DataBudget]) -> None:
+    if not rows:
+        return
+    table = Table(title=f"epsilon at delta = {rows[0].delta:g}")
+    columns = ("spent", "reserved", "added", "together", "sum", "left")
+    for column in ("data", "unit and adjacency", *columns):
+        table.add_column(column, justify="right" if column in columns else "left")
+    for row in rows:
+        left = "no limit" if row.left is None else f"{row.left:.4g} of {row.total:.4g}"
+        figures = (row.spent, row.reserved, row.added, row.together, row.sum_of_epsilons)
+        table.add_row(
+            row.data,
+            f"{row.unit}: {row.adjacency}",
+            *(f"{figure:.4g}" for figure in figures),
+            left,
+        )
+    console.print(table)
 
 
 @app.command()

@@ -100,6 +100,12 @@ def failures_in(fields: Sequence[ReportField]) -> tuple[str, ...]:
             f"epsilon {claimed:.4g} is claimed, and the ledger's events spend {again:.4g} by the "
             "second accountant"
         )
+    replaced = (by_id["C1.mechanism"].value or {}).get("replace_one")
+    if replaced and _exceeds(replaced["recomputed"], replaced["epsilon"]):
+        found.append(
+            f"epsilon {replaced['epsilon']:.4g} is claimed where a record is replaced, and the "
+            f"ledger's events spend {replaced['recomputed']:.4g} by the second accountant"
+        )
     unit = by_id["B3.unit"].value
     planned = unit["unit by the ledger's settings"]
     if claimed is not None and unit["unit"] != planned:

@@ -6,6 +6,7 @@ not need.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -14,26 +15,62 @@ import dp_accounting
 import numpy as np
 from dp_accounting import pld, rdp
 
-from phoenix_secure.privacy.events import Event, PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.events import Adjacency, Event, PoissonSampledGaussian, SkellamSum
 from phoenix_secure.privacy.skellam import skellam_rdp
 
 __all__ = ["composed_epsilon"]
 
+_COARSEST = 1e-3
+_RELATIONS = {
+    Adjacency.ADD_OR_REMOVE_ONE: dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE,
+    Adjacency.REPLACE_ONE: dp_accounting.NeighboringRelation.REPLACE_ONE,
+}
 # Whole orders: those between are slow and add little to a bound that only answers alone
 # above _LARGEST or for Skellam noise, whose formula knows no others.
 _ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
-_LARGEST = 200.0  # above it a PLD needs minutes, and epsilon says nothing
+# Above these RDP bounds epsilon says nothing: no PLD is made.
+_LARGEST, _OLD_LARGEST = 400.0, 200.0
 
 
 @functools.lru_cache(maxsize=256)
-def composed_epsilon(merged: tuple[Event, ...], delta: float) -> float:
+def composed_epsilon(
+    merged: tuple[Event, ...], delta: float, adjacency: Adjacency, grid: float | None
+) -> float:
     """The epsilon at ``delta`` of events that were merged, of which there is at least one."""
     gaussians = [each for each in merged if isinstance(each, PoissonSampledGaussian)]
     skellams = [each for each in merged if isinstance(each, SkellamSum)]
+    if adjacency is Adjacency.REPLACE_ONE:
+        return _replaced(gaussians, skellams, delta=delta)
     if skellams:
         return _by_rdp(gaussians, skellams, delta=delta)
     bound = _by_rdp(gaussians, [], delta=delta)
-    return bound if bound > _LARGEST else _by_pld(gaussians, delta=delta)
+    if bound > (_LARGEST if grid is None else _OLD_LARGEST):
+        return bound
+    return _by_pld(gaussians, delta=delta, grid=grid or _grid(gaussians, bound))
+
+
+def _replaced(
+    gaussians: Sequence[PoissonSampledGaussian], skellams: Sequence[SkellamSum], *, delta: float
+) -> float:
+    if not skellams:
+        # Replacing costs between once and a few times as much: near enough for the grid.
+        bound = min(_LARGEST, _by_rdp(gaussians, [], delta=delta))
+        return _by_pld(
+            gaussians,
+            delta=delta,
+            grid=_grid(gaussians, bound),
+            adjacency=Adjacency.REPLACE_ONE,
+        )
+    if gaussians:
+        raise ValueError("expected releases under one unit: images and whole sites do not add up")
+    twice = [dataclasses.replace(each, l2_sensitivity=2 * each.l2_sensitivity) for each in skellams]
+    return _by_rdp([], twice, delta=delta)
+
+
+def _grid(events: Sequence[PoissonSampledGaussian], epsilon: float) -> float:
+    """So fine that all steps' roundings together widen the loss by next to nothing."""
+    steps = sum(each.steps for each in events if each.sampling_rate < 1)
+    return min(_COARSEST, epsilon / 4000, epsilon / (200 * math.sqrt(max(1, steps))))
 
 
 def _event(each: PoissonSampledGaussian) -> dp_accounting.DpEvent:
@@ -43,10 +80,14 @@ def _event(each: PoissonSampledGaussian) -> dp_accounting.DpEvent:
     return dp_accounting.SelfComposedDpEvent(gaussian, each.steps)
 
 
-def _by_pld(events: Sequence[PoissonSampledGaussian], *, delta: float) -> float:
-    accountant = pld.PLDAccountant(
-        dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, value_discretization_interval=1e-4
-    )
+def _by_pld(
+    events: Sequence[PoissonSampledGaussian],
+    *,
+    delta: float,
+    grid: float,
+    adjacency: Adjacency = Adjacency.ADD_OR_REMOVE_ONE,
+) -> float:
+    accountant = pld.PLDAccountant(_RELATIONS[adjacency], value_discretization_interval=grid)
     for each in events:
         if each.sampling_rate == 1:
             # T Gaussians on all records are exactly one of z / sqrt(T): no grid error adds up.

@@ -187,6 +187,16 @@ def _check_guarantee(facts: Facts) -> None:
         ) from error
 
 
+class _Replaced(BaseModel):
+    """Its part for neighbours that replace a record; earlier runs state none."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    adjacency: str
+    epsilon: float = Field(ge=0)
+    figures: dict[str, float]
+
+
 class _Stated(BaseModel):
     """The guarantee of ``summary.json`` (``privacy.guarantee.Guarantee.to_dict``)."""
 
@@ -197,6 +207,7 @@ class _Stated(BaseModel):
     epsilon: float = Field(ge=0)
     delta: float = Field(gt=0, lt=1)
     figures: dict[str, float]
+    replace_one: _Replaced | None = None
     noise_multiplier: float
     releases: int
     mechanism: str

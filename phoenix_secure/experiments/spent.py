@@ -2,7 +2,8 @@
 
 Every point was trained on the same images, and the choice among them looks at all of their
 results. So the images' owners have spent the composition over all points, not the epsilon of the
-point that is shown in the end. Cheaper bounds for the choice of one among many exist (Liu and
+point that is shown in the end. A point that crashed, or that the sweep no longer names, has spent
+what its sites' ledgers say. Cheaper bounds for the choice of one among many exist (Liu and
 Talwar 2019; Papernot and Steinke 2022), but they need the number of points to be drawn at random
 and secret; a grid is neither, and they are not applied here.
 """
@@ -11,52 +12,70 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.guarantee import Guarantee
+from phoenix_secure.privacy.ledger import PrivacyLedger
 
 __all__ = ["privacy_spent"]
+
+# Sets that a user brings, whose paths do not show whether they share images.
+_OWN = {"image-folder", "npz", "huggingface"}
+# Bundled and published sets that are parts of one collection of images.
+_FAMILIES = {"mnist-5k": "mnist"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spent:
+    """One point's part; ``epsilon`` None where nothing bounds it."""
+
+    data: str
+    unit: str
+    adjacency: str
+    epsilon: float | None
+    delta: float
+    is_finished: bool
 
 
 def privacy_spent(points: Sequence[Point], *, folder: SweepFolder) -> dict[str, Any] | None:
     """Basic composition over the points that have run: sums of epsilon and of delta.
 
-    Points are added up for one data set, unit and adjacency. A point without a guarantee makes the
-    total infinite. Evaluation and audits read images that no point was trained on, and training
-    images in audits only: these figures are for their owner and count as release when published.
+    Points are added up for one data set, unit and adjacency. Parts of one data set
+    (``data.max_images``) are that data set, and all sets that a user brings count as one: nothing
+    shows that they share no image. A point without a guarantee makes the total infinite. Evaluation
+    and audits read images that no point was trained on, and training images in audits only: these
+    figures are for their owner and count as release when published.
 
     Source:     Dwork and Roth (2014), Theorem 3.16 (composition of (epsilon, delta)).
     Returns:    None when nothing has run.
+    Raises:     CheckpointError where a site's ledger is damaged.
     """
-    groups: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
-    unprotected = 0
-    for point in points:
-        files = folder.point(point)
-        summary = PointFolder(files.run).read("summary.json")
-        if summary is None:
-            # A run that was started has looked at the images, whatever became of it.
-            unprotected += files.run.exists() and point.config.privacy.unit == "none"
-            continue
-        guarantee = summary.get("guarantee") or {}
-        if guarantee.get("epsilon") is None:
-            unprotected += 1
-            continue
-        data = point.config.data
-        name = f"{data.name} {data.path or ''} {data.max_images or 'all'}".strip()
-        key = name, str(guarantee.get("unit")), str(guarantee.get("adjacency"))
-        groups[key].append((float(guarantee["epsilon"]), float(guarantee["delta"])))
-    if not groups and not unprotected:
+    found = list(_spent_by_points(points, folder))
+    if not found:
         return None
+    groups: dict[tuple[str, str, str], list[_Spent]] = defaultdict(list)
+    for each in found:
+        if each.epsilon is not None:
+            groups[each.data, each.unit, each.adjacency].append(each)
+    unprotected = sum(each.epsilon is None for each in found)
     totals = [
         {
             "data": data,
             "unit": unit,
             "adjacency": adjacency,
             "points": len(spent),
-            "epsilon": math.fsum(epsilon for epsilon, _ in spent),
-            "delta": math.fsum(delta for _, delta in spent),
+            "not_finished": sum(not each.is_finished for each in spent),
+            "epsilon": math.fsum(each.epsilon or 0.0 for each in spent),
+            "delta": math.fsum(each.delta for each in spent),
         }
         for (data, unit, adjacency), spent in sorted(groups.items())
     ]
@@ -66,6 +85,58 @@ def privacy_spent(points: Sequence[Point], *, folder: SweepFolder) -> dict[str, 
         "points_without_guarantee": unprotected,
         "words": _words(totals, unprotected),
     }
+
+
+def _spent_by_points(points: Sequence[Point], folder: SweepFolder) -> Iterator[_Spent]:
+    configs = {point.name: point.config for point in points}
+    for files in folder.point_folders():
+        config = _config(files, configs.get(files.path.name))
+        if config is not None:
+            spent = _spent_by(files, config)
+            if spent is not None:
+                yield spent
+
+
+def _config(files: PointFolder, config: RunConfig | None) -> RunConfig | None:
+    """The settings that the point's run was started with."""
+    if not files.run.exists():
+        return None
+    try:
+        return load_config(files.run / "config.yaml")
+    except ConfigError:
+        return config  # a run that was killed before it wrote them has read the images all the same
+
+
+def _spent_by(files: PointFolder, config: RunConfig) -> _Spent | None:
+    summary = files.run_summary()
+    stated = {} if summary is None else summary.get("guarantee") or {}
+    privacy = config.privacy
+    unit = str(stated.get("unit") or privacy.unit)
+    epsilon, delta = stated.get("epsilon"), stated.get("delta") or privacy.delta
+    if summary is None and privacy.unit != "none" and privacy.noise_source == "secure":
+        epsilon = _charged(files.run, delta=privacy.delta)
+        if epsilon is None:
+            return None
+    return _Spent(
+        data=_data(config),
+        unit=unit,
+        adjacency=str(stated.get("adjacency") or Guarantee(unit=unit).adjacency),
+        epsilon=None if epsilon is None else float(epsilon),
+        delta=float(delta),
+        is_finished=summary is not None,
+    )
+
+
+def _charged(run: Path, *, delta: float) -> float | None:
+    """The largest epsilon in the ledgers of a run that did not end; None where none charged."""
+    ledgers = [PrivacyLedger(path) for path in sorted(run.glob("sites/*/privacy.jsonl"))]
+    spent = [epsilon_of(events, delta=delta).value for each in ledgers if (events := each.events())]
+    return max(spent, default=None)
+
+
+def _data(config: RunConfig) -> str:
+    name = config.data.name
+    return "images of the user's own" if name in _OWN else _FAMILIES.get(name, name)
 
 
 def _words(totals: Sequence[dict[str, Any]], unprotected: int) -> str:

@@ -44,6 +44,10 @@ class PointFolder:
     def audit(self) -> Path:
         return self.path / "audit"
 
+    def run_summary(self) -> dict[str, Any] | None:
+        """What the run wrote at its end; None where it has not ended."""
+        return PointFolder(self.run).read("summary.json")
+
     @property
     def log(self) -> Path:
         return self.path / "log.txt"
@@ -84,6 +88,10 @@ class SweepFolder:
 
     def point(self, point: Point) -> PointFolder:
         return PointFolder(self.path / "points" / point.name)
+
+    def point_folders(self) -> list[PointFolder]:
+        """Every point that was started, whether the sweep still names it or not."""
+        return [PointFolder(path) for path in sorted(self.path.glob("points/*")) if path.is_dir()]
 
     @property
     def spec_file(self) -> Path:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.site_budget import SiteBudget
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.governance.approver import SyftApprovals
@@ -54,6 +55,10 @@ class ReviewDesk:
             record=self._place.audit().record,
         )
 
+    def budget(self) -> SiteBudget:
+        """What approved proposals reserve of the site's privacy budget, and what is left."""
+        return SiteBudget(self._place, policy=self._settings.policy, approver=self.approver())
+
     def reviews(self) -> list[Review]:
         """Every proposal, as it lies there now."""
         return [self._review(job) for job in self.box.jobs()]
@@ -96,7 +101,8 @@ class ReviewDesk:
 
         Guarantee:  recorded in the audit log before it takes effect.
         Raises:     ConfigError for a proposal that was not reviewed, that changed since, that
-                    the policy refuses, or that was rejected.
+                    the policy refuses, or that was rejected; BudgetExhausted for one that does
+                    not fit the site's privacy budget.
         """
         if review.proposal is None or review.objections or review.submission is None:
             raise ConfigError(
@@ -112,6 +118,7 @@ class ReviewDesk:
                 f"PySyft's record of {review.job.name} says {review.status}: ask for a new "
                 "proposal, under another name"
             )
+        self.budget().require_fit(review.proposal.plan)
         signed, expires = in_days(days)
         consent = Consent(
             site=self._settings.site,

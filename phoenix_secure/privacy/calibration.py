@@ -1,20 +1,50 @@
-"""How much noise a budget needs: a root search over whatever spends less with more noise."""
+"""How much noise a budget needs: a root search over whatever spends less with more noise.
+
+The search asks one accountant; the second one is asked about its result.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.privacy.accounting import AccountingError, epsilon_of
+from phoenix_secure.privacy.accounting import LEAST_DELTA, bound_of, epsilon_of
 from phoenix_secure.privacy.events import Event, PoissonSampledGaussian
 
-__all__ = ["calibrate", "noise_multiplier_for"]
+__all__ = ["LARGEST_DELTA", "LARGEST_EPSILON", "calibrate", "check_budget", "noise_multiplier_for"]
 
 _LARGEST_NOISE = 1e4
 _LEAST_NOISE = 1e-3
+# Delta must be well below 1/n: this is 1/n of a hundred records (or parties).
+LARGEST_DELTA = 0.01
+LARGEST_EPSILON = 1000.0
 
 
+def check_budget(*, delta: float, epsilon: float | None = None) -> None:
+    """Refuse a budget that means nothing whatever the number of images is.
+
+    Raises:     ConfigError naming the setting and the fix.
+    """
+    if not delta < LARGEST_DELTA:
+        raise ConfigError(
+            f"privacy.delta = {delta:g} must be well below 1/images (or 1/sites): that many could "
+            "be given away whole; lower it, to 1e-5 or less"
+        )
+    if not delta >= LEAST_DELTA:
+        raise ConfigError(
+            f"privacy.delta = {delta:g} is below {LEAST_DELTA:g}, which no accountant resolves in "
+            "double precision; raise it, to 1/images^2 or so"
+        )
+    if epsilon is not None and not 0 < epsilon <= LARGEST_EPSILON:
+        raise ConfigError(
+            f"privacy.epsilon = {epsilon:g} must be above 0 and at most {LARGEST_EPSILON:g}: more "
+            "promises nothing; choose 1 to 10, or privacy.unit = none"
+        )
+
+
+@functools.lru_cache(maxsize=256)
 def noise_multiplier_for(
     *, epsilon: float, delta: float, sampling_rate: float, steps: int
 ) -> float:
@@ -38,17 +68,12 @@ def calibrate(
     """The least noise multiplier for which ``events_at`` it spend at most ``epsilon``.
 
     Guarantee:  the result's own epsilon was computed, and is within the budget.
-    Raises:     ValueError for epsilon <= 0; ConfigError where 10,000 would still be too little.
+    Raises:     ValueError for epsilon <= 0; ConfigError where 10,000 would still be too little;
+                AccountingError where two accountants disagree about the result.
     """
     if not epsilon > 0:
         raise ValueError(f"expected epsilon > 0, got {epsilon}")
-
-    def spent(noise: float) -> float:
-        try:
-            return epsilon_of(events_at(noise), delta=delta).value
-        except AccountingError:
-            return math.inf  # no epsilon can be named with so little noise
-
+    check_budget(delta=delta, epsilon=epsilon)
     search = _Search(epsilon)
     noise = 1.0
     while not search.is_over:
@@ -57,7 +82,9 @@ def calibrate(
                 f"privacy.epsilon = {epsilon:g} at delta = {delta:g} needs a noise multiplier "
                 "above 10,000: raise epsilon, or lower sampling_rate, local_steps or rounds"
             )
-        noise = search.next_after(noise, spent(noise))
+        noise = search.next_after(noise, bound_of(events_at(noise), delta=delta))
+    found = epsilon_of(events_at(search.high), delta=delta)
+    assert found.value <= epsilon  # noqa: S101 - bound_of and epsilon_of name the same figure
     return search.high
 
 

@@ -7,19 +7,33 @@ and a kind of event is never redefined: an old ledger keeps its meaning.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "Adjacency",
     "Event",
     "PoissonSampledGaussian",
     "SkellamSum",
     "event_from_dict",
     "event_to_dict",
     "merge",
+    "repeated",
 ]
+
+
+class Adjacency(enum.StrEnum):
+    """How two neighbouring data sets differ.
+
+    ADD_OR_REMOVE_ONE   one of them has one record (or party) more
+    REPLACE_ONE         one record (or party) of the one is another in the other
+    """
+
+    ADD_OR_REMOVE_ONE = "add-or-remove-one"
+    REPLACE_ONE = "replace-one"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +43,6 @@ class PoissonSampledGaussian:
     sampling_rate      q: each record is in a step's sample with this probability, by itself;
                        1 is the Gaussian mechanism on all records
     noise_multiplier   z: standard deviation of the noise over the sum's L2 sensitivity
-    Neighbours:        add or remove one record.
     Source:            Abadi et al. (2016), arXiv:1607.00133, Algorithm 1.
     """
 
@@ -50,7 +63,6 @@ class SkellamSum:
     num_words        d
     l2_sensitivity   D2: largest L2 norm of the vector that one neighbour adds or removes
     variance         of the honest parties' noise in one coordinate of the sum
-    Neighbours:      add or remove one party's vector.
     Source:          Agarwal, Kairouz and Liu (2021), arXiv:2110.04995.
     """
 
@@ -115,6 +127,16 @@ def merge(events: Iterable[Event]) -> tuple[Event, ...]:
         counts[single] = counts.get(single, 0) + _count(event)
     merged = [_repeated(single, count) for single, count in counts.items()]
     return tuple(sorted(merged, key=repr))
+
+
+def repeated(event: Event, count: int) -> tuple[Event, ...]:
+    """``count`` releases of ``event`` as at most one event; none of 0.
+
+    >>> one = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=3)
+    >>> repeated(one, 2)[0].steps
+    6
+    """
+    return (_repeated(event, count * _count(event)),) if count else ()
 
 
 def _repeated(event: Event, count: int) -> Event:

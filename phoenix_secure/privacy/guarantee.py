@@ -13,6 +13,11 @@ _ADJACENCY = {
     "record": "add or remove one image of one site",
     "site": "add or remove one whole site",
 }
+_REPLACED = {
+    "none": "",
+    "record": "replace one image of one site by another",
+    "site": "replace one whole site by another",
+}
 _NOT_PROTECTED = {
     "none": (),
     "record": (
@@ -51,6 +56,7 @@ class Guarantee:
     unit                none, record or site
     adjacency           what two neighbouring data sets differ in
     epsilon, delta      of the whole run as planned: no site's releases can exceed it
+    replace_one         epsilon at the same delta for neighbours that replace one record (or site)
     figures             each accountant's own epsilon, by name
     noise_multiplier    standard deviation of the noise in clip norms
     clip_norm           of one image's gradient (record) or of one update (site)
@@ -64,7 +70,9 @@ class Guarantee:
     unit: str
     epsilon: float | None = None
     delta: float | None = None
+    replace_one: float | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    replace_one_figures: Mapping[str, float] = field(default_factory=dict)
     noise_multiplier: float | None = None
     clip_norm: float | None = None
     sampling_rate: float | None = None
@@ -95,9 +103,13 @@ class Guarantee:
                 "no formal guarantee: the noise is seeded, and whoever knows the seed removes it "
                 f"(with secret noise the same settings are {self.unit}-level)"
             )
+        replaced = ""
+        if self.replace_one is not None:
+            replaced = f", epsilon {self.replace_one:.4g} ({_REPLACED[self.unit]})"
         return (
             f"({self.epsilon:.4g}, {self.delta:g})-differential privacy per {self.unit} "
-            f"({self.adjacency}); {self.mechanism}, noise multiplier {self.noise_multiplier:.4g}"
+            f"({self.adjacency}){replaced}; {self.mechanism}, noise multiplier "
+            f"{self.noise_multiplier:.4g}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,6 +120,11 @@ class Guarantee:
             "epsilon": self.epsilon,
             "delta": self.delta,
             "figures": dict(self.figures),
+            "replace_one": {
+                "adjacency": _REPLACED[self.unit],
+                "epsilon": self.replace_one,
+                "figures": dict(self.replace_one_figures),
+            },
             "noise_multiplier": self.noise_multiplier,
             "clip_norm": self.clip_norm,
             "sampling_rate": self.sampling_rate,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from phoenix_secure.compliance.accountant import recomputed_epsilon
+from phoenix_secure.compliance.accountant import OLD_GRID, recomputed_epsilon
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.sections.images import num_images
 from phoenix_secure.evidence import Event
 from phoenix_secure.privacy.ceiling import tpr_ceiling
+from phoenix_secure.privacy.events import Adjacency, event_to_dict, merge
 from phoenix_secure.privacy.events import Event as PrivacyEvent
-from phoenix_secure.privacy.events import event_to_dict, merge
 
 __all__ = ["answer_privacy", "planned_events"]
 
@@ -40,6 +40,7 @@ def answer_privacy(answers: Answers) -> None:
         "C1.mechanism",
         {
             **{name: guarantee.get(name) for name in (*names, "releases", "noise_source")},
+            **_replaced(facts, delta=delta),
             "events": [event_to_dict(each) for each in merge(planned_events(facts))],
         },
         evidence=(*summary, *config, *charged),
@@ -68,7 +69,7 @@ def answer_privacy(answers: Answers) -> None:
     if planned:
         answers.derived(
             "C2.recomputed",
-            round(recomputed_epsilon(planned, delta=delta), _DIGITS),
+            round(recomputed_epsilon(planned, delta=delta, grid=_grid(facts)), _DIGITS),
             unit=per_unit,
             note="from the events in the ledger, by dp-accounting alone",
             evidence=charged,
@@ -90,10 +91,29 @@ def answer_privacy(answers: Answers) -> None:
     answers.derived(
         "C5.statement",
         f"({guarantee['epsilon']:.4g}, {delta:g})-differential privacy per {unit} "
-        f"({guarantee['adjacency']}); {guarantee['mechanism']}, noise multiplier "
-        f"{guarantee['noise_multiplier']:.4g}",
+        f"({guarantee['adjacency']}){_replaced_text(facts)}; {guarantee['mechanism']}, "
+        f"noise multiplier {guarantee['noise_multiplier']:.4g}",
         evidence=summary,
     )
+
+
+def _grid(facts: Facts) -> float | None:
+    """The accountant's grid: reports of earlier runs must come out as they did."""
+    return None if facts.guarantee.get("replace_one") else OLD_GRID
+
+
+def _replaced(facts: Facts, *, delta: float) -> dict[str, Any]:
+    """What is claimed for neighbours that replace a record, and what the ledger's events spend."""
+    claimed, planned = facts.guarantee.get("replace_one"), planned_events(facts)
+    if not claimed or not planned:
+        return {}
+    again = recomputed_epsilon(planned, delta=delta, adjacency=Adjacency.REPLACE_ONE)
+    return {"replace_one": {**claimed, "recomputed": round(again, _DIGITS)}}
+
+
+def _replaced_text(facts: Facts) -> str:
+    claimed = facts.guarantee.get("replace_one")
+    return f", epsilon {claimed['epsilon']:.4g} ({claimed['adjacency']})" if claimed else ""
 
 
 def planned_events(facts: Facts) -> list[PrivacyEvent]:
@@ -109,7 +129,10 @@ def planned_events(facts: Facts) -> list[PrivacyEvent]:
 def spent_by_site(facts: Facts, *, delta: float) -> dict[str, float]:
     """Epsilon of each site: by its own ledger where that can be read, else as it was charged."""
     return {
-        site: round(recomputed_epsilon(facts.spent.get(site, events), delta=delta), _DIGITS)
+        site: round(
+            recomputed_epsilon(facts.spent.get(site, events), delta=delta, grid=_grid(facts)),
+            _DIGITS,
+        )
         for site, events in facts.charged.items()
     }
 

@@ -18,7 +18,7 @@ from phoenix_secure.compliance.verification.checks import Checks
 from phoenix_secure.evidence import EvidenceError
 from phoenix_secure.evidence.canonical import NotCanonical, parse_canonical
 from phoenix_secure.privacy.ceiling import tpr_ceiling
-from phoenix_secure.privacy.events import event_from_dict
+from phoenix_secure.privacy.events import Adjacency, event_from_dict
 
 __all__ = ["check_alone", "read_report"]
 
@@ -165,6 +165,13 @@ def _check_epsilon(report: Report, checks: Checks) -> None:
         )
     events = [event_from_dict(each) for each in report.value("C1.mechanism")["events"]]
     again, said = recomputed_epsilon(events, delta=delta), report.value("C2.recomputed")
+    if replaced := report.value("C1.mechanism").get("replace_one"):
+        found = recomputed_epsilon(events, delta=delta, adjacency=Adjacency.REPLACE_ONE)
+        checks.require(
+            "epsilon where a record is replaced",
+            agrees(replaced["recomputed"], found),
+            f"the report says {replaced['recomputed']}, the mechanism's events spend {found:.4g}",
+        )
     # Where this is above the claim, the report must say FAIL: that is checked with the others.
     checks.require(
         "epsilon by the second accountant",

@@ -10,6 +10,7 @@
     heads/HASH.jsonl         the server's evidence, as it was shown
     roster.bin, federation-owner.pub, approver.pub        whose signatures count
     reviews/HASH.json        what the owner was shown (approver: syft)
+    privacy.jsonl, privacy.key, record-hashes/            what was released, and about which images
 
 ``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
 """
@@ -78,6 +79,14 @@ class SiteFolder:
     @property
     def reviews(self) -> Path:
         return self.path / "reviews"
+
+    @property
+    def privacy_ledger(self) -> Path:
+        return self.path / "privacy.jsonl"
+
+    @property
+    def record_hashes(self) -> Path:
+        return self.path / "record-hashes"
 
     def memory(self, plan_hash: str) -> Path:
         """What this site keeps from round to round of one run (``strategies.memory``)."""

@@ -15,13 +15,17 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import BudgetExhausted, ConfigError
+from phoenix_secure.federation.deployment.site_budget import SiteBudget
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
+from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
 from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.rng import SeedTree
@@ -34,21 +38,30 @@ def installer(
     folder: SiteFolder,
     settings: SiteSettings,
     *,
+    approver: Approver,
     cancelled: threading.Event,
     cache_dir: Path | None = None,
 ) -> Callable[[Plan], Handler]:
     """What the gate calls once for each approved plan.
 
-    Raises (the result):    ConfigError or DataError when the plan cannot run on this site's
+    approver    says which other plans have part of the privacy budget
+
+    Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room;
+                            ConfigError or DataError when the plan cannot run on this site's
                             images; CheckpointError for a damaged record of promises.
     """
     roster = folder.roster()
     identity = folder.identity(settings, roster)
     images_in = default_cache_dir() if cache_dir is None else cache_dir
+    budget = SiteBudget(folder, policy=settings.policy, approver=approver, cache_dir=images_in)
 
     def install(plan: Plan) -> Handler:
         config = plan.config
         torch.set_num_threads(config.federation.threads_per_site)
+        try:
+            budget.require_fit_to_start(plan)
+        except BudgetExhausted as error:
+            raise SiteFailure(FailureCode.BUDGET, why=str(error)) from None
         seeds = SeedTree(config.seed)
         # Random streams follow the position in the roster, as in a run in one process.
         stream = _stream_name(roster, settings.site)

@@ -60,7 +60,7 @@ class SiteProcess:
             approver=approver,
             policy=self.settings.policy,
             audit=self._audit,
-            install=installer(folder, self.settings, cancelled=self._cancelled),
+            install=installer(folder, self.settings, approver=approver, cancelled=self._cancelled),
         )
 
     @property

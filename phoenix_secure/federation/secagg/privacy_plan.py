@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,14 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import most_draws
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
-from phoenix_secure.privacy.calibration import noise_multiplier_for
-from phoenix_secure.privacy.events import Event, PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
+from phoenix_secure.privacy.events import (
+    Adjacency,
+    Event,
+    PoissonSampledGaussian,
+    SkellamSum,
+    repeated,
+)
 from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
 from phoenix_secure.training.private import public_steps
 
@@ -35,6 +40,11 @@ class PrivacyPlan:
     max_releases: int
     planned: Epsilon
 
+    def events(self, releases: int | None = None) -> tuple[Event, ...]:
+        """What ``releases`` of them do together; of all of them by default."""
+        count = self.max_releases if releases is None else releases
+        return repeated(self.event, count)
+
 
 def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan | None:
     """The plan that follows from the settings; None where no unit is named.
@@ -46,6 +56,7 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
     privacy = config.privacy
     if privacy.unit == "none":
         return None
+    check_budget(delta=privacy.delta, epsilon=privacy.epsilon)
     local_steps = public_steps(config)
     releases = most_draws(config)
     if privacy.unit == "site":
@@ -65,7 +76,7 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
         noise_multiplier=noise,
         event=event,
         max_releases=releases,
-        planned=epsilon_of([dataclasses.replace(event, steps=steps)], delta=privacy.delta),
+        planned=epsilon_of(repeated(event, releases), delta=privacy.delta),
     )
 
 
@@ -92,7 +103,7 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
         noise_multiplier=terms.noise.noise_multiplier,
         event=event,
         max_releases=releases,
-        planned=epsilon_of([dataclasses.replace(event, releases=releases)], delta=privacy.delta),
+        planned=epsilon_of(repeated(event, releases), delta=privacy.delta),
     )
 
 
@@ -150,11 +161,14 @@ def guarantee_of(
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
         mechanism = "DP-SGD: per-image gradients clipped, Gaussian noise at each site"
         sampler = f"Poisson, rate {event.sampling_rate:g}; cohorts amplify nothing"
+    replaced = epsilon_of(plan.events(), delta=privacy.delta, adjacency=Adjacency.REPLACE_ONE)
     return Guarantee(
         unit=plan.unit,
         epsilon=plan.planned.value if is_secret else None,
         delta=privacy.delta,
+        replace_one=replaced.value if is_secret else None,
         figures=plan.planned.figures,
+        replace_one_figures=replaced.figures,
         noise_multiplier=plan.noise_multiplier,
         clip_norm=privacy.clip_norm,
         sampling_rate=rate,

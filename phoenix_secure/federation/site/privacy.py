@@ -17,6 +17,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
+from phoenix_secure.privacy.data_sets import keep_records
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
 from phoenix_secure.rng import SeedTree
@@ -56,7 +57,8 @@ def open_site_privacy(
     """The privacy side of one site; None where no unit is named.
 
     own      the site's own images, without public ones that a strategy mixes in
-    folder   holds ``privacy.jsonl`` (all runs of this site), ``privacy.key`` and the kept answer
+    folder   holds ``privacy.jsonl`` (all runs of this site), ``privacy.key``, ``record-hashes`` and
+             the kept answer
     run      names the run in the ledger
     total    what all runs on this site together may spend
 
@@ -66,12 +68,14 @@ def open_site_privacy(
         return None
     check_images(config, len(own.images), site=site)
     key = open_key(folder / "privacy.key")
+    digest = data_digest(own.images, own.labels, key=key)
+    keep_records(folder / "record-hashes", digest=digest, images=own.images, key=key)
     releases = Releases(
         PrivacyLedger.open(folder / "privacy.jsonl"),
         kept=folder / "release.bin",
         run=run,
         plan=plan,
-        data=data_digest(own.images, own.labels, key=key),
+        data=digest,
         total=total,
     )
     return SitePrivacy(

@@ -1,0 +1,84 @@
+"""Calibration: the least noise that fits, few evaluations, and budgets that mean nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.privacy import calibration
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.calibration import calibrate, check_budget, noise_multiplier_for
+from phoenix_secure.privacy.events import PoissonSampledGaussian
+
+
+def spent(q: float, z: float, steps: int) -> float:
+    event = PoissonSampledGaussian(sampling_rate=q, noise_multiplier=z, steps=steps)
+    return epsilon_of([event], delta=1e-5).value
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "q", "steps"),
+    [
+        (0.1, 0.01, 1000),
+        (1.0, 0.01, 1000),
+        (10.0, 0.01, 1000),
+        (1.961, 64 / 6000, 1000),
+        (3.0, 1.0, 20),
+        (200.0, 0.05, 300),
+        (900.0, 0.5, 2000),
+    ],
+)
+def test_calibration_finds_the_least_noise_that_fits(epsilon, q, steps) -> None:
+    noise = noise_multiplier_for(epsilon=epsilon, delta=1e-5, sampling_rate=q, steps=steps)
+    assert 0.98 * epsilon < spent(q, noise, steps) <= epsilon
+    assert spent(q, 0.99 * noise, steps) > epsilon
+
+
+def test_calibration_and_its_inverse_meet() -> None:
+    noise = noise_multiplier_for(epsilon=1.961, delta=1e-5, sampling_rate=64 / 6000, steps=1000)
+    assert noise == pytest.approx(1.0, abs=0.003)
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0, 200.0])
+def test_a_budget_takes_few_evaluations(monkeypatch: pytest.MonkeyPatch, epsilon: float) -> None:
+    asked = []
+    right = calibration.bound_of
+
+    def counted(events, *, delta: float) -> float:
+        asked.append(events)
+        return right(events, delta=delta)
+
+    monkeypatch.setattr(calibration, "bound_of", counted)
+    calibrate(
+        lambda z: [PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=z, steps=500)],
+        epsilon=epsilon,
+        delta=1e-5,
+    )
+    assert len(asked) <= 14
+
+
+def test_budget_that_no_noise_meets_is_refused_with_the_settings_to_change() -> None:
+    with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
+        noise_multiplier_for(epsilon=0.005, delta=1e-5, sampling_rate=1.0, steps=10**6)
+    with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
+        noise_multiplier_for(epsilon=1e-9, delta=1e-5, sampling_rate=0.01, steps=100)
+    with pytest.raises(ValueError, match="epsilon > 0"):
+        noise_multiplier_for(epsilon=0.0, delta=1e-5, sampling_rate=0.1, steps=1)
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.01, 1.0, 2.0])
+def test_a_delta_that_gives_records_away_is_refused_as_that(delta: float) -> None:
+    with pytest.raises(ConfigError, match=r"privacy.delta = .* well below 1/images.*lower it"):
+        noise_multiplier_for(epsilon=1.0, delta=delta, sampling_rate=0.01, steps=100)
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, 1e-300, 1e-13])
+def test_a_delta_that_no_accountant_resolves_is_refused_as_that(delta: float) -> None:
+    with pytest.raises(ConfigError, match=r"privacy.delta = .* raise it"):
+        check_budget(delta=delta)
+
+
+@pytest.mark.parametrize("epsilon", [1e9, float("inf"), float("nan"), 0.0, -1.0])
+def test_an_epsilon_that_promises_nothing_is_refused(epsilon: float) -> None:
+    with pytest.raises(ConfigError, match=r"privacy.epsilon = .* choose 1 to 10"):
+        check_budget(delta=1e-5, epsilon=epsilon)
