@@ -43,7 +43,7 @@ LEAST_DELTA = 1e-12
 # What PLD's grid may add to epsilon beyond the upper end of PRV's interval, and what two
 # conversions of one RDP curve may differ by.
 _RELATIVE = 0.01
-_ROUNDING = 1e-4
+_ROUNDING = 3e-4
 _CONVERSION = 0.02
 # Above this RDP bound epsilon says nothing, and PRV's grid overflows: RDP answers alone.
 _LARGEST = 400.0

@@ -50,12 +50,14 @@ _RELATIONS = {
 # epsilon of T steps grows by less than 0.2 percent.
 _INTERVAL = 5e-4
 _INTERVAL_OF_ROOT_STEPS = 0.012
-_COARSEST, _FINEST = 3e-3, 1e-7
+_COARSEST = 3e-3
+# A step's losses are spread over at most so many intervals, however small epsilon is.
+_LARGEST_STEP = 1 << 17
 # PRV's error bound: one percent of epsilon, at most what its proof is trusted for, and no less than
 # a grid of this size has.
 _PRV_ERROR = 0.01
 _LARGEST_PRV_ERROR = 0.5
-_LARGEST_GRID = 1 << 22
+_LARGEST_GRID = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def prv_epsilon(
     estimate: float,
 ) -> Interval:
     """Where epsilon lies by Opacus' PRV composition; its error is at most one percent each way,
-    or what a grid of four million points has.
+    or what a grid of two million points has.
 
     estimate   of epsilon: it chooses the grid and no more
 
@@ -183,7 +185,15 @@ def _reach(
 def _interval(events: Sequence[PoissonSampledGaussian], epsilon: float) -> float:
     steps = sum(each.steps for each in events if each.sampling_rate < 1)
     fine = min(_INTERVAL, _INTERVAL_OF_ROOT_STEPS / math.sqrt(max(1, steps))) * epsilon
-    return min(_COARSEST, max(_FINEST, fine))
+    return max(min(_COARSEST, fine), max(_span(each) for each in events) / _LARGEST_STEP)
+
+
+def _span(event: PoissonSampledGaussian) -> float:
+    """About the largest loss of one step that is not cut off as a tail."""
+    q, z = event.sampling_rate, event.noise_multiplier
+    z /= math.sqrt(event.steps) if q == 1 else 1.0
+    largest = (1 + 2 * 10 * z) / (2 * z**2)
+    return max(1e-3, largest + math.log(q))
 
 
 def _shortened(events: Sequence[PoissonSampledGaussian]) -> list[PoissonSampledGaussian]:

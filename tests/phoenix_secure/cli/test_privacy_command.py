@@ -20,9 +20,11 @@ def test_noise_and_epsilon_are_inverse_to_each_other(cli) -> None:
     again = cli("privacy", "epsilon", "--noise", str(found["noise_multiplier"]), *budget)
     assert json.loads(again.out)["epsilon"] == pytest.approx(found["epsilon"])
     assert {"unit", "adjacency", "delta"} <= found.keys()
+    assert found["replace_one"]["epsilon"] > found["epsilon"]
     text = cli("privacy", "epsilon", "--noise", "1", "--rate", "0.05", "--steps", "40").out
     assert "per image (add or remove one)" in text
     assert "pld (dp-accounting)" in text
+    assert "where one is replaced" in text
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,11 @@ def test_noise_and_epsilon_are_inverse_to_each_other(cli) -> None:
         (["epsilon", "--noise", "nan", "--rate", "0.1", "--steps", "5"], "--noise nan"),
         (["ledger", "missing"], "holds no privacy.jsonl"),
         (["ledger", ".", "--delta", "1"], "0 < delta < 1"),
+        (["ledger", ".", "--delta", "0.1"], "--delta 0.1: expected 1e-12 <= delta < 0.01"),
+        (["ledger", ".", "--delta", "1e-300"], "--delta 1e-300: expected 1e-12 <= delta < 0.01"),
+        (["noise", "--epsilon", "1e9", "--rate", "0.1", "--steps", "5"], "at most 1000"),
+        (["noise", "--epsilon", "1e-9", "--rate", "0.1", "--steps", "5"], "raise epsilon, or"),
+        (["noise", "--epsilon", "1", "--rate", "0", "--steps", "5"], "0 < rate <= 1"),
     ],
 )
 def test_numbers_that_mean_nothing_are_named(cli, arguments: list[str], message: str) -> None:

@@ -10,21 +10,42 @@ from hypothesis import strategies as st
 
 from attacks.epsilon.ceilings import tpr_ceiling as attacks_ceiling
 from attacks.epsilon.trade_off import approximate_dp
-from phoenix_secure.compliance.accountant import agrees, recomputed_epsilon
+from phoenix_secure.compliance.accountant import OLD_GRID, agrees, recomputed_epsilon
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.ceiling import tpr_ceiling
-from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.events import Adjacency, PoissonSampledGaussian, SkellamSum
 
 SGD = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=0.8, steps=200)
 ONE = PoissonSampledGaussian(sampling_rate=1.0, noise_multiplier=2.0, steps=3)
 SITES = SkellamSum(num_words=1000, l2_sensitivity=100.0, variance=90_000.0, releases=4)
 
 
-@pytest.mark.parametrize("events", [[SGD], [ONE], [SGD, ONE], [SITES], [SGD, SGD]])
+SMALL = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=60.0, steps=10_000)
+
+
+@pytest.mark.parametrize("adjacency", list(Adjacency))
+@pytest.mark.parametrize("events", [[SGD], [ONE], [SGD, ONE], [SITES], [SGD, SGD], [SMALL]])
 def test_it_agrees_with_the_run_s_own_accounting(
-    events: list[PoissonSampledGaussian | SkellamSum],
+    events: list[PoissonSampledGaussian | SkellamSum], adjacency: Adjacency
 ) -> None:
-    assert agrees(epsilon_of(events, delta=1e-5).value, recomputed_epsilon(events, delta=1e-5))
+    quoted = epsilon_of(events, delta=1e-5, adjacency=adjacency).value
+    again = recomputed_epsilon(events, delta=1e-5, adjacency=adjacency)
+    assert agrees(quoted, again)
+    assert quoted == pytest.approx(again, rel=0.004)
+
+
+def test_a_claim_may_be_cautious_and_not_too_small() -> None:
+    assert agrees(0.0999, 0.0899)  # as earlier versions quoted it, with an error bound on top
+    assert not agrees(0.0849, 0.0899)
+    assert not agrees(0.13, 0.0899)
+
+
+def test_the_grid_of_earlier_reports_gives_their_figures() -> None:
+    """Measured with the version that wrote them."""
+    event = PoissonSampledGaussian(sampling_rate=0.01, noise_multiplier=10.0, steps=1000)
+    assert recomputed_epsilon([event], delta=1e-5, grid=OLD_GRID) == pytest.approx(
+        0.09784096595282134, rel=1e-9
+    )
 
 
 def test_a_gaussian_on_all_records_follows_the_closed_form() -> None:

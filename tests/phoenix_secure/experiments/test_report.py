@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phoenix_secure.config_file import dump_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point, expand
 from phoenix_secure.experiments.report import write_report
@@ -20,6 +21,11 @@ from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.pictures import save_grid
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.events import PoissonSampledGaussian
+from phoenix_secure.privacy.ledger import PrivacyLedger, Release
+
+EVENT = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=2.0, steps=5)
 
 SPEC = SweepSpec.model_validate(
     {
@@ -121,6 +127,63 @@ def test_spent_privacy_adds_up_over_points_and_is_unbounded_without_a_guarantee(
     assert spent["points_without_guarantee"] == 1
     assert "unbounded" in spent["words"]
     assert privacy_spent(points, folder=SweepFolder(folder.path / "elsewhere")) is None
+
+
+def charge(run: Path, *, releases: int, plan: str = "this run") -> None:
+    """What two sites of a run that crashed leave: the first has released more."""
+    for site, count in (("site-01", releases), ("site-02", 1)):
+        (run / "sites" / site).mkdir(parents=True)
+        ledger = PrivacyLedger.open(run / "sites" / site / "privacy.jsonl")
+        for number in range(1, count + 1):
+            release = Release(id=f"{number}", plan=plan, round_number=number, data="d", event=EVENT)
+            ledger.charge(release, most=count, total=None)
+
+
+def test_a_point_that_crashed_counts_with_what_its_ledgers_say(sweep) -> None:
+    points, folder = sweep
+    charge(folder.point(points[4]).run, releases=3)
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    by_ledger = epsilon_of([EVENT] * 3, delta=1e-5).value
+    assert sum(total["epsilon"] for total in spent["totals"]) == pytest.approx(1.98 + by_ledger)
+    assert sum(total["not_finished"] for total in spent["totals"]) == 1
+
+
+def test_a_point_that_the_sweep_no_longer_names_counts(sweep) -> None:
+    points, folder = sweep
+    before = privacy_spent(points, folder=folder)
+    left = [point for point in points if point is not points[3]]
+    config = dump_config(points[3].config)
+    (folder.point(points[3]).run / "config.yaml").write_text(config)
+    assert privacy_spent(left, folder=folder) == before
+
+
+def test_a_run_without_privacy_that_crashed_is_unbounded(sweep) -> None:
+    points, folder = sweep
+    folder.point(points[1]).run.mkdir(parents=True)
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    assert spent["points_without_guarantee"] == 2
+
+
+def test_parts_of_one_data_set_are_that_data_set(tmp_path: Path) -> None:
+    axes = {
+        "images": {
+            "all": {},
+            "few": {"data.max_images": 500},
+            "own": {"data.name": "npz", "data.path": "a.npz"},
+            "own part": {"data.name": "npz", "data.path": "b.npz"},
+        }
+    }
+    settings = {"privacy.unit": "record", "privacy.epsilon": 1}
+    spec = SweepSpec.model_validate({"settings": settings, "axes": axes})
+    points = expand(spec, folder=tmp_path)
+    folder = SweepFolder(tmp_path / "out")
+    for point in points:
+        finish(point, folder, epsilon=0.5, kid=1.0)
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    assert [(total["points"], total["epsilon"]) for total in spent["totals"]] == [(2, 1.0)] * 2
 
 
 class _Page(HTMLParser):

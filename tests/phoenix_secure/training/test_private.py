@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import Cancelled, LocalUpdate
 from phoenix_secure.training.parameters import to_vector
@@ -91,6 +93,46 @@ def test_round_without_any_image_is_noise_of_the_stated_size(digits: SiteImages)
     assert abs(update.delta.mean()) < 6 * expected / math.sqrt(len(update.delta))
     assert update.num_steps == 1
     assert math.isnan(update.loss)
+
+
+def test_a_step_without_images_has_the_noise_and_the_event_of_any_other(
+    digits: SiteImages,
+) -> None:
+    """Two-sample Kolmogorov-Smirnov test; the images' own part is a thousandth of the noise."""
+    one_step = [*SGD, "training.local_steps=1", "privacy.clip_norm=0.5"]
+    updates = [
+        train(configured(*one_step, f"privacy.sampling_rate={q}"), digits, noise_multiplier=1e5)
+        for q in (1e-12, 1)
+    ]
+    assert [update.num_steps for update in updates] == [1, 1]
+    empty, full = (update.delta / (1e5 * 0.5 / 16) for update in updates)
+    assert ks_2samp(empty, full).pvalue > 1e-4
+    assert ks_2samp(empty, 1.1 * full).pvalue < 1e-4  # a tenth more would be seen
+    # The event of a release follows from the settings: no sample, empty or not, changes it.
+    plan = plan_privacy(configured("privacy.sampling_rate=0.001"), terms=None)
+    assert plan is not None
+    assert plan.event.steps == train(configured("privacy.sampling_rate=0.001"), digits).num_steps
+
+
+@pytest.mark.parametrize("physical_batch", [1, 7, 64])
+def test_no_sample_is_capped(digits: SiteImages, physical_batch: int) -> None:
+    """Rate 1 on 40 copies of an image: all of them count, whatever the batch sizes say."""
+    many = SiteImages(images=np.repeat(digits.images[:1], 40, axis=0), labels=None)
+    config = configured(
+        *SGD,
+        "training.local_steps=1",
+        "privacy.sampling_rate=1",
+        "privacy.clip_norm=1e-3",
+        f"privacy.physical_batch={physical_batch}",
+    )
+    seen: list[int] = []
+    update = trainer_of(config, noise_multiplier=1e-9).train(
+        initial(config), many, round_number=1, seeds=SeedTree(0), progress=seen.append
+    )
+    assert seen == [40]
+    # Each gradient is of length C; they differ by their timesteps, so that the sum is shorter.
+    length = np.linalg.norm(update.delta) * 16 / 1e-3
+    assert 16 < length <= 40 * 1.01
 
 
 def test_one_image_moves_a_step_by_at_most_the_clip_norm(digits: SiteImages) -> None:
