@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from phoenix_secure.config.section import Section
 
@@ -107,6 +107,22 @@ class PrivacyConfig(Section):
     def hides_metrics(self) -> bool:
         """Whether sites count alike and tell neither losses nor numbers of images."""
         return self.unit != "none" and not self.release_metrics
+
+    @field_validator("delta", "epsilon", "sampling_rate", mode="before")
+    @classmethod
+    def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what the bounds below would, with the reason and the fix."""
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return value
+        if info.field_name == "delta" and not 0 < number < 1:
+            raise ValueError("must be above 0 and well below 1/images: set 1e-5 or less")
+        if info.field_name == "epsilon" and not 0 < number <= 1000:
+            raise ValueError("must be above 0 and at most 1000, where nothing is promised: 1 to 10")
+        if info.field_name == "sampling_rate" and not 0 < number <= 1:
+            raise ValueError("must be above 0 and at most 1: set training.batch_size/images or so")
+        return value
 
     @model_validator(mode="after")
     def _one_of_epsilon_and_noise(self) -> Self:

@@ -17,13 +17,16 @@ __all__ = ["LARGEST_DELTA", "LARGEST_EPSILON", "calibrate", "check_budget", "noi
 
 _LARGEST_NOISE = 1e4
 _LEAST_NOISE = 1e-3
+_LEAST_RATE = 1e-9
 # Delta must be well below 1/n: this is 1/n of a hundred records (or parties).
 LARGEST_DELTA = 0.01
 LARGEST_EPSILON = 1000.0
 
 
-def check_budget(*, delta: float, epsilon: float | None = None) -> None:
-    """Refuse a budget that means nothing whatever the number of images is.
+def check_budget(
+    *, delta: float, epsilon: float | None = None, sampling_rate: float | None = None
+) -> None:
+    """Refuse settings that mean nothing whatever the number of images is.
 
     Raises:     ConfigError naming the setting and the fix.
     """
@@ -42,6 +45,11 @@ def check_budget(*, delta: float, epsilon: float | None = None) -> None:
             f"privacy.epsilon = {epsilon:g} must be above 0 and at most {LARGEST_EPSILON:g}: more "
             "promises nothing; choose 1 to 10, or privacy.unit = none"
         )
+    if sampling_rate is not None and not _LEAST_RATE <= sampling_rate <= 1:
+        raise ConfigError(
+            f"privacy.sampling_rate = {sampling_rate:g} must be between {_LEAST_RATE:g} and 1: "
+            "less draws no image of any data set; raise it, to training.batch_size/images or so"
+        )
 
 
 @functools.lru_cache(maxsize=256)
@@ -53,6 +61,7 @@ def noise_multiplier_for(
     Guarantee:  epsilon_of(z) <= epsilon, and 0.2 percent less noise would exceed it.
     Raises:     ValueError for arguments out of range; ConfigError where no noise is enough.
     """
+    check_budget(delta=delta, sampling_rate=sampling_rate)
     return calibrate(
         lambda noise: [
             PoissonSampledGaussian(sampling_rate=sampling_rate, noise_multiplier=noise, steps=steps)

@@ -56,7 +56,7 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
     privacy = config.privacy
     if privacy.unit == "none":
         return None
-    check_budget(delta=privacy.delta, epsilon=privacy.epsilon)
+    check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
     local_steps = public_steps(config)
     releases = most_draws(config)
     if privacy.unit == "site":

@@ -164,3 +164,35 @@ def test_few_sites_are_warned_of() -> None:
     config = configured(*SITE, "privacy.epsilon=6")
     plan = plan_privacy(config, terms=choose_terms(config, num_parameters=40_000))
     assert "few sites" in guarantee_of(config, plan).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "fix"),
+    [
+        ("privacy.delta=0.1", r"privacy.delta = 0.1 must be well below 1/images.*lower it"),
+        ("privacy.delta=1", r"privacy.delta: must be .* well below 1/images: set 1e-5 or less"),
+        ("privacy.delta=0", r"privacy.delta: must be above 0 .* set 1e-5 or less"),
+        ("privacy.delta=-1", r"privacy.delta: must be above 0 .* set 1e-5 or less"),
+        ("privacy.delta=1e-300", r"privacy.delta = 1e-300 .* raise it"),
+        ("privacy.epsilon=1e-9", r"privacy.epsilon = 1e-09 .* raise epsilon, or lower"),
+        ("privacy.epsilon=1e9", r"privacy.epsilon: must be above 0 and at most 1000.*1 to 10"),
+        ("privacy.epsilon=0", r"privacy.epsilon: must be above 0 and at most 1000.*1 to 10"),
+        ("privacy.sampling_rate=0", r"privacy.sampling_rate: must be above 0 .* set"),
+        ("privacy.sampling_rate=1.5", r"privacy.sampling_rate: must be above 0 .* set"),
+        ("privacy.sampling_rate=1e-300", r"privacy.sampling_rate = 1e-300 .* raise it"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_named_with_its_fix(setting: str, fix: str) -> None:
+    with pytest.raises(ConfigError, match=fix):
+        plan_privacy(
+            load_config(None, ["privacy.unit=record", "privacy.epsilon=1", setting]), terms=None
+        )
+
+
+def test_a_rate_of_one_is_the_gaussian_mechanism_on_all_images() -> None:
+    plan = plan_privacy(
+        load_config(None, ["privacy.unit=record", "privacy.epsilon=1", "privacy.sampling_rate=1"]),
+        terms=None,
+    )
+    assert plan is not None
+    assert 0.98 < plan.planned.value <= 1
