@@ -32,8 +32,8 @@ def check_budget(
     """
     if not delta < LARGEST_DELTA:
         raise ConfigError(
-            f"privacy.delta = {delta:g} must be well below 1/images (or 1/sites): that many could "
-            "be given away whole; lower it, to 1e-5 or less"
+            f"privacy.delta = {delta:g} must be well below 1/images, and below 1/sites: that "
+            "many could be given away whole; lower it, to 1e-5 or less"
         )
     if not delta >= LEAST_DELTA:
         raise ConfigError(

@@ -21,6 +21,7 @@ from phoenix_secure.federation.site.budget import (
 )
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.privacy.data_sets import overlapping
+from phoenix_secure.privacy.events import Event
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
 __all__ = ["SiteBudget"]
@@ -76,6 +77,10 @@ class SiteBudget:
         """
         self._require_fit(plan, only_begun=True)
 
+    def begun(self, plan: Plan) -> tuple[Event, ...]:
+        """What the site has released under ``plan``, by its ledger."""
+        return tuple(each.event for each in self._releases() if each.plan == plan.hash)
+
     def _require_fit(self, plan: Plan, *, only_begun: bool) -> None:
         total = self._policy.total_budget
         if total is None:
@@ -119,7 +124,7 @@ class SiteBudget:
             return None
         return reservation_of(
             plan.hash,
-            event=private.event,
+            event=next(iter(self.begun(plan)), private.event),
             max_releases=private.max_releases,
             releases=releases,
         )

@@ -23,7 +23,7 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
 from phoenix_secure.federation.run.plan import Plan, plan_roster
-from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
+from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
@@ -73,7 +73,7 @@ def installer(
         terms = None
         if config.secure_aggregation.mode == "on":
             terms = choose_terms(config, num_parameters=strategies.exchange.num_uploaded)
-        privacy = plan_privacy(config, terms=terms)
+        privacy = continuing(plan_privacy(config, terms=terms), config, budget.begun(plan))
         memory = folder.memory(plan.hash)
         return build_site(
             stream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from phoenix_secure.privacy.events import (
 from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
 from phoenix_secure.training.private import public_steps
 
-__all__ = ["PrivacyPlan", "check_images", "guarantee_of", "plan_privacy"]
+__all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,31 @@ class PrivacyPlan:
         """What ``releases`` of them do together; of all of them by default."""
         count = self.max_releases if releases is None else releases
         return repeated(self.event, count)
+
+
+def continuing(
+    plan: PrivacyPlan | None, config: RunConfig, begun: Iterable[Event]
+) -> PrivacyPlan | None:
+    """``plan`` with the noise that a run has ``begun`` with, where that is within its budget too.
+
+    An earlier version's calibration may have found a little more noise for the same epsilon, and a
+    run's releases must be of one mechanism.
+    """
+    first = next(iter(begun), None)
+    if plan is None or first is None or first == plan.event:
+        return plan
+    if not isinstance(first, PoissonSampledGaussian) or config.privacy.epsilon is None:
+        return plan
+    if not isinstance(plan.event, PoissonSampledGaussian):
+        return plan
+    if (first.sampling_rate, first.steps) != (plan.event.sampling_rate, plan.event.steps):
+        return plan
+    planned = epsilon_of(repeated(first, plan.max_releases), delta=config.privacy.delta)
+    if planned.value > config.privacy.epsilon:
+        return plan
+    return dataclasses.replace(
+        plan, noise_multiplier=first.noise_multiplier, event=first, planned=planned
+    )
 
 
 def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan | None:

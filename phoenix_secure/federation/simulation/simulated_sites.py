@@ -32,6 +32,7 @@ from phoenix_secure.federation.secagg.keys import RunKeys
 from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
+    continuing,
     guarantee_of,
     plan_privacy,
 )
@@ -149,6 +150,9 @@ class SimulatedSites:
 
     def connect(self, folder: RunFolder, *, state: ServerState) -> Engine:
         """Start the sites as threads of this process."""
+        spent = spent_events(folder, sites=self.sites)
+        begun = (event for events in spent.values() for event in events)
+        self.privacy = continuing(self.privacy, self.config, begun)
         if self.privacy is None:
             # Under privacy a round that is repeated is not trained again: its answer was kept, and
             # so is what the site remembers of it.

@@ -99,7 +99,7 @@ def data_budgets(
     """
     delta = delta if total is None else total.delta
     asked = [*reservations, *([added] if added else [])]
-    units = sorted({_unit(each.event) for each in [*releases, *asked]})
+    units = sorted({_unit(e) for e in [each.event for each in releases] + [r.event for r in asked]})
     named: list[tuple[str, frozenset[str] | None]] = [
         (", ".join(sorted(digest[:16] for digest in group)), group) for group in groups
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from phoenix_secure.federation.round.cohort import cohort_of_round, most_draws
 from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
+    continuing,
     guarantee_of,
     plan_privacy,
 )
@@ -196,3 +199,19 @@ def test_a_rate_of_one_is_the_gaussian_mechanism_on_all_images() -> None:
     )
     assert plan is not None
     assert 0.98 < plan.planned.value <= 1
+
+
+def test_a_run_goes_on_with_the_noise_that_it_began_with_if_that_is_within_its_budget() -> None:
+    config = load_config(None, ["privacy.unit=record", "privacy.epsilon=1"])
+    plan = plan_privacy(config, terms=None)
+    assert plan is not None
+    assert isinstance(plan.event, PoissonSampledGaussian)
+    more = dataclasses.replace(plan.event, noise_multiplier=1.01 * plan.noise_multiplier)
+    found = continuing(plan, config, [more])
+    assert found is not None
+    assert (found.event, found.noise_multiplier) == (more, more.noise_multiplier)
+    assert found.planned.value < plan.planned.value
+    for other in ([], [dataclasses.replace(more, noise_multiplier=0.5)]):
+        assert continuing(plan, config, other) == plan
+    faster = dataclasses.replace(more, sampling_rate=0.5 * more.sampling_rate)
+    assert continuing(plan, config, [faster]) == plan
