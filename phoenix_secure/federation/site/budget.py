@@ -14,8 +14,9 @@ from typing import Any
 
 from phoenix_secure.errors import BudgetExhausted
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.events import Event, SkellamSum, repeated
-from phoenix_secure.privacy.ledger import Budget, Release
+from phoenix_secure.privacy.ledger import Release
 
 __all__ = [
     "ALL_DATA",

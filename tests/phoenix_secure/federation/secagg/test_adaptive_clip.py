@@ -210,7 +210,7 @@ def test_a_run_moves_its_norm_resumes_exactly_and_charges_the_longer_input(
     np.testing.assert_array_equal(
         whole.load_state(config=config).parameters, broken.load_state(config=config).parameters
     )
-    terms_of_run = Run(SimulatedSites(config, cache_dir=cache_dir)).terms
+    terms_of_run = SimulatedSites(config, cache_dir=cache_dir).terms
     assert terms_of_run is not None
     assert terms_of_run.noise is not None
     event = terms_of_run.noise.event

@@ -15,8 +15,9 @@ from phoenix_secure.federation.site.budget import (
     reservation_of,
 )
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
-from phoenix_secure.privacy.ledger import Budget, Release
+from phoenix_secure.privacy.ledger import Release
 
 STEP = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=2.0, steps=5)
 SITES = SkellamSum(num_words=10, l2_sensitivity=100.0, variance=250_000.0, releases=1)
