@@ -87,14 +87,16 @@ class PrivacyConfig(Section):
         32,
         ge=1,
         le=65536,
-        description="[images] Images differentiated at once (record): memory, not privacy.",
+        description="[images] Most images differentiated at once (record): memory, not privacy.",
     )
     gradients: Literal["vmap", "hooks", "ghost"] = Field(
-        "vmap", description="[name] How gradients of single images are found (record)."
+        "vmap",
+        description="[name] How gradients of single images are found (record). hooks needs less "
+        "memory; ghost is no more and read as vmap.",
     )
     noise_source: Literal["secure", "seeded"] = Field(
         "secure",
-        description="[name] secure: the operating system's generator. seeded: repeatable, for "
+        description="[name] secure: keys of the operating system. seeded: repeatable, for "
         "research; whoever knows the seed removes the noise, so that no guarantee is claimed.",
     )
     release_metrics: bool = Field(

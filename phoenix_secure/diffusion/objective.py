@@ -1,7 +1,7 @@
 """What the network is trained to predict: epsilon, v, or EDM's preconditioned target.
 
-Every draw comes from the generator that the caller passes, on the CPU, and is then moved: the
-same seed gives the same noise on every device.
+Every draw comes from the source that the caller passes, on the CPU, and is then moved: the same
+seed gives the same noise on every device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from phoenix_secure.config import DiffusionConfig
 from phoenix_secure.diffusion.schedule import alpha_bar
 
-__all__ = ["Denoiser", "Objective", "TrainingPair", "q_sample"]
+__all__ = ["Denoiser", "Draws", "Objective", "TrainingPair", "q_sample"]
 
 
 class Denoiser(Protocol):
@@ -23,6 +23,16 @@ class Denoiser(Protocol):
     def __call__(
         self, images: torch.Tensor, times: torch.Tensor, labels: torch.Tensor | None
     ) -> torch.Tensor: ...
+
+
+class Draws(Protocol):
+    """A source of random numbers other than torch's: each answer is (num,), on the CPU."""
+
+    def normal(self, num: int) -> torch.Tensor:
+        """Standard normal values."""
+
+    def integers(self, num: int, *, below: int) -> torch.Tensor:
+        """Uniform whole numbers in [0, below)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +81,19 @@ class Objective:
         """Draw a noise level and a noise for each image, and what the network should answer."""
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         if self._diffusion.prediction == "edm":
-            return self._edm_pair(x0, eps, generator=generator)
+            return self._edm_pair(x0, eps, torch.randn(len(x0), generator=generator))
         t = torch.randint(self._diffusion.num_timesteps, (len(x0),), generator=generator)
+        return self._ddpm_pair(x0, eps, t)
+
+    def secret_pair(self, x0: torch.Tensor, *, draws: Draws) -> TrainingPair:
+        """:meth:`pair` from a source whose draws nobody can search for."""
+        eps = draws.normal(x0.numel()).float().view(x0.shape).to(x0.device)
+        if self._diffusion.prediction == "edm":
+            return self._edm_pair(x0, eps, draws.normal(len(x0)).float())
+        t = draws.integers(len(x0), below=self._diffusion.num_timesteps)
+        return self._ddpm_pair(x0, eps, t)
+
+    def _ddpm_pair(self, x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> TrainingPair:
         t = t.to(x0.device)
         a = self._alpha_bar[t]
         # Salimans and Ho (2022), section 4: v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.
@@ -90,13 +111,13 @@ class Objective:
         divisor = snr + 1 if self._diffusion.prediction == "v" else snr
         return snr.clamp(max=gamma) / divisor
 
-    def _edm_pair(
-        self, x0: torch.Tensor, eps: torch.Tensor, *, generator: torch.Generator
-    ) -> TrainingPair:
-        """Karras et al. (2022), table 1 and equation 8: lambda(sigma) c_out^2 = 1, so weight 1."""
+    def _edm_pair(self, x0: torch.Tensor, eps: torch.Tensor, level: torch.Tensor) -> TrainingPair:
+        """Karras et al. (2022), table 1 and equation 8: lambda(sigma) c_out^2 = 1, so weight 1.
+
+        ``level`` is standard normal (B,).
+        """
         d = self._diffusion
-        log_sigma = torch.randn(len(x0), generator=generator) * d.edm_p_std + d.edm_p_mean
-        log_sigma = log_sigma.to(x0.device)
+        log_sigma = (level * d.edm_p_std + d.edm_p_mean).to(x0.device)
         sigma = log_sigma.exp().view(-1, 1, 1, 1)
         total = sigma**2 + d.edm_sigma_data**2
         c_skip = d.edm_sigma_data**2 / total

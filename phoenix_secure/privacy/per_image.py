@@ -8,65 +8,88 @@ what is accounted (measured: 2.8 clip norms at R = 4).
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from opacus.grad_sample import GradSampleModule
 from opacus.grad_sample.conv import compute_conv_grad_sample
-from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import (
-    GradSampleModuleFastGradientClipping,
-)
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.privacy.chunks import (
+    ImageRows,
+    SampleGradients,
+    chunk_sizes,
+    padded,
+    sizes_of_equal_bits,
+)
 
 __all__ = ["Gradients", "ImageRows", "check_network", "make_gradients"]
 
 Kind = Literal["vmap", "hooks", "ghost"]
 
+_log = logging.getLogger(__name__)
+_COLUMNS = 1 << 14  # of all images at a time in float64: temporaries stay in the cache
+# Squares of float32 vanish below 1e-19: all of a network's together below 1e-14.
+_LEAST_CLIP_NORM = 1e-9
+
 # Images need no gradient; Opacus' hooks ask for that of outputs alone, which is what they should.
 warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRows:
-    """A regression problem for each row of each image: ``weight * mean((network - target)^2)``.
+class Gradients:
+    """Adds clipped gradients of images into ``parameter.summed_grad`` (float64).
 
-    Shape:      n images of R rows: inputs and target (n, R, C, H, W), times (n, R), weight (n, R),
-                labels (n, R) or None.
+    sizes      numbers of images that a chunk is filled up to, ascending
     """
 
-    inputs: torch.Tensor
-    times: torch.Tensor
-    target: torch.Tensor
-    weight: torch.Tensor
-    labels: torch.Tensor | None
+    def __init__(
+        self, network: nn.Module, samples: SampleGradients, *, sizes: tuple[int, ...]
+    ) -> None:
+        self._network = network
+        self._samples = samples
+        self.sizes = sizes
 
-    @property
-    def num_images(self) -> int:
-        return len(self.inputs)
+    def verify(self, rows: ImageRows) -> None:
+        """Keep to the sizes in which an image has the same bits in any company on this machine.
 
-    @property
-    def num_rows(self) -> int:
-        """R, rows of one image."""
-        return self.inputs.shape[1]
-
-
-class Gradients(Protocol):
-    """Adds clipped gradients of images into ``parameter.summed_grad``, as Opacus keeps it."""
+        ``rows``: any images, as many as the largest size.
+        """
+        found = sizes_of_equal_bits(self._samples, rows, self.sizes)
+        if found == (1,) != self.sizes:
+            _log.warning(
+                "gradients depend on an image's place in a chunk on this machine: images are "
+                "differentiated one by one, which is exact and slow"
+            )
+        self.sizes = found
 
     def accumulate(self, rows: ImageRows, *, clip_norm: float) -> torch.Tensor:
         """Add each image's clipped gradient; the images' losses (n,), which are not private.
 
-        Guarantee:  adding or removing one image moves the sum by at most clip_norm in L2 norm
-                    (but for float32 rounding). An image whose gradient is not finite adds nothing,
-                    so that it can neither break the bound nor the model.
+        Any number of images: chunks of the largest size, of which the last is filled up.
+
+        Guarantee:  adding or removing one image moves the sum of a step by at most
+                    clip_norm (1 + 1e-5) in L2 norm, for up to 100,000 images: an image's clipped
+                    gradient has the same bits in any company (where ``verify`` saw it), and the
+                    sum in float64 is off by n^2 2^-53 clip norms at most. An image whose gradient
+                    or its squared norm is not finite in float32 adds nothing, so that it can
+                    neither break the bound nor the model, nor be told by what it breaks.
+        Raises:     ValueError for clip_norm below 1e-9, where float32 cannot bound norms.
         """
+        parameters = dict(self._network.named_parameters())
+        losses = []
+        for start in range(0, rows.num_images, self.sizes[-1]):
+            stop = min(start + self.sizes[-1], rows.num_images)
+            chunk = rows.each(lambda t, a=start, b=stop: t[a:b])  # type: ignore[misc]
+            samples, found = self._samples(padded(chunk, self.sizes))
+            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=stop - start)
+            losses.append(torch.as_tensor(found)[: stop - start].detach())
+        return torch.cat(losses) if losses else torch.zeros(0)
 
 
 def check_network(network: nn.Module) -> None:
@@ -82,15 +105,19 @@ def check_network(network: nn.Module) -> None:
             )
 
 
-def make_gradients(kind: Kind, network: nn.Module) -> tuple[Gradients, nn.Module]:
-    """The way ``kind`` for ``network``; also the module whose parameters it fills.
+def make_gradients(kind: Kind, network: nn.Module, *, physical_batch: int) -> Gradients:
+    """The way ``kind`` for ``network``, at most ``physical_batch`` images at once.
+
+    ``ghost`` is read as ``vmap``: its weighted backward pass adds all images inside one float32
+    sum, in which one image that overflows turns the others into NaN.
 
     Raises:     ConfigError for a network that cannot be trained so.
     """
     check_network(network)
-    if kind == "vmap":
-        return _VmapGradients(network), network
-    return _HookedGradients(network, ghost=kind == "ghost"), network
+    if kind == "ghost":
+        _log.warning("privacy.gradients = ghost is no more: vmap is used in its place")
+    samples = _HookedGradients(network) if kind == "hooks" else _VmapGradients(network)
+    return Gradients(network, samples, sizes=chunk_sizes(physical_batch))
 
 
 class _VmapGradients:
@@ -105,15 +132,13 @@ class _VmapGradients:
         self._gradients = vmap(grad_and_value(self._loss), in_dims=(None, 0, 0, 0, 0, 0))
         self._unlabelled = vmap(grad_and_value(self._loss), in_dims=(None, 0, 0, 0, 0, None))
 
-    def accumulate(self, rows: ImageRows, *, clip_norm: float) -> torch.Tensor:
-        parameters = dict(self._network.named_parameters())
-        frozen = {name: parameter.detach() for name, parameter in parameters.items()}
+    def __call__(self, rows: ImageRows) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        frozen = {name: p.detach() for name, p in self._network.named_parameters()}
         function = self._unlabelled if rows.labels is None else self._gradients
         samples, losses = function(
             frozen, rows.inputs, rows.times, rows.target, rows.weight, rows.labels
         )
-        add_clipped(parameters, samples, clip_norm=clip_norm)
-        return torch.as_tensor(losses)
+        return samples, torch.as_tensor(losses)
 
     def _loss(
         self,
@@ -135,22 +160,30 @@ def add_clipped(
     samples: Mapping[str, torch.Tensor],
     *,
     clip_norm: float,
+    num_images: int,
 ) -> None:
     """Clip each image's gradient over all parameters together and add the sum to ``summed_grad``.
+
+    The first ``num_images`` count; those behind are blank. Every call does the same work, whatever
+    gradients are not finite.
 
     Shape:      samples: name -> (n, *parameter.shape), for every parameter.
     """
     missing = set(parameters) - set(samples)
     if missing:
         raise ConfigError(f"parameter {min(missing)} has no gradient per image")
-    squares = torch.stack([s.flatten(1).square().sum(1) for s in samples.values()]).sum(0)
-    factor = clip_factor(squares.sqrt(), clip_norm=clip_norm)
-    finite = factor > 0
+    squares = torch.stack([s.flatten(1).square().sum(1).double() for s in samples.values()])
+    factor = clip_factor(squares.sum(0).sqrt(), clip_norm=clip_norm)
+    factor[num_images:] = 0
+    left_out = (factor == 0).nonzero().flatten()
     for name, parameter in parameters.items():
         flat = samples[name].flatten(1)
-        if not bool(finite.all()):
-            flat = torch.where(finite[:, None], flat, 0.0)
-        total = (factor @ flat).view_as(parameter)
+        total = torch.empty(flat.shape[1], dtype=torch.float64, device=flat.device)
+        for start in range(0, flat.shape[1], _COLUMNS):
+            part = flat[:, start : start + _COLUMNS].to(torch.float64, copy=True)
+            part.index_fill_(0, left_out, 0.0)  # zero times infinity is not zero
+            torch.mv(part.t(), factor, out=total[start : start + _COLUMNS])
+        total = total.view_as(parameter)
         summed: torch.Tensor | None = parameter.summed_grad  # type: ignore[attr-defined]
         parameter.summed_grad = total if summed is None else summed + total  # type: ignore[attr-defined]
 
@@ -158,9 +191,11 @@ def add_clipped(
 def clip_factor(norms: torch.Tensor, *, clip_norm: float) -> torch.Tensor:
     """``min(1, C / norm)`` of each image, (n,); 0 for a norm that is not finite.
 
-    The bound aimed at is a hundred-thousandth below C, so that rounding in float32, of the norm
+    The bound aimed at is a hundred-thousandth below C, so that rounding of the norm in float32,
     over millions of parameters too, cannot lift a clipped gradient above C.
     """
+    if not clip_norm >= _LEAST_CLIP_NORM:
+        raise ValueError(f"expected clip_norm >= {_LEAST_CLIP_NORM:g}, got {clip_norm}")
     factor = (clip_norm * (1 - 1e-5) / norms).clamp(max=1.0)
     return torch.where(norms.isfinite(), factor, torch.zeros_like(factor))
 
@@ -186,49 +221,20 @@ class _ContiguousModule(GradSampleModule):  # type: ignore[misc]
     }
 
 
-class _ContiguousGhostModule(GradSampleModuleFastGradientClipping):  # type: ignore[misc]
-    GRAD_SAMPLERS: dict[Any, Any] = {  # noqa: RUF012
-        **GradSampleModuleFastGradientClipping.GRAD_SAMPLERS,
-        nn.Conv2d: _conv_samples,
-    }
-
-
 class _HookedGradients:
-    """Opacus' hooks; with ``ghost``, its norms first and then one weighted backward pass."""
+    """Opacus' hooks: rows are flattened into the network's batch and added again by image."""
 
-    def __init__(self, network: nn.Module, *, ghost: bool) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._is_ghost = ghost
-        kind = _ContiguousGhostModule if ghost else _ContiguousModule
-        self._module = kind(network, batch_first=True, loss_reduction="sum", strict=False)
+        self._module = _ContiguousModule(
+            network, batch_first=True, loss_reduction="sum", strict=False
+        )
 
-    def accumulate(self, rows: ImageRows, *, clip_norm: float) -> torch.Tensor:
-        if self._is_ghost and rows.num_rows > 1:
-            raise ConfigError(
-                "privacy.gradients = ghost knows norms of rows and not of images: set "
-                "privacy.noise_draws and privacy.augmentations to 1, or gradients to vmap"
-            )
+    def __call__(self, rows: ImageRows) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
         losses = self._losses(rows)
-        if self._is_ghost:
-            self._weighted_pass(losses, clip_norm=clip_norm)
-        else:
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            self._add(rows, clip_norm=clip_norm)
-        return losses.detach()
-
-    def _losses(self, rows: ImageRows) -> torch.Tensor:
-        """The mean loss of each image (n,), rows flattened into the network's batch."""
-        flat: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.flatten(0, 1)  # noqa: E731
-        labels = None if rows.labels is None else flat(rows.labels)
-        output = self._module(flat(rows.inputs), flat(rows.times), class_labels=labels).sample
-        error = (output - flat(rows.target)).square().flatten(1).mean(dim=1)
-        weighted: torch.Tensor = flat(rows.weight) * error
-        return weighted.view(rows.num_images, rows.num_rows).mean(dim=1)
-
-    def _add(self, rows: ImageRows, *, clip_norm: float) -> None:
-        parameters = dict(self._network.named_parameters())
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         samples = {}
-        for name, parameter in parameters.items():
+        for name, parameter in self._network.named_parameters():
             sample = getattr(parameter, "grad_sample", None)
             if sample is None:
                 continue
@@ -237,21 +243,13 @@ class _HookedGradients:
             samples[name] = by_image.sum(dim=1)
             parameter.grad_sample = None  # type: ignore[attr-defined]
             parameter.grad = None
-        add_clipped(parameters, samples, clip_norm=clip_norm)
+        return samples, losses.detach()
 
-    def _weighted_pass(self, losses: torch.Tensor, *, clip_norm: float) -> None:
-        losses.sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        factor = clip_factor(self._module.get_norm_sample(), clip_norm=clip_norm)
-        for parameter in self._network.parameters():
-            parameter.grad = None
-        self._module.disable_hooks()
-        try:
-            torch.where(factor > 0, factor * losses, 0.0).sum().backward()  # type: ignore[no-untyped-call]
-        finally:
-            self._module.enable_hooks()
-        for parameter in self._network.parameters():
-            total = parameter.grad
-            summed = parameter.summed_grad  # type: ignore[attr-defined]
-            if total is not None:
-                parameter.summed_grad = total if summed is None else summed + total  # type: ignore[attr-defined]
-            parameter.grad = None
+    def _losses(self, rows: ImageRows) -> torch.Tensor:
+        """The mean loss of each image (n,)."""
+        flat: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.flatten(0, 1)  # noqa: E731
+        labels = None if rows.labels is None else flat(rows.labels)
+        output = self._module(flat(rows.inputs), flat(rows.times), class_labels=labels).sample
+        error = (output - flat(rows.target)).square().flatten(1).mean(dim=1)
+        weighted: torch.Tensor = flat(rows.weight) * error
+        return weighted.view(rows.num_images, rows.num_rows).mean(dim=1)

@@ -13,7 +13,8 @@ __all__ = ["PrivateOptimizer"]
 class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
     """One step on ``(sum of clipped gradients + noise) / divisor``.
 
-    Clipped gradients are put into ``parameter.summed_grad`` before (``per_image.Gradients``).
+    Clipped gradients are put into ``parameter.summed_grad`` (float64) before, by
+    ``per_image.Gradients``.
 
     Units:      clip_norm in gradient units, noise_multiplier in clip norms; the noise has standard
                 deviation noise_multiplier * clip_norm in every coordinate of the sum.
@@ -51,9 +52,10 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
     def add_noise(self) -> None:
         """Noise from the secure source, in float64, rounded once together with the sum."""
         scale = self.noise_multiplier * self.max_grad_norm
-        for parameter in self.params:
-            noise = self._randomness.normal(parameter.numel()).mul_(scale).view(parameter.shape)
-            total = noise.to(parameter.device)
+        sizes = [parameter.numel() for parameter in self.params]
+        noises = self._randomness.normal(sum(sizes)).mul_(scale).split(sizes)
+        for parameter, noise in zip(self.params, noises, strict=True):
+            total = noise.view(parameter.shape).to(parameter.device)
             if parameter.summed_grad is not None:
                 total = total + parameter.summed_grad
             parameter.grad = total.to(parameter.dtype)

@@ -1,12 +1,18 @@
-"""Where the randomness of differential privacy comes from: noise, and which images enter a step.
+"""Where the randomness of private training comes from, every draw of it.
 
-Both must be secret. Who knows the noise subtracts it; who knows the sample loses the amplification
-that sampling gives. The experiment's seed is known to the server, so production draws both from
-the operating system.
+All of it must be secret. Who knows the noise subtracts it; who knows the sample loses the
+amplification that sampling gives; who knows timesteps, noises and dropped labels sees one image's
+presence shift those of all later ones. The experiment's seed is known to the server, so production
+draws from the operating system; and torch's generators are no source at all, since the CPU's keeps
+32 bits of any seed, which can be searched.
+
+Draws are made on the CPU, from 256 bits of key, and then moved: other devices get the same.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -37,12 +43,15 @@ class Randomness(Protocol):
     def normal(self, num: int) -> torch.Tensor:
         """``num`` independent standard normal values, float64 (num,), on the CPU."""
 
+    def integers(self, num: int, *, below: int) -> torch.Tensor:
+        """``num`` independent uniform whole numbers in [0, below), int64 (num,), on the CPU."""
+
     def included(self, num: int, *, probability: float) -> np.ndarray:
         """Indices below ``num``, each present with ``probability`` independently, sorted int64."""
 
 
-class SecureRandomness:
-    """AES-256 in counter mode under a key that the operating system gives, kept in this object.
+class _CipherRandomness:
+    """AES-256 in counter mode under keys that ``entropy`` gives, kept in this object.
 
     Guarantee:  normal values are exact but for float64 rounding, up to 9.4 standard deviations
                 (probability of more below 1e-20). Each is a sum of four independent normals,
@@ -51,20 +60,17 @@ class SecureRandomness:
                 (2012, doi:10.1145/2382196.2382264). That defeats the known attack; it is no proof
                 that float64 noise is as good as real numbers.
                 Inclusion compares 64-bit words with floor(probability * 2^64): exact to 2^-64.
+                Whole numbers are 64-bit words modulo ``below``: within below / 2^64 of uniform.
     Source:     Holohan and Braghin (2021), arXiv:2107.10138, section 5.2 with n = 2; Box and Muller
                 (1958).
     """
 
-    def __init__(self, entropy: Entropy = os.urandom) -> None:
+    def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
         self._new_key()
 
     def __repr__(self) -> str:
-        return "<SecureRandomness>"
-
-    @property
-    def name(self) -> str:
-        return "AES-256-CTR keyed by the operating system"
+        return f"<{type(self).__name__}>"
 
     def normal(self, num: int) -> torch.Tensor:
         values = torch.empty(num, dtype=torch.float64)
@@ -82,6 +88,11 @@ class SecureRandomness:
             total = cosines[0] + cosines[1] + np.roll(sines[0], 1) + np.roll(sines[1], 2)
             part.copy_(torch.from_numpy(total[: part.numel()]))
         return values.mul_(_TERMS**-0.5)
+
+    def integers(self, num: int, *, below: int) -> torch.Tensor:
+        if not 0 < below <= 1 << 32:
+            raise ValueError(f"expected 0 < below <= 2^32, got {below}")
+        return torch.from_numpy((self._words(num) % np.uint64(below)).astype(np.int64))
 
     def included(self, num: int, *, probability: float) -> np.ndarray:
         _check_probability(probability)
@@ -103,23 +114,36 @@ class SecureRandomness:
         self._left = _REKEY_BYTES
 
 
-class SeededRandomness:
-    """Repeatable, for research: whoever knows the seed removes the noise. No guarantee."""
+class SecureRandomness(_CipherRandomness):
+    """Draws under keys of the operating system."""
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    def __init__(self, entropy: Entropy = os.urandom) -> None:
+        super().__init__(entropy)
+
+    @property
+    def name(self) -> str:
+        return "AES-256-CTR keyed by the operating system"
+
+
+class SeededRandomness(_CipherRandomness):
+    """Repeatable bit for bit, for research: whoever knows the seed removes the noise.
+
+    No guarantee, but the same draws as in production but for the key: all 256 bits of ``seed``
+    (``SeedTree.entropy()``) count.
+    """
+
+    def __init__(self, seed: int) -> None:
+        secret, counter = seed.to_bytes(32, "big"), itertools.count()
+
+        def entropy(size: int) -> bytes:
+            label = b"phoenix-secure/seeded-randomness/v1:" + next(counter).to_bytes(8, "big")
+            return hashlib.shake_256(label + secret).digest(size)
+
+        super().__init__(entropy)
 
     @property
     def name(self) -> str:
         return "seeded, repeatable: no guarantee"
-
-    def normal(self, num: int) -> torch.Tensor:
-        return torch.randn(num, dtype=torch.float64, generator=self._generator)
-
-    def included(self, num: int, *, probability: float) -> np.ndarray:
-        _check_probability(probability)
-        uniform = torch.rand(num, dtype=torch.float64, generator=self._generator)
-        return np.flatnonzero((uniform < probability).numpy())
 
 
 def _check_probability(probability: float) -> None:

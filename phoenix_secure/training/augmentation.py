@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from phoenix_secure.diffusion.objective import Draws
+
 __all__ = ["augmented_rows"]
 
 
 def augmented_rows(
-    x0: torch.Tensor, *, copies: int, horizontal_flip: bool, generator: torch.Generator
+    x0: torch.Tensor, *, copies: int, horizontal_flip: bool, draws: Draws
 ) -> torch.Tensor:
     """``copies`` versions of each image: the first unshifted, the others moved at random.
 
@@ -23,7 +25,8 @@ def augmented_rows(
     reach = x0.shape[-1] // 14
     rows = x0[:, None].repeat(1, copies, 1, 1, 1)
     if copies > 1 and reach > 0:
-        shifts = torch.randint(-reach, reach + 1, (len(x0), copies, 2), generator=generator)
+        shifts = draws.integers(len(x0) * copies * 2, below=2 * reach + 1) - reach
+        shifts = shifts.view(len(x0), copies, 2)
         shifts[:, 0] = 0
         padded = torch.nn.functional.pad(x0, (reach,) * 4, mode="replicate")
         height, width = x0.shape[2:]
@@ -32,6 +35,6 @@ def augmented_rows(
                 top, left = (shifts[i, j] + reach).tolist()
                 rows[i, j] = image[:, top : top + height, left : left + width]
     if horizontal_flip:
-        flip = torch.rand(len(x0), copies, generator=generator).to(x0.device) < 0.5
+        flip = draws.integers(len(x0) * copies, below=2).to(x0.device) == 1
         rows = torch.where(flip.view(len(x0), copies, 1, 1, 1), rows.flip(-1), rows)
     return rows

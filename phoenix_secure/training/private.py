@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
-from phoenix_secure.privacy.per_image import Gradients, ImageRows, make_gradients
+from phoenix_secure.privacy.chunks import ImageRows
+from phoenix_secure.privacy.per_image import Gradients, make_gradients
 from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
@@ -27,6 +27,10 @@ from phoenix_secure.training.schedule import learning_rate
 
 __all__ = ["PrivateTrainer", "public_steps"]
 
+# Trained networks stay within tens, and beyond a thousand times that float32 overflows for every
+# image. Such weights come of a run that diverges, or of a server that looks for one that does not.
+_MOST_WEIGHT = 1e4
+
 
 class PrivateTrainer:
     """Trains like :class:`LocalTrainer`, but nothing it answers depends much on any one image.
@@ -35,12 +39,14 @@ class PrivateTrainer:
                 with rate ``privacy.sampling_rate`` and ``noise_multiplier`` (neighbours: add or
                 remove one image of the site), whatever was released before. ``num_images``,
                 ``loss`` and ``seconds`` are not covered: they are for the site's own eyes.
-                Only with ``privacy.noise_source`` secure, where which images enter a step, their
-                timesteps and noises, and the noise all come from the operating system;
-                with ``seeded`` whoever knows the seed can take the noise away again.
+                Only with ``privacy.noise_source`` secure, where every draw (which images enter a
+                step, their copies, timesteps, noises and dropped labels, and the noise) is made
+                under a key of the operating system; with ``seeded`` whoever knows the seed can
+                take the noise away again.
     Notes:      The batch's divisor is the public constant ``training.batch_size``. One image's
                 gradient is clipped in place of ``training.grad_clip``, which has no part here.
-                An image whose gradient is not finite adds nothing: an error would tell of it.
+                An image whose gradient is not finite adds nothing, and leaves no trace in the
+                update, the loss or the log: an error would tell of it.
     Raises:     ConfigError for settings under which this would not hold.
     Source:     Abadi et al. (2016), algorithm 1; Dockhorn et al. (2023), section 3.2, for several
                 draws of one image inside its one gradient.
@@ -61,6 +67,8 @@ class PrivateTrainer:
         self._noise_multiplier = noise_multiplier
         self._objective = Objective(config.diffusion, device=device)
         self._local = threading.local()
+        self._sizes: tuple[int, ...] = ()  # of chunks; found by the first thread
+        self._finding_sizes = threading.Lock()
 
     def train(
         self,
@@ -74,17 +82,23 @@ class PrivateTrainer:
     ) -> LocalUpdate:
         """Train for one round (1-based ``round_number``); ``seeds`` count only for ``seeded``.
 
-        ``loss`` is NaN in a round that drew no image.
-        Raises:     Cancelled between two steps; TrainingError when the weights are not finite
+        ``loss`` is over images with a finite one: NaN in a round that drew none.
+        Raises:     Cancelled between two steps; ValueError for weights that are not finite, before
+                    any image is looked at; TrainingError when they are beyond 10,000, or become NaN
                     (they are noised already: saying so is no further release).
         """
         started = time.perf_counter()
         config = self._config.training
         network, gradients = self._network(site)
         load_vector(network, global_vector)
+        if np.abs(global_vector).max(initial=0.0) > _MOST_WEIGHT:
+            raise TrainingError(
+                f"weights beyond {_MOST_WEIGHT:g} came for round {round_number}: training diverged, "
+                "lower training.learning_rate and federation.server_learning_rate"
+            )
         network.train()
         anchor = [p.detach().clone() for p in network.parameters()]
-        randomness, generator = self._draws(seeds)
+        randomness = self._randomness(seeds)
         optimizer = self._optimizer(network, randomness=randomness)
         num_steps = public_steps(self._config)
         first_step, all_steps = (
@@ -101,12 +115,10 @@ class PrivateTrainer:
             index = randomness.included(
                 len(site.images), probability=self._config.privacy.sampling_rate
             )
-            chunk = self._config.privacy.physical_batch
+            chunk = gradients.sizes[-1]
             for start in range(0, len(index), chunk):
-                rows = self._rows(site, index[start : start + chunk], generator=generator)
-                losses.append(
-                    gradients.accumulate(rows, clip_norm=self._config.privacy.clip_norm).detach()
-                )
+                rows = self._rows(site, index[start : start + chunk], randomness=randomness)
+                losses.append(gradients.accumulate(rows, clip_norm=self._config.privacy.clip_norm))
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
             progress(len(index))
@@ -120,25 +132,22 @@ class PrivateTrainer:
             delta=delta,
             num_images=len(site.images),
             num_steps=num_steps,
-            loss=float(torch.cat(losses).double().mean()) if losses else math.nan,
+            loss=_mean_of_finite(losses),
             seconds=time.perf_counter() - started,
         )
 
-    def _draws(self, seeds: SeedTree) -> tuple[Randomness, torch.Generator]:
-        """Noise and sampling; and the generator of timesteps, noises, copies and dropped labels.
+    def _randomness(self, seeds: SeedTree) -> Randomness:
+        """One source for all draws of a round.
 
-        The generator must be secret too: draws are taken in order, so that to one who knew them a
-        neighbouring run would differ in every later image, and not in one.
+        Timesteps, noises, copies and dropped labels must be as secret as the noise: draws are taken
+        in order, so that to one who knew them a neighbouring run would differ in every later image,
+        and not in one.
         """
         if self._config.privacy.noise_source == "seeded":
-            return SeededRandomness(seeds.child("dp").torch()), seeds.child("noise").torch()
-        generator = torch.Generator(device="cpu")
-        generator.manual_seed(int.from_bytes(os.urandom(8), "big") >> 1)
-        return SecureRandomness(), generator
+            return SeededRandomness(seeds.child("dp").entropy())
+        return SecureRandomness()
 
-    def _rows(
-        self, site: SiteImages, index: np.ndarray, *, generator: torch.Generator
-    ) -> ImageRows:
+    def _rows(self, site: SiteImages, index: np.ndarray, *, randomness: Randomness) -> ImageRows:
         """Every image's regression problems: ``augmentations * noise_draws`` rows each."""
         config, privacy = self._config.training, self._config.privacy
         x0 = torch.from_numpy(site.images[index]).to(self._device).float() / 127.5 - 1
@@ -146,33 +155,34 @@ class PrivateTrainer:
             x0,
             copies=privacy.augmentations,
             horizontal_flip=config.horizontal_flip,
-            generator=generator,
+            draws=randomness,
         )
         num_rows = privacy.augmentations * privacy.noise_draws
         flat = copies.repeat_interleave(privacy.noise_draws, dim=1).flatten(0, 1)
         if self._config.model.space_to_depth > 1:
             flat = torch.nn.functional.pixel_unshuffle(flat, self._config.model.space_to_depth)
-        pair = self._objective.pair(flat, generator=generator)
+        pair = self._objective.secret_pair(flat, draws=randomness)
         shape = (len(index), num_rows)
         return ImageRows(
             inputs=pair.inputs.view(*shape, *flat.shape[1:]),
             times=pair.times.view(shape),
             target=pair.target.view(*shape, *flat.shape[1:]),
             weight=pair.weight.view(shape),
-            labels=self._labels(site, index, num_rows=num_rows, generator=generator),
+            labels=self._labels(site, index, num_rows=num_rows, randomness=randomness),
         )
 
     def _labels(
-        self, site: SiteImages, index: np.ndarray, *, num_rows: int, generator: torch.Generator
+        self, site: SiteImages, index: np.ndarray, *, num_rows: int, randomness: Randomness
     ) -> torch.Tensor | None:
         """Labels (n, num_rows), each row's dropped by itself for classifier-free guidance."""
         if not self._config.model.class_conditional or site.labels is None:
             return None
         labels = torch.from_numpy(site.labels[index])[:, None].repeat(1, num_rows)
-        dropped = (
-            torch.rand(labels.shape, generator=generator) < self._config.training.label_dropout
-        )
-        return labels.masked_fill(dropped, self._num_classes).to(self._device)
+        probability = self._config.training.label_dropout
+        if probability > 0:
+            dropped = randomness.included(labels.numel(), probability=probability)
+            labels.view(-1)[torch.from_numpy(dropped)] = self._num_classes
+        return labels.to(self._device)
 
     def _optimizer(self, network: torch.nn.Module, *, randomness: Randomness) -> PrivateOptimizer:
         config, privacy = self._config.training, self._config.privacy
@@ -200,10 +210,38 @@ class PrivateTrainer:
             ).to(self._device)
             if self._config.training.channels_last:
                 network = network.to(memory_format=torch.channels_last)
-            gradients, _ = make_gradients(self._config.privacy.gradients, network)
+            privacy = self._config.privacy
+            gradients = make_gradients(
+                privacy.gradients, network, physical_batch=privacy.physical_batch
+            )
+            self._verify(network, gradients, site)
             self._local.network = network, gradients
         found: tuple[torch.nn.Module, Gradients] = self._local.network
         return found
+
+    def _verify(self, network: torch.nn.Module, gradients: Gradients, site: SiteImages) -> None:
+        """Look once which sizes of chunks tell nothing, on random weights and random images."""
+        with self._finding_sizes:
+            if not self._sizes:
+                draws, num = SeededRandomness(0), gradients.sizes[-1]
+                with torch.no_grad():
+                    for parameter in network.parameters():
+                        noise = draws.normal(parameter.numel()).view(parameter.shape)
+                        parameter.add_(0.05 * noise.to(parameter))
+                shape = (num, *site.images.shape[1:])
+                pixels = draws.integers(math.prod(shape), below=256).view(shape)
+                blank = SiteImages(
+                    images=pixels.numpy().astype(np.uint8), labels=np.zeros(num, dtype=np.int64)
+                )
+                gradients.verify(self._rows(blank, np.arange(num), randomness=draws))
+                self._sizes = gradients.sizes
+            gradients.sizes = self._sizes
+
+
+def _mean_of_finite(losses: list[torch.Tensor]) -> float:
+    """NaN where there is none; else a number, whatever single images did."""
+    found = torch.cat(losses).double() if losses else torch.zeros(0)
+    return float(found[found.isfinite()].mean())
 
 
 def _pull(network: torch.nn.Module, anchor: list[torch.Tensor], *, strength: float) -> None:

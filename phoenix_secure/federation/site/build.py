@@ -16,6 +16,7 @@ from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
 from phoenix_secure.federation.site.privacy import (
     open_site_privacy,
+    rounding_keys,
     site_noise_entropy,
 )
 from phoenix_secure.federation.site.promises import SiteRecord
@@ -110,7 +111,7 @@ def build_site(
             terms=run.terms,
             record=place.promises(),
             max_rounds=run.config.federation.rounds,
-            rounding_key=lambda number: _rounding_key(run.seeds, site=name, round_number=number),
+            rounding_key=rounding_keys(run.config, run.seeds, site=name),
             num_threads=run.config.federation.threads_per_site,
             releases=None if privacy is None else privacy.releases,
             noise_entropy=site_noise_entropy(run.config, run.seeds, site=name),
@@ -130,9 +131,3 @@ def build_site(
     handle = worker.handle if secure is not None else PlaintextOnce(worker.handle)
     witness = Witness(place.heads, identity=place.identity, server_key=place.roster.server_key)
     return with_witness(handle, witness)
-
-
-def _rounding_key(seeds: SeedTree, *, site: str, round_number: int) -> bytes:
-    """The key of a round's stochastic rounding, which follows the seed: weights repeat."""
-    stream = seeds.child("site", site, "round", round_number, "rounding")
-    return stream.entropy().to_bytes(32, "big")

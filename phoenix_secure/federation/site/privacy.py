@@ -25,7 +25,13 @@ from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer, public_steps
 from protocol.entropy import Entropy, os_entropy
 
-__all__ = ["SitePrivacy", "make_trainer", "open_site_privacy", "site_noise_entropy"]
+__all__ = [
+    "SitePrivacy",
+    "make_trainer",
+    "open_site_privacy",
+    "rounding_keys",
+    "site_noise_entropy",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,3 +120,18 @@ def site_noise_entropy(
         return lambda size: stream.update(bytes(size))
 
     return seeded
+
+
+def rounding_keys(config: RunConfig, seeds: SeedTree, *, site: str) -> Callable[[int], bytes]:
+    """32 bytes for the stochastic rounding of a round.
+
+    They follow the run's seed, so that weights repeat bit for bit, unless there is a guarantee:
+    then they are the operating system's.
+    """
+    privacy = config.privacy
+    if privacy.unit != "none" and privacy.noise_source == "secure":
+        return lambda round_number: os_entropy(32)
+    of_site = seeds.child("site", site)
+    return lambda round_number: (
+        of_site.child("round", round_number, "rounding").entropy().to_bytes(32, "big")
+    )

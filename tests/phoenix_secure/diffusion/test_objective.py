@@ -99,3 +99,24 @@ def test_q_sample_has_the_variance_of_the_process() -> None:
     z = q_sample(torch.full_like(eps, 0.5), eps, torch.full((20000,), 0.36))
     assert z.mean().item() == pytest.approx(0.3, abs=0.03)
     assert z.var().item() == pytest.approx(0.64, abs=0.03)
+
+
+class TorchDraws:
+    """A generator of torch's as a source."""
+
+    def __init__(self) -> None:
+        self._generator = SeedTree(8).torch()
+
+    def normal(self, num: int) -> torch.Tensor:
+        return torch.randn(num, generator=self._generator)
+
+    def integers(self, num: int, *, below: int) -> torch.Tensor:
+        return torch.randint(below, (num,), generator=self._generator)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "edm"])
+def test_secret_pair_is_the_pair_of_its_draws(prediction: str) -> None:
+    found = objective(prediction=prediction).secret_pair(X0, draws=TorchDraws())
+    expected = objective(prediction=prediction).pair(X0, generator=SeedTree(8).torch())
+    for name in ("inputs", "times", "target", "weight"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))

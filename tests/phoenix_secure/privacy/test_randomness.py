@@ -20,7 +20,7 @@ def repeatable() -> SecureRandomness:
 
 
 def sources() -> list[Randomness]:
-    return [repeatable(), SeededRandomness(torch.Generator().manual_seed(3))]
+    return [repeatable(), SeededRandomness(3)]
 
 
 @pytest.mark.parametrize("source", sources(), ids=["secure", "seeded"])
@@ -153,3 +153,42 @@ def test_impossible_rates_are_refused(probability: float) -> None:
     for source in sources():
         with pytest.raises(ValueError, match="probability"):
             source.included(10, probability=probability)
+
+
+@pytest.mark.parametrize("source", sources(), ids=["secure", "seeded"])
+@pytest.mark.parametrize("below", [1, 2, 5, 1000])
+def test_whole_numbers_are_uniform(source: Randomness, below: int) -> None:
+    drawn = source.integers(50_000, below=below).numpy()
+    assert drawn.dtype == np.int64
+    seen = np.bincount(drawn, minlength=below)
+    assert len(seen) == below
+    if below > 1:
+        assert stats.chisquare(seen).pvalue > 0.001
+        tilted = seen * (1 + 0.5 * np.arange(below) / below)
+        assert stats.chisquare(tilted, np.full(below, tilted.mean())).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("below", [0, -1, 2**32 + 1])
+def test_impossible_ranges_are_refused(below: int) -> None:
+    for source in sources():
+        with pytest.raises(ValueError, match="below"):
+            source.integers(3, below=below)
+
+
+def test_seeded_draws_repeat_and_go_on_under_new_keys(monkeypatch) -> None:
+    monkeypatch.setattr("phoenix_secure.privacy.randomness._REKEY_BYTES", 1 << 12)
+    one, two = SeededRandomness(7), SeededRandomness(7)
+    first, second = (torch.cat([s.normal(100) for _ in range(10)]) for s in (one, two))
+    assert torch.equal(first, second)
+    assert len(torch.unique(first)) == 1000  # ten keys
+
+
+def test_seeded_noise_defeats_the_attack_on_gaps_as_the_secure_one_does() -> None:
+    """Four terms a value in both: a single Box-Muller draw leaves most float64 values out."""
+    value = SeededRandomness(1).normal(4).numpy()
+    words = SeededRandomness(1)._words(16).reshape(2, 2, 4)
+    radius = np.sqrt(-2 * np.log((words[0] + 0.5) / 2**64))
+    angle = 2 * np.pi * (words[1] + 0.5) / 2**64
+    cosines, sines = radius * np.cos(angle), radius * np.sin(angle)
+    expected = (cosines[0] + cosines[1] + np.roll(sines[0], 1) + np.roll(sines[1], 2)) / 2
+    np.testing.assert_allclose(value, expected, rtol=1e-9)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
+from phoenix_secure.privacy.randomness import SeededRandomness
 from phoenix_secure.training.augmentation import augmented_rows
 
 
 def test_single_copy_is_the_image_itself() -> None:
     x0 = torch.arange(2 * 28 * 28.0).view(2, 1, 28, 28)
-    rows = augmented_rows(x0, copies=1, horizontal_flip=False, generator=torch.Generator())
+    rows = augmented_rows(x0, copies=1, horizontal_flip=False, draws=SeededRandomness(0))
     assert torch.equal(rows[:, 0], x0)
 
 
 def test_copies_are_the_image_moved_by_at_most_a_fourteenth() -> None:
     x0 = torch.arange(3 * 28 * 28.0).view(3, 1, 28, 28)
-    generator = torch.Generator().manual_seed(0)
-    rows = augmented_rows(x0, copies=8, horizontal_flip=False, generator=generator)
+    draws = SeededRandomness(0)
+    rows = augmented_rows(x0, copies=8, horizontal_flip=False, draws=draws)
     assert rows.shape == (3, 8, 1, 28, 28)
     assert torch.equal(rows[:, 0], x0)
     moved = set()
@@ -34,17 +35,15 @@ def test_copies_are_the_image_moved_by_at_most_a_fourteenth() -> None:
 
 def test_mirroring_happens_about_half_of_the_time_and_only_when_asked() -> None:
     x0 = torch.arange(4.0).view(1, 1, 1, 4).repeat(500, 1, 4, 1)
-    generator = torch.Generator().manual_seed(0)
-    rows = augmented_rows(x0, copies=2, horizontal_flip=True, generator=generator)
+    draws = SeededRandomness(0)
+    rows = augmented_rows(x0, copies=2, horizontal_flip=True, draws=draws)
     share = (rows[..., 0, 0] == 3).float().mean()
     assert 0.45 < share < 0.55
-    assert torch.equal(
-        augmented_rows(x0, copies=2, horizontal_flip=False, generator=generator)[:, 1], x0
-    )
+    assert torch.equal(augmented_rows(x0, copies=2, horizontal_flip=False, draws=draws)[:, 1], x0)
 
 
 def test_no_copies_are_refused() -> None:
     with pytest.raises(ValueError, match="copies >= 1"):
         augmented_rows(
-            torch.zeros(1, 1, 8, 8), copies=0, horizontal_flip=False, generator=torch.Generator()
+            torch.zeros(1, 1, 8, 8), copies=0, horizontal_flip=False, draws=SeededRandomness(0)
         )

@@ -161,9 +161,46 @@ def test_result_does_not_depend_on_the_physical_batch(digits: SiteImages) -> Non
             ),
             one,
         ).delta
-        for b in (1, 32)
+        for b in (16, 96)
     ]
     np.testing.assert_array_equal(deltas[0], deltas[1])
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5])
+def test_batches_are_never_capped(digits: SiteImages, rate: float) -> None:
+    """A batch may be many times ``batch_size`` and ``physical_batch``: all of it counts."""
+    config = configured(
+        f"privacy.sampling_rate={rate}", "training.batch_size=1", "privacy.physical_batch=3"
+    )
+    sizes: list[int] = []
+    trainer_of(config).train(
+        initial(config), digits, round_number=1, seeds=SeedTree(0), progress=sizes.append
+    )
+    assert max(sizes) > 16
+    assert rate < 1 or sizes == [64] * 3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_before_training(
+    digits: SiteImages, value: float
+) -> None:
+    config = configured()
+    weights = initial(config)
+    weights[7] = value
+    with pytest.raises(ValueError, match="finite"):
+        trainer_of(config).train(weights, digits, round_number=1, seeds=SeedTree(0))
+
+
+def test_weights_far_beyond_any_training_are_refused(digits: SiteImages) -> None:
+    config = configured()
+    weights = initial(config)
+    weights[7] = -2e4
+    seen: list[int] = []
+    with pytest.raises(TrainingError, match="weights beyond 10000"):
+        trainer_of(config).train(
+            weights, digits, round_number=1, seeds=SeedTree(0), progress=seen.append
+        )
+    assert not seen
 
 
 def test_private_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:

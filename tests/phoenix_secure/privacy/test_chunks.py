@@ -1,0 +1,151 @@
+"""An image's gradient has the same bits in any company, at any place, in every mode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from privacy_networks import network_of, rows_of
+from torch import nn
+
+from phoenix_secure.presets import MODEL_PRESETS
+from phoenix_secure.privacy.chunks import ImageRows, chunk_sizes, padded, sizes_of_equal_bits
+from phoenix_secure.privacy.per_image import make_gradients
+
+PRESETS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("base", "cifar10") else [])
+    for name in MODEL_PRESETS
+]
+
+
+def as_trained(
+    preset: str, *, num_images: int, num_rows: int, conditional: bool
+) -> tuple[nn.Module, ImageRows]:
+    """The network and its rows in float32, as training has them."""
+    network = network_of(preset, conditional=conditional)
+    rows = rows_of(network, num_images=num_images, num_rows=num_rows, conditional=conditional)
+    return network.float(), rows.each(lambda t: t.float() if t.is_floating_point() else t)
+
+
+def clipped(network: nn.Module, kind: str, rows: ImageRows, *, physical_batch: int) -> list[bytes]:
+    """What each image alone adds to the sum when all come together, as bytes.
+
+    The others are given a gradient of zero (weight 0), so that the sum is the image's own.
+    """
+    gradients = make_gradients(kind, network, physical_batch=physical_batch)
+    found = []
+    for i in range(rows.num_images):
+        weight = torch.zeros_like(rows.weight)
+        weight[i] = rows.weight[i]
+        alone = ImageRows(
+            inputs=rows.inputs,
+            times=rows.times,
+            target=rows.target,
+            weight=weight,
+            labels=rows.labels,
+        )
+        gradients.accumulate(alone, clip_norm=0.01)
+        parts = []
+        for parameter in network.parameters():
+            parts.append(parameter.summed_grad.numpy().tobytes())
+            parameter.summed_grad = None
+        found.append(b"".join(parts))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("physical_batch", "sizes"),
+    [
+        (1, (1,)),
+        (15, (15,)),
+        (16, (16,)),
+        (20, (16, 20)),
+        (32, (16, 24, 32)),
+        (96, tuple(range(16, 97, 8))),
+        (97, (16, 32, 48, 64, 80, 96, 97)),
+    ],
+)
+def test_sizes_are_few_and_begin_where_kernels_agree(
+    physical_batch: int, sizes: tuple[int, ...]
+) -> None:
+    assert chunk_sizes(physical_batch) == sizes
+
+
+def test_sizes_stay_few_and_reach_the_batch() -> None:
+    for physical_batch in range(1, 3000, 7):
+        sizes = chunk_sizes(physical_batch)
+        assert len(sizes) <= 13
+        assert sizes == tuple(sorted(set(sizes)))
+        assert sizes[-1] == physical_batch
+    with pytest.raises(ValueError, match="physical_batch"):
+        chunk_sizes(0)
+
+
+def test_chunks_are_filled_with_blank_images_of_weight_zero() -> None:
+    _, rows = as_trained("tiny", num_images=5, num_rows=2, conditional=True)
+    full = padded(rows, (4, 8))
+    assert full.num_images == 8
+    for name in ("inputs", "times", "target", "weight", "labels"):
+        assert torch.equal(getattr(full, name)[:5], getattr(rows, name))
+        assert not getattr(full, name)[5:].any()
+    with pytest.raises(ValueError, match="at most 4 images"):
+        padded(rows, (2, 4))
+
+
+@pytest.mark.parametrize("num_rows", [1, 3])
+@pytest.mark.parametrize("kind", ["vmap", "hooks"])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("physical_batch", [5, 32])
+def test_every_size_gives_equal_bits_at_every_place(
+    preset: str, kind: str, num_rows: int, physical_batch: int
+) -> None:
+    """Every parameter's gradient of every image, before clipping."""
+    network, rows = as_trained(
+        preset, num_images=physical_batch, num_rows=num_rows, conditional=True
+    )
+    gradients = make_gradients(kind, network, physical_batch=physical_batch)
+    sizes = gradients.sizes
+    gradients.verify(rows)
+    assert gradients.sizes == sizes  # this machine's libraries are worth the speed
+    expected, _ = gradients._samples(rows)
+    for size in {sizes[0], sizes[-1]}:
+        for shift in (1, size // 2):
+            order = torch.arange(size).roll(shift)
+            found, _ = gradients._samples(rows.each(lambda t, order=order: t[order]))
+            for name, value in expected.items():
+                assert torch.equal(found[name], value[order]), (name, size, shift)
+
+
+@pytest.mark.parametrize("kind", ["vmap", "hooks"])
+@pytest.mark.parametrize("num_rows", [1, 2])
+def test_what_an_image_adds_has_the_same_bits_in_any_company(kind: str, num_rows: int) -> None:
+    """17 images alone, in twos, in chunks just below and above a size, and in reverse."""
+    network, rows = as_trained("tiny-s2d", num_images=17, num_rows=num_rows, conditional=True)
+    together = clipped(network, kind, rows, physical_batch=32)
+    assert len(set(together)) == 17
+    backwards = clipped(network, kind, rows.each(lambda t: t.flip(0)), physical_batch=32)
+    assert backwards[::-1] == together
+    for stop in (1, 2, 16):
+        part = rows.each(lambda t, stop=stop: t[:stop])
+        assert clipped(network, kind, part, physical_batch=32) == together[:stop]
+    in_two_chunks = clipped(network, kind, rows, physical_batch=16)
+    assert in_two_chunks == together
+
+
+def shape_dependent(rows: ImageRows) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A library that takes another kernel for less than 24 images."""
+    found = rows.inputs.flatten(1).clone()
+    return {"w": found * (1 + 1e-7 if len(found) < 24 else 1)}, found.sum(1)
+
+
+def place_dependent(rows: ImageRows) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A library whose last image is computed by the kernel of the remainder."""
+    found = rows.inputs.flatten(1).clone()
+    found[-1] *= 1 + 1e-6
+    return {"w": found}, found.sum(1)
+
+
+def test_sizes_that_give_other_bits_are_given_up() -> None:
+    _, rows = as_trained("tiny", num_images=32, num_rows=1, conditional=False)
+    assert sizes_of_equal_bits(shape_dependent, rows, (24, 32)) == (24, 32)
+    assert sizes_of_equal_bits(shape_dependent, rows, (16, 24, 32)) == (24, 32)
+    assert sizes_of_equal_bits(place_dependent, rows, (16, 24, 32)) == (1,)
