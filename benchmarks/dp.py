@@ -27,12 +27,13 @@ from rich.table import Table
 from phoenix_secure.config_file import load_config
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet, num_parameters
-from phoenix_secure.privacy.per_image import ImageRows, make_gradients
+from phoenix_secure.privacy.chunks import ImageRows
+from phoenix_secure.privacy.per_image import make_gradients
 from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import SecureRandomness
 from phoenix_secure.rng import SeedTree
 
-MODES = ("plain", "vmap", "hooks", "ghost")
+MODES = ("plain", "vmap", "hooks")
 SIZES = {"tiny": 28, "tiny-s2d": 28, "small": 32, "base": 32, "cifar10": 32}
 
 
@@ -64,18 +65,19 @@ def step_of(
 
     if mode == "plain":
         return plain, num_parameters(network)
-    gradients, _ = make_gradients(mode, network)
+    gradients = make_gradients(mode, network, physical_batch=chunk)
+    randomness = SecureRandomness()
     optimizer = PrivateOptimizer(
         inner,
         noise_multiplier=1.0,
         clip_norm=1.0,
         divisor=batch_size,
-        randomness=SecureRandomness(),
+        randomness=randomness,
     )
 
     def private() -> None:
         for start in range(0, batch_size, chunk):
-            pair = objective.pair(x0[start : start + chunk], generator=generator)
+            pair = objective.secret_pair(x0[start : start + chunk], draws=randomness)
             rows = ImageRows(
                 inputs=pair.inputs[:, None],
                 times=pair.times[:, None],

@@ -103,7 +103,7 @@ def sizes_of_equal_bits(
     expected = {name: s[:kept].clone() for name, s in gradients(rows)[0].items()}
 
     def agrees(size: int) -> bool:
-        # The images looked at take the last places, where kernels for remainders are, and the first.
+        # The images looked at take the last places, where a remainder's kernel is, and the first.
         order = torch.arange(size, device=rows.inputs.device).roll(size - kept + 1)
         found = gradients(rows.each(lambda t: t[order]))[0]
         place = order.argsort()[:kept]

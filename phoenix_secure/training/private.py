@@ -93,8 +93,8 @@ class PrivateTrainer:
         load_vector(network, global_vector)
         if np.abs(global_vector).max(initial=0.0) > _MOST_WEIGHT:
             raise TrainingError(
-                f"weights beyond {_MOST_WEIGHT:g} came for round {round_number}: training diverged, "
-                "lower training.learning_rate and federation.server_learning_rate"
+                f"weights beyond {_MOST_WEIGHT:g} came for round {round_number}: lower "
+                "training.learning_rate or federation.server_learning_rate"
             )
         network.train()
         anchor = [p.detach().clone() for p in network.parameters()]

@@ -21,7 +21,7 @@ from phoenix_secure.rng import SeedTree
 SMALL = ["model.block_channels=[16,16]", "model.attention=[false,false]"]
 SMALL += ["model.mid_attention=false", "model.layers_per_block=1"]
 CLIP_NORM = 0.5
-PAIRS = [(0, 1), (1, 2), (15, 16), (16, 17), (32, 33)]
+PAIRS = [(0, 1), (1, 2), (3, 4), (15, 16), (16, 17)]  # where libraries change kernels
 
 
 def crafted(*, amplification: float) -> nn.Module:
@@ -96,15 +96,16 @@ def test_one_image_more_moves_the_sum_by_one_clip_norm_whatever_the_weights(
     kind: str, num_rows: int, amplification: float
 ) -> None:
     network = crafted(amplification=amplification)
-    gradients = make_gradients(kind, network, physical_batch=32)
-    rows = rows_of(network, 33, num_rows=num_rows)
+    gradients = make_gradients(kind, network, physical_batch=16)
+    rows = rows_of(network, 17, num_rows=num_rows)
     moved: dict[str, list[float]] = {"as they come": [], "filled up": []}
     for fewer, more in PAIRS:
         for name, way in (("as they come", as_they_come), ("filled up", filled_up)):
             sums = [way(network, gradients, rows.each(lambda t, n=n: t[:n])) for n in (fewer, more)]
             moved[name].append(float((sums[1] - sums[0]).norm()) / CLIP_NORM)
     for name, found in moved.items():
-        print(f"{kind}, {num_rows} rows, {name}: " + " ".join(f"{m:.6f}" for m in found))
+        figures = " ".join(f"{m:.6f}" for m in found)
+        print(f"{kind}, {num_rows} rows, {name}: {figures} clip norms")  # noqa: T201
     assert max(moved["filled up"]) <= 1 + 1e-5
     assert max(moved["as they come"]) > 1.3  # the attack is a real one
 
@@ -118,5 +119,5 @@ def test_neither_does_an_image_that_comes_before_the_others(place: int) -> None:
     without = rows.each(lambda t: torch.cat([t[:place], t[place + 1 :]]))
     sums = [filled_up(network, gradients, some) for some in (rows, without)]
     moved = float((sums[0] - sums[1]).norm()) / CLIP_NORM
-    print(f"image at place {place}: {moved:.6f} clip norms")
+    print(f"image at place {place}: {moved:.6f} clip norms")  # noqa: T201
     assert moved <= 1 + 1e-5
