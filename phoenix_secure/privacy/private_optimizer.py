@@ -53,7 +53,7 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
         """Noise from the secure source, in float64, rounded once together with the sum."""
         scale = self.noise_multiplier * self.max_grad_norm
         sizes = [parameter.numel() for parameter in self.params]
-        noises = self._randomness.normal(sum(sizes)).mul_(scale).split(sizes)
+        noises = torch.split(self._randomness.normal(sum(sizes)).mul_(scale), sizes)
         for parameter, noise in zip(self.params, noises, strict=True):
             total = noise.view(parameter.shape).to(parameter.device)
             if parameter.summed_grad is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ __all__ = ["PrivateTrainer", "public_steps"]
 # Trained networks stay within tens, and beyond a thousand times that float32 overflows for every
 # image. Such weights come of a run that diverges, or of a server that looks for one that does not.
 _MOST_WEIGHT = 1e4
+# Sizes of chunks by everything that decides kernels: a process looks once.
+_FOUND_SIZES: dict[Hashable, tuple[int, ...]] = {}
+_FINDING_SIZES = threading.Lock()
 
 
 class PrivateTrainer:
@@ -67,8 +70,6 @@ class PrivateTrainer:
         self._noise_multiplier = noise_multiplier
         self._objective = Objective(config.diffusion, device=device)
         self._local = threading.local()
-        self._sizes: tuple[int, ...] = ()  # of chunks; found by the first thread
-        self._finding_sizes = threading.Lock()
 
     def train(
         self,
@@ -220,22 +221,26 @@ class PrivateTrainer:
         return found
 
     def _verify(self, network: torch.nn.Module, gradients: Gradients, site: SiteImages) -> None:
-        """Look once which sizes of chunks tell nothing, on random weights and random images."""
-        with self._finding_sizes:
-            if not self._sizes:
+        """Keep to sizes of chunks that tell nothing, seen on random weights and random images."""
+        config, shape = self._config, site.images.shape[1:]
+        rows = (config.privacy.augmentations, config.privacy.noise_draws)
+        layout = (config.training.channels_last, config.privacy.gradients, gradients.sizes)
+        machine = (str(self._device), torch.get_num_threads(), config.diffusion.prediction)
+        kind = (config.model, shape, self._num_classes, rows, layout, machine)
+        with _FINDING_SIZES:
+            if kind not in _FOUND_SIZES:
                 draws, num = SeededRandomness(0), gradients.sizes[-1]
                 with torch.no_grad():
                     for parameter in network.parameters():
                         noise = draws.normal(parameter.numel()).view(parameter.shape)
                         parameter.add_(0.05 * noise.to(parameter))
-                shape = (num, *site.images.shape[1:])
-                pixels = draws.integers(math.prod(shape), below=256).view(shape)
-                blank = SiteImages(
+                pixels = draws.integers(num * math.prod(shape), below=256).view(num, *shape)
+                anything = SiteImages(
                     images=pixels.numpy().astype(np.uint8), labels=np.zeros(num, dtype=np.int64)
                 )
-                gradients.verify(self._rows(blank, np.arange(num), randomness=draws))
-                self._sizes = gradients.sizes
-            gradients.sizes = self._sizes
+                gradients.verify(self._rows(anything, np.arange(num), randomness=draws))
+                _FOUND_SIZES[kind] = gradients.sizes
+            gradients.sizes = _FOUND_SIZES[kind]
 
 
 def _mean_of_finite(losses: list[torch.Tensor]) -> float:
