@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "NoImages",
     "PhoenixError",
     "StorageError",
     "TrainingError",
@@ -31,6 +32,10 @@ class DataError(PhoenixError):
     """Images are missing, unreadable, not finite, or of another shape than the model expects."""
 
     exit_code = 10
+
+
+class NoImages(DataError):  # noqa: N818 - it is what was found, not what went wrong
+    """Where images were looked for there is none."""
 
 
 class CheckpointError(PhoenixError):

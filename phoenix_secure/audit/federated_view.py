@@ -65,7 +65,7 @@ def federated_view(
     run, config, states = require_federated(target)
     root = SeedTree(config.seed)
     holdings = deal_images(config, seeds=root, cache_dir=cache_dir)
-    run.check_split(holdings.image_set)
+    run.check_split(holdings.split, image_set=holdings.image_set)
     device = pick_devices(config.device)[0]
     members, others, suspects = _records(holdings, config, seeds=seeds, max_records=max_records)
     names = list(holdings.parts)

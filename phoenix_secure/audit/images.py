@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.sources import load_images, load_run_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.errors import DataError
 from phoenix_secure.federation.run.folder import RunFolder
@@ -54,19 +54,12 @@ def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
             f"{folder.path} has no split.npz, so that nobody knows who was a member: give "
             "--members and --non-members"
         )
-    image_set = load_images(
-        data.name,
-        path=data.path,
-        image_size=data.image_size,
-        channels=data.channels,
-        cache_dir=cache_dir,
-        max_images=data.max_images,
-    )
+    image_set = load_run_images(data, cache_dir=cache_dir)
     split = load_split(folder.split_file, image_set=image_set)
     if len(split.held_out) == 0:
         raise DataError(
-            f"{folder.path} held no image out (data.held_out = 0): give non-members that were "
-            "never trained on with --non-members"
+            f"{folder.path} held no image out (data.held_out = {data.held_out:g}): give "
+            "non-members that were never trained on with --non-members"
         )
     members = image_set.take(split.members)
     seen = set(_fingerprints(members.images))

@@ -13,7 +13,7 @@ from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config_file import parse_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import ImageSet, to_unit_range
-from phoenix_secure.data.sources import DATASETS, load_images
+from phoenix_secure.data.sources import DATASETS, load_images, load_run_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.errors import ConfigError, DataError
@@ -100,15 +100,7 @@ def _real_images(
     cache_dir = default_cache_dir()
     folder = RunFolder(Path(reference))
     if folder.config_file.exists():
-        data = folder.load_config().data
-        image_set = load_images(
-            data.name,
-            path=data.path,
-            image_size=data.image_size,
-            channels=data.channels,
-            cache_dir=cache_dir,
-            max_images=data.max_images,
-        )
+        image_set = load_run_images(folder.load_config().data, cache_dir=cache_dir)
         split = load_split(folder.split_file, image_set=image_set)
         real, held_out = split.reference, split.held_out
     else:

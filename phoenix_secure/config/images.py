@@ -41,6 +41,23 @@ class DataConfig(Section):
     max_images: int | None = Field(
         None, ge=1, description="[images] Use only this many images; empty uses all."
     )
+    # Both stay unwritten where they say what a file from before they existed says by silence, so
+    # that plans and run folders of that time keep their bytes, and their hashes.
+    split: Literal["stratified", "keyed"] | None = Field(
+        None,
+        exclude_if=lambda scheme: scheme != "keyed",
+        description="[name] How images become members, held-out and reference. keyed: by a keyed "
+        "hash of each image alone, as differential privacy needs. stratified: exact sizes, class "
+        "by class. Empty: keyed under a privacy.unit, else stratified.",
+    )
+    fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda fraction: fraction == 1,
+        description="[fraction] Use each image with this probability, by its keyed hash (split "
+        "keyed): in place of max_images, which looks at all images.",
+    )
     held_out: Fraction = Field(
         0.1, description="[fraction] Real images never trained on: non-members of later audits."
     )

@@ -67,4 +67,21 @@ class RunConfig(Section):
                 f"federation.min_sites = {self.federation.min_sites} exceeds "
                 f"partition.num_sites = {self.partition.num_sites}: lower it"
             )
+        if self.privacy.unit != "none" and self.data.split == "stratified":
+            raise ValueError(
+                "data.split stratified makes the role of one image depend on all others, so that "
+                "no guarantee would hold for the folder: leave it out, or set it to keyed"
+            )
+        if self.data.fraction < 1 and self.with_split().data.split != "keyed":
+            raise ValueError("data.fraction needs data.split=keyed; or use data.max_images")
         return self
+
+    def with_split(self) -> RunConfig:
+        """These settings with ``data.split`` spelt out where a unit of privacy decides it.
+
+        New runs and plans are made of it. A file of an old one, which names no scheme, means the
+        stratified one: whoever reads it says so before he comes here.
+        """
+        if self.privacy.unit == "none" or self.data.split is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})

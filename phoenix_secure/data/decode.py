@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from phoenix_secure.data.pixels import conform_picture
-from phoenix_secure.errors import DataError
+from phoenix_secure.errors import DataError, NoImages
 
-__all__ = ["PICTURE_SUFFIXES", "decode_picture"]
+__all__ = ["PICTURE_SUFFIXES", "decode_picture", "decode_pictures"]
+
+_log = logging.getLogger(__name__)
 
 # An allow-list: Pillow would otherwise try every plugin it has, among them EPS, which starts an
 # external interpreter on the file's content.
@@ -58,3 +62,35 @@ def decode_picture(
             f"{name} cannot be read as a picture ({type(error).__name__}): "
             "it is truncated, damaged or of another format; replace or remove it"
         ) from error
+
+
+def decode_pictures(
+    read: Sequence[Callable[[], bytes]],
+    *,
+    names: Sequence[str],
+    image_size: int | None,
+    channels: int | None,
+    each_alone: bool,
+) -> tuple[list[int], list[npt.NDArray[np.uint8]]]:
+    """The pictures behind ``read``, and which of them they are.
+
+    With ``each_alone`` one that cannot be read is left out, and the log names it: an error would
+    let one picture decide about all others.
+
+    Raises:     DataError of the first that cannot be read; NoImages when ``each_alone`` left all
+                out.
+    """
+    kept, pictures = [], []
+    for number, (content, name) in enumerate(zip(read, names, strict=True)):
+        try:
+            picture = decode_picture(content(), image_size=image_size, channels=channels, name=name)
+        except DataError as error:
+            if not each_alone:
+                raise
+            _log.warning("left out: %s", error)
+            continue
+        kept.append(number)
+        pictures.append(picture)
+    if not kept:
+        raise NoImages(f"none of {len(names)} pictures can be read: the log names each one")
+    return kept, pictures

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
-from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_picture
+from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_pictures
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.selection import balanced_indices
-from phoenix_secure.errors import DataError
+from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_folder", "stack_pictures"]
 
+_log = logging.getLogger(__name__)
 _PART_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 
 
 def load_folder(
-    folder: Path, *, image_size: int | None, channels: int | None, max_images: int | None
+    folder: Path,
+    *,
+    image_size: int | None,
+    channels: int | None,
+    max_images: int | None,
+    each_alone: bool = False,
 ) -> ImageSet:
     """Every picture in ``folder``, in the order of the file names.
 
     Each direct sub-folder is a class, named after it and numbered in sorted order; an empty one
     counts too, so that sites which lack a class still number the others alike. Pictures are looked
-    for below a class folder at any depth, by suffix; hidden files are passed over.
+    for below a class folder at any depth, by suffix; hidden files are passed over. With
+    ``each_alone`` a picture that cannot be read, or lies beside class folders, is left out.
 
-    Raises:     DataError that names the file or folder and says what to do.
+    Raises:     DataError that names the file or folder and says what to do; NoImages.
     """
     if not folder.is_dir():
         raise DataError(f"no folder at {folder}: set path to the folder that holds the images")
@@ -36,13 +45,17 @@ def load_folder(
         class_folders = sorted(
             entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry)
         )
+        if each_alone and class_folders:
+            for file in loose:
+                _log.warning("left out: %s lies beside class folders, in no class", file)
+            loose = []
         files = loose or [
             file for entry in class_folders for file in _pictures(entry, recursive=True)
         ]
     except OSError as error:
         raise DataError(f"cannot list {folder} ({error.strerror}): check permissions") from error
     if not files:
-        raise DataError(
+        raise NoImages(
             f"{folder} holds no pictures: expected files ending in "
             f"{', '.join(sorted(PICTURE_SUFFIXES))}"
         )
@@ -55,17 +68,18 @@ def load_folder(
         labels = np.array([number[file.relative_to(folder).parts[0]] for file in files])
     chosen = balanced_indices(labels, num_images=len(files), max_images=max_images)
     names = [str(files[i]) for i in chosen]
-    pictures = [
-        decode_picture(
-            _read(files[i]), image_size=image_size, channels=channels, name=str(files[i])
-        )
-        for i in chosen
-    ]
+    kept, pictures = decode_pictures(
+        [partial(_read, files[i]) for i in chosen],
+        names=names,
+        image_size=image_size,
+        channels=channels,
+        each_alone=each_alone,
+    )
     facts = facts_of("image-folder")
     return ImageSet(
         name=facts.name,
-        images=stack_pictures(pictures, names=names),
-        labels=None if labels is None else labels[chosen],
+        images=stack_pictures(pictures, names=[names[i] for i in kept]),
+        labels=None if labels is None else labels[chosen[kept]],
         class_names=class_names,
         source=str(folder),
         licence=facts.licence,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
-from phoenix_secure.data.decode import decode_picture
+from phoenix_secure.data.decode import decode_pictures
 from phoenix_secure.data.folder import stack_pictures
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.selection import balanced_indices
-from phoenix_secure.errors import DataError
+from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_huggingface"]
 
@@ -30,6 +31,7 @@ def load_huggingface(
     channels: int | None,
     max_images: int | None,
     cache_dir: Path,
+    each_alone: bool = False,
 ) -> ImageSet:
     """The split ``part`` ("train" or "test") of a data set on the hub or in a local folder.
 
@@ -40,8 +42,9 @@ def load_huggingface(
     Guarantee:  no code of a data set is ever run, and no path or URL in a row is followed; pictures
                 go through ``decode_picture``. What the hub sends is cached in ``cache_dir``. A
                 local folder is read where it lies: nothing in it can send us elsewhere, and no
-                second copy of somebody's images is made.
-    Raises:     DataError that names the data set and says what to do.
+                second copy of somebody's images is made. With ``each_alone`` a row that cannot be
+                read is left out, and classes count only where the set names them.
+    Raises:     DataError that names the data set and says what to do; NoImages.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
@@ -52,30 +55,38 @@ def load_huggingface(
     else:
         table = _read_hub(reference, part=part, cache=cache_dir / "huggingface")
     if len(table) == 0:
-        raise DataError(f"the {part} split of {reference} is empty")
+        raise NoImages(f"the {part} split of {reference} is empty")
     image_column = _pick(table.column_names, _IMAGE_COLUMNS)
     if image_column is None:
         raise DataError(
             f"{reference} has no column named {' or '.join(_IMAGE_COLUMNS)}, only "
             f"{', '.join(table.column_names)}: rename the one that holds the images"
         )
-    labels, class_names = _labels(table, reference=reference)
+    labels, class_names = _labels(table, reference=reference, each_alone=each_alone)
     chosen = balanced_indices(labels, num_images=len(table), max_images=max_images)
-    pictures = []
     names = [f"{reference}, {part} image {i}" for i in chosen]
-    column = _undecoded(table, image_column, reference=reference).select(chosen)
-    for row, name in zip(column, names, strict=True):
-        content = (row[image_column] or {}).get("bytes")
+    column = _undecoded(table, image_column, reference=reference)
+
+    def read(index: int, name: str) -> bytes:
+        content = (column[index][image_column] or {}).get("bytes")
         if not isinstance(content, bytes):
             raise DataError(f"{name} is missing: the row holds no picture")
-        pictures.append(
-            decode_picture(content, image_size=image_size, channels=channels, name=name)
-        )
+        if labels is not None and not 0 <= labels[index] < len(class_names):
+            raise DataError(f"{name} has the class {labels[index]}, which has no name")
+        return content
+
+    kept, pictures = decode_pictures(
+        [partial(read, int(i), name) for i, name in zip(chosen, names, strict=True)],
+        names=names,
+        image_size=image_size,
+        channels=channels,
+        each_alone=each_alone,
+    )
     facts = facts_of("huggingface")
     return ImageSet(
         name=facts.name,
-        images=stack_pictures(pictures, names=names),
-        labels=None if labels is None else labels[chosen],
+        images=stack_pictures(pictures, names=[names[i] for i in kept]),
+        labels=None if labels is None else labels[chosen[kept]],
         class_names=class_names,
         source=f"{reference}, split {part}",
         licence=str(table.info.license or facts.licence).splitlines()[0],
@@ -157,17 +168,21 @@ def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
             datasets.enable_progress_bars()
 
 
-def _labels(table: Any, *, reference: str) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+def _labels(
+    table: Any, *, reference: str, each_alone: bool
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
     column = _pick(table.column_names, _LABEL_COLUMNS)
-    if column is None:
+    names = None if column is None else getattr(table.features[column], "names", None)
+    if column is None or (each_alone and names is None):
+        # Counted from the labels, the classes would follow from the images.
         return None, ()
     raw = np.array(table.with_format("arrow")[:][column].to_pylist())
-    if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer) or raw.min() < 0:
+    is_whole = raw.ndim == 1 and np.issubdtype(raw.dtype, np.integer)
+    if not is_whole or (not each_alone and raw.min() < 0):
         raise DataError(
             f"column {column} of {reference} must hold one class number (0, 1, 2, ...) per image"
         )
     labels = raw.astype(np.int64)
-    names = getattr(table.features[column], "names", None)
     if names is None:
         names = [str(label) for label in range(int(labels.max()) + 1)]
     return labels, tuple(names)

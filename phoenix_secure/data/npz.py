@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.selection import balanced_indices
-from phoenix_secure.errors import DataError
+from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_npz"]
 
+_log = logging.getLogger(__name__)
 
-def load_npz(path: Path, *, max_images: int | None, test: bool = False) -> ImageSet:
+
+def load_npz(
+    path: Path, *, max_images: int | None, test: bool = False, each_alone: bool = False
+) -> ImageSet:
     """The arrays ``images`` and, if present, ``labels`` and ``class_names`` of an .npz file.
 
     The names ``train_images``/``train_labels`` and ``test_images``/``test_labels`` (MedMNIST's
@@ -27,8 +32,10 @@ def load_npz(path: Path, *, max_images: int | None, test: bool = False) -> Image
                 (N, 1) integers.
     Units:      integers 0..255, or floats in [0, 1] or [-1, 1]: the second when any value is
                 negative. Which one was assumed stands in ``source``.
-    Guarantee:  no pickle is ever read.
-    Raises:     DataError that names the file and the array, and says what to do.
+    Guarantee:  no pickle is ever read. With ``each_alone`` the pixels must be uint8, since no scale
+                is read off the images, labels count only beside ``class_names``, and an image
+                whose label has no name is left out.
+    Raises:     DataError that names the file and the array, and says what to do; NoImages.
     """
     arrays = read_arrays(path, advice="write one with np.savez(path, images=..., labels=...)")
     prefix = "test_" if test else ("train_" if "train_images" in arrays else "")
@@ -37,13 +44,21 @@ def load_npz(path: Path, *, max_images: int | None, test: bool = False) -> Image
             f"{path} has no array {prefix}images, only {', '.join(sorted(arrays)) or 'nothing'}: "
             f"save one with np.savez(path, {prefix}images=..., {prefix}labels=...)"
         )
-    raw = _channels_first(arrays[f"{prefix}images"], path=path)
+    raw = arrays[f"{prefix}images"]
+    if each_alone and raw.ndim in (3, 4) and len(raw) == 0:
+        raise NoImages(f"{path} holds no image")
+    raw = _channels_first(raw, path=path)
     labels = arrays.get(f"{prefix}labels")
     class_names: tuple[str, ...] = ()
-    if labels is not None:
+    if each_alone:
+        raw, labels, class_names = _named(raw, labels, arrays.get("class_names"), path=path)
+    elif labels is not None:
         labels = _checked_labels(labels, num_images=len(raw), path=path)
         class_names = _class_names(arrays.get("class_names"), labels, path=path)
-    pixels, scale = _to_bytes(raw, path=path)
+    if each_alone:
+        pixels, scale = _as_bytes(raw, path=path), "bytes"
+    else:
+        pixels, scale = _to_bytes(raw, path=path)
     chosen = balanced_indices(labels, num_images=len(raw), max_images=max_images)
     facts = facts_of("npz")
     return ImageSet(
@@ -107,6 +122,38 @@ def _to_bytes(images: npt.NDArray[Any], *, path: Path) -> tuple[npt.NDArray[np.u
     else:
         scaled, scale = images.astype(np.float64) * 255, "floats in [0, 1]"
     return np.rint(scaled).astype(np.uint8), f"{scale} (found {minimum:g}..{maximum:g})"
+
+
+def _as_bytes(images: npt.NDArray[Any], *, path: Path) -> npt.NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{path}: images are {images.dtype}, and with data.split keyed they must be uint8: the "
+            "scale would follow from the images; save 0..255 as uint8"
+        )
+    return images
+
+
+def _named(
+    images: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None,
+    names: npt.NDArray[Any] | None,
+    *,
+    path: Path,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """The images whose label has a name; all of them, unlabelled, where the file names no class."""
+    if labels is None or names is None:
+        return images, None, ()
+    if labels.shape == (len(images), 1):
+        labels = labels[:, 0]
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{path}: expected one integer label for each of {len(images)} images")
+    class_names = _class_names(names, np.zeros(1, np.int64), path=path)
+    has_name = (labels >= 0) & (labels < len(class_names))
+    for index in np.flatnonzero(~has_name):
+        _log.warning("left out: image %d of %s has a label without a name", index, path)
+    if not has_name.any():
+        raise NoImages(f"{path}: no image has a label with a name: mend class_names")
+    return images[has_name], labels[has_name].astype(np.int64), class_names
 
 
 def _checked_labels(

@@ -11,8 +11,14 @@ from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.data import partition_schemes as partition
 from phoenix_secure.data.canaries import PlantedCanaries, plant_canaries
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.keyed_split import (
+    image_tags,
+    keyed_split,
+    seeded_split_key,
+    site_of_tag,
+)
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.sources import load_run_images
 from phoenix_secure.data.split import Split, make_split
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import replace_file
@@ -51,43 +57,28 @@ def site_names(num_sites: int) -> tuple[str, ...]:
 def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdings:
     """Load the data set, keep held-out and reference images back, deal the rest to the sites.
 
-    Guarantee:  exact for a seed; parts are disjoint and cover the members.
+    Guarantee:  exact for a seed; parts are disjoint and cover the members. With ``data.split``
+                keyed and ``partition.scheme`` iid, one image more or less in the set changes one
+                entry of one part. Every other scheme looks at all images: what holds then, holds
+                for a fixed partition.
     Raises:     DataError or ConfigError naming the setting.
     """
-    data = config.data
-    image_set = load_images(
-        data.name,
-        path=data.path,
-        image_size=data.image_size,
-        channels=data.channels,
-        cache_dir=cache_dir,
-        max_images=data.max_images,
-    )
-    split = make_split(
-        image_set.labels,
-        image_set.num_images,
-        held_out=data.held_out,
-        reference=data.reference,
-        rng=seeds.child("split").numpy(),
-        dataset_digest=image_set.digest(),
-        seed=config.seed,
-    )
-    labels = None if image_set.labels is None else image_set.labels[split.members]
+    config = config.with_split()
+    image_set = load_run_images(config.data, cache_dir=cache_dir)
+    split = _split(config, image_set, seeds=seeds)
     if config.partition.num_sites > len(split.members):
         raise DataError(
             f"partition.num_sites = {config.partition.num_sites} exceeds the "
             f"{len(split.members)} training images: lower it"
         )
-    dealt = _deal(
-        config.partition, labels, len(split.members), rng=seeds.child("partition").numpy()
-    )
     names = site_names(config.partition.num_sites)
-    parts = {name: split.members[index] for name, index in zip(names, dealt, strict=True)}
+    dealt = _dealt(config, image_set, split, seeds=seeds)
+    parts = dict(zip(names, dealt, strict=True))
     for name, part in parts.items():
         if len(part) == 0:
             raise DataError(
                 f"{name} would hold no image: raise partition.alpha or "
-                "partition.min_images_per_site, or lower partition.num_sites"
+                "partition.min_images_per_site, lower partition.num_sites, or use more images"
             )
     canaries = None
     if config.audit.canaries:
@@ -113,6 +104,44 @@ def save_parts(holdings: Holdings, path: Path) -> None:
             np.savez_compressed(file, owner=owner, sites=names)
 
     replace_file(path, write)
+
+
+def _split(config: RunConfig, image_set: ImageSet, *, seeds: SeedTree) -> Split:
+    data = config.data
+    if data.split == "keyed":
+        return keyed_split(
+            image_set,
+            key=seeded_split_key(seeds),
+            held_out=data.held_out,
+            reference=data.reference,
+            fraction=data.fraction,
+            seed=config.seed,
+        )
+    return make_split(
+        image_set.labels,
+        image_set.num_images,
+        held_out=data.held_out,
+        reference=data.reference,
+        rng=seeds.child("split").numpy(),
+        dataset_digest=image_set.digest(),
+        seed=config.seed,
+    )
+
+
+def _dealt(
+    config: RunConfig, image_set: ImageSet, split: Split, *, seeds: SeedTree
+) -> list[np.ndarray]:
+    """Indices into ``image_set`` for each site."""
+    if config.data.split == "keyed" and config.partition.scheme == "iid":
+        num_sites = config.partition.num_sites
+        tags = image_tags(image_set.images[split.members], key=seeded_split_key(seeds))
+        site = site_of_tag(tags, num_sites=num_sites)
+        return [split.members[site == number] for number in range(num_sites)]
+    labels = None if image_set.labels is None else image_set.labels[split.members]
+    dealt = _deal(
+        config.partition, labels, len(split.members), rng=seeds.child("partition").numpy()
+    )
+    return [split.members[index] for index in dealt]
 
 
 def _deal(

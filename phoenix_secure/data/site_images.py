@@ -11,13 +11,14 @@ __all__ = ["SiteImages"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteImages:
-    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,)."""
+    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,).
+
+    n = 0 is a neighbour of n = 1, and under differential privacy must look the same from outside.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != np.uint8 or len(self.images) == 0:
-            raise ValueError(
-                f"expected (n, C, H, W) uint8 images with n > 0, got {self.images.shape}"
-            )
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise ValueError(f"expected (n, C, H, W) uint8 images, got {self.images.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from phoenix_secure.config import DataConfig
 from phoenix_secure.data.bundled import load_digits, load_mnist_5k
 from phoenix_secure.data.cache import read_cached
 from phoenix_secure.data.catalogue import DATASETS, facts_of
@@ -15,7 +16,7 @@ from phoenix_secure.data.pixels import check_form, conform_set
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError
 
-__all__ = ["DATASETS", "load_images", "load_test_images"]
+__all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images"]
 
 _NEEDS_PATH = {
     "image-folder": "the folder that holds the images",
@@ -32,19 +33,44 @@ def load_images(
     channels: int | None = None,
     cache_dir: Path,
     max_images: int | None = None,
+    each_alone: bool = False,
 ) -> ImageSet:
     """Load the set ``name``: the training part where a test part is published too.
 
     ``path`` is the folder, the .npz file, or the data set id, for the sets that the user brings.
+    ``each_alone`` reads those as differential privacy needs it: no image decides how another is
+    read. One that cannot be read is left out and named in the log, in place of an error; form,
+    scale and classes must be stated and never follow from the images.
 
     Shape:      (N, C, H, H) uint8. ``image_size`` and ``channels`` None keep what the images have;
                 otherwise they are brought to it as ``pixels.conform_picture`` says.
     Guarantee:  the same images in the same order on every machine; at most ``max_images`` of
                 them, chosen as ``selection.balanced_indices`` says, which no run's seed changes.
     Raises:     ConfigError for a bad setting; DataError for an unknown name, a set that is not
-                fetched yet, or images that are missing, damaged or not of one form.
+                fetched yet, or images that are missing, damaged or not of one form; NoImages where
+                ``each_alone`` leaves none.
     """
-    return _load(name, path, image_size, channels, cache_dir, max_images, test=False)
+    if each_alone and name in _NEEDS_PATH:
+        _require_stated(name, image_size=image_size, channels=channels, max_images=max_images)
+    return _load(
+        name, path, image_size, channels, cache_dir, max_images, test=False, each_alone=each_alone
+    )
+
+
+def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
+    """The images of a run in one process, before its split; ``data.split`` must be spelt out.
+
+    Raises:     as ``load_images``.
+    """
+    return load_images(
+        data.name,
+        path=data.path,
+        image_size=data.image_size,
+        channels=data.channels,
+        cache_dir=cache_dir,
+        max_images=data.max_images,
+        each_alone=data.split == "keyed",
+    )
 
 
 def load_test_images(
@@ -72,6 +98,7 @@ def _load(
     max_images: int | None,
     *,
     test: bool,
+    each_alone: bool = False,
 ) -> ImageSet:
     facts = facts_of(name)
     check_form(image_size=image_size, channels=channels, max_images=max_images)
@@ -89,6 +116,7 @@ def _load(
                 image_size=image_size,
                 channels=channels,
                 max_images=max_images,
+                each_alone=each_alone,
             )
         case "huggingface":
             return load_huggingface(
@@ -98,9 +126,15 @@ def _load(
                 channels=channels,
                 max_images=max_images,
                 cache_dir=cache_dir,
+                each_alone=each_alone,
             )
         case "npz":
-            whole = load_npz(Path(location).expanduser(), max_images=max_images, test=test)
+            whole = load_npz(
+                Path(location).expanduser(),
+                max_images=max_images,
+                test=test,
+                each_alone=each_alone,
+            )
         case "mnist-5k":
             whole = _subset(load_mnist_5k(), max_images=max_images)
         case "digits":
@@ -108,6 +142,21 @@ def _load(
         case _:
             whole = _subset(_published(name, cache_dir=cache_dir, test=test), max_images=max_images)
     return conform_set(whole, image_size=image_size, channels=channels)
+
+
+def _require_stated(
+    name: str, *, image_size: int | None, channels: int | None, max_images: int | None
+) -> None:
+    if image_size is None or channels is None:
+        raise ConfigError(
+            f"data.split keyed with {name} needs data.image_size and data.channels: the form would "
+            "follow from the images"
+        )
+    if max_images is not None:
+        raise ConfigError(
+            "data.max_images looks at all images, and one more would change which others are "
+            "used: with data.split keyed set data.fraction in its place"
+        )
 
 
 def _published(name: str, *, cache_dir: Path, test: bool) -> ImageSet:

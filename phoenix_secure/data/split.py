@@ -3,6 +3,9 @@
 *Members* train the model. *Held-out* images come from the same source and are never trained on, so
 that an attack must tell the two apart. *Reference* images are what an attacker is granted to train
 shadow models or calibrate scores; they are neither.
+
+There are two schemes. ``stratified`` (here) draws parts of exact sizes, class by class: it serves
+experiments without differential privacy. ``keyed`` (``keyed_split``) looks at each image alone.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +25,34 @@ from phoenix_secure.data.partition_schemes import largest_remainder
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import write_bytes
 
-__all__ = ["Split", "load_split", "make_split", "save_split"]
+__all__ = [
+    "HELD_OUT",
+    "MEMBER",
+    "REFERENCE",
+    "UNUSED",
+    "Split",
+    "from_roles",
+    "load_split",
+    "make_split",
+    "save_split",
+]
 
-_FORMAT = "phoenix-secure/split/v1"
-_MEMBER, _HELD_OUT, _REFERENCE = 0, 1, 2
+# v1 is the stratified scheme, whose parts are sorted; v2 holds a scheme and an order.
+_FORMAT, _FORMAT_WITH_ORDER = "phoenix-secure/split/v1", "phoenix-secure/split/v2"
+MEMBER, HELD_OUT, REFERENCE, UNUSED = 0, 1, 2, 3
+
+Scheme = Literal["stratified", "keyed"]
+
+
+def _no_indices() -> npt.NDArray[np.int64]:
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Three disjoint parts that together cover a data set.
+    """Disjoint parts that together cover a data set, each in the order it is used in.
 
-    Shape:      three sorted int64 index arrays.
+    Shape:      int64 index arrays; sorted under the scheme ``stratified``.
     Guarantee:  disjoint and covering 0..N-1, at least one member.
     Raises:     ValueError for anything else.
     """
@@ -41,12 +62,14 @@ class Split:
     reference: npt.NDArray[np.int64] = field(repr=False)
     dataset_digest: str  # ImageSet.digest() of the whole set
     seed: int  # that the generator was made from; for the record only
+    unused: npt.NDArray[np.int64] = field(default_factory=_no_indices, repr=False)
+    scheme: Scheme = "stratified"
 
     def __post_init__(self) -> None:
-        parts = (self.members, self.held_out, self.reference)
+        parts = (self.members, self.held_out, self.reference, self.unused)
         if any(part.ndim != 1 or part.dtype != np.int64 for part in parts):
-            raise ValueError("expected three int64 index arrays of one dimension")
-        if any((np.diff(part) <= 0).any() for part in parts):
+            raise ValueError("expected int64 index arrays of one dimension")
+        if self.scheme == "stratified" and any((np.diff(part) <= 0).any() for part in parts):
             raise ValueError("expected sorted index arrays without repeats")
         together = np.sort(np.concatenate(parts))
         if not self.members.size or not np.array_equal(together, np.arange(together.size)):
@@ -59,7 +82,7 @@ class Split:
     @property
     def num_images(self) -> int:
         """N, the size of the set that was split."""
-        return self.members.size + self.held_out.size + self.reference.size
+        return self.members.size + self.held_out.size + self.reference.size + self.unused.size
 
     def require_match(self, image_set: ImageSet) -> None:
         """Refuse an image set other than the one that was split.
@@ -105,33 +128,42 @@ def make_split(
             f"held_out={held_out} and reference={reference} leave no member among {num_images} "
             "images: lower them or use more images"
         )
-    roles = np.full(num_images, _MEMBER, dtype=np.uint8)
+    roles = np.full(num_images, MEMBER, dtype=np.uint8)
     y = np.zeros(num_images, dtype=np.int64) if labels is None else labels
-    _assign(roles, y, role=_HELD_OUT, size=num_held_out, rng=rng)
-    _assign(roles, y, role=_REFERENCE, size=num_reference, rng=rng)
-    return _from_roles(roles, dataset_digest=dataset_digest, seed=seed)
+    _assign(roles, y, role=HELD_OUT, size=num_held_out, rng=rng)
+    _assign(roles, y, role=REFERENCE, size=num_reference, rng=rng)
+    return from_roles(roles, dataset_digest=dataset_digest, seed=seed)
 
 
 def save_split(split: Split, path: Path) -> None:
-    """Write ``split`` in one step: one byte per image, compressed; no pickle.
+    """Write ``split`` in one step, compressed; no pickle. A stratified one takes a byte per image.
 
     Raises:     StorageError when the disk is full or the folder cannot be written.
     """
     roles = np.empty(split.num_images, dtype=np.uint8)
-    for role, part in (
-        (_MEMBER, split.members),
-        (_HELD_OUT, split.held_out),
-        (_REFERENCE, split.reference),
-    ):
+    parts = (
+        (MEMBER, split.members),
+        (HELD_OUT, split.held_out),
+        (REFERENCE, split.reference),
+        (UNUSED, split.unused),
+    )
+    for role, part in parts:
         roles[part] = role
+    ordered: dict[str, npt.NDArray[np.generic]] = {}
+    if split.scheme != "stratified":
+        ordered = {
+            "scheme": np.array(split.scheme),
+            "order": np.concatenate([part for _, part in parts]).astype(np.uint32),
+        }
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         allow_pickle=False,
-        format=np.array(_FORMAT),
+        format=np.array(_FORMAT_WITH_ORDER if ordered else _FORMAT),
         roles=roles,
         dataset_digest=np.array(split.dataset_digest),
         seed=np.array(split.seed, dtype=np.int64),
+        **ordered,
     )
     write_bytes(path, buffer.getvalue())
 
@@ -144,15 +176,25 @@ def load_split(path: Path, *, image_set: ImageSet | None = None) -> Split:
     advice = "make the split again"
     arrays = read_arrays(path, advice=advice)
     try:
-        if str(arrays["format"]) != _FORMAT:
-            raise ValueError("another format")
-        roles = arrays["roles"]
-        if roles.dtype != np.uint8 or roles.ndim != 1 or not np.isin(roles, (0, 1, 2)).all():
+        roles, digest, seed = arrays["roles"], str(arrays["dataset_digest"]), int(arrays["seed"])
+        if roles.dtype != np.uint8 or roles.ndim != 1 or roles.max(initial=0) > UNUSED:
             raise ValueError("bad roles")
-        split = _from_roles(
-            roles, dataset_digest=str(arrays["dataset_digest"]), seed=int(arrays["seed"])
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        match str(arrays["format"]):
+            case "phoenix-secure/split/v1":
+                split = from_roles(roles, dataset_digest=digest, seed=seed)
+            case "phoenix-secure/split/v2":
+                if str(arrays["scheme"]) != "keyed" or arrays["order"].dtype != np.uint32:
+                    raise ValueError("another scheme")
+                split = from_roles(
+                    roles,
+                    dataset_digest=digest,
+                    seed=seed,
+                    order=arrays["order"].astype(np.int64),
+                    scheme="keyed",
+                )
+            case _:
+                raise ValueError("another format")
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is not a split file: {advice}") from error
     if image_set is not None:
         split.require_match(image_set)
@@ -171,19 +213,30 @@ def _assign(
     classes, class_sizes = np.unique(y, return_counts=True)
     counts = largest_remainder(np.array([size]), (class_sizes / y.size)[np.newaxis])[0]
     for label, count in zip(classes, counts, strict=True):
-        free = np.flatnonzero((y == label) & (roles == _MEMBER))
+        free = np.flatnonzero((y == label) & (roles == MEMBER))
         roles[rng.choice(free, size=min(int(count), free.size), replace=False)] = role
     # Rounding can ask a class that is nearly used up for one image too many; others stand in.
     missing = size - int((roles == role).sum())
     if missing:
-        roles[rng.choice(np.flatnonzero(roles == _MEMBER), size=missing, replace=False)] = role
+        roles[rng.choice(np.flatnonzero(roles == MEMBER), size=missing, replace=False)] = role
 
 
-def _from_roles(roles: npt.NDArray[np.uint8], *, dataset_digest: str, seed: int) -> Split:
+def from_roles(
+    roles: npt.NDArray[np.uint8],
+    *,
+    dataset_digest: str,
+    seed: int,
+    order: npt.NDArray[np.int64] | None = None,
+    scheme: Scheme = "stratified",
+) -> Split:
+    """The parts in the given order of all images, or sorted."""
+    places = np.arange(roles.size) if order is None else order
     return Split(
-        members=np.flatnonzero(roles == _MEMBER),
-        held_out=np.flatnonzero(roles == _HELD_OUT),
-        reference=np.flatnonzero(roles == _REFERENCE),
+        members=places[roles[places] == MEMBER],
+        held_out=places[roles[places] == HELD_OUT],
+        reference=places[roles[places] == REFERENCE],
+        unused=places[roles[places] == UNUSED],
         dataset_digest=dataset_digest,
         seed=seed,
+        scheme=scheme,
     )

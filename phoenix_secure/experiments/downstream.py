@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from phoenix_secure.data.images import to_unit_range
-from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.sources import load_run_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.model_folder import load_model
@@ -41,14 +41,7 @@ def downstream_accuracy(
     config = folder.load_config()
     if not config.model.class_conditional:
         raise ConfigError("downstream accuracy needs labels: set model.class_conditional=true")
-    image_set = load_images(
-        config.data.name,
-        path=config.data.path,
-        image_size=config.data.image_size,
-        channels=config.data.channels,
-        cache_dir=cache_dir,
-        max_images=config.data.max_images,
-    )
+    image_set = load_run_images(config.data, cache_dir=cache_dir)
     if image_set.labels is None:
         raise ConfigError(f"downstream accuracy needs labels, and {config.data.name} has none")
     split = load_split(folder.split_file, image_set=image_set)

@@ -25,6 +25,7 @@ _NOT_PROTECTED = {
         "facts that hold for many images of a site or of all sites",
         "one person with several images: epsilon grows with their number",
         "whether a site takes part, how long it computes and when it fails",
+        "figures of an evaluation or audit on real images: no noise is added to them",
     ),
     "site": (
         "facts that hold for many sites",
@@ -55,6 +56,7 @@ class Guarantee:
 
     unit                none, record or site
     adjacency           what two neighbouring data sets differ in
+    condition           what they have in common beyond that, such as "for a fixed partition"
     epsilon, delta      of the whole run as planned: no site's releases can exceed it
     replace_one         epsilon at the same delta for neighbours that replace one record (or site)
     figures             each accountant's own epsilon, by name
@@ -83,10 +85,11 @@ class Guarantee:
     noise_source: str = ""
     per_site: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    condition: str = ""
 
     @property
     def adjacency(self) -> str:
-        return _ADJACENCY[self.unit]
+        return ", ".join(filter(None, (_ADJACENCY[self.unit], self.condition)))
 
     @property
     def holds(self) -> bool:

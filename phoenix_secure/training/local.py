@@ -65,8 +65,11 @@ class LocalTrainer:
     ) -> LocalUpdate:
         """Train for one round (1-based ``round_number``).
 
-        Raises:     Cancelled between two steps; TrainingError when the loss is not finite.
+        Raises:     Cancelled between two steps; TrainingError when the loss is not finite, or
+                    there is no image.
         """
+        if len(site.images) == 0:
+            raise TrainingError("this site has no image to train on: add some, or leave it out")
         started = time.perf_counter()
         config = self._config.training
         network = self._network(site)

@@ -11,6 +11,7 @@
     roster.bin, federation-owner.pub, approver.pub        whose signatures count
     reviews/HASH.json        what the owner was shown (approver: syft)
     privacy.jsonl, privacy.key, record-hashes/            what was released, and about which images
+    split.key                decides which images are members, held out, or references
 
 ``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
 """
@@ -58,6 +59,11 @@ class SiteFolder:
     @property
     def identity_key(self) -> Path:
         return self.path / "identity.key"
+
+    @property
+    def split_key(self) -> Path:
+        """Made at the first private plan; with another one, other images would be members."""
+        return self.path / "split.key"
 
     @property
     def approver_key(self) -> Path:

@@ -10,6 +10,8 @@ import torch
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.data.keyed_split import open_split_key
+from phoenix_secure.data.own_images import keyed_members
 from phoenix_secure.data.partition import deal_images, site_names
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
@@ -28,6 +30,7 @@ from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
 from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
 from protocol import Roster
 
@@ -69,7 +72,8 @@ def installer(
         strategies = strategies_between_machines(
             config, seeds=seeds, device=device, cache_dir=images_in
         )
-        own = _images(settings, config, seeds, stream=stream, cache_dir=images_in)
+        config = _with_split(config, folder, plan=plan.hash)
+        own = _images(settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in)
         terms = None
         if config.secure_aggregation.mode == "on":
             terms = choose_terms(config, num_parameters=strategies.exchange.num_uploaded)
@@ -105,7 +109,13 @@ def installer(
 
 
 def _images(
-    settings: SiteSettings, config: RunConfig, seeds: SeedTree, *, stream: str, cache_dir: Path
+    settings: SiteSettings,
+    config: RunConfig,
+    seeds: SeedTree,
+    *,
+    stream: str,
+    folder: SiteFolder,
+    cache_dir: Path,
 ) -> SiteImages:
     """The members among this site's images, at the plan's size."""
     if settings.data.source == "share-of-plan":
@@ -113,6 +123,14 @@ def _images(
             # Else a plan could name any folder of this machine.
             raise ConfigError("data.source share-of-plan is for public data sets only")
         return deal_images(config, seeds=seeds, cache_dir=cache_dir).site_images(stream)
+    if config.data.split == "keyed":
+        return keyed_members(
+            settings.data.name,
+            settings.data.path,
+            plan=config.data,
+            key=open_split_key(folder.split_key),
+            cache_dir=cache_dir,
+        )
     image_set = load_images(
         settings.data.name,
         path=settings.data.path,
@@ -131,6 +149,26 @@ def _images(
     )
     part = image_set.take(split.members)
     return SiteImages(images=part.images, labels=part.labels)
+
+
+def _with_split(config: RunConfig, folder: SiteFolder, *, plan: str) -> RunConfig:
+    """The plan's settings, ``data.split`` spelt out.
+
+    A private plan that names none was made before the keyed split. It may be finished with the
+    split that its first rounds had, and not begun.
+
+    Raises:     ConfigError for one that this site has not answered under yet.
+    """
+    if config.privacy.unit == "none" or config.data.split is not None:
+        return config
+    ledger = folder.path / "privacy.jsonl"
+    if not ledger.exists() or not PrivacyLedger(ledger).releases(plan=plan):
+        raise ConfigError(
+            "the plan has privacy.unit and no data.split: an older version made it, and its "
+            "guarantee would not hold for this site's folder; let the server make it anew"
+        )
+    data = config.data.model_copy(update={"split": "stratified"})
+    return config.model_copy(update={"data": data})
 
 
 def _stream_name(roster: Roster, site: str) -> str:

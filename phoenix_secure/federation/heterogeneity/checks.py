@@ -60,6 +60,11 @@ def check_strategies(config: RunConfig) -> None:
                 "would depend on images that the guarantee does not cover; set "
                 "filtering.reference=shared with a public sharing.source, or filtering.threshold=0"
             )
+    if unit != "none" and sharing.source in ("public", "generator") and not sharing.num_images:
+        raise ConfigError(
+            "sharing.beta makes the number of shared images follow from the number of private "
+            "ones: with a privacy.unit set sharing.num_images in its place"
+        )
     if unit != "none" and sharing.source == "raw-private":
         raise ConfigError(
             "sharing.source raw-private gives away the images that privacy.unit is to protect: "

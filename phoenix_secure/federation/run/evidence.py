@@ -71,7 +71,7 @@ class RunEvidence:
         append(
             Event.CONFIG,
             sha256=sha256_of(folder.config_file),
-            settings=config.model_dump(mode="json"),
+            settings=config.with_split().model_dump(mode="json"),
         )
         append(Event.VERSIONS, sha256=sha256_of(folder.path / "versions.json"))
         append(Event.ROSTER, sha256=roster_hash)

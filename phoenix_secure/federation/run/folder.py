@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, load_config
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.split import load_split
-from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.data.split import Split, load_split
+from phoenix_secure.errors import CheckpointError, ConfigError, DataError
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.checkpoint import (
     list_checkpoints,
@@ -128,7 +130,7 @@ class RunFolder:
                 self._clear()
             # First, because its presence is what makes the folder a run: from here on, whatever
             # happens, `resume` can go on.
-            write_bytes(self.config_file, dump_config(config).encode())
+            write_bytes(self.config_file, dump_config(config.with_split()).encode())
 
     def _clear(self) -> None:
         """Delete all but the lock: a file that is held and deleted would lock nobody out.
@@ -147,10 +149,17 @@ class RunFolder:
         self.write_json("versions.json", _versions())
 
     def load_config(self) -> RunConfig:
-        """The settings that the run was started with."""
+        """The settings that the run was started with.
+
+        A private run that names no ``data.split`` is older than the keyed one: it keeps its own.
+        """
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
-        return load_config(self.config_file)
+        config = load_config(self.config_file)
+        if config.privacy.unit == "none" or config.data.split is not None:
+            return config
+        data = config.data.model_copy(update={"split": "stratified"})
+        return config.model_copy(update={"data": data})
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -240,12 +249,17 @@ class RunFolder:
         files = [file for _, file in list_checkpoints(self.checkpoints)]
         return [load_checkpoint(file, settings_hash=settings_hash) for file in files]
 
-    def check_split(self, image_set: ImageSet) -> None:
-        """Refuse to go on with other images than those of the start.
+    def check_split(self, split: Split, *, image_set: ImageSet) -> None:
+        """Refuse to go on with other images than those of the start, or other parts of them.
 
         Raises:     DataError naming the difference.
         """
-        load_split(self.split_file, image_set=image_set)
+        kept = load_split(self.split_file, image_set=image_set)
+        if kept.scheme != split.scheme or not np.array_equal(kept.members, split.members):
+            raise DataError(
+                f"{self.split_file} names other members than config.yaml leads to: restore "
+                "config.yaml, or start a new run"
+            )
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -281,8 +295,12 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _settings_hash(config: RunConfig) -> str:
-    """Over what decides the weights; pictures and the server's patience do not."""
+    """Over what decides the weights; pictures and the server's patience do not.
+
+    The split's scheme is in ``split.npz``: ``check_split``.
+    """
     undecisive: dict[str, Any] = {
+        "data": {"split"},
         "output": True,
         "evaluation": True,
         "sampling": True,

@@ -72,7 +72,7 @@ class Plan:
             federation=roster.federation_id,
             roster_hash=roster.hash.hex(),
             bundle_hash=bundle_hash,
-            config=config,
+            config=config.with_split(),
         )
 
     def to_bytes(self) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import most_draws
 from phoenix_secure.federation.secagg.terms import SecureTerms
@@ -24,6 +25,8 @@ from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
 from phoenix_secure.training.private import public_steps
 
 __all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,13 +137,18 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
 
 
 def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
-    """Whether a site has enough images for the settings' unit and delta.
+    """Whether a site has enough images for the settings' unit and delta; the log warns of a delta
+    above 1/images^2.
+
+    The answer follows from the number of images: it is for whoever holds them, never for a server.
 
     Raises:     ConfigError naming the setting.
     """
     privacy = config.privacy
     if privacy.unit != "record":
         return
+    if num_images == 0:
+        raise ConfigError(f"{site} has no image to train on: its updates would be noise alone")
     if privacy.delta >= 1 / num_images:
         raise ConfigError(
             f"privacy.delta = {privacy.delta:g} is not below 1/images = {1 / num_images:g} of "
@@ -152,6 +160,13 @@ def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
             f"{privacy.sampling_rate:g} draws less than one a step: its updates would be noise "
             "alone. Raise sampling_rate, or leave the site out"
         )
+    if privacy.delta > 1 / num_images**2:
+        _log.warning(
+            "privacy.delta = %g is above 1/images^2 = %.2g of %s: a smaller one says more",
+            privacy.delta,
+            1 / num_images**2,
+            site,
+        )
 
 
 def guarantee_of(
@@ -159,12 +174,12 @@ def guarantee_of(
     plan: PrivacyPlan | None,
     *,
     spent: Mapping[str, Iterable[Event]] | None = None,
-    images: Mapping[str, int] | None = None,
+    dealt: PartitionConfig | None = None,
 ) -> Guarantee:
-    """The guarantee of a run.
+    """The guarantee of a run. No image has a part in it.
 
     spent    each site's recorded events, where they can be read
-    images   each site's number of images, for warnings; likewise
+    dealt    how one process dealt the images to its sites; None where each site brings its own
     """
     if plan is None:
         return NO_GUARANTEE
@@ -210,11 +225,23 @@ def guarantee_of(
             else "seeded, repeatable"
         ),
         per_site=per_site if is_secret else {},
-        warnings=_warnings(config, plan, images or {}),
+        warnings=_warnings(config, plan),
+        condition=_condition(config, dealt),
     )
 
 
-def _warnings(config: RunConfig, plan: PrivacyPlan, images: Mapping[str, int]) -> tuple[str, ...]:
+def _condition(config: RunConfig, dealt: PartitionConfig | None) -> str:
+    """What follows from all images and is taken as given: a site's images are the site's record."""
+    if config.privacy.unit != "record":
+        return ""
+    if config.data.split == "stratified":
+        return "for a fixed split and partition"
+    if dealt is not None and dealt.scheme != "iid":
+        return "for a fixed partition"
+    return ""
+
+
+def _warnings(config: RunConfig, plan: PrivacyPlan) -> tuple[str, ...]:
     found = []
     privacy = config.privacy
     if isinstance(plan.event, SkellamSum):
@@ -224,13 +251,6 @@ def _warnings(config: RunConfig, plan: PrivacyPlan, images: Mapping[str, int]) -
             found.append(
                 f"few sites: the noise in the mean update is {ratio:.3g} times as long as the "
                 "longest update a site may send; it can only average out over very many rounds"
-            )
-    else:
-        close = [site for site, number in images.items() if privacy.delta > 1 / number**2]
-        if close:
-            found.append(
-                f"privacy.delta = {privacy.delta:g} is above 1/images^2 at {len(close)} sites "
-                f"({close[0]}: {1 / images[close[0]] ** 2:.2g}): a smaller one says more"
             )
     if privacy.release_metrics:
         found.append(

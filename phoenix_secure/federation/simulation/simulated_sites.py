@@ -64,6 +64,7 @@ class SimulatedSites:
 
     def __init__(self, config: RunConfig, *, cache_dir: Path) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
+        config = config.with_split()
         self.config = config
         self.devices = pick_devices(config.device)
         self.images_trained = ImagesTrained()
@@ -142,7 +143,7 @@ class SimulatedSites:
         )
 
     def check(self, folder: RunFolder) -> None:
-        folder.check_split(self.holdings.image_set)
+        folder.check_split(self.holdings.split, image_set=self.holdings.image_set)
 
     def party(self, folder: RunFolder) -> ServerParty:
         keys = self._keys(folder)
@@ -203,8 +204,7 @@ class SimulatedSites:
         spent = {}
         if folder is not None and self.privacy is not None:
             spent = spent_events(folder, sites=self.sites)
-        sizes = {site: len(part) for site, part in self.holdings.parts.items()}
-        return guarantee_of(self.config, self.privacy, spent=spent, images=sizes)
+        return guarantee_of(self.config, self.privacy, spent=spent, dealt=self.config.partition)
 
     def _keys(self, folder: RunFolder) -> RunKeys:
         return RunKeys.load(folder.path, sites=self.sites)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
@@ -32,6 +34,9 @@ __all__ = [
     "rounding_keys",
     "site_noise_entropy",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +73,17 @@ def open_site_privacy(
     run      names the run in the ledger
     total    what all runs on this site together may spend
 
-    Raises:  ConfigError where the site's images are too few for the settings; CheckpointError.
+    Too few images for the settings are the owner's to know: the log says it, and the site answers
+    all the same, since a failure in its place would tell the server their number.
+
+    Raises:  CheckpointError; ConfigError for a damaged key.
     """
     if plan is None:
         return None
-    check_images(config, len(own.images), site=site)
+    try:
+        check_images(config, len(own.images), site=site)
+    except ConfigError as error:
+        _log.warning("%s", error)
     key = open_key(folder / "privacy.key")
     digest = data_digest(own.images, own.labels, key=key)
     keep_records(folder / "record-hashes", digest=digest, images=own.images, key=key)

@@ -1,0 +1,55 @@
+"""What a real site trains on: its own folder, read and split so that no image moves another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.config import DataConfig
+from phoenix_secure.data.keyed_split import image_tags, keyed_order, keyed_roles
+from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.split import MEMBER
+from phoenix_secure.errors import ConfigError, NoImages
+
+__all__ = ["keyed_members"]
+
+
+def keyed_members(
+    name: str, path: str | None, *, plan: DataConfig, key: bytes, cache_dir: Path
+) -> SiteImages:
+    """The members among a site's images, at the plan's form, in the order of their tags.
+
+    name, path    of the site's own data
+    plan          states image_size, channels, held_out, reference and fraction: public constants
+    key           the site's own (``keyed_split.open_split_key``)
+
+    Guarantee:  one image more or less in the folder changes one entry of the result, or none. None
+                left is an answer like any other.
+    Raises:     ConfigError for a plan that states no form; DataError for a folder that is missing
+                or of a kind that is not read (never for one of its images).
+    """
+    if plan.image_size is None or plan.channels is None:
+        raise ConfigError("the plan must state data.image_size and data.channels")
+    try:
+        found = load_images(
+            name,
+            path=path,
+            image_size=plan.image_size,
+            channels=plan.channels,
+            cache_dir=cache_dir,
+            each_alone=True,
+        )
+    except NoImages:
+        form = (0, plan.channels, plan.image_size, plan.image_size)
+        return SiteImages(images=np.empty(form, np.uint8), labels=None)
+    tags = image_tags(found.images, key=key)
+    is_member = (
+        keyed_roles(tags, held_out=plan.held_out, reference=plan.reference, fraction=plan.fraction)
+        == MEMBER
+    )
+    order = keyed_order(tags, labels=found.labels)
+    members = order[is_member[order]]
+    labels = None if found.labels is None else found.labels[members]
+    return SiteImages(images=found.images[members], labels=labels)
