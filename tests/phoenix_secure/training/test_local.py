@@ -163,8 +163,9 @@ def test_later_round_uses_the_decayed_rate(digits: SiteImages) -> None:
 
 
 def test_site_without_images_is_refused() -> None:
-    with pytest.raises(ValueError, match="n > 0"):
-        SiteImages(images=np.zeros((0, 1, 8, 8), np.uint8), labels=None)
+    empty = SiteImages(images=np.zeros((0, 1, 8, 8), np.uint8), labels=None)
+    with pytest.raises(TrainingError, match="no image to train on"):
+        train(configured(), empty)
 
 
 @pytest.mark.gpu

@@ -139,7 +139,7 @@ def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
     config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
     plan = plan_privacy(config, terms=None)
     assert plan is not None
-    guarantee = guarantee_of(config, plan, spent={"site-01": [plan.event]}, images={"site-01": 500})
+    guarantee = guarantee_of(config, plan, spent={"site-01": [plan.event]})
     text = guarantee.text
     assert f"({plan.planned.value:.4g}, 1e-06)-differential privacy per record" in text
     assert "add or remove one image of one site" in text
@@ -149,8 +149,41 @@ def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
     assert values["steps"] == 12
     assert any("release_metrics" in each for each in values["not_protected"])
     assert not values["warnings"]
-    close = guarantee_of(config, plan, images={"site-01": 2000})
-    assert "1/images^2" in close.warnings[0]
+
+
+def test_a_delta_above_one_over_images_squared_is_said_in_the_log_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
+    check_images(config, 500, site="site-01")
+    assert not caplog.records
+    check_images(config, 2000, site="site-01")
+    assert "1/images^2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scheme", "split", "condition"),
+    [
+        ("iid", "keyed", ""),
+        ("dirichlet", "keyed", ", for a fixed partition"),
+        ("shards", "keyed", ", for a fixed partition"),
+        ("quantity", "keyed", ", for a fixed partition"),
+        ("iid", "stratified", ", for a fixed split and partition"),
+    ],
+)
+def test_what_follows_from_all_images_is_named_as_given(
+    scheme: str, split: str, condition: str
+) -> None:
+    config = configured(*RECORD, "privacy.epsilon=2", f"partition.scheme={scheme}")
+    data = config.data.model_copy(update={"split": split})  # an old run's: new ones refuse it
+    config = config.model_copy(update={"data": data})
+    plan = plan_privacy(config, terms=None)
+    dealt = guarantee_of(config, plan, dealt=config.partition)
+    assert dealt.adjacency == "add or remove one image of one site" + condition
+    assert f"({dealt.adjacency})" in dealt.text
+    # Between machines nobody deals: each site brings its own folder.
+    own = guarantee_of(config, plan)
+    assert ("partition" in own.adjacency) == (split == "stratified")
 
 
 def test_seeded_noise_and_no_unit_guarantee_nothing() -> None:
