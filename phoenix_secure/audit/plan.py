@@ -45,7 +45,7 @@ class PlannedAttack(Part):
 
 
 class PlannedGroup(Part):
-    """A group of images; the digest covers pixels and membership."""
+    """A group of images; the digest covers pixels and membership, keyed for a private run."""
 
     num_members: int
     num_others: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.profiles import Profile
 from phoenix_secure.data.images import ImageSet, to_unit_range
+from phoenix_secure.data.keyed_split import image_tags, keyed_order, seeded_split_key
 from phoenix_secure.errors import DataError
 from phoenix_secure.rng import SeedTree
 
@@ -29,9 +31,10 @@ class Group:
     images: NDArray[np.float32]
     membership: NDArray[np.bool_]
 
-    def digest(self) -> str:
-        """SHA-256 over images and membership."""
-        state = hashlib.sha256(f"phoenix-secure/audit-group/v1:{self.images.shape}:".encode())
+    def digest(self, *, key: bytes | None) -> str:
+        """SHA-256 over images and membership; HMAC-SHA256 where they are private."""
+        head = f"phoenix-secure/audit-group/v1:{self.images.shape}:".encode()
+        state = hashlib.sha256(head) if key is None else hmac.new(key, head, hashlib.sha256)
         state.update(np.ascontiguousarray(self.images, "<f4").data)
         state.update(self.membership.tobytes())
         return state.hexdigest()
@@ -56,20 +59,23 @@ class Roles:
 
 
 def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Roles:
-    """Deal the images out at random, as many members as non-members in each group.
+    """Deal the images out, as many members as non-members in each group.
 
+    Each image has its place by a keyed hash of its own pixels, so that the groups do not follow
+    from the order of the files, and two like sets lead to like groups.
     Non-members for the choice come from the reference images where there are any, so that all
     held-out images remain for the evaluation; else a quarter of the non-members is set aside.
 
     Raises:     DataError when fewer than four records a side remain.
     """
-    rng = seeds.child("roles").numpy()
-    members = rng.permutation(images.members.num_images)
-    others = rng.permutation(images.non_members.num_images)
+    key = seeded_split_key(seeds.child("roles"))
+    members = keyed_order(image_tags(images.members.images, key=key))
+    others = keyed_order(image_tags(images.non_members.images, key=key))
     reference = images.reference
     calibration = None
     if reference is not None:
-        calibration = _pixels(reference, rng.permutation(reference.num_images))
+        order = keyed_order(image_tags(reference.images, key=key))
+        calibration = _pixels(reference, order)
     if reference is not None and calibration is not None and len(calibration) >= 40:
         size = min(profile.max_choice, len(calibration) // 2, len(members) // 4)
         choice_others, calibration = calibration[:size], calibration[size:]

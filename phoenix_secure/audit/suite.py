@@ -309,6 +309,7 @@ def _plan(
     planted: Canaries | None,
     shadowed: Sequence[str],
 ) -> AuditPlan:
+    key = target.digest_key()
     names = {attack.name: attack for attack in attacks}
     shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
     derived = [name for name in request.names if name in _DERIVED]
@@ -341,8 +342,8 @@ def _plan(
         confidence=0.95,
         significance=request.significance,
         max_detectable_auc=_MAX_DETECTABLE,
-        choice=_planned(roles.choice),
-        evaluation=_planned(roles.evaluation),
+        choice=_planned(roles.choice, key=key),
+        evaluation=_planned(roles.evaluation, key=key),
         num_calibration=0 if roles.calibration is None else len(roles.calibration),
         num_samples=0 if samples is None else len(samples),
         num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,
@@ -351,11 +352,11 @@ def _plan(
     )
 
 
-def _planned(group: Group) -> PlannedGroup:
+def _planned(group: Group, *, key: bytes | None) -> PlannedGroup:
     return PlannedGroup(
         num_members=int(group.membership.sum()),
         num_others=int((~group.membership).sum()),
-        sha256=group.digest(),
+        sha256=group.digest(key=key),
     )
 
 

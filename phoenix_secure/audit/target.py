@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from phoenix_secure.errors import CheckpointError, ConfigError, DataError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
+from phoenix_secure.privacy.record_hashes import open_key
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["Target", "open_target"]
@@ -47,6 +49,19 @@ class Target:
     config: RunConfig | None = None
     claim: Claim | None = None
     facts: dict[str, str] = field(default_factory=dict)
+
+    def digest_key(self) -> bytes | None:
+        """The secret key of digests over a private run's images; None for any other target.
+
+        A plan's hash goes into the ledger: over plain digests, whoever held all images but one
+        could test that one. The key stays in the run folder, so that the same plan has one hash.
+        """
+        if self.run is None or self.config is None or self.config.privacy.unit == "none":
+            return None
+        path = self.run.path / "audit.key"
+        if not path.exists() and not os.access(self.run.path, os.W_OK):
+            return os.urandom(32)
+        return open_key(path)
 
 
 def open_target(

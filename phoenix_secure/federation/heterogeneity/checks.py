@@ -60,7 +60,9 @@ def check_strategies(config: RunConfig) -> None:
                 "would depend on images that the guarantee does not cover; set "
                 "filtering.reference=shared with a public sharing.source, or filtering.threshold=0"
             )
-    if unit != "none" and sharing.source in ("public", "generator") and not sharing.num_images:
+    # A run from before the keyed split goes on as it began; its guarantee says so.
+    follows_images = sharing.source in ("public", "generator") and sharing.num_images is None
+    if unit != "none" and follows_images and config.data.split != "stratified":
         raise ConfigError(
             "sharing.beta makes the number of shared images follow from the number of private "
             "ones: with a privacy.unit set sharing.num_images in its place"

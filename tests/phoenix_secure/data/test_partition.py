@@ -70,6 +70,17 @@ def test_under_privacy_one_image_is_in_one_place_and_moves_no_other(
             assert [each for each in whole[name] if each != gone] == fewer[name]
 
 
+def test_canaries_and_their_sites_follow_from_no_image(digits: ImageSet, tmp_path: Path) -> None:
+    settings = (*PRIVATE, "partition.scheme=iid", "audit.canaries=20")
+    found = [
+        deal(*own(digits, tmp_path / "own.npz", without=without), *settings).canaries
+        for without in (None, 5)
+    ]
+    for name in ("images", "labels", "inclusion", "site"):
+        first, second = (getattr(canaries, name) for canaries in found)
+        assert np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("scheme", ["dirichlet", "shards", "quantity"])
 def test_other_schemes_look_at_all_images(scheme: str, digits: ImageSet, tmp_path: Path) -> None:
     """Why the guarantee says "for a fixed partition" with them."""

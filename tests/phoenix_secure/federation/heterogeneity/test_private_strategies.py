@@ -30,6 +30,7 @@ SETTINGS = [
     "sharing.source=public",
     "sharing.name=mnist-5k",
     "sharing.alpha=0.5",
+    "sharing.num_images=20",
     "sharing.warmup_steps=2",
     "exchange.personal=[last-layers]",
     "exchange.upload=alternate",

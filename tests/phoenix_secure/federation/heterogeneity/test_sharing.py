@@ -142,7 +142,18 @@ def test_filtering_that_breaks_a_guarantee_or_cannot_work_is_refused(overrides, 
 
 def test_filtering_on_public_images_is_allowed_under_record_privacy() -> None:
     overrides = ["filtering.threshold=0.3", "filtering.reference=shared", *PUBLIC]
-    check_strategies(load_config(None, [*overrides, "privacy.unit=record", "privacy.epsilon=5"]))
+    overrides += ["sharing.num_images=40", "privacy.unit=record", "privacy.epsilon=5"]
+    check_strategies(load_config(None, overrides))
+
+
+@pytest.mark.parametrize("unit", ["record", "site"])
+def test_under_privacy_the_shared_images_do_not_follow_from_the_number_of_private_ones(
+    unit: str,
+) -> None:
+    privacy = [f"privacy.unit={unit}", "privacy.epsilon=5"]
+    with pytest.raises(ConfigError, match=r"sharing\.num_images"):
+        check_strategies(load_config(None, [*PUBLIC, *privacy]))
+    check_strategies(load_config(None, [*PUBLIC, *privacy, "sharing.num_images=40"]))
 
 
 def test_between_machines_a_plan_names_no_path() -> None:

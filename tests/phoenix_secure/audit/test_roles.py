@@ -1,0 +1,77 @@
+"""Which image an audit uses for what, on sets that differ in one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from phoenix_secure.audit.images import AuditImages
+from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.roles import Group, draw_roles
+from phoenix_secure.audit.target import Target
+from phoenix_secure.config_file import load_config
+from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.rng import SeedTree
+
+
+def images(*, without: int | None = None, reverse: bool = False) -> AuditImages:
+    digits = load_digits()
+    members = np.arange(400) if without is None else np.delete(np.arange(400), without)
+    return AuditImages(
+        members=digits.take(members[::-1] if reverse else members),
+        non_members=digits.take(np.arange(400, 800)),
+        reference=digits.take(np.arange(800, 1000)),
+        member_sites=None,
+        num_duplicates=0,
+    )
+
+
+def group_contents(group: Group) -> set[bytes]:
+    return {image.tobytes() for image in group.images}
+
+
+def test_the_groups_follow_from_the_images_and_not_from_their_order() -> None:
+    profile = profile_named("smoke")
+    first, second = (
+        draw_roles(images(reverse=reverse), profile=profile, seeds=SeedTree(1))
+        for reverse in (False, True)
+    )
+    for name in ("choice", "evaluation"):
+        assert np.array_equal(getattr(first, name).images, getattr(second, name).images)
+    another = draw_roles(images(), profile=profile, seeds=SeedTree(2))
+    assert group_contents(another.evaluation) != group_contents(first.evaluation)
+
+
+def test_one_member_more_moves_a_few_others_at_most() -> None:
+    """The groups have sizes of their own, so that one image more may push one on in each."""
+    profile = profile_named("smoke")
+    whole = draw_roles(images(), profile=profile, seeds=SeedTree(1))
+    for without in range(0, 400, 40):
+        fewer = draw_roles(images(without=without), profile=profile, seeds=SeedTree(1))
+        for name in ("choice", "evaluation"):
+            a, b = (group_contents(getattr(roles, name)) for roles in (whole, fewer))
+            assert len(a - b) <= 2
+            assert len(b - a) <= 2
+
+
+def test_digests_of_private_images_are_keyed_by_the_run(tmp_path: Path) -> None:
+    group = Group(images=np.zeros((2, 1, 4, 4), np.float32), membership=np.array([True, False]))
+    private = load_config(None, ["privacy.unit=record", "privacy.epsilon=8"])
+
+    def target(**more: object) -> Target:
+        return Target(kind="run", sha256="", images=images(), **more)  # type: ignore[arg-type]
+
+    keys = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run = RunFolder(tmp_path / name)
+        key = target(run=run, config=private).digest_key()
+        assert key == target(run=run, config=private).digest_key()
+        assert (run.path / "audit.key").stat().st_mode & 0o077 == 0
+        keys.append(key)
+    assert len({group.digest(key=key) for key in (*keys, None)}) == 3
+    open_run = target(run=RunFolder(tmp_path / "a"), config=load_config(None, []))
+    assert open_run.digest_key() is None
+    assert target().digest_key() is None
