@@ -11,6 +11,7 @@ The second half drives a site's own path, from the folder to the bytes that leav
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,19 @@ SETTINGS = [
     *("evaluation.num_images=0", "sampling.num_steps=2", "device=cpu"),
 ]
 RECORD = ["privacy.unit=record", "privacy.noise_multiplier=1.0", "privacy.sampling_rate=0.3"]
+
+
+def test_every_row_of_the_documented_table_names_a_test_that_exists() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "privacy.md").read_text(encoding="utf-8")
+    rows = [line for line in text.split("| statistic |")[1].split("\n\n")[0].splitlines()][2:]
+    assert len(rows) > 20
+    sources = {path.name: path.read_text() for path in root.glob("tests/**/test_*.py")}
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in sources[file], (file, test)
 
 
 class Site:
