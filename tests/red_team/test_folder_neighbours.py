@@ -40,6 +40,7 @@ from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.privacy import make_trainer, open_site_privacy
 from phoenix_secure.federation.site.worker import SiteWorker
+from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 from phoenix_secure.rng import SeedTree
 
 EPSILON = 1.0
@@ -275,3 +276,12 @@ def test_a_private_plan_from_before_the_keyed_split_can_be_finished_not_begun(
     assert Plan.from_bytes(old.to_bytes()) == old
     with pytest.raises(ConfigError, match="make it anew"):
         site.install(old)
+    private = plan_privacy(old.config, terms=None)
+    assert private is not None
+    PrivacyLedger.open(site.folder.path / "privacy.jsonl").charge(
+        Release(id="a", plan=old.hash, round_number=1, data="digest", event=private.event),
+        most=private.max_releases,
+        total=None,
+    )
+    assert site.install(old)
+    assert not site.folder.split_key.exists()
