@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from privacy_networks import network_of, rows_of
 from torch import nn
 
 from phoenix_secure.presets import MODEL_PRESETS
 from phoenix_secure.privacy.chunks import ImageRows, chunk_sizes, padded, sizes_of_equal_bits
 from phoenix_secure.privacy.per_image import make_gradients
+from privacy_networks import network_of, rows_of
 
 PRESETS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in ("base", "cifar10") else [])

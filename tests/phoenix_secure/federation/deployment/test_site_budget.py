@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from phoenix_secure.cli import app as app_module
+from command_line import phoenix
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import BudgetExhausted
 from phoenix_secure.federation.deployment.site_budget import SiteBudget
@@ -137,18 +136,10 @@ def test_plans_without_privacy_or_limit_need_no_budget(federation, place) -> Non
     assert row.left is row.total is None
 
 
-def test_the_owner_sees_the_budget_and_is_refused(
-    place: SiteFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def site(*arguments: str) -> tuple[int, str, str]:
-        command, *rest = arguments
-        monkeypatch.setattr(
-            sys, "argv", ["phoenix-secure", "site", command, str(place.path), *rest]
-        )
-        code = app_module._run()
-        return code, *capsys.readouterr()
+def test_the_owner_sees_the_budget_and_is_refused(place: SiteFolder) -> None:
+    def site(command: str, *arguments: str) -> tuple[int, str, str]:
+        outcome = phoenix("site", command, place.path, *arguments)
+        return outcome.code, outcome.out, outcome.err
 
     first, second = offer(place), offer(place, "seed=1")
     assert "nothing was released" in site("budget")[1]
