@@ -2,6 +2,7 @@
 
     python benchmarks/secagg.py --d 10000000 --k 64 --json
     python benchmarks/secagg.py --table
+    python benchmarks/secagg.py --shares
 
 Every figure is the best of several repetitions, and all items are measured in turn within each
 repetition, so that a ratio compares the same minutes of the same machine. "Overall" is what one
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--table", action="store_true", help="cost by cohort and model size")
+    parser.add_argument("--shares", action="store_true", help="CPU of verifying dealt shares")
     parser.add_argument("--memory", choices=["phoenix", "flower"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.d < 1 or options.k < 4 or options.repetitions < 1:
@@ -46,7 +48,9 @@ def main() -> None:
     if options.memory:
         print(peak_copies(options.memory, num_words=options.d, num_neighbours=options.k))
         return
-    if options.table:
+    if options.shares:
+        found = verification(options.repetitions)
+    elif options.table:
         found = table(options.repetitions)
     else:
         found = measure(options.d, options.k, options.repetitions)
@@ -57,6 +61,29 @@ def main() -> None:
     else:
         for name, value in found.items():
             print(f"{name:38} {value:.4g}" if isinstance(value, float) else f"{name:38} {value}")
+
+
+def verification(repetitions: int) -> dict[str, object]:
+    """CPU seconds of verifying shares before anything is masked, by cohort.
+
+    verify_shares_site_N     all shares that one site holds
+    verify_shares_dealer_N   one dealer's dealing, at the server
+    deal_shares_N            making and sealing a dealing, for comparison
+    """
+    found: dict[str, object] = {}
+    for n in (16, 64, 128):
+        client = PhoenixClient(num_neighbours=n - 1, threshold=majority(n))
+        client.share_keys()
+        runs: dict[str, Callable[[], object]] = {
+            "verify_shares_site": client.verify_held,
+            "verify_shares_dealer": client.verify_dealing,
+            "deal_shares": client.share_keys,
+        }
+        for name, run in runs.items():
+            found[f"{name}_{n}_s"] = min(cpu_seconds(run) for _ in range(3 * repetitions))
+    found["load_average_1min"] = os.getloadavg()[0]
+    found["cpu"] = cpu_name()
+    return found
 
 
 def measure(num_words: int, num_neighbours: int, repetitions: int) -> dict[str, object]:
@@ -271,6 +298,13 @@ def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """CPU time of one call: what a busy machine leaves unchanged."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def cpu_name() -> str:

@@ -7,11 +7,15 @@ import os
 import numpy as np
 
 from protocol import keys
-from protocol.commitments import ShareKind, seed_commitment, share_commitment
+from protocol.commitments import ShareKind
+from protocol.dealing import DealtSecrets, DegreeTest, deal, proves_secrets, share_fits
 from protocol.fixed_point import FixedPoint
+from protocol.group import write_scalar
+from protocol.identity import Identity
 from protocol.masks import add_masks, cipher_stream
+from protocol.merkle import root_of
 from protocol.parameters import max_input
-from protocol.shamir import combine, lagrange_at_zero, split
+from protocol.shamir import combine, lagrange_at_zero
 from protocol.transport import associated_data, seal_shares
 from protocol.words import pack, to_words, unpack
 
@@ -26,42 +30,82 @@ class PhoenixClient:
         self.threshold = threshold
         bound = max_input(num_neighbours + 1, word_bits=WORD_BITS)
         self.format = FixedPoint(scale=bound / 8.0, clip=8.0, word_bits=WORD_BITS)
+        self.identity = Identity.generate(_id(1))
         self.peers = []
         for place in range(2, num_neighbours + 2):
-            mask, channel = (keys.X25519Pair(os.urandom(32)) for _ in range(2))
+            mask, channel = (keys.KeyPair(_scalar()) for _ in range(2))
             self.peers.append(
                 keys.PublicKeys(id=_id(place), mask=mask.public, channel=channel.public)
             )
+        points = [*range(1, num_neighbours + 2)]
+        self.degree_test = DegreeTest(points, threshold=threshold)
 
     def share_keys(self) -> None:
-        """Both key pairs, both sharings, commitments, one sealed message per peer."""
-        self.mask_seed, self.self_seed = os.urandom(32), os.urandom(32)
-        self.mask_pair = keys.X25519Pair.from_mask_seed(self.mask_seed, context=CONTEXT)
-        channel = keys.X25519Pair(os.urandom(32))
-        me = keys.PublicKeys(id=_id(1), mask=self.mask_pair.public, channel=channel.public)
-        points = range(1, len(self.peers) + 2)
-        self.mask_shares, self_shares = (
-            split(seed, points=points, threshold=self.threshold, entropy=os.urandom)
-            for seed in (self.mask_seed, self.self_seed)
+        """Both key pairs, both proven sharings, one sealed message per peer."""
+        self.mask_pair, channel = keys.KeyPair(_scalar()), keys.KeyPair(_scalar())
+        self.self_secret = _scalar()
+        self.me = keys.PublicKeys(id=_id(1), mask=self.mask_pair.public, channel=channel.public)
+        everyone = {member.id: member for member in [self.me, *self.peers]}
+
+        def seal_for(holder: str, shares: tuple[bytes, bytes], commitments: list[bytes]) -> bytes:
+            if holder == self.me.id:
+                return b""
+            return seal_shares(
+                keys.channel_key(channel, sender=self.me, receiver=everyone[holder], h1=H1),
+                shares=shares,
+                associated=associated_data(
+                    h1=H1, sender=self.me.id, receiver=holder, commitments=commitments
+                ),
+                entropy=os.urandom,
+            )
+
+        self.dealt, self.shares = deal(
+            DealtSecrets(
+                mask_key=self.mask_pair.secret, self_mask=self.self_secret, context=CONTEXT, h1=H1
+            ),
+            dealer=self.identity,
+            points={id: place for place, id in enumerate(everyone, start=1)},
+            threshold=self.threshold,
+            seal_for=seal_for,
+            entropy=os.urandom,
         )
-        own = seed_commitment(self.self_seed, context=CONTEXT, dealer=me.id)
-        for place, holder in enumerate([me, *self.peers], start=1):
-            shares = (self.mask_shares[place], self_shares[place])
-            commitments = [
-                share_commitment(share, context=CONTEXT, dealer=me.id, holder=holder.id, kind=kind)
-                for share, kind in zip(shares, ShareKind, strict=True)
-            ]
-            if holder is not me:
-                seal_shares(
-                    keys.channel_key(channel, sender=me, receiver=holder, h1=H1),
-                    shares=shares,
-                    associated=associated_data(
-                        h1=H1,
-                        sender=me.id,
-                        receiver=holder.id,
-                        commitments=[*commitments, own],
-                    ),
-                    entropy=os.urandom,
+        self.delivered = list(self.dealt.deliveries(self.me.id).values())[1:]
+
+    def verify_dealing(self) -> None:
+        """What the server checks of one dealer."""
+        head, items = self.dealt.head, self.dealt.shares
+        assert self.degree_test.passes(
+            head.mask_key_response, [item.mask_key_response for item in items]
+        )
+        assert self.degree_test.passes(
+            head.self_mask_response, [item.self_mask_response for item in items]
+        )
+        assert root_of([item.encode() for item in items]) == head.root
+        assert head.is_signed_by(self.identity.public_key, dealer=self.me.id, context=CONTEXT)
+        assert proves_secrets(
+            self.dealt, context=CONTEXT, dealer=self.me.id, mask_point=self.mask_pair.public
+        )
+
+    def verify_held(self) -> None:
+        """What a site checks of all shares that it holds: as many as it has peers, of one dealer.
+
+        The channel keys are not in it: sealing needs them whatever is verified.
+        """
+        for share in self.delivered:
+            assert share.is_dealt(
+                holder=share.item.holder,
+                public_key=self.identity.public_key,
+                context=CONTEXT,
+                h1=H1,
+            )
+            for kind, value in zip(ShareKind, self.shares[share.item.holder], strict=True):
+                assert share_fits(
+                    value,
+                    item=share.item,
+                    head=share.head,
+                    context=CONTEXT,
+                    dealer=self.me.id,
+                    kind=kind,
                 )
 
     def masked_upload(self, values: np.ndarray, *, num_threads: int) -> bytes:
@@ -74,19 +118,20 @@ class PhoenixClient:
     def recover_dropped(self, total: np.ndarray, *, num_threads: int) -> None:
         """Check t shares, rebuild the mask seed, take the k pair masks off the sum."""
         points = range(1, self.threshold + 1)
-        ids = [_id(place) for place in points]
-        for place, holder in zip(points, ids, strict=True):
-            share_commitment(
-                self.mask_shares[place],
+        for place in points:
+            assert share_fits(
+                self.shares[_id(place)][0],
+                item=self.dealt.shares[place - 1],
+                head=self.dealt.head,
                 context=CONTEXT,
                 dealer=_id(1),
-                holder=holder,
                 kind=ShareKind.MASK_KEY,
             )
         weights = dict(zip(points, lagrange_at_zero(points), strict=True))
-        seed = combine({p: self.mask_shares[p] for p in points}, weights=weights)
-        assert seed == self.mask_seed
-        pair = keys.X25519Pair.from_mask_seed(seed, context=CONTEXT)
+        secret = combine({p: self.shares[_id(p)][0] for p in points}, weights=weights)
+        assert secret is not None
+        pair = keys.KeyPair(secret)
+        assert pair.public == self.mask_pair.public
         masks = [(keys.pair_key(pair, own_id=_id(1), peer=peer, h2=H2), -1) for peer in self.peers]
         add_masks(total, masks, num_threads=num_threads)
 
@@ -94,7 +139,7 @@ class PhoenixClient:
         """Add one upload to the sum and take its self mask off again."""
         words = unpack(upload, word_bits=WORD_BITS, num_words=total.size)
         np.add(total, words, out=total)
-        key = keys.self_key(self.self_seed, id=_id(1), h2=H2)
+        key = keys.self_key(self.self_secret, id=_id(1), h2=H2)
         add_masks(total, [(key, -1)], num_threads=num_threads)
 
     def decode(self, total: np.ndarray) -> np.ndarray:
@@ -102,7 +147,7 @@ class PhoenixClient:
         return self.format.decode_sum(total, num_clients=len(self.peers) + 1)
 
     def _masks(self) -> list[tuple[bytes, int]]:
-        masks = [(keys.self_key(self.self_seed, id=_id(1), h2=H2), 1)]
+        masks = [(keys.self_key(self.self_secret, id=_id(1), h2=H2), 1)]
         for peer in self.peers:
             masks.append((keys.pair_key(self.mask_pair, own_id=_id(1), peer=peer, h2=H2), 1))
         return masks
@@ -114,6 +159,10 @@ def aes_limit(num_bytes: int, *, chunk: int) -> None:
     stream = cipher_stream(os.urandom(32))
     for _ in range(num_bytes // chunk):
         stream.update_into(zeros, out)
+
+
+def _scalar() -> bytes:
+    return write_scalar(int.from_bytes(os.urandom(64), "little"))
 
 
 def _id(place: int) -> str:

@@ -12,6 +12,7 @@ from protocol.errors import (
 )
 from protocol.identity import SERVER, Identity
 from protocol.policy import ClientPolicy
+from protocol.proofs import Proof, is_proven
 from protocol.roster import Roster
 from protocol.server import ServerSession, ServerStep
 from protocol.spec import RoundSpec
@@ -26,6 +27,7 @@ __all__ = [
     "InMemoryRoundCounter",
     "LocalProtocolError",
     "Misbehaviour",
+    "Proof",
     "ProtocolError",
     "RemoteProtocolError",
     "Roster",
@@ -35,4 +37,5 @@ __all__ = [
     "ServerSession",
     "ServerStep",
     "SessionAborted",
+    "is_proven",
 ]

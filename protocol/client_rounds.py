@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from protocol.client_setup import ClientStep
 from protocol.client_states import Finished, Masked, Shared, Signed, Site, Unmasked
-from protocol.commitments import ShareKind, opens, share_commitment
+from protocol.commitments import ShareKind
+from protocol.complaints import fitting_shares, make_complaint
 from protocol.counter import SentInput
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import (
@@ -41,7 +42,6 @@ from protocol.messages import (
 )
 from protocol.session import Aborted
 from protocol.transcript import transcript_hash
-from protocol.transport import associated_data, open_shares
 from protocol.words import pack
 
 __all__ = ["finish", "mask_input", "reveal_shares", "sign_survivors"]
@@ -62,12 +62,12 @@ def mask_input(
     held = {} if state.own_shares is None else {me: state.own_shares}
     for share in delivery.shares:
         opened = _open(site, state, share)
-        if isinstance(opened, Misbehaviour):
-            return _complain(site, state, accused=share.dealer, reason=opened)
+        if opened is None:
+            return _complain(site, state, share)
         held[share.dealer] = opened
     _record_input(site, state)
     h2 = share_transcript(state.h1, ids=dealers)
-    masks = [(self_key(state.self_seed, id=me, h2=h2), 1)]
+    masks = [(self_key(state.self_secret, id=me, h2=h2), 1)]
     for v in neighbours:
         # The lower id adds and the higher one subtracts, so that the pair cancels in the sum.
         key = pair_key(state.mask_pair, own_id=me, peer=state.members[v], h2=h2)
@@ -210,48 +210,43 @@ def _check_neighbours(state: Shared, neighbours: tuple[str, ...]) -> None:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "neighbours")
 
 
-def _open(site: Site, state: Shared, share: DeliveredShare) -> tuple[bytes, bytes] | Misbehaviour:
-    """Both shares from one dealer, or what is wrong with them."""
+def _open(site: Site, state: Shared, share: DeliveredShare) -> tuple[bytes, bytes] | None:
+    """Both shares from one dealer, or None where what it signed cannot be used.
+
+    Raises:     RemoteProtocolError that names the server, for anything that the dealer did not
+                sign: a complaint shows the channel's secret point, never over what others made.
+    """
     me, dealer = site.identity.id, share.dealer
+    if not share.is_dealt(
+        holder=me,
+        public_key=site.roster.key(dealer) or b"",
+        context=state.context,
+        h1=state.h1,
+    ):
+        raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"share of {dealer}")
     key = channel_key(
         state.channel_pair, sender=state.members[dealer], receiver=state.members[me], h1=state.h1
     )
-    commitments = [share.mask_key_commitment, share.self_mask_commitment]
-    associated = associated_data(
-        h1=state.h1,
-        sender=dealer,
-        receiver=me,
-        commitments=[*commitments, share.seed_commitment],
-    )
-    opened = open_shares(key, sealed=share.sealed, associated=associated)
-    if opened is None:
-        return Misbehaviour.BAD_CIPHERTEXT
-    for value, commitment, kind in zip(
-        opened, commitments, (ShareKind.MASK_KEY, ShareKind.SELF_MASK), strict=True
-    ):
-        computed = share_commitment(
-            value, context=state.context, dealer=dealer, holder=me, kind=kind
-        )
-        if not opens(commitment, computed):
-            return Misbehaviour.BAD_COMMITMENT
-    return opened
+    return fitting_shares(share, key=key, context=state.context)
 
 
-def _complain(
-    site: Site, state: Shared, *, accused: str, reason: Misbehaviour
-) -> tuple[Aborted, ClientStep]:
-    """Name the dealer to the server and drop everything: nothing was masked yet."""
-    outbound = seal(
-        site.identity,
-        label=Complaint.LABEL,
+def _complain(site: Site, state: Shared, share: DeliveredShare) -> tuple[Aborted, ClientStep]:
+    """Prove to the server what the dealer did and drop everything: nothing was masked yet."""
+    complaint = make_complaint(
+        share,
+        channel=state.channel_pair,
+        accused=state.members[share.dealer],
         context=state.context,
-        body=Complaint(accused=accused, reason=reason).encode(),
+        entropy=site.entropy,
+    )
+    outbound = seal(
+        site.identity, label=Complaint.LABEL, context=state.context, body=complaint.encode()
     )
     aborted = Aborted(
         reason=AbortReason.DEALER_MISBEHAVED,
-        detail=reason.value,
-        culprits=(accused,),
+        detail=Misbehaviour.BAD_DEALING.value,
+        culprits=(share.dealer,),
         retry_allowed=True,
     )
-    event = AttemptEnded(reason=aborted.reason, culprit=accused)
+    event = AttemptEnded(reason=aborted.reason, culprit=share.dealer)
     return aborted, ClientStep(outbound, (event,))

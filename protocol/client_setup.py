@@ -10,30 +10,30 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from protocol import labels
 from protocol.client_states import Announced, Idle, Offered, Ready, Shared, Site
-from protocol.commitments import ShareKind, seed_commitment, share_commitment
+from protocol.dealing import DealtSecrets, deal
 from protocol.entropy import draw
 from protocol.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from protocol.events import Event, KeysAgreed, RoundOffered
 from protocol.graph import Neighbourhoods
 from protocol.identity import SERVER
 from protocol.keys import (
+    KeyPair,
     PublicKeys,
-    X25519Pair,
     channel_key,
     is_safe_public_key,
     key_transcript,
+    secret_scalar,
 )
 from protocol.messages import (
     AdvertiseKeys,
-    DealtShare,
     Envelope,
     KeyDirectory,
     RoundAnnouncement,
     ShareKeys,
     seal,
 )
-from protocol.shamir import split
 from protocol.spec import RoundSpec
 from protocol.transport import associated_data, seal_shares
 from protocol.words import word_dtype
@@ -87,8 +87,12 @@ def advertise_keys(
     seeds = [draw(site.entropy, _SEED_SIZE) for _ in range(3)]
     if len(set(seeds)) != 3:
         raise LocalProtocolError("the entropy source repeats itself: repair it before any round")
-    mask_pair = X25519Pair.from_mask_seed(seeds[0], context=state.context)
-    channel_pair = X25519Pair(seeds[2])
+    used_for = (labels.MASK_SECRET, labels.SELF_SECRET, labels.CHANNEL_SECRET)
+    mask_secret, self_secret, channel_secret = (
+        secret_scalar(seed, context=state.context, label=label)
+        for seed, label in zip(seeds, used_for, strict=True)
+    )
+    mask_pair, channel_pair = KeyPair(mask_secret), KeyPair(channel_secret)
     advertisement = seal(
         site.identity,
         label=AdvertiseKeys.LABEL,
@@ -98,8 +102,7 @@ def advertise_keys(
     announced = Announced(
         spec=state.spec,
         context=state.context,
-        mask_seed=seeds[0],
-        self_seed=seeds[1],
+        self_secret=self_secret,
         mask_pair=mask_pair,
         channel_pair=channel_pair,
         advertisement=advertisement,
@@ -118,8 +121,7 @@ def take_input(
     ready = Ready(
         spec=state.spec,
         context=state.context,
-        mask_seed=state.mask_seed,
-        self_seed=state.self_seed,
+        self_secret=state.self_secret,
         mask_pair=state.mask_pair,
         channel_pair=state.channel_pair,
         advertisement=state.advertisement,
@@ -218,7 +220,7 @@ def read_directory(
 
 
 def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, ClientStep]:
-    """R1: share both seeds among the holders, sealed for each, with commitments."""
+    """R1: share both secrets among the holders, sealed for each, with a proof of the dealing."""
     spec, context, me = state.spec, state.context, site.identity.id
     directory = KeyDirectory.decode(envelope.body, peer=SERVER, max_members=len(spec.cohort))
     members = read_directory(
@@ -229,56 +231,35 @@ def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, C
     holders = graph.holders(me)
     if len(holders) < spec.threshold:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "neighbours")
-    points = {holder: spec.point(holder) for holder in holders}
-    of_mask, of_self = (
-        split(
-            seed,
-            points=list(points.values()),
-            threshold=spec.threshold,
-            entropy=site.entropy,
-        )
-        for seed in (state.mask_seed, state.self_seed)
+
+    def seal_for(holder: str, shares: tuple[bytes, bytes], commitments: list[bytes]) -> bytes:
+        if holder == me:
+            return b""
+        key = channel_key(state.channel_pair, sender=members[me], receiver=members[holder], h1=h1)
+        associated = associated_data(h1=h1, sender=me, receiver=holder, commitments=commitments)
+        return seal_shares(key, shares=shares, associated=associated, entropy=site.entropy)
+
+    body, shares = deal(
+        DealtSecrets(
+            mask_key=state.mask_pair.secret, self_mask=state.self_secret, context=context, h1=h1
+        ),
+        dealer=site.identity,
+        points={holder: spec.point(holder) for holder in holders},
+        threshold=spec.threshold,
+        seal_for=seal_for,
+        entropy=site.entropy,
     )
-    commitment = seed_commitment(state.self_seed, context=context, dealer=me)
-    dealt = []
-    for holder, point in points.items():
-        shares = of_mask[point], of_self[point]
-        commitments = [
-            share_commitment(share, context=context, dealer=me, holder=holder, kind=kind)
-            for share, kind in zip(shares, (ShareKind.MASK_KEY, ShareKind.SELF_MASK), strict=True)
-        ]
-        sealed = b""
-        if holder != me:
-            sealed = seal_shares(
-                channel_key(
-                    state.channel_pair, sender=members[me], receiver=members[holder], h1=h1
-                ),
-                shares=shares,
-                associated=associated_data(
-                    h1=h1, sender=me, receiver=holder, commitments=[*commitments, commitment]
-                ),
-                entropy=site.entropy,
-            )
-        dealt.append(
-            DealtShare(
-                holder=holder,
-                mask_key_commitment=commitments[0],
-                self_mask_commitment=commitments[1],
-                sealed=sealed,
-            )
-        )
     shared = Shared(
         spec=spec,
         context=context,
         h1=h1,
         members=members,
         graph=graph,
-        self_seed=state.self_seed,
+        self_secret=state.self_secret,
         mask_pair=state.mask_pair,
         channel_pair=state.channel_pair,
-        own_shares=(of_mask[points[me]], of_self[points[me]]) if me in points else None,
+        own_shares=shares.get(me),
         vector=state.vector,
     )
-    body = ShareKeys(h1=h1, seed_commitment=commitment, shares=tuple(dealt)).encode()
-    outbound = seal(site.identity, label=ShareKeys.LABEL, context=context, body=body)
+    outbound = seal(site.identity, label=ShareKeys.LABEL, context=context, body=body.encode())
     return shared, ClientStep(outbound, (KeysAgreed(members=tuple(members)),))

@@ -1,6 +1,6 @@
 """The states of a site's session. Each holds only what the next step needs, so what is spent is
-dropped: the seeds after sharing, the keys and the input after masking, the shares that must not
-be revealed after signing, everything after unmasking."""
+dropped: the seeds once keys are made of them, keys, secrets and the input after masking, the
+shares that must not be revealed after signing, everything after unmasking."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocol.counter import RoundCounter
 from protocol.entropy import Entropy
 from protocol.graph import Neighbourhoods
 from protocol.identity import Identity
-from protocol.keys import PublicKeys, X25519Pair
+from protocol.keys import KeyPair, PublicKeys
 from protocol.masks import Words
 from protocol.messages import RevealedShare
 from protocol.policy import ClientPolicy
@@ -66,10 +66,9 @@ class Announced(State):
 
     spec: RoundSpec
     context: bytes
-    mask_seed: bytes
-    self_seed: bytes
-    mask_pair: X25519Pair
-    channel_pair: X25519Pair
+    self_secret: bytes
+    mask_pair: KeyPair
+    channel_pair: KeyPair
     advertisement: bytes
 
 
@@ -79,26 +78,25 @@ class Ready(State):
 
     spec: RoundSpec
     context: bytes
-    mask_seed: bytes
-    self_seed: bytes
-    mask_pair: X25519Pair
-    channel_pair: X25519Pair
+    self_secret: bytes
+    mask_pair: KeyPair
+    channel_pair: KeyPair
     advertisement: bytes
     vector: Words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Shared(State):
-    """R1 done: the mask seed lives on only in its shares."""
+    """R1 done: the shares are out; the secrets stay until they have masked the input."""
 
     spec: RoundSpec
     context: bytes
     h1: bytes
     members: Mapping[str, PublicKeys]
     graph: Neighbourhoods
-    self_seed: bytes
-    mask_pair: X25519Pair
-    channel_pair: X25519Pair
+    self_secret: bytes
+    mask_pair: KeyPair
+    channel_pair: KeyPair
     own_shares: tuple[bytes, bytes] | None
     vector: Words
 

@@ -1,7 +1,8 @@
 """Commitments that let a lying dealer or a lying share holder be named.
 
-Shares and seeds are uniform 256-bit values, so a plain hash of one hides it; no separate opening
-value is needed. The mask seed a_u needs no commitment of its own: s_pk is one.
+A share is a uniform scalar and is hashed with the proof's blinding value, a uniform scalar too, so
+that the hash hides both. The secrets themselves are committed to by their multiples of the base
+point: that of a_u is the mask key, that of b_u stands in the dealing's head.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import Enum
 from protocol import labels
 from protocol.encoding import encode, encode_text
 
-__all__ = ["COMMITMENT_SIZE", "ShareKind", "opens", "seed_commitment", "share_commitment"]
+__all__ = ["COMMITMENT_SIZE", "ShareKind", "opens", "share_commitment"]
 
 COMMITMENT_SIZE = 32
 
@@ -28,18 +29,11 @@ class ShareKind(Enum):
 
 
 def share_commitment(
-    share: bytes, *, context: bytes, dealer: str, holder: str, kind: ShareKind
+    share: bytes, *, blind: bytes, context: bytes, dealer: str, holder: str, kind: ShareKind
 ) -> bytes:
     """The hash by which ``dealer`` binds itself to the share it gives to ``holder``."""
     fields = [labels.SHARE_COMMITMENT, context, encode_text(dealer), encode_text(holder)]
-    return hashlib.sha256(encode([*fields, kind.value, share])).digest()
-
-
-def seed_commitment(seed: bytes, *, context: bytes, dealer: str) -> bytes:
-    """The hash by which ``dealer`` binds itself to its self-mask seed b_u."""
-    return hashlib.sha256(
-        encode([labels.SEED_COMMITMENT, context, encode_text(dealer), seed])
-    ).digest()
+    return hashlib.sha256(encode([*fields, kind.value, share, blind])).digest()
 
 
 def opens(commitment: bytes, computed: bytes) -> bool:

@@ -10,6 +10,10 @@ No message holds a key, a share, a seed, an update or the bytes of a refused mes
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocol.proofs import Proof
 
 __all__ = [
     "AbortReason",
@@ -46,20 +50,16 @@ class Misbehaviour(Enum):
     BAD_PUBLIC_KEY = "invalid or duplicated public key"
     # Our own entry was changed, moved or left out by the server.
     OWN_ENTRY_CHANGED = "own entry missing or changed"
-    # A share or seed that does not open its commitment.
-    BAD_COMMITMENT = "value does not match its commitment"
-    # A sealed share that does not decrypt: rerouted, repeated or altered on the way.
-    BAD_CIPHERTEXT = "sealed share does not decrypt"
     # A share that differs from the one its dealer committed to: sabotage of the recovery.
     BAD_SHARE = "share does not match its commitment"
-    # Shares that open their commitments but do not rebuild the committed secret.
-    BAD_DEALING = "shares do not rebuild the committed secret"
+    # A dealing whose proof fails, or a share in it that its holder provably cannot use.
+    BAD_DEALING = "unusable shares dealt"
     # A set of ids that is unsorted, repeated, or not inside the set agreed one stage earlier.
     BAD_MEMBER_SET = "inconsistent set of members"
     # Fewer members or signatures than the quorum: the sum would hide too few inputs.
     BELOW_QUORUM = "fewer members or signatures than the quorum"
-    # A site says that another one dealt it an unusable share.
-    COMPLAINT = "complaint about a dealer"
+    # A complaint that proves nothing against the dealer it names.
+    FALSE_COMPLAINT = "false complaint about a dealer"
 
 
 class AbortReason(Enum):
@@ -71,8 +71,6 @@ class AbortReason(Enum):
     SERVER_MISBEHAVED = "the server broke the protocol"
     # A dealer's shares were unusable; the attempt ends so that nobody's recovery depends on them.
     DEALER_MISBEHAVED = "a site dealt unusable shares"
-    # A site's complaint ended the attempt.
-    COMPLAINT_RECEIVED = "a site complained about a dealer"
     # Another session of this site signed this round first.
     ROUND_ALREADY_SIGNED = "this site has already signed this round"
     # Two sums of one round could come about without a common honest signer: differencing.
@@ -104,18 +102,23 @@ class RemoteProtocolError(ProtocolError):
 
     ``peer`` is the site id that is to blame, or ``"server"``; where nobody is authenticated it is
     the sender that the transport named. ``detail`` says which field, never its secret content.
+    ``proof`` convicts the peer where its message alone does not.
     """
 
-    def __init__(self, peer: str, reason: Misbehaviour, detail: str = "") -> None:
+    def __init__(
+        self, peer: str, reason: Misbehaviour, detail: str = "", *, proof: Proof | None = None
+    ) -> None:
         super().__init__(f"{peer}: {reason.value}" + (f" ({detail})" if detail else ""))
         self.peer = peer
         self.reason = reason
         self.detail = detail
+        self.proof = proof
 
 
 class SessionAborted(ProtocolError):  # noqa: N818 - an outcome, not only an error
     """This session is over; ``culprits`` are the peers to blame, as far as that can be told.
 
+    ``proofs`` convict culprits by messages that they signed, where there are such messages.
     ``retry_allowed`` says whether another attempt at the same round is still safe: never after a
     survivor set went out to be signed, since two sums of one round can be subtracted.
     """
@@ -126,6 +129,7 @@ class SessionAborted(ProtocolError):  # noqa: N818 - an outcome, not only an err
         detail: str = "",
         *,
         culprits: tuple[str, ...] = (),
+        proofs: tuple[Proof, ...] = (),
         retry_allowed: bool = False,
     ) -> None:
         blamed = f"; at fault: {', '.join(culprits)}" if culprits else ""
@@ -133,4 +137,5 @@ class SessionAborted(ProtocolError):  # noqa: N818 - an outcome, not only an err
         self.reason = reason
         self.detail = detail
         self.culprits = culprits
+        self.proofs = proofs
         self.retry_allowed = retry_allowed

@@ -62,13 +62,16 @@ class CompleteGraph:
         return self.threshold - self.num_colluders
 
 
-def num_colluders(num_clients: int, *, gamma: float) -> int:
-    """c = max(1, ceil(gamma * n)), with gamma read as the decimal it was written as.
+def num_colluders(roster_size: int, *, gamma: float) -> int:
+    """c = max(1, ceil(gamma * N)) for a roster of N sites, gamma read as the decimal it is.
+
+    Counted on the roster whatever the cohort: all colluders may be in one cohort, by the draw's
+    chance or by the server's choice.
 
     >>> num_colluders(30, gamma=0.1), num_colluders(64, gamma=1 / 3), num_colluders(5, gamma=0.0)
     (3, 22, 1)
     """
-    return max(1, _ceil_fraction(num_clients, gamma, "gamma"))
+    return max(1, _ceil_fraction(roster_size, gamma, "gamma"))
 
 
 def threshold(num_clients: int, num_colluders: int) -> int:
@@ -95,26 +98,33 @@ def threshold(num_clients: int, num_colluders: int) -> int:
 
 
 def choose(
-    num_clients: int, *, gamma: float, delta: float, allow_regular: bool = False
+    num_clients: int,
+    *,
+    roster_size: int,
+    gamma: float,
+    delta: float,
+    allow_regular: bool = False,
 ) -> CompleteGraph | RegularGraph:
-    """Parameters for n sites of which gamma n may collude and delta n may drop out.
+    """Parameters for n sites of a roster of N: gamma N may collude, delta n may drop out.
 
     Guarantee:  a complete graph up to n = 128; above it a k-regular one for which a server that
                 grinds through 2^40 graphs still wins with probability below 2^-40.
-    Raises:     ValueError where no parameters satisfy the demands, or where n > 128 and
-                ``allow_regular`` is false.
+    Raises:     ValueError where no parameters satisfy the demands, where n > 128 and
+                ``allow_regular`` is false, or for a roster smaller than the cohort.
 
-    >>> choose(64, gamma=0.1, delta=0.1)
+    >>> choose(64, roster_size=64, gamma=0.1, delta=0.1)
     CompleteGraph(num_clients=64, num_colluders=7, threshold=36)
     """
+    if roster_size < num_clients:
+        raise ValueError(f"expected roster_size >= num_clients, got {roster_size} < {num_clients}")
+    c = num_colluders(roster_size, gamma=gamma)
     if num_clients > MAX_COMPLETE:
         if not allow_regular:
             raise ValueError(
                 f"expected at most {MAX_COMPLETE} clients, got {num_clients}: split the cohort, "
                 "or allow the weaker k-regular graph"
             )
-        return search(num_clients, gamma=gamma, delta=delta, sigma=80)
-    c = num_colluders(num_clients, gamma=gamma)
+        return search(num_clients, gamma=min(c / num_clients, 1.0), delta=delta, sigma=80)
     t = threshold(num_clients, c)
     dropouts = _ceil_fraction(num_clients, delta, "delta")
     if t > num_clients - dropouts:

@@ -22,7 +22,7 @@ __all__ = ["ClientPolicy"]
 class ClientPolicy:
     """The rounds that one site accepts: equal values, or bounds where a stricter value is fine.
 
-    collusion        share of the cohort that may work with the server (gamma)
+    collusion        share of the roster that may work with the server (gamma), whatever the cohort
     min_cohort       fewest sites in a round's cohort
     min_honest       fewest honest inputs that any sum may hide among: quorum - num_colluders
     min_degree       0: only the complete graph. Above: also k-regular graphs of at least this
@@ -83,13 +83,14 @@ class ClientPolicy:
         strangers = set(spec.cohort) - {id for id, _ in roster.members}
         if strangers:
             raise _refusal("cohort", f"holds {len(strangers)} ids that are not in the roster")
-        self._check_numbers(spec)
+        self._check_numbers(spec, roster_size=len(roster.members))
 
-    def _check_numbers(self, spec: RoundSpec) -> None:
+    def _check_numbers(self, spec: RoundSpec, *, roster_size: int) -> None:
         n = len(spec.cohort)
         if n < self.min_cohort:
             raise _refusal("cohort", f"has {n} sites, policy asks for {self.min_cohort}")
-        colluders = num_colluders(n, gamma=self.collusion)
+        # Of the roster: a server that picks the cohort puts every colluder in it.
+        colluders = num_colluders(roster_size, gamma=self.collusion)
         if spec.num_colluders < colluders:
             raise _refusal("num_colluders", f"is {spec.num_colluders}, policy asks for {colluders}")
         quorum = (n + spec.num_colluders) // 2 + 1

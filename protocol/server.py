@@ -32,6 +32,7 @@ from protocol.messages import (
     ShareKeys,
     Unmask,
 )
+from protocol.proofs import Proof
 from protocol.roster import Roster
 from protocol.server_rounds import (
     close_checking,
@@ -48,7 +49,7 @@ from protocol.server_setup import (
     close_sharing,
     collect_keys,
     collect_shares,
-    end_by_complaint,
+    settle_complaint,
 )
 from protocol.server_states import (
     Advertising,
@@ -73,7 +74,7 @@ SERVER_TABLE: Final[dict[tuple[type[State], str], Move]] = {
     (Sharing, "ShareKeys"): Move(handler=collect_shares, to=(Sharing,)),
     (Sharing, "close_stage"): Move(handler=close_sharing, to=(Masking, Aborted)),
     (Masking, "MaskedInput"): Move(handler=add_input, to=(Masking,)),
-    (Masking, "Complaint"): Move(handler=end_by_complaint, to=(Aborted,)),
+    (Masking, "Complaint"): Move(handler=settle_complaint, to=(Aborted,)),
     (Masking, "close_stage"): Move(handler=close_masking, to=(Checking, Aborted)),
     (Checking, "ConsistencyCheck"): Move(handler=collect_signature, to=(Checking,)),
     (Checking, "close_stage"): Move(handler=close_checking, to=(Unmasking, Aborted)),
@@ -108,7 +109,7 @@ class ServerSession(Session):
     Raises:     ValueError where identity, roster and spec do not belong together.
     """
 
-    __slots__ = ("_centre", "_excluded", "_seen")
+    __slots__ = ("_centre", "_excluded", "_proofs", "_seen")
 
     def __init__(
         self, identity: Identity, *, roster: Roster, spec: RoundSpec, num_threads: int = 1
@@ -129,6 +130,7 @@ class ServerSession(Session):
             num_threads=num_threads,
         )
         self._excluded: dict[str, Misbehaviour] = {}
+        self._proofs: list[Proof] = []
         self._seen: dict[tuple[str, str], bytes] = {}
 
     @property
@@ -140,6 +142,14 @@ class ServerSession(Session):
     def excluded(self) -> dict[str, Misbehaviour]:
         """Who signed a message that breaks the protocol, and how."""
         return dict(self._excluded)
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """What convicts those who are excluded, in the order in which they were found out.
+
+        A masked input is too large to be kept, and stays out of the proof against its sender.
+        """
+        return tuple(self._proofs)
 
     @property
     def waiting_for(self) -> frozenset[str]:
@@ -163,7 +173,7 @@ class ServerSession(Session):
         """Take one message that the transport says is from ``peer``.
 
         Raises:     RemoteProtocolError: refused; the round goes on. SessionAborted: a complaint
-                    ended the attempt, or this session is over.
+                    proved a dealer guilty and ended the attempt, or this session is over.
         """
         self._guard()
         envelope, name = self._authenticate(peer, data)
@@ -183,18 +193,29 @@ class ServerSession(Session):
             raise RemoteProtocolError(peer, Misbehaviour.UNEXPECTED_MESSAGE, name)
         step: ServerStep
         try:
-            state, step = move.handler(
-                self._centre, self._state, envelope, bytes(data) if name == "AdvertiseKeys" else b""
-            )
+            kept = b"" if name == "MaskedInput" else bytes(data)
+            state, step = move.handler(self._centre, self._state, envelope, kept)
         except RemoteProtocolError as error:
-            self._excluded[peer] = error.reason
+            proof = error.proof or Proof(
+                culprit=peer,
+                reason=error.reason,
+                context=self._centre.context,
+                messages=(kept,) if kept else (),
+            )
+            self._convict(proof)
             raise
         except SessionAborted as error:
+            for proof in error.proofs:
+                self._convict(proof)
             self._state = Aborted.by(error)
             raise
         self._seen[peer, name] = digest
         self._enter(state, move)
         return step
+
+    def _convict(self, proof: Proof) -> None:
+        self._excluded[proof.culprit] = proof.reason
+        self._proofs.append(proof)
 
     def _call(self, name: str) -> ServerStep:
         self._guard()

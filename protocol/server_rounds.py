@@ -6,10 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from protocol.commitments import ShareKind, opens, seed_commitment, share_commitment
+from protocol.commitments import ShareKind
+from protocol.dealing import share_fits
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import RoundCompleted
-from protocol.keys import X25519Pair, pair_key, self_key
+from protocol.group import public_point
+from protocol.keys import KeyPair, pair_key, self_key
 from protocol.masks import add_masks
 from protocol.messages import (
     ConsistencyCheck,
@@ -20,6 +22,7 @@ from protocol.messages import (
     Unmask,
     seal,
 )
+from protocol.proofs import Proof
 from protocol.server_setup import ServerStep, require_quorum, stage_closed
 from protocol.server_states import Centre, Checking, Completed, Unmasking
 from protocol.shamir import combine, lagrange_at_zero
@@ -65,8 +68,8 @@ def collect_unmask(
 ) -> tuple[Unmasking, ServerStep]:
     """R4: one holder's shares, each of the right kind and as its dealer committed to it.
 
-    Raises:     RemoteProtocolError(BAD_SHARE) that names the holder: dealers are bound by their
-                signed commitments, so a mismatch is the holder's lie.
+    Raises:     RemoteProtocolError(BAD_SHARE) that names the holder: what it was dealt it has
+                accepted as fitting, so a mismatch is the holder's lie.
     """
     holder = envelope.sender
     body = Unmask.decode(envelope.body, peer=holder, max_shares=len(state.dealt))
@@ -82,12 +85,22 @@ def collect_unmask(
             raise RemoteProtocolError(
                 holder, Misbehaviour.BAD_SHARE, f"wrong kind of share of {share.dealer}"
             )
-        computed = share_commitment(
-            share.share, context=centre.context, dealer=share.dealer, holder=holder, kind=kind
-        )
-        committed = _commitment(state.dealt[share.dealer], holder=holder, kind=kind)
-        if not opens(committed, computed):
-            raise RemoteProtocolError(holder, Misbehaviour.BAD_SHARE, f"share of {share.dealer}")
+        dealt = state.dealt[share.dealer]
+        item = next(item for item in dealt.shares if item.holder == holder)
+        if not share_fits(
+            share.share,
+            item=item,
+            head=dealt.head,
+            context=centre.context,
+            dealer=share.dealer,
+            kind=kind,
+        ):
+            raise RemoteProtocolError(
+                holder,
+                Misbehaviour.BAD_SHARE,
+                f"share of {share.dealer}",
+                proof=_proof_of_wrong_share(centre, share.dealer, dealt, data=data, holder=holder),
+            )
     shares = {share.dealer: share.share for share in body.shares}
     revealed = {**state.revealed, holder: shares}
     return dataclasses.replace(state, revealed=revealed), ServerStep({}, ())
@@ -134,31 +147,21 @@ class _Recovery:
         masks = []
         for dealer in sorted(state.dealt):
             if dealer in self._survivors:
-                key = self_key(self._self_seed(dealer), id=dealer, h2=state.h2)
+                key = self_key(self._self_secret(dealer), id=dealer, h2=state.h2)
                 masks.append((key, -1))
             else:
                 masks.extend(self._pair_masks(dealer))
         return masks
 
-    def _self_seed(self, dealer: str) -> bytes:
-        seed = self._rebuild(dealer)
-        context = self._centre.context
-        committed = self._state.dealt[dealer].seed_commitment
-        if seed is None or not opens(
-            committed, seed_commitment(seed, context=context, dealer=dealer)
-        ):
-            raise _bad_dealing(dealer)
-        return seed
+    def _self_secret(self, dealer: str) -> bytes:
+        return self._rebuild(dealer, point=self._state.dealt[dealer].head.self_mask_point)
 
     def _pair_masks(self, dealer: str) -> list[tuple[bytes, int]]:
         dealing, h2 = self._state.dealing, self._state.h2
         alive = [u for u in dealing.graph.of(dealer) if u in self._survivors]
         if not alive:
             return []
-        seed = self._rebuild(dealer)
-        pair = seed and X25519Pair.from_mask_seed(seed, context=self._centre.context)
-        if not pair or pair.public != dealing.keys[dealer].mask:
-            raise _bad_dealing(dealer)
+        pair = KeyPair(self._rebuild(dealer, point=dealing.keys[dealer].mask))
         # u added the pair's mask if it is the lower id; the server does the opposite.
         return [
             (
@@ -168,7 +171,8 @@ class _Recovery:
             for u in alive
         ]
 
-    def _rebuild(self, dealer: str) -> bytes | None:
+    def _rebuild(self, dealer: str, *, point: bytes) -> bytes:
+        """The secret whose public point is ``point``; t fitting shares of a proven dealing."""
         revealed, threshold = self._state.revealed, self._centre.spec.threshold
         holders = [h for h in self._state.dealing.graph.holders(dealer) if h in revealed]
         if len(holders) < threshold:
@@ -181,19 +185,19 @@ class _Recovery:
             points = [self._centre.points[h] for h in chosen]
             self._weights[chosen] = dict(zip(points, lagrange_at_zero(points), strict=True))
         shares = {self._centre.points[h]: revealed[h][dealer] for h in chosen}
-        return combine(shares, weights=self._weights[chosen])
+        secret = combine(shares, weights=self._weights[chosen])
+        if secret is None or public_point(secret) != point:
+            raise AssertionError("a proven dealing must rebuild its secret")
+        return secret
 
 
-def _commitment(dealt: ShareKeys, *, holder: str, kind: ShareKind) -> bytes:
-    for share in dealt.shares:
-        if share.holder == holder:
-            if kind is ShareKind.MASK_KEY:
-                return share.mask_key_commitment
-            return share.self_mask_commitment
-    raise AssertionError("holders were checked when the shares were dealt")
-
-
-def _bad_dealing(dealer: str) -> SessionAborted:
-    return SessionAborted(
-        AbortReason.DEALER_MISBEHAVED, Misbehaviour.BAD_DEALING.value, culprits=(dealer,)
+def _proof_of_wrong_share(
+    centre: Centre, dealer: str, dealt: ShareKeys, *, data: bytes, holder: str
+) -> Proof:
+    """The holder's signed answer beside what the dealer had signed for it."""
+    return Proof(
+        culprit=holder,
+        reason=Misbehaviour.BAD_SHARE,
+        context=centre.context,
+        messages=(data, dealt.deliveries(dealer)[holder].encode()),
     )

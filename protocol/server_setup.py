@@ -8,15 +8,16 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from protocol.complaints import is_justified
+from protocol.dealing import DegreeTest, proves_secrets
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import Event, StageClosed
 from protocol.graph import Neighbourhoods
 from protocol.keys import PublicKeys, is_safe_public_key, key_transcript, share_transcript
+from protocol.merkle import root_of
 from protocol.messages import (
     AdvertiseKeys,
     Complaint,
-    DealtShare,
-    DeliveredShare,
     Envelope,
     KeyDirectory,
     MaskedInput,
@@ -26,6 +27,7 @@ from protocol.messages import (
     SurvivorList,
     seal,
 )
+from protocol.proofs import Proof
 from protocol.server_states import (
     Advertising,
     Centre,
@@ -46,8 +48,8 @@ __all__ = [
     "close_sharing",
     "collect_keys",
     "collect_shares",
-    "end_by_complaint",
     "require_quorum",
+    "settle_complaint",
     "stage_closed",
 ]
 
@@ -91,10 +93,13 @@ def close_advertising(centre: Centre, state: Advertising) -> tuple[Sharing, Serv
     """R0 -> R1: U1 is who advertised; send everybody's keys to everybody."""
     members = require_quorum(centre, state.keys, retry_allowed=True)
     h1 = key_transcript([state.keys[id] for id in members], context=centre.context)
+    graph = Neighbourhoods(members, degree=centre.spec.degree, h1=h1)
     dealing = Dealing(
         keys={id: state.keys[id] for id in members},
+        advertisements={id: state.advertisements[id] for id in members},
         h1=h1,
-        graph=Neighbourhoods(members, degree=centre.spec.degree, h1=h1),
+        graph=graph,
+        degree_tests=_degree_tests(centre, graph, members),
     )
     body = KeyDirectory(advertisements=tuple(state.advertisements[id] for id in members)).encode()
     message = _sealed(centre, KeyDirectory.LABEL, body)
@@ -106,14 +111,19 @@ def close_advertising(centre: Centre, state: Advertising) -> tuple[Sharing, Serv
 def collect_shares(
     centre: Centre, state: Sharing, envelope: Envelope, data: bytes
 ) -> tuple[Sharing, ServerStep]:
-    """R1: one dealer's sealed shares, exactly one for each of its holders."""
+    """R1: one dealer's sealed shares, exactly one for each of its holders, and proven.
+
+    Raises:     RemoteProtocolError(BAD_DEALING) where the proof fails: the dealer stays out of U2,
+                so that no mask and no sum ever depends on its shares.
+    """
     id = envelope.sender
     holders = state.dealing.graph.holders(id)
     body = ShareKeys.decode(envelope.body, peer=id, max_shares=len(holders))
-    if body.h1 != state.dealing.h1:
+    if body.head.h1 != state.dealing.h1:
         raise RemoteProtocolError(id, Misbehaviour.FOREIGN_CONTEXT, "h1 of the shares")
     if tuple(share.holder for share in body.shares) != holders:
         raise RemoteProtocolError(id, Misbehaviour.BAD_MEMBER_SET, "holders of the shares")
+    _check_dealing(centre, state.dealing, dealer=id, dealt=body)
     collected = Sharing(dealing=state.dealing, dealt={**state.dealt, id: body})
     return collected, ServerStep({}, ())
 
@@ -121,17 +131,11 @@ def collect_shares(
 def close_sharing(centre: Centre, state: Sharing) -> tuple[Masking, ServerStep]:
     """R1 -> R2: U2 is who dealt; deliver to each of them what it is to hold."""
     dealers = require_quorum(centre, state.dealt, retry_allowed=True)
-    by_holder = {
-        dealer: {share.holder: share for share in state.dealt[dealer].shares} for dealer in dealers
-    }
+    by_holder = {dealer: state.dealt[dealer].deliveries(dealer) for dealer in dealers}
     outbound = {}
     for receiver in dealers:
         shares = tuple(
-            _delivered(
-                dealer,
-                by_holder[dealer][receiver],
-                seed_commitment=state.dealt[dealer].seed_commitment,
-            )
+            by_holder[dealer][receiver]
             for dealer in state.dealing.graph.of(receiver)
             if dealer in by_holder
         )
@@ -139,7 +143,7 @@ def close_sharing(centre: Centre, state: Sharing) -> tuple[Masking, ServerStep]:
         outbound[receiver] = _sealed(centre, ShareDelivery.LABEL, body)
     masking = Masking(
         dealing=state.dealing,
-        dealt={dealer: _without_ciphertexts(state.dealt[dealer]) for dealer in dealers},
+        dealt={dealer: state.dealt[dealer] for dealer in dealers},
         h2=share_transcript(state.dealing.h1, ids=dealers),
         accumulator=np.zeros(centre.spec.total_words, dtype=word_dtype(centre.spec.word_bits)),
         answered=frozenset(),
@@ -165,18 +169,43 @@ def add_input(
     return dataclasses.replace(state, answered=state.answered | {id}), ServerStep({}, ())
 
 
-def end_by_complaint(centre: Centre, state: Masking, envelope: Envelope, data: bytes) -> NoReturn:
-    """R2: a dealer's share is unusable, or its receiver lies; the attempt cannot tell and ends."""
-    complaint = Complaint.decode(envelope.body, peer=envelope.sender)
-    if complaint.accused not in state.dealing.graph.of(envelope.sender):
+def settle_complaint(centre: Centre, state: Masking, envelope: Envelope, data: bytes) -> NoReturn:
+    """R2: the proof in a complaint says who lied.
+
+    Raises:     SessionAborted that names the dealer: others hold its shares, so the attempt ends.
+                RemoteProtocolError(FALSE_COMPLAINT) that names the accuser: the round goes on
+                without its input.
+    """
+    accuser = envelope.sender
+    complaint = Complaint.decode(envelope.body, peer=accuser)
+    accused = complaint.delivered.dealer
+    if accused not in state.dealt or accused not in state.dealing.graph.of(accuser):
         raise RemoteProtocolError(
-            envelope.sender, Misbehaviour.BAD_MEMBER_SET, "accuses a site that dealt it nothing"
+            accuser, Misbehaviour.FALSE_COMPLAINT, "accuses a site that dealt it nothing"
         )
+    keys, messages = state.dealing.keys, state.dealing.advertisements
+    is_right = is_justified(
+        complaint,
+        accuser=keys[accuser],
+        accused=keys[accused],
+        accused_key=centre.roster.key(accused) or b"",
+        context=centre.context,
+        h1=state.dealing.h1,
+    )
+    reason = Misbehaviour.BAD_DEALING if is_right else Misbehaviour.FALSE_COMPLAINT
+    proof = Proof(
+        culprit=accused if is_right else accuser,
+        reason=reason,
+        context=centre.context,
+        messages=(data, messages[accuser], messages[accused]),
+    )
+    if not is_right:
+        raise RemoteProtocolError(accuser, reason, f"accuses {accused}", proof=proof)
     raise SessionAborted(
-        AbortReason.COMPLAINT_RECEIVED,
-        f"{envelope.sender} says of {complaint.accused}: {complaint.reason.value}; "
-        "leave one of them out of the next attempt",
-        culprits=(complaint.accused, envelope.sender),
+        AbortReason.DEALER_MISBEHAVED,
+        f"{reason.value}, proven by {accuser}",
+        culprits=(accused,),
+        proofs=(proof,),
         retry_allowed=True,
     )
 
@@ -222,16 +251,42 @@ def _sealed(centre: Centre, label: bytes, body: bytes) -> bytes:
     return seal(centre.identity, label=label, context=centre.context, body=body)
 
 
-def _delivered(dealer: str, share: DealtShare, *, seed_commitment: bytes) -> DeliveredShare:
-    return DeliveredShare(
-        dealer=dealer,
-        mask_key_commitment=share.mask_key_commitment,
-        self_mask_commitment=share.self_mask_commitment,
-        seed_commitment=seed_commitment,
-        sealed=share.sealed,
-    )
+def _degree_tests(
+    centre: Centre, graph: Neighbourhoods, members: Iterable[str]
+) -> dict[str, DegreeTest]:
+    """One for each dealer; on the complete graph the same for all."""
+    tests: dict[tuple[str, ...], DegreeTest] = {}
+    for dealer in members:
+        holders = graph.holders(dealer)
+        if holders not in tests and len(holders) >= centre.spec.threshold:
+            points = [centre.points[holder] for holder in holders]
+            tests[holders] = DegreeTest(points, threshold=centre.spec.threshold)
+    return {
+        dealer: tests[graph.holders(dealer)] for dealer in members if graph.holders(dealer) in tests
+    }
 
 
-def _without_ciphertexts(dealt: ShareKeys) -> ShareKeys:
-    shares = tuple(dataclasses.replace(share, sealed=b"") for share in dealt.shares)
-    return dataclasses.replace(dealt, shares=shares)
+def _check_dealing(centre: Centre, dealing: Dealing, *, dealer: str, dealt: ShareKeys) -> None:
+    head, test = dealt.head, dealing.degree_tests.get(dealer)
+    if test is None:
+        raise RemoteProtocolError(dealer, Misbehaviour.BELOW_QUORUM, "deals to too few holders")
+    of_mask = test.passes(head.mask_key_response, [s.mask_key_response for s in dealt.shares])
+    of_self = test.passes(head.self_mask_response, [s.self_mask_response for s in dealt.shares])
+    root = root_of([share.encode() for share in dealt.shares])
+    key = centre.roster.key(dealer) or b""
+    for passes, what in (
+        (of_mask and of_self, "responses on no polynomial of the degree"),
+        (root == head.root, "root of the items"),
+        (head.is_signed_by(key, dealer=dealer, context=centre.context), "signature of the head"),
+        (
+            proves_secrets(
+                dealt,
+                context=centre.context,
+                dealer=dealer,
+                mask_point=dealing.keys[dealer].mask,
+            ),
+            "proof of the secrets",
+        ),
+    ):
+        if not passes:
+            raise RemoteProtocolError(dealer, Misbehaviour.BAD_DEALING, what)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protocol.dealing import DegreeTest
 from protocol.graph import Neighbourhoods
 from protocol.identity import Identity
 from protocol.keys import PublicKeys
@@ -56,11 +57,14 @@ class Advertising(State):
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Dealing:
-    """What is fixed once U1 is: the keys, their hash, and the graph."""
+    """What is fixed once U1 is: the keys as they were signed, their hash, the graph, and a degree
+    test for the points of each dealer's holders, whose random words no dealer may know."""
 
     keys: Mapping[str, PublicKeys]
+    advertisements: Mapping[str, bytes]
     h1: bytes
     graph: Neighbourhoods
+    degree_tests: Mapping[str, DegreeTest]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -73,10 +77,7 @@ class Sharing(State):
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Masking(State):
-    """R2: adds each masked input to ``accumulator`` in place as it comes, and forgets it.
-
-    ``dealt`` has lost its ciphertexts: only commitments are needed from here on.
-    """
+    """R2: adds each masked input to ``accumulator`` in place as it comes, and forgets it."""
 
     dealing: Dealing
     dealt: Mapping[str, ShareKeys]

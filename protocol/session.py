@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.errors import AbortReason, LocalProtocolError, SessionAborted
+from protocol.proofs import Proof
 from protocol.secrecy import NoCopies
 
 __all__ = ["Aborted", "Move", "Session", "State"]
@@ -27,6 +28,7 @@ class Aborted(State):
     detail: str
     culprits: tuple[str, ...]
     retry_allowed: bool
+    proofs: tuple[Proof, ...] = ()
 
     @classmethod
     def by(cls, error: SessionAborted) -> Aborted:
@@ -36,12 +38,17 @@ class Aborted(State):
             detail=error.detail,
             culprits=error.culprits,
             retry_allowed=error.retry_allowed,
+            proofs=error.proofs,
         )
 
     def error(self) -> SessionAborted:
         """What every further call on the session raises."""
         return SessionAborted(
-            self.reason, self.detail, culprits=self.culprits, retry_allowed=self.retry_allowed
+            self.reason,
+            self.detail,
+            culprits=self.culprits,
+            proofs=self.proofs,
+            retry_allowed=self.retry_allowed,
         )
 
 

@@ -1,45 +1,60 @@
-"""Shamir's secret sharing over the prime field of order 2^256 + 297.
+"""Shamir's secret sharing over the scalars of the group (``group.ORDER``, a prime of 253 bits).
 
-The prime is the smallest one above 2^256, so each 32-byte secret is one field element and shares
-need no chunking. Any ``threshold`` shares rebuild the secret; fewer are independent of it.
+A secret is a scalar, so that its multiple of the base point, which is public, binds the dealer to
+it (``dealing``). Any ``threshold`` shares rebuild the secret; fewer are independent of it.
 
 Source: Shamir (1979), How to share a secret, CACM 22(11).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from protocol.entropy import Entropy, draw
+from protocol.group import ORDER, SCALAR_SIZE, read_scalar, write_scalar
 
 __all__ = [
     "PRIME",
-    "SECRET_SIZE",
     "SHARE_SIZE",
     "combine",
     "evaluate",
     "lagrange_at_zero",
     "random_elements",
-    "split",
+    "random_polynomial",
+    "shares_at",
 ]
 
-PRIME: Final = (1 << 256) + 297
-SECRET_SIZE: Final = 32
-SHARE_SIZE: Final = 33
+PRIME: Final = ORDER
+SHARE_SIZE: Final = SCALAR_SIZE
 
-# 257 bits for the field and 128 more, so that reducing mod p is within 2^-128 of uniform
-# (the wide reduction of RFC 9380, section 5.2).
-_WIDE_SIZE: Final = 49
+# 253 bits for the field and more than 128 beside them, so that reducing mod p is within 2^-128 of
+# uniform (the wide reduction of RFC 9380, section 5.2).
+_WIDE_SIZE: Final = 48
 
 
 def random_elements(num_elements: int, *, entropy: Entropy) -> list[int]:
     """Field elements within statistical distance 2^-128 of uniform each."""
     wide = draw(entropy, _WIDE_SIZE * num_elements)
     return [
-        int.from_bytes(wide[start : start + _WIDE_SIZE], "big") % PRIME
+        int.from_bytes(wide[start : start + _WIDE_SIZE], "little") % PRIME
         for start in range(0, len(wide), _WIDE_SIZE)
     ]
+
+
+def random_polynomial(secret: bytes, *, threshold: int, entropy: Entropy) -> list[int]:
+    """A polynomial of degree below ``threshold`` with ``secret`` at zero: its coefficients.
+
+    Guarantee:  the values at fewer than ``threshold`` points other than zero are independent of
+                the secret (up to 2^-128 per coefficient).
+    Raises:     ValueError for a secret that is no scalar, or a threshold below 1.
+    """
+    constant = read_scalar(secret)
+    if constant is None:
+        raise ValueError("expected a secret that is a scalar of the group")
+    if threshold < 1:
+        raise ValueError(f"expected threshold >= 1, got {threshold}")
+    return [constant, *random_elements(threshold - 1, entropy=entropy)]
 
 
 def evaluate(coefficients: Sequence[int], *, x: int, prime: int = PRIME) -> int:
@@ -52,6 +67,11 @@ def evaluate(coefficients: Sequence[int], *, x: int, prime: int = PRIME) -> int:
     for coefficient in reversed(coefficients):
         value = (value * x + coefficient) % prime
     return value
+
+
+def shares_at(points: Iterable[int], *, polynomial: Sequence[int]) -> dict[int, bytes]:
+    """The polynomial's value at each point, 32 bytes."""
+    return {point: write_scalar(evaluate(polynomial, x=point)) for point in points}
 
 
 def lagrange_at_zero(points: Sequence[int], *, prime: int = PRIME) -> list[int]:
@@ -75,43 +95,17 @@ def lagrange_at_zero(points: Sequence[int], *, prime: int = PRIME) -> list[int]:
     return weights
 
 
-def split(
-    secret: bytes, *, points: Sequence[int], threshold: int, entropy: Entropy
-) -> dict[int, bytes]:
-    """Share ``secret`` so that any ``threshold`` of the shares at ``points`` rebuild it.
-
-    Shape:      ``secret`` 32 bytes; each share 33 bytes, big-endian.
-    Guarantee:  fewer than ``threshold`` shares are independent of the secret (up to 2^-128 per
-                coefficient).
-    Raises:     ValueError for a secret of another size, unfit points, or a threshold outside
-                [1, len(points)].
-    """
-    if len(secret) != SECRET_SIZE:
-        raise ValueError(f"expected a secret of {SECRET_SIZE} bytes")
-    if not 1 <= threshold <= len(points):
-        raise ValueError(f"expected 1 <= threshold <= {len(points)}, got {threshold}")
-    if len(set(points)) != len(points) or not all(0 < point < PRIME for point in points):
-        raise ValueError("expected distinct points above zero")
-    coefficients = [
-        int.from_bytes(secret, "big"),
-        *random_elements(threshold - 1, entropy=entropy),
-    ]
-    return {point: evaluate(coefficients, x=point).to_bytes(SHARE_SIZE, "big") for point in points}
-
-
 def combine(shares: Mapping[int, bytes], *, weights: Mapping[int, int]) -> bytes | None:
-    """The 32-byte secret at zero, or None where the shares do not hold one.
+    """The 32-byte secret at zero, or None where a share is no field element.
 
-    ``weights`` are those of exactly the points whose shares are given. None means that the value
-    at zero needs more than 256 bits or a share is no field element: whoever dealt them cheated.
+    ``weights`` are those of exactly the points whose shares are given.
     """
     if shares.keys() != weights.keys():
         raise ValueError("expected one weight for each share")
     total = 0
     for point, share in shares.items():
-        value = int.from_bytes(share, "big")
-        if len(share) != SHARE_SIZE or value >= PRIME:
+        value = read_scalar(share)
+        if value is None:
             return None
         total += weights[point] * value
-    secret = total % PRIME
-    return secret.to_bytes(SECRET_SIZE, "big") if secret < 1 << 256 else None
+    return write_scalar(total)

@@ -151,13 +151,15 @@ class RoundSpec:
         """The Shamir point of a cohort member: its place, from 1."""
         return self.cohort.index(id) + 1
 
-    def next_attempt(self, *, cohort: tuple[str, ...]) -> RoundSpec:
-        """The same round once more, over ``cohort``; a new context, hence all keys anew.
+    def next_attempt(self, *, cohort: tuple[str, ...] | None = None) -> RoundSpec:
+        """The same round once more; a new context, hence all keys anew.
 
-        Sites that have sent an input before refuse a cohort that differs too much from the last
-        one (``SentInput.excludes_second_sum``); the same cohort is always accepted.
+        The same cohort is always accepted. Sites that have sent an input before refuse another
+        ``cohort`` that differs too much from the last one (``SentInput.excludes_second_sum``).
         """
-        return dataclasses.replace(self, attempt=self.attempt + 1, cohort=cohort)
+        return dataclasses.replace(
+            self, attempt=self.attempt + 1, cohort=self.cohort if cohort is None else cohort
+        )
 
     def encode(self) -> bytes:
         """The canonical encoding of all fields, in the order of the class."""

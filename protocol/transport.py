@@ -35,7 +35,7 @@ def associated_data(
 def seal_shares(
     key: bytes, *, shares: tuple[bytes, bytes], associated: bytes, entropy: Entropy
 ) -> bytes:
-    """Nonce, ciphertext and tag of (share of a_u, share of b_u): 94 bytes.
+    """Nonce, ciphertext and tag of (share of a_u, share of b_u): 92 bytes.
 
     Guarantee:  ``key`` must be K_chan, used for this one message; the random nonce is a second
                 line of defence.

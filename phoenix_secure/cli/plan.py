@@ -128,6 +128,7 @@ def _aggregation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
     return {
         "sites_that_must_stay": terms.threshold,
         "sites_that_may_collude_with_the_server": terms.num_colluders,
+        "honest_sites_behind_every_sum_at_least": terms.num_honest,
         "sites_that_may_vanish": terms.cohort_size - terms.threshold,
         "word_bits": terms.word_bits,
         "steps_per_unit": int(terms.scale) if terms.scale >= 1 else terms.scale,

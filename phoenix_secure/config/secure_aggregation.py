@@ -22,8 +22,8 @@ class SecureAggregationConfig(Section):
         0.1,
         ge=0,
         lt=0.5,
-        description="[fraction] Share of a cohort that may work with the server; at least one "
-        "site is always assumed to.",
+        description="[fraction] Share of all sites of the federation, whatever the cohort, that "
+        "may work with the server; at least one is always assumed to.",
     )
     dropout: float = Field(
         0.1,

@@ -1,11 +1,11 @@
 """The twelve messages of a round, and the signed envelope that each of them travels in."""
 
+from protocol.messages.dealing import DealingHead, DealtShare, DeliveredShare
 from protocol.messages.envelope import Envelope, seal
 from protocol.messages.from_client import (
     AdvertiseKeys,
     Complaint,
     ConsistencyCheck,
-    DealtShare,
     MaskedInput,
     RevealedShare,
     ShareKeys,
@@ -13,7 +13,6 @@ from protocol.messages.from_client import (
     consistency_bytes,
 )
 from protocol.messages.from_server import (
-    DeliveredShare,
     KeyDirectory,
     RoundAnnouncement,
     RoundResult,
@@ -26,6 +25,7 @@ __all__ = [
     "AdvertiseKeys",
     "Complaint",
     "ConsistencyCheck",
+    "DealingHead",
     "DealtShare",
     "DeliveredShare",
     "Envelope",

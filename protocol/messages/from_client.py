@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from protocol import labels
-from protocol.commitments import COMMITMENT_SIZE, ShareKind
+from protocol.commitments import ShareKind
 from protocol.encoding import Reader, encode, encode_text
-from protocol.errors import Misbehaviour
+from protocol.group import POINT_SIZE, SCALAR_SIZE
+from protocol.merkle import paths_of
+from protocol.messages.dealing import (
+    MAX_DELIVERED_SIZE,
+    DealingHead,
+    DealtShare,
+    DeliveredShare,
+)
 from protocol.messages.envelope import signed_bytes
 from protocol.shamir import SHARE_SIZE
-from protocol.transport import SEALED_SIZE
 
 __all__ = [
     "AdvertiseKeys",
     "Complaint",
     "ConsistencyCheck",
-    "DealtShare",
     "MaskedInput",
     "RevealedShare",
     "ShareKeys",
@@ -55,66 +60,41 @@ class AdvertiseKeys:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DealtShare:
-    """One holder's part of a dealing; ``sealed`` is empty for the dealer's own part."""
-
-    holder: str
-    mask_key_commitment: bytes
-    self_mask_commitment: bytes
-    sealed: bytes
-
-    def encode(self) -> bytes:
-        """One item of the list in ``ShareKeys``."""
-        parts = [encode_text(self.holder), self.mask_key_commitment, self.self_mask_commitment]
-        return encode([*parts, self.sealed])
-
-    @classmethod
-    def read(cls, items: Reader, *, peer: str) -> DealtShare:
-        """The next item."""
-        reader = Reader(items.view("dealt share", max_size=512), peer=peer)
-        holder = reader.text("holder")
-        mask_key_commitment = reader.exact("mask_key_commitment", size=COMMITMENT_SIZE)
-        self_mask_commitment = reader.exact("self_mask_commitment", size=COMMITMENT_SIZE)
-        sealed = bytes(reader.view("sealed", max_size=SEALED_SIZE))
-        if len(sealed) != (0 if holder == peer else SEALED_SIZE):
-            raise reader.error("sealed: wrong length")
-        reader.finish()
-        return cls(
-            holder=holder,
-            mask_key_commitment=mask_key_commitment,
-            self_mask_commitment=self_mask_commitment,
-            sealed=sealed,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ShareKeys:
-    """R1: sealed shares of a_u and b_u for each holder, with the dealer's commitments."""
+    """R1: the dealing's signed head, and one item for each holder of a_u's and b_u's shares."""
 
     LABEL: ClassVar = labels.SHARE_KEYS
 
-    h1: bytes
-    seed_commitment: bytes
+    head: DealingHead
     shares: tuple[DealtShare, ...]
+
+    def deliveries(self, dealer: str) -> dict[str, DeliveredShare]:
+        """Each holder's item with what proves that ``dealer`` dealt it."""
+        paths = paths_of([share.encode() for share in self.shares])
+        return {
+            item.holder: DeliveredShare(dealer=dealer, head=self.head, item=item, path=path)
+            for item, path in zip(self.shares, paths, strict=True)
+        }
 
     def encode(self) -> bytes:
         """The body in wire form."""
-        return encode([self.h1, self.seed_commitment, encode(s.encode() for s in self.shares)])
+        return encode([self.head.encode(), encode(share.encode() for share in self.shares)])
 
     @classmethod
     def decode(cls, body: bytes | memoryview, *, peer: str, max_shares: int) -> ShareKeys:
         """The body that ``peer`` sent, with at most ``max_shares`` items."""
         reader = Reader(body, peer=peer)
-        h1 = reader.exact("h1", size=_HASH_SIZE)
-        seed_commitment = reader.exact("seed_commitment", size=COMMITMENT_SIZE)
+        head = DealingHead.decode(reader.view("head", max_size=512), peer=peer)
         shares = reader.items(
             "shares",
-            lambda items: DealtShare.read(items, peer=peer),
+            lambda items: DealtShare.decode(
+                items.view("dealt share", max_size=512), peer=peer, dealer=peer
+            ),
             max_items=max_shares,
             max_size=len(body),
         )
         reader.finish()
-        return cls(h1=h1, seed_commitment=seed_commitment, shares=tuple(shares))
+        return cls(head=head, shares=tuple(shares))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,29 +123,37 @@ class MaskedInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Complaint:
-    """R2, instead of an input: ``accused`` dealt a share that cannot be used."""
+    """R2, instead of an input: a dealer signed a share that cannot be used, and here is the proof.
+
+    shared_point   the secret point of the channel between the two, from which its keys derive
+    challenge      of the proof that it is that point, a scalar, as is ``response``
+    """
 
     LABEL: ClassVar = labels.COMPLAINT
-    REASONS: ClassVar = (Misbehaviour.BAD_CIPHERTEXT, Misbehaviour.BAD_COMMITMENT)
 
-    accused: str
-    reason: Misbehaviour
+    delivered: DeliveredShare
+    shared_point: bytes
+    challenge: bytes
+    response: bytes
 
     def encode(self) -> bytes:
         """The body in wire form."""
-        return encode([encode_text(self.accused), encode_text(self.reason.name)])
+        return encode([self.delivered.encode(), self.shared_point, self.challenge, self.response])
 
     @classmethod
     def decode(cls, body: bytes | memoryview, *, peer: str) -> Complaint:
         """The body that ``peer`` sent."""
         reader = Reader(body, peer=peer)
-        accused = reader.text("accused")
-        name = reader.text("reason")
+        found = cls(
+            delivered=DeliveredShare.decode(
+                reader.view("delivered", max_size=MAX_DELIVERED_SIZE), peer=peer
+            ),
+            shared_point=reader.exact("shared_point", size=POINT_SIZE),
+            challenge=reader.exact("challenge", size=SCALAR_SIZE),
+            response=reader.exact("response", size=SCALAR_SIZE),
+        )
         reader.finish()
-        for reason in cls.REASONS:
-            if reason.name == name:
-                return cls(accused=accused, reason=reason)
-        raise reader.error("reason: unknown")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

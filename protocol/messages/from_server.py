@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from protocol import labels
-from protocol.commitments import COMMITMENT_SIZE
 from protocol.encoding import Reader, encode, encode_text
 from protocol.identity import SIGNATURE_SIZE
+from protocol.messages.dealing import MAX_DELIVERED_SIZE, DeliveredShare
 from protocol.spec import RoundSpec
-from protocol.transport import SEALED_SIZE
 
 __all__ = [
-    "DeliveredShare",
     "KeyDirectory",
     "RoundAnnouncement",
     "RoundResult",
@@ -73,36 +71,6 @@ class KeyDirectory:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DeliveredShare:
-    """What ``dealer`` sealed for the receiver, with the commitments it is bound to."""
-
-    dealer: str
-    mask_key_commitment: bytes
-    self_mask_commitment: bytes
-    seed_commitment: bytes
-    sealed: bytes
-
-    def encode(self) -> bytes:
-        """One item of the list in ``ShareDelivery``."""
-        commitments = [self.mask_key_commitment, self.self_mask_commitment, self.seed_commitment]
-        return encode([encode_text(self.dealer), *commitments, self.sealed])
-
-    @classmethod
-    def read(cls, items: Reader, *, peer: str) -> DeliveredShare:
-        """The next item."""
-        reader = Reader(items.view("delivered share", max_size=512), peer=peer)
-        found = cls(
-            dealer=reader.text("dealer"),
-            mask_key_commitment=reader.exact("mask_key_commitment", size=COMMITMENT_SIZE),
-            self_mask_commitment=reader.exact("self_mask_commitment", size=COMMITMENT_SIZE),
-            seed_commitment=reader.exact("seed_commitment", size=COMMITMENT_SIZE),
-            sealed=reader.exact("sealed", size=SEALED_SIZE),
-        )
-        reader.finish()
-        return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ShareDelivery:
     """R2: who dealt (U2), and the receiver's share from each of its neighbours there."""
 
@@ -122,7 +90,9 @@ class ShareDelivery:
         dealers = _read_ids(reader, "dealers", max_members=max_members)
         shares = reader.items(
             "shares",
-            lambda items: DeliveredShare.read(items, peer=peer),
+            lambda items: DeliveredShare.decode(
+                items.view("delivered share", max_size=MAX_DELIVERED_SIZE), peer=peer
+            ),
             max_items=max_members,
             max_size=len(body),
         )

@@ -8,8 +8,15 @@ import pytest
 
 import frozen_round
 import hostile_schedules
+import protocol_liars
 import protocol_oracles
 import protocol_simulation
+
+
+@pytest.fixture(scope="session")
+def liars() -> ModuleType:
+    """The module ``protocol_liars``: dishonest dealings and complaints."""
+    return protocol_liars
 
 
 @pytest.fixture(scope="session")

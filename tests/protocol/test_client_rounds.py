@@ -5,17 +5,14 @@ import dataclasses
 import pytest
 
 from protocol import SERVER, Identity, Misbehaviour, RemoteProtocolError, SessionAborted
-from protocol.keys import channel_key
 from protocol.messages import (
     Complaint,
     Envelope,
     RoundResult,
     ShareDelivery,
-    ShareKeys,
     SurvivorList,
     seal,
 )
-from protocol.transport import associated_data, open_shares, seal_shares
 
 ME, DEALER = "site-000", "site-001"
 
@@ -43,38 +40,17 @@ def changed(members, attempt, kind, **changes):
     return members.reseal(SERVER, data, body=dataclasses.replace(body, **changes).encode())
 
 
-@pytest.mark.parametrize("field", ["mask_key_commitment", "self_mask_commitment"])
-def test_a_dealer_whose_commitment_does_not_open_is_accused(simulation, members, field):
-    """Signed, sealed and bound as it should be; only the commitment is to another share."""
+@pytest.mark.parametrize("lie", ["unreadable", "wrong_shares"])
+def test_a_dealer_whose_share_is_unusable_is_accused(simulation, members, liars, lie):
+    """Signed and bound as it should be; only what is sealed for one holder is something else."""
     attempt = at_stage(simulation, members, 1)
-    replies = {id: attempt.answer(id, data) for id, data in attempt.outbound.items()}
-    state = attempt.clients[DEALER]._state
-    key = channel_key(
-        state.channel_pair, sender=state.members[DEALER], receiver=state.members[ME], h1=state.h1
-    )
-    dealt = ShareKeys.decode(body_of(replies[DEALER]), peer=DEALER, max_shares=5)
-
-    def bound(share):
-        commitments = [share.mask_key_commitment, share.self_mask_commitment]
-        return associated_data(
-            h1=state.h1,
-            sender=DEALER,
-            receiver=ME,
-            commitments=[*commitments, dealt.seed_commitment],
-        )
-
-    honest = dealt.shares[0]
-    shares = open_shares(key, sealed=honest.sealed, associated=bound(honest))
-    lie = dataclasses.replace(honest, **{field: bytes(32)})
-    sealed = seal_shares(key, shares=shares, associated=bound(lie), entropy=lambda n: bytes(n))
-    lie = dataclasses.replace(lie, sealed=sealed)
-    body = dataclasses.replace(dealt, shares=(lie, *dealt.shares[1:])).encode()
-    replies[DEALER] = members.reseal(DEALER, replies[DEALER], body=body)
-    for id, data in replies.items():
-        attempt.server.receive(id, data)
+    for id, data in attempt.outbound.items():
+        reply = attempt.answer(id, data)
+        if id == DEALER:
+            reply = getattr(liars.Dealer(members, attempt.clients[id], reply), lie)(ME)
+        attempt.server.receive(id, reply)
     step = attempt.clients[ME].receive(attempt.server.close_stage().outbound[ME])
-    complaint = Complaint.decode(body_of(step.outbound), peer=ME)
-    assert complaint == Complaint(accused=DEALER, reason=Misbehaviour.BAD_COMMITMENT)
+    assert Complaint.decode(body_of(step.outbound), peer=ME).delivered.dealer == DEALER
     assert attempt.clients[ME].state == "Aborted"
 
 
@@ -87,8 +63,9 @@ def test_shares_of_two_dealers_cannot_be_exchanged(simulation, members):
         dataclasses.replace(first, dealer=second.dealer),
         *rest,
     )
-    step = attempt.clients[ME].receive(changed(members, attempt, ShareDelivery, shares=swapped))
-    assert Complaint.decode(body_of(step.outbound), peer=ME).accused == DEALER
+    with pytest.raises(SessionAborted, match="signature") as caught:
+        attempt.clients[ME].receive(changed(members, attempt, ShareDelivery, shares=swapped))
+    assert caught.value.culprits == (SERVER,)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +131,11 @@ def test_only_the_server_may_speak_as_the_server(simulation, members):
     data = attempt.outbound[ME]
     context = members.spec.context
     for who in (as_site, members.identities[DEALER]):
-        forged = seal(who, label=b"FSA1/msg/r1-key-directory", context=context, body=body_of(data))
+        forged = seal(who, label=b"FSA2/msg/r1-key-directory", context=context, body=body_of(data))
         with pytest.raises(RemoteProtocolError) as caught:
             attempt.clients[ME].receive(forged)
         assert caught.value.reason is Misbehaviour.UNKNOWN_SENDER
-    unknown = seal(members.server_identity, label=b"FSA1/msg/r9", context=context, body=b"")
+    unknown = seal(members.server_identity, label=b"FSA2/msg/r9", context=context, body=b"")
     with pytest.raises(RemoteProtocolError, match="unknown kind"):
         attempt.clients[ME].receive(unknown)
 

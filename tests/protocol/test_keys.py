@@ -1,24 +1,24 @@
 """Keys agree at both ends, and change with everything their owners saw."""
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from protocol import labels
+from protocol.group import ORDER, multiple, write_scalar
 from protocol.keys import (
-    _SMALL_ORDER,
+    KeyPair,
     PublicKeys,
-    X25519Pair,
     channel_key,
     is_safe_public_key,
     key_transcript,
     pair_key,
     rounding_key,
+    secret_scalar,
     self_key,
     share_transcript,
 )
 
 P = 2**255 - 19
-A, B = X25519Pair(bytes(31) + b"\x01"), X25519Pair(bytes(31) + b"\x02")
-C = X25519Pair(bytes(31) + b"\x03")
+A, B, C = (KeyPair(write_scalar(number)) for number in (2, 3, 4))
 ALICE = PublicKeys(id="alice", mask=A.public, channel=A.public)
 BOB = PublicKeys(id="bob", mask=B.public, channel=B.public)
 H = bytes(32)
@@ -73,33 +73,61 @@ def test_transcripts_depend_on_every_member_and_on_order():
     assert share_transcript(H, ids=["a", "b"]) != share_transcript(H, ids=["ab"])
 
 
-def test_mask_pairs_are_those_of_their_seed_and_context():
-    pair = X25519Pair.from_mask_seed(b"s" * 32, context=H)
-    assert pair.public == X25519Pair.from_mask_seed(b"s" * 32, context=H).public
-    other = bytes(31) + b"\x01"
-    assert pair.public != X25519Pair.from_mask_seed(b"s" * 32, context=other).public
+def test_secret_scalars_are_those_of_seed_context_and_use():
+    base = secret_scalar(b"s" * 32, context=H, label=labels.MASK_SECRET)
+    assert base == secret_scalar(b"s" * 32, context=H, label=labels.MASK_SECRET)
+    others = {
+        base,
+        secret_scalar(b"t" * 32, context=H, label=labels.MASK_SECRET),
+        secret_scalar(b"s" * 32, context=bytes(31) + b"\x01", label=labels.MASK_SECRET),
+        secret_scalar(b"s" * 32, context=H, label=labels.SELF_SECRET),
+        secret_scalar(b"s" * 32, context=H, label=labels.CHANNEL_SECRET),
+    }
+    assert len(others) == 5
+    assert all(int.from_bytes(scalar, "little") < ORDER for scalar in others)
 
 
-def test_the_small_order_points_are_those_that_give_zero():
-    """Each listed point is refused by the library as well, in both of its encodings."""
-    private = X25519PrivateKey.generate()
-    for u in _SMALL_ORDER:
-        key = u.to_bytes(32, "little")
-        assert not is_safe_public_key(key)
-        with pytest.raises(ValueError, match="shared key"):
-            private.exchange(X25519PublicKey.from_public_bytes(key))
+# RFC 8032's encodings of the points of order 1, 2, 4 and 8, of which the sign bit may be set.
+SMALL_ORDER_Y = [
+    1,
+    P - 1,
+    0,
+    2707385501144840649318225287225658788936804267575313519463743609750303021994,
+    55188659117513257062467267217118295137698188065244968500265048394206261417927,
+]
 
 
-@pytest.mark.parametrize("u", [P, P + 1, 2**255 - 1, 2**255, 2**256 - 1, 9 + 2**255])
-def test_non_canonical_points_are_refused(u):
-    assert not is_safe_public_key(u.to_bytes(32, "little"))
+@pytest.mark.parametrize("y", SMALL_ORDER_Y)
+@pytest.mark.parametrize("sign", [0, 1])
+def test_points_of_small_order_are_refused_twice(y, sign):
+    key = (y | sign << 255).to_bytes(32, "little")
+    assert not is_safe_public_key(key)
+    with pytest.raises(ValueError, match="subgroup"):
+        multiple(write_scalar(5), key)
 
 
-@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33)])
-def test_keys_of_another_size_are_refused(key):
+@pytest.mark.parametrize("y", [P, P + 1, 2**255 - 1, 2**256 - 1])
+def test_non_canonical_points_are_refused(y):
+    assert not is_safe_public_key(y.to_bytes(32, "little"))
+
+
+def test_points_outside_the_subgroup_are_refused(torsion):
+    assert not is_safe_public_key(torsion)
+    with pytest.raises(ValueError, match="subgroup"):
+        multiple(write_scalar(5), torsion)
+
+
+@pytest.fixture
+def torsion(oracles):
+    """A point of order 2 times the group's: the base point and (0, -1)."""
+    return oracles.point_bytes(oracles.add(oracles.BASE, (0, P - 1)))
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), b"\x02" + bytes(31)])
+def test_what_is_no_point_is_refused(key):
     assert not is_safe_public_key(key)
 
 
 def test_ordinary_keys_are_accepted():
     assert is_safe_public_key(A.public)
-    assert is_safe_public_key((9).to_bytes(32, "little"))
+    assert A.public != B.public

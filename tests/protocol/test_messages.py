@@ -1,5 +1,7 @@
 """Every message reads back as it was written, and nothing else reads at all."""
 
+import dataclasses
+
 import pytest
 
 from protocol.commitments import ShareKind
@@ -9,6 +11,7 @@ from protocol.identity import Identity
 from protocol.messages import (
     AdvertiseKeys,
     Complaint,
+    DealingHead,
     DealtShare,
     DeliveredShare,
     Envelope,
@@ -35,28 +38,40 @@ def dealt(holder):
         holder=holder,
         mask_key_commitment=H,
         self_mask_commitment=bytes(32),
+        mask_key_response=b"r" * 32,
+        self_mask_response=b"s" * 32,
         sealed=b"" if holder == "u" else bytes(SEALED_SIZE),
     )
 
 
+HEAD = DealingHead(
+    h1=H,
+    self_mask_point=b"p" * 32,
+    challenge=b"c" * 32,
+    mask_key_response=b"r" * 32,
+    self_mask_response=b"s" * 32,
+    root=b"t" * 32,
+    signature=bytes(64),
+)
+
+
 def delivered(dealer):
-    return DeliveredShare(
-        dealer=dealer,
-        mask_key_commitment=H,
-        self_mask_commitment=bytes(32),
-        seed_commitment=H,
-        sealed=bytes(SEALED_SIZE),
-    )
+    return DeliveredShare(dealer=dealer, head=HEAD, item=dealt("x"), path=bytes(33))
+
+
+COMPLAINT = Complaint(
+    delivered=delivered("v"), shared_point=H, challenge=bytes(32), response=b"z" * 32
+)
 
 
 def revealed(dealer, kind=ShareKind.SELF_MASK):
-    return RevealedShare(dealer=dealer, kind=kind, share=b"S" * 33)
+    return RevealedShare(dealer=dealer, kind=kind, share=b"S" * 32)
 
 
 CASES = [
     (AdvertiseKeys(mask_key=H, channel_key=bytes(32)), {}),
-    (ShareKeys(h1=H, seed_commitment=H, shares=(dealt("u"), dealt("v"))), {"max_shares": 2}),
-    (Complaint(accused="v", reason=Misbehaviour.BAD_CIPHERTEXT), {}),
+    (ShareKeys(head=HEAD, shares=(dealt("u"), dealt("v"))), {"max_shares": 2}),
+    (COMPLAINT, {}),
     (Unmask(h2=H, shares=(revealed("v"), revealed("w", ShareKind.MASK_KEY))), {"max_shares": 2}),
     (KeyDirectory(advertisements=(b"a", b"bc")), {"max_members": 2}),
     (ShareDelivery(dealers=("u", "v"), shares=(delivered("v"),)), {"max_members": 2}),
@@ -115,23 +130,18 @@ def test_sets_that_are_unsorted_or_repeated_are_refused(ids):
 
 def test_only_the_own_part_of_a_dealing_may_be_unsealed():
     for holder, sealed in (("v", b""), ("u", bytes(SEALED_SIZE))):
-        bad = DealtShare(
-            holder=holder, mask_key_commitment=H, self_mask_commitment=H, sealed=sealed
-        )
-        body = ShareKeys(h1=H, seed_commitment=H, shares=(bad,)).encode()
+        bad = dataclasses.replace(dealt(holder), sealed=sealed)
+        body = ShareKeys(head=HEAD, shares=(bad,)).encode()
         with pytest.raises(RemoteProtocolError, match="sealed"):
             ShareKeys.decode(body, peer="u", max_shares=5)
 
 
-def test_unknown_kinds_of_share_and_complaint_are_refused():
+def test_unknown_kinds_of_share_are_refused():
     body = Unmask(h2=H, shares=(revealed("v"),)).encode()
     with pytest.raises(RemoteProtocolError, match="kind"):
         Unmask.decode(
             body.replace(b"\x00\x00\x00\x01b", b"\x00\x00\x00\x01c"), peer="u", max_shares=5
         )
-    other = Complaint(accused="v", reason=Misbehaviour.MALFORMED).encode()
-    with pytest.raises(RemoteProtocolError, match="reason"):
-        Complaint.decode(other, peer="u")
 
 
 def test_both_shares_of_one_dealer_cannot_even_be_encoded():
@@ -141,8 +151,8 @@ def test_both_shares_of_one_dealer_cannot_even_be_encoded():
 
 
 def test_a_revealed_share_does_not_show_in_its_repr():
-    assert "S" * 33 not in repr(revealed("v"))
-    assert "S" * 33 not in repr(Unmask(h2=H, shares=(revealed("v"),)))
+    assert "S" * 32 not in repr(revealed("v"))
+    assert "S" * 32 not in repr(Unmask(h2=H, shares=(revealed("v"),)))
 
 
 def test_an_envelope_is_bound_to_label_context_sender_and_body():

@@ -34,9 +34,22 @@ from protocol.regular_graph import RegularGraph
 def test_the_table_of_thresholds(n, gamma, c, t):
     assert num_colluders(n, gamma=gamma) == c
     assert threshold(n, c) == t
-    assert choose(n, gamma=gamma, delta=0.0) == CompleteGraph(
+    assert choose(n, roster_size=n, gamma=gamma, delta=0.0) == CompleteGraph(
         num_clients=n, num_colluders=c, threshold=t
     )
+
+
+@pytest.mark.parametrize(("roster", "c", "t"), [(10, 1, 6), (20, 2, 7), (50, 5, 8), (60, 6, 9)])
+def test_colluders_are_counted_on_the_roster(roster, c, t):
+    found = choose(10, roster_size=roster, gamma=0.1, delta=0.1)
+    assert (found.num_colluders, found.threshold) == (c, t)
+
+
+def test_cohorts_that_the_rosters_colluders_could_fill_are_refused():
+    with pytest.raises(ValueError, match="fewer colluders"):
+        choose(10, roster_size=70, gamma=0.1, delta=0.0)
+    with pytest.raises(ValueError, match="roster_size >= num_clients"):
+        choose(10, roster_size=9, gamma=0.1, delta=0.1)
 
 
 @given(st.integers(5, 128), st.integers(1, 127))
@@ -66,9 +79,9 @@ def test_the_floor_of_three_honest_inputs_is_exact(n, c, t):
 
 
 def test_drop_outs_beyond_what_the_threshold_leaves_are_refused():
-    assert choose(5, gamma=0.2, delta=0.2).max_dropouts == 1
+    assert choose(5, roster_size=5, gamma=0.2, delta=0.2).max_dropouts == 1
     with pytest.raises(ValueError, match="lower gamma or delta"):
-        choose(5, gamma=0.2, delta=0.21)
+        choose(5, roster_size=5, gamma=0.2, delta=0.21)
 
 
 def test_decimal_fractions_are_read_as_decimals():
@@ -82,9 +95,11 @@ def test_decimal_fractions_are_read_as_decimals():
 
 def test_the_weaker_graph_is_only_chosen_when_it_is_allowed_and_needed():
     with pytest.raises(ValueError, match="k-regular"):
-        choose(129, gamma=0.1, delta=0.1)
-    assert isinstance(choose(128, gamma=0.1, delta=0.1, allow_regular=True), CompleteGraph)
-    chosen = choose(1000, gamma=0.1, delta=0.1, allow_regular=True)
+        choose(129, roster_size=129, gamma=0.1, delta=0.1)
+    assert isinstance(
+        choose(128, roster_size=128, gamma=0.1, delta=0.1, allow_regular=True), CompleteGraph
+    )
+    chosen = choose(1000, roster_size=1000, gamma=0.1, delta=0.1, allow_regular=True)
     assert isinstance(chosen, RegularGraph)
     assert (chosen.degree, chosen.threshold) == (120, 87)
     assert chosen.log2_insecure <= -80

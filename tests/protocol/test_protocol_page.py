@@ -33,7 +33,7 @@ def test_the_thresholds_are_those_of_the_rule():
     assert len(table) == 6
     for n, gamma, c, t, spare in table:
         fraction = 1 / 3 if gamma == "1/3" else float(gamma)
-        graph = choose(int(n), gamma=fraction, delta=0.0)
+        graph = choose(int(n), roster_size=int(n), gamma=fraction, delta=0.0)
         assert (graph.num_colluders, graph.threshold) == (int(c), int(t))
         assert graph.max_dropouts == int(spare)
 

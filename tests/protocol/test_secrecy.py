@@ -9,8 +9,9 @@ import traceback
 import numpy as np
 import pytest
 
-from protocol import ProtocolError, SessionAborted
+from protocol import ProtocolError, SessionAborted, labels
 from protocol.entropy import insecure_counter_entropy
+from protocol.keys import secret_scalar
 from protocol.messages import Envelope
 from protocol.secrecy import NoCopies
 
@@ -77,13 +78,24 @@ def test_secrets_are_dropped_state_by_state(simulation, federation):
     input_bytes = attempt.federation.words(ME).tobytes()
     attempt.step()
     mask_seed, self_seed, channel_seed = recorder.seeds[:3]
+    context = attempt.federation.spec.context
+    mask_secret, self_secret, channel_secret = (
+        secret_scalar(seed, context=context, label=label)
+        for seed, label in (
+            (mask_seed, labels.MASK_SECRET),
+            (self_seed, labels.SELF_SECRET),
+            (channel_seed, labels.CHANNEL_SECRET),
+        )
+    )
+    seeds = [mask_seed, self_seed, channel_seed]
+    secrets = [mask_secret, self_secret, channel_secret]
     # The search itself works: what the state needs is found.
-    assert leaks(client, [mask_seed, self_seed, input_bytes]) == 3
+    assert leaks(client, [*secrets, input_bytes]) == 4
+    assert leaks(client, seeds) == 0
     attempt.step()
-    assert leaks(client, [mask_seed]) == 0
-    assert leaks(client, [self_seed, input_bytes]) == 2
+    assert leaks(client, [*secrets, input_bytes]) == 4
     attempt.step()
-    assert leaks(client, [mask_seed, self_seed, channel_seed, input_bytes]) == 0
+    assert leaks(client, [*seeds, *secrets, input_bytes]) == 0
     held = [share for pair in client._state.held.values() for share in pair]
     assert leaks(client, held) == 10
     attempt.step()

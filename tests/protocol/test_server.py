@@ -5,17 +5,14 @@ import dataclasses
 import pytest
 
 from protocol import (
-    AbortReason,
     LocalProtocolError,
     Misbehaviour,
     RemoteProtocolError,
     ServerSession,
     SessionAborted,
 )
-from protocol.commitments import ShareKind, share_commitment
-from protocol.entropy import insecure_counter_entropy
+from protocol.commitments import ShareKind
 from protocol.events import IgnoreReason, MessageIgnored, StageClosed
-from protocol.keys import channel_key
 from protocol.messages import (
     AdvertiseKeys,
     Complaint,
@@ -25,8 +22,6 @@ from protocol.messages import (
     Unmask,
 )
 from protocol.server import SERVER_TABLE
-from protocol.shamir import split
-from protocol.transport import associated_data, seal_shares
 from protocol.words import centre
 
 BAD = "site-004"
@@ -206,7 +201,10 @@ def test_a_dealing_that_leaves_somebody_out_puts_its_sender_out(simulation, memb
     changes, reason = {
         "one too few": ({"shares": dealt.shares[1:]}, Misbehaviour.BAD_MEMBER_SET),
         "another order": ({"shares": dealt.shares[::-1]}, Misbehaviour.BAD_MEMBER_SET),
-        "another h1": ({"h1": bytes(32)}, Misbehaviour.FOREIGN_CONTEXT),
+        "another h1": (
+            {"head": dataclasses.replace(dealt.head, h1=bytes(32))},
+            Misbehaviour.FOREIGN_CONTEXT,
+        ),
     }[kind]
     bad = dataclasses.replace(dealt, **changes).encode()
     replies[BAD] = members.reseal(BAD, replies[BAD], body=bad)
@@ -239,7 +237,7 @@ def test_who_reveals_a_wrong_share_is_named_and_the_sum_is_still_exact(simulatio
     unmask = Unmask.decode(body_of(replies[BAD]), peer=BAD, max_shares=5)
     shares = list(unmask.shares)
     if kind == "wrong value":
-        shares[1] = dataclasses.replace(shares[1], share=bytes(33))
+        shares[1] = dataclasses.replace(shares[1], share=bytes(32))
     elif kind == "wrong kind":
         shares[1] = dataclasses.replace(shares[1], kind=ShareKind.MASK_KEY)
     else:
@@ -250,76 +248,24 @@ def test_who_reveals_a_wrong_share_is_named_and_the_sum_is_still_exact(simulatio
     assert go_on(attempt, replies, reason=reason).survivors == members.ids
 
 
-def false_dealing(members, attempt, data):
-    """``BAD`` deals shares of a secret that is not the one it committed to, all well sealed."""
-    state = attempt.clients[BAD]._state
-    dealt = ShareKeys.decode(body_of(data), peer=BAD, max_shares=5)
-    entropy = insecure_counter_entropy(b"lie")
-    points = {id: place for place, id in enumerate(members.ids, 1)}
-    false = split(b"L" * 32, points=list(points.values()), threshold=4, entropy=entropy)
-    shares = []
-    for share in dealt.shares:
-        # The kind that is not lied about is not needed again in these tests.
-        value = false[points[share.holder]]
-        commitments = [
-            share_commitment(
-                value, context=members.spec.context, dealer=BAD, holder=share.holder, kind=kind
-            )
-            for kind in (ShareKind.MASK_KEY, ShareKind.SELF_MASK)
-        ]
-        sealed = b""
-        if share.holder != BAD:
-            receiver = state.members[share.holder]
-            key = channel_key(
-                state.channel_pair, sender=state.members[BAD], receiver=receiver, h1=state.h1
-            )
-            associated = associated_data(
-                h1=state.h1,
-                sender=BAD,
-                receiver=share.holder,
-                commitments=[*commitments, dealt.seed_commitment],
-            )
-            sealed = seal_shares(key, shares=(value, value), associated=associated, entropy=entropy)
-        shares.append(
-            dataclasses.replace(
-                share,
-                mask_key_commitment=commitments[0],
-                self_mask_commitment=commitments[1],
-                sealed=sealed,
-            )
-        )
-    body = dataclasses.replace(dealt, shares=tuple(shares)).encode()
-    return members.reseal(BAD, data, body=body)
-
-
-@pytest.mark.parametrize("stays", [True, False])
-def test_a_dealer_whose_shares_rebuild_another_secret_is_named(simulation, members, stays):
+def test_a_dealing_of_another_secret_is_refused_before_anything_is_masked(
+    simulation, members, liars
+):
     attempt = advance(simulation, members, 1)
     replies = answers(attempt)
-    replies[BAD] = false_dealing(members, attempt, replies[BAD])
-    for id, data in replies.items():
-        attempt.server.receive(id, data)
-    step = attempt.server.close_stage()
-    attempt.outbound, attempt.stage = step.outbound, 2
-    # If the dealer stays, its self seed is rebuilt; if it drops out, its mask seed.
-    gone = [] if stays else [BAD]
-    attempt.step(absent=gone)
-    replies = {id: attempt.answer(id, data) for id, data in attempt.outbound.items() if id != BAD}
-    for id, data in replies.items():
-        attempt.server.receive(id, data)
-    attempt.outbound = attempt.server.close_stage().outbound
-    for id, data in attempt.outbound.items():
-        attempt.server.receive(id, attempt.answer(id, data))
-    with pytest.raises(SessionAborted) as caught:
-        attempt.server.close_stage()
-    assert caught.value.reason is AbortReason.DEALER_MISBEHAVED
-    assert caught.value.culprits == (BAD,)
-    assert not caught.value.retry_allowed
+    dealer = liars.Dealer(members, attempt.clients[BAD], replies[BAD])
+    replies[BAD] = dealer.other_secret("mask_key")
+    completed = go_on(attempt, replies, reason=Misbehaviour.BAD_DEALING)
+    assert completed.survivors == tuple(id for id in members.ids if id != BAD)
 
 
-def test_an_accusation_of_somebody_who_dealt_nothing_is_refused(simulation, members):
+def test_an_accusation_of_somebody_who_dealt_nothing_is_refused(simulation, members, liars):
     attempt = advance(simulation, members, 2)
-    body = Complaint(accused="site-009", reason=Misbehaviour.BAD_CIPHERTEXT).encode()
+    complaint, _ = liars.false_complaint(
+        members, attempt.clients[BAD], attempt.outbound[BAD], "site-000"
+    )
+    other = dataclasses.replace(complaint.delivered, dealer="site-009")
+    body = dataclasses.replace(complaint, delivered=other).encode()
     lie = members.reseal(BAD, attempt.log[0][3], label=Complaint.LABEL, body=body)
     with pytest.raises(RemoteProtocolError) as caught:
         attempt.server.receive(BAD, lie)

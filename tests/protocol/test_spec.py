@@ -120,7 +120,7 @@ def test_values_that_do_not_fit_are_refused(spec, change, expected):
 
 def test_the_searched_parameters_of_a_regular_graph_make_a_round(spec):
     ids = tuple(f"site-{i:04d}" for i in range(400))
-    graph = choose(400, gamma=0.05, delta=0.05, allow_regular=True)
+    graph = choose(400, roster_size=400, gamma=0.05, delta=0.05, allow_regular=True)
     sparse = dataclasses.replace(
         spec,
         cohort=ids,

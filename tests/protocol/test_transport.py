@@ -63,5 +63,5 @@ def test_nonces_come_from_the_entropy_source():
 
 
 def test_shares_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="33 bytes"):
+    with pytest.raises(ValueError, match="32 bytes"):
         seal_shares(KEY, shares=(b"", b""), associated=b"", entropy=insecure_counter_entropy(b""))

@@ -2,7 +2,8 @@
 
 Written from the description in ``docs/protocol.md``, without the package's encodings, key
 schedule, field, masks or sessions. From ``cryptography`` it takes the AES block, AES-GCM and
-Ed25519; X25519 (RFC 7748), HKDF (RFC 5869), counter mode and Shamir are spelled out here.
+Ed25519; the group (RFC 8032), HKDF (RFC 5869), counter mode, Shamir and the proof of a dealing are
+spelled out here.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 P25519 = 2**255 - 19
-P257 = 2**256 + 297
-SUITE = b"FSA1/x25519/hkdf-sha256/aes256ctr/aes256gcm/ed25519/p256+297"
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D25519 = -121665 * pow(121666, -1, P25519) % P25519
+_Y = 4 * pow(5, -1, P25519) % P25519
+# The x of the base point is the even root of (y^2 - 1) / (d y^2 + 1).
+_X2 = (_Y * _Y - 1) * pow(D25519 * _Y * _Y + 1, -1, P25519) % P25519
+_X = pow(_X2, (P25519 + 3) // 8, P25519)
+_X = _X if _X * _X % P25519 == _X2 else _X * pow(2, (P25519 - 1) // 4, P25519) % P25519
+BASE = (_X if _X % 2 == 0 else P25519 - _X, _Y)
+SUITE = b"FSA2/edwards25519/hkdf-sha256/aes256ctr/aes256gcm/ed25519/hash-vss"
 
 
 def tlv(*fields):
@@ -36,33 +44,46 @@ def ids_tlv(ids):
     return tlv(*(id.encode() for id in ids))
 
 
-def x25519(scalar, u):
-    """RFC 7748, section 5: the Montgomery ladder."""
-    k = int.from_bytes(scalar, "little") & ((1 << 254) - 8) | (1 << 254)
-    x1 = int.from_bytes(u, "little") % (1 << 255) % P25519
-    x2, z2, x3, z3, swap = 1, 0, x1, 1, 0
-    for t in reversed(range(255)):
-        bit = k >> t & 1
-        if swap ^ bit:
-            x2, x3, z2, z3 = x3, x2, z3, z2
-        swap = bit
-        a, b, c, d = x2 + z2, x2 - z2, x3 + z3, x3 - z3
-        aa, bb, da, cb = a * a, b * b, d * a, c * b
-        e = aa - bb
-        x3, z3 = (da + cb) ** 2 % P25519, x1 * (da - cb) ** 2 % P25519
-        x2, z2 = aa * bb % P25519, e * (aa + 121665 * e) % P25519
-    if swap:
-        x2, x3, z2, z3 = x3, x2, z3, z2
-    return (x2 * pow(z2, P25519 - 2, P25519) % P25519).to_bytes(32, "little")
+def add(p, q):
+    """RFC 8032, section 5.1.4, in affine coordinates: the complete addition law."""
+    (x1, y1), (x2, y2) = p, q
+    t = D25519 * x1 * x2 * y1 * y2
+    x3 = (x1 * y2 + x2 * y1) * pow(1 + t, -1, P25519)
+    y3 = (y1 * y2 + x1 * x2) * pow(1 - t, -1, P25519)
+    return x3 % P25519, y3 % P25519
 
 
-BASE = (9).to_bytes(32, "little")
+def times(scalar, point):
+    """Double and add."""
+    total, power = (0, 1), point
+    while scalar:
+        if scalar & 1:
+            total = add(total, power)
+        power, scalar = add(power, power), scalar >> 1
+    return total
+
+
+def point_bytes(point):
+    """RFC 8032, section 5.1.2."""
+    return (point[1] | (point[0] & 1) << 255).to_bytes(32, "little")
+
+
+def scalar(number):
+    return (number % ORDER).to_bytes(32, "little")
 
 
 def hkdf(secret, salt, *info):
     """RFC 5869 for one block of output."""
     pseudo_random_key = hmac.digest(salt, secret, "sha256")
     return hmac.digest(pseudo_random_key, tlv(*info) + b"\x01", "sha256")
+
+
+def secret(seed, context, label):
+    """A scalar from two blocks of HKDF."""
+    pseudo_random_key = hmac.digest(context, seed, "sha256")
+    first = hmac.digest(pseudo_random_key, tlv(label) + b"\x01", "sha256")
+    second = hmac.digest(pseudo_random_key, first + tlv(label) + b"\x02", "sha256")
+    return int.from_bytes(first + second, "little") % ORDER
 
 
 def stream(key, count, size):
@@ -73,13 +94,13 @@ def stream(key, count, size):
     return [int.from_bytes(data[i * size : (i + 1) * size], "little") for i in range(count)]
 
 
-def shamir(secret, points, t, entropy):
-    wide = entropy(49 * (t - 1))
-    poly = [int.from_bytes(secret, "big")]
-    poly += [int.from_bytes(wide[i : i + 49], "big") for i in range(0, len(wide), 49)]
-    return {
-        x: (sum(a * x**i for i, a in enumerate(poly)) % P257).to_bytes(33, "big") for x in points
-    }
+def wide(entropy, count):
+    data = entropy(48 * count)
+    return [int.from_bytes(data[i : i + 48], "little") for i in range(0, len(data), 48)]
+
+
+def at(poly, x):
+    return sum(a * x**i for i, a in enumerate(poly)) % ORDER
 
 
 def interpolate(shares):
@@ -89,8 +110,28 @@ def interpolate(shares):
         for other in shares:
             if other != x:
                 top, bottom = top * other, bottom * (other - x)
-        total += int.from_bytes(y, "big") * top * pow(bottom, -1, P257)
-    return (total % P257).to_bytes(32, "big")
+        total += y * top * pow(bottom, -1, ORDER)
+    return total % ORDER
+
+
+def tree(items):
+    """The root over ``items`` and each item's path, level by level."""
+    nodes = [(sha(b"FSA2/dealt-item", item), [place]) for place, item in enumerate(items)]
+    paths = [b""] * len(items)
+    while len(nodes) > 1:
+        above = []
+        for start in range(0, len(nodes), 2):
+            if start + 1 == len(nodes):
+                above.append(nodes[start])
+                continue
+            (left, under_left), (right, under_right) = nodes[start : start + 2]
+            for place in under_left:
+                paths[place] += b"\x00" + right
+            for place in under_right:
+                paths[place] += b"\x01" + left
+            above.append((sha(b"FSA2/dealt-node", left, right), under_left + under_right))
+        nodes = above
+    return nodes[0][0], paths
 
 
 def envelope(identity, label, context, body):
@@ -130,7 +171,7 @@ class Oracle:
     def __init__(self, federation, entropies, absent):
         self.f, self.spec = federation, federation.spec
         self.entropies, self.absent = entropies, absent
-        self.context = sha(b"FSA1/context", SUITE, spec_bytes(self.spec))
+        self.context = sha(b"FSA2/context", SUITE, spec_bytes(self.spec))
         self.gone = set()
         self.wire = []
         self.signatures = {}
@@ -151,60 +192,95 @@ class Oracle:
     def run(self):
         """Every message of the round in order, then the sum as integers modulo 2^b."""
         spec, ctx = self.spec, self.context
-        self.down(spec.cohort, b"FSA1/msg/r0-announcement", spec_bytes(spec))
+        self.down(spec.cohort, b"FSA2/msg/r0-announcement", spec_bytes(spec))
         u1 = self.alive(spec.cohort, 0)
-        a, b, c, s_sk, s_pk, c_pk, adverts = {}, {}, {}, {}, {}, {}, {}
+        a, b, c, s_pk, c_pk, adverts = {}, {}, {}, {}, {}, {}
         for u in u1:
-            a[u], b[u], c[u] = (self.entropies[u](32) for _ in range(3))
-            s_sk[u] = hkdf(a[u], ctx, b"FSA1/mask-x25519")
-            s_pk[u], c_pk[u] = x25519(s_sk[u], BASE), x25519(c[u], BASE)
-            adverts[u] = self.up(u, b"FSA1/msg/r0-advertise-keys", tlv(s_pk[u], c_pk[u]))
-        self.down(u1, b"FSA1/msg/r1-key-directory", tlv(tlv(*(adverts[u] for u in u1))))
+            seeds = [self.entropies[u](32) for _ in range(3)]
+            labels = b"FSA2/mask-secret", b"FSA2/self-secret", b"FSA2/channel-secret"
+            a[u], b[u], c[u] = (secret(s, ctx, x) for s, x in zip(seeds, labels, strict=True))
+            s_pk[u], c_pk[u] = point_bytes(times(a[u], BASE)), point_bytes(times(c[u], BASE))
+            adverts[u] = self.up(u, b"FSA2/msg/r0-advertise-keys", tlv(s_pk[u], c_pk[u]))
+        self.down(u1, b"FSA2/msg/r1-key-directory", tlv(tlv(*(adverts[u] for u in u1))))
 
-        h1 = sha(b"FSA1/h1", ctx, tlv(*(tlv(u.encode(), s_pk[u], c_pk[u]) for u in u1)))
+        h1 = sha(b"FSA2/h1", ctx, tlv(*(tlv(u.encode(), s_pk[u], c_pk[u]) for u in u1)))
         point = {u: place for place, u in enumerate(spec.cohort, 1)}
         u2 = self.alive(u1, 1)
-        a_share, b_share, seed_commitment, delivered = {}, {}, {}, {}
+        a_share, b_share, delivered = {}, {}, {}
         for u in u2:
-            points = [point[v] for v in u1]
-            a_share[u] = shamir(a[u], points, spec.threshold, self.entropies[u])
-            b_share[u] = shamir(b[u], points, spec.threshold, self.entropies[u])
-            seed_commitment[u] = sha(b"FSA1/commit-seed", ctx, u.encode(), b[u])
+            f_a, r_a, f_b, r_b = (
+                poly
+                for first in (a[u], b[u])
+                for poly in (
+                    [first, *wide(self.entropies[u], spec.threshold - 1)],
+                    wide(self.entropies[u], spec.threshold),
+                )
+            )
+            a_share[u] = {point[v]: at(f_a, point[v]) for v in u1}
+            b_share[u] = {point[v]: at(f_b, point[v]) for v in u1}
+            commits = {
+                v: [
+                    sha(
+                        b"FSA2/commit-share",
+                        *(ctx, u.encode(), v.encode(), kind),
+                        *(scalar(at(poly, point[v])) for poly in pair),
+                    )
+                    for kind, pair in ((b"a", (f_a, r_a)), (b"b", (f_b, r_b)))
+                ]
+                for v in u1
+            }
+            publics = [point_bytes(times(x % ORDER, BASE)) for x in (a[u], b[u], r_a[0], r_b[0])]
+            hashed = hashlib.sha512(
+                tlv(
+                    *(b"FSA2/dealing-challenge", ctx, h1, u.encode(), tlv(*publics)),
+                    tlv(*(tlv(v.encode(), *commits[v]) for v in u1)),
+                )
+            )
+            d = int.from_bytes(hashed.digest(), "little") % ORDER
+
+            def responses(x, d=d, f_a=f_a, r_a=r_a, f_b=f_b, r_b=r_b):
+                return scalar(at(r_a, x) + d * at(f_a, x)), scalar(at(r_b, x) + d * at(f_b, x))
+
             items = []
             for v in u1:
-                shares = a_share[u][point[v]], b_share[u][point[v]]
+                shares = scalar(at(f_a, point[v])) + scalar(at(f_b, point[v]))
                 ends = u.encode(), v.encode()
-                commit = [
-                    sha(b"FSA1/commit-share", ctx, *ends, kind, share)
-                    for kind, share in zip((b"a", b"b"), shares, strict=True)
-                ]
                 sealed = b""
                 if v != u:
                     key = hkdf(
-                        x25519(c[u], c_pk[v]), h1, b"FSA1/share-chan", *ends, c_pk[u], c_pk[v]
+                        point_bytes(times(c[u] * c[v] % ORDER, BASE)),
+                        h1,
+                        *(b"FSA2/share-chan", *ends, c_pk[u], c_pk[v]),
                     )
                     nonce = self.entropies[u](12)
-                    bound = tlv(b"FSA1/share-seal", h1, *ends, tlv(*commit, seed_commitment[u]))
-                    sealed = nonce + AESGCM(key).encrypt(nonce, b"".join(shares), bound)
-                    delivered[u, v] = tlv(u.encode(), *commit, seed_commitment[u], sealed)
-                items.append(tlv(v.encode(), *commit, sealed))
-            self.up(u, b"FSA1/msg/r1-share-keys", tlv(h1, seed_commitment[u], tlv(*items)))
+                    bound = tlv(b"FSA2/share-seal", h1, *ends, tlv(*commits[v], publics[1]))
+                    sealed = nonce + AESGCM(key).encrypt(nonce, shares, bound)
+                items.append(tlv(v.encode(), *commits[v], *responses(point[v]), sealed))
+            root, paths = tree(items)
+            fields = h1, publics[1], scalar(d), *responses(0), root
+            signing = Ed25519PrivateKey.from_private_bytes(self.f.identities[u].export_seed())
+            digest = hashlib.sha256(tlv(*fields)).digest()
+            head = tlv(*fields, signing.sign(tlv(b"FSA2/msg/r1-dealing", ctx, u.encode(), digest)))
+            for v, item, path in zip(u1, items, paths, strict=True):
+                delivered[u, v] = tlv(u.encode(), head, item, path)
+            self.up(u, b"FSA2/msg/r1-share-keys", tlv(head, tlv(*items)))
         for v in u2:
             items = tlv(*(delivered[u, v] for u in u2 if u != v))
-            self.down([v], b"FSA1/msg/r2-share-delivery", tlv(ids_tlv(u2), items))
+            self.down([v], b"FSA2/msg/r2-share-delivery", tlv(ids_tlv(u2), items))
 
-        h2 = sha(b"FSA1/h2", h1, ids_tlv(u2))
+        h2 = sha(b"FSA2/h2", h1, ids_tlv(u2))
         u3 = self.alive(u2, 2)
         size = {16: 2, 24: 4, 32: 4}[spec.word_bits]
         modulus, count = 1 << spec.word_bits, spec.total_words
         self_mask = {
-            u: stream(hkdf(b[u], h2, b"FSA1/mask-self", u.encode()), count, size) for u in u3
+            u: stream(hkdf(scalar(b[u]), h2, b"FSA2/mask-self", u.encode()), count, size)
+            for u in u3
         }
 
         def pair_mask(u, v):
             low, high = sorted((u, v))
             info = low.encode(), high.encode(), s_pk[low], s_pk[high]
-            key = hkdf(x25519(s_sk[u], s_pk[v]), h2, b"FSA1/mask-pair", *info)
+            key = hkdf(point_bytes(times(a[u] * a[v] % ORDER, BASE)), h2, b"FSA2/mask-pair", *info)
             return stream(key, count, size)
 
         total = [0] * count
@@ -221,41 +297,44 @@ class Oracle:
             y = [x % modulus for x in y]
             total = [x + m for x, m in zip(total, y, strict=True)]
             packed = b"".join(x.to_bytes(spec.word_bits // 8, "little") for x in y)
-            self.up(u, b"FSA1/msg/r2-masked-input", tlv(h2, packed))
-        self.down(u3, b"FSA1/msg/r3-survivor-list", tlv(h2, ids_tlv(u3)))
+            self.up(u, b"FSA2/msg/r2-masked-input", tlv(h2, packed))
+        self.down(u3, b"FSA2/msg/r3-survivor-list", tlv(h2, ids_tlv(u3)))
 
         u4 = self.alive(u3, 3)
         for u in u4:
-            self.up(u, b"FSA1/msg/r3-consistency", tlv(h2, ids_tlv(u3)))
+            self.up(u, b"FSA2/msg/r3-consistency", tlv(h2, ids_tlv(u3)))
         signed = tlv(tlv(*(tlv(u.encode(), self.signatures[u]) for u in u4)))
-        self.down(u4, b"FSA1/msg/r4-signature-quorum", signed)
+        self.down(u4, b"FSA2/msg/r4-signature-quorum", signed)
 
         u5 = self.alive(u4, 4)
         for u in u5:
             items = [
                 tlv(
                     v.encode(),
-                    *((b"b", b_share[v][point[u]]) if v in u3 else (b"a", a_share[v][point[u]])),
+                    *(
+                        (b"b", scalar(b_share[v][point[u]]))
+                        if v in u3
+                        else (b"a", scalar(a_share[v][point[u]]))
+                    ),
                 )
                 for v in u2
             ]
-            self.up(u, b"FSA1/msg/r4-unmask", tlv(h2, tlv(*items)))
+            self.up(u, b"FSA2/msg/r4-unmask", tlv(h2, tlv(*items)))
         holders = [point[u] for u in u5[: spec.threshold]]
         for v in u2:
             if v in u3:
-                seed = interpolate({x: b_share[v][x] for x in holders})
-                key = hkdf(seed, h2, b"FSA1/mask-self", v.encode())
+                found = interpolate({x: b_share[v][x] for x in holders})
+                key = hkdf(scalar(found), h2, b"FSA2/mask-self", v.encode())
                 total = [x - m for x, m in zip(total, stream(key, count, size), strict=True)]
             else:
-                seed = interpolate({x: a_share[v][x] for x in holders})
-                assert hkdf(seed, ctx, b"FSA1/mask-x25519") == s_sk[v]
+                assert interpolate({x: a_share[v][x] for x in holders}) == a[v]
                 for u in u3:
                     sign = 1 if u < v else -1
                     mask = pair_mask(v, u)
                     total = [x - sign * m for x, m in zip(total, mask, strict=True)]
         total = [x % modulus for x in total]
         packed = b"".join(x.to_bytes(spec.word_bits // 8, "little") for x in total)
-        digest = hashlib.sha256(tlv(b"FSA1/sum") + packed).digest()
-        self.down(u4, b"FSA1/msg/r5-result", tlv(h2, ids_tlv(u3), digest))
-        self.transcript_hash = sha(b"FSA1/transcript", ctx, h2, ids_tlv(u3), digest)
+        digest = hashlib.sha256(tlv(b"FSA2/sum") + packed).digest()
+        self.down(u4, b"FSA2/msg/r5-result", tlv(h2, ids_tlv(u3), digest))
+        self.transcript_hash = sha(b"FSA2/transcript", ctx, h2, ids_tlv(u3), digest)
         return self.wire, total

@@ -1,15 +1,54 @@
-"""Who is asked in which round: drawn by the server from the run's public seed."""
+"""Who is asked in which round: drawn from the run's public seed, by the server and by each site.
+
+The seed is a setting: between machines it is in the plan that every owner approved, so that the
+cohorts of all rounds are fixed before any key is shown, and nobody draws again afterwards. The
+draw protects no update. What protects them holds for the worst cohort there is
+(``SecureTerms.num_colluders`` counts the whole roster), so that a server which tries seeds before
+it proposes a plan gains nothing from it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["cohort_of_round", "cohort_size", "draw_cohort", "most_draws"]
+__all__ = ["CohortDraw", "cohort_of_round", "cohort_size", "draw_cohort", "most_draws"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CohortDraw:
+    """What decides the cohorts of a run, beside its roster.
+
+    ``seeds`` is the run's public seed.
+    """
+
+    seeds: SeedTree
+    participation: float
+    min_sites: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> CohortDraw:
+        """The draw of a run with these settings."""
+        return cls(
+            seeds=SeedTree(config.seed),
+            participation=config.federation.participation,
+            min_sites=config.federation.min_sites,
+        )
+
+    def cohort(self, sites: tuple[str, ...], round_number: int) -> tuple[str, ...]:
+        """The sites asked in one training round, sorted."""
+        return draw_cohort(
+            sites,
+            participation=self.participation,
+            min_sites=self.min_sites,
+            rng=self.seeds.child("cohort", round_number).numpy(),
+        )
 
 
 def cohort_size(config: RunConfig) -> int:
@@ -36,13 +75,8 @@ def draw_cohort(
 def cohort_of_round(
     sites: tuple[str, ...], round_number: int, *, config: RunConfig, seeds: SeedTree
 ) -> tuple[str, ...]:
-    """The cohort of one round of a run."""
-    return draw_cohort(
-        sites,
-        participation=config.federation.participation,
-        min_sites=config.federation.min_sites,
-        rng=seeds.child("cohort", round_number).numpy(),
-    )
+    """The cohort of one round of a run whose draws start at ``seeds``."""
+    return dataclasses.replace(CohortDraw.of(config), seeds=seeds).cohort(sites, round_number)
 
 
 def most_draws(config: RunConfig) -> int:

@@ -74,6 +74,8 @@ class SecureRoundRecord:
     """One secure sum: under which terms, over how many sites, after how many attempts.
 
     dropouts     stage of the last attempt -> site -> code
+    excluded     sites that broke the protocol under their own signature, in this round or before:
+                 ``site``, ``reason``, and ``proof``, the SHA-256 of the messages that convict it
     within_clip  noised share of updates within an adaptive clip norm; None without one
     clipped      updates that were clipped; None where differential privacy hides it
     transcript   hash of the protocol round's transcript, in hexadecimal
@@ -89,6 +91,7 @@ class SecureRoundRecord:
     clipped: int | None
     transcript: str
     stages: tuple[StageReport, ...]
+    excluded: tuple[dict[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -107,6 +110,7 @@ class SecureRoundRecord:
             "attempts": self.attempts,
             "failed_attempts": list(self.failed_attempts),
             "survivors": self.survivors,
+            "excluded": list(self.excluded),
             "clipped": self.clipped,
             "transcript": self.transcript,
         }

@@ -94,21 +94,28 @@ class MetricWords:
             for place in range(self._num_digits(maximum))
         )
 
-    def decode(self, sums: Sequence[int]) -> Metrics:
-        """The metrics behind sums of words.
+    def decode(self, sums: Sequence[int], *, num_sites: int) -> Metrics:
+        """The metrics behind sums of ``num_sites`` sites' words.
 
-        Raises:     ValueError for another number of words, or sums that no sites could have sent.
+        Raises:     ValueError for another number of words, or sums that no honest sites could have
+                    sent: a word beyond its bound, fewer images or steps than sites.
         """
-        if len(sums) != len(self.bounds) or min(sums) < 0:
-            raise ValueError(f"expected {len(self.bounds)} sums, none below 0")
+        if len(sums) != len(self.bounds) or not all(
+            0 <= value <= num_sites * bound for value, bound in zip(sums, self.bounds, strict=True)
+        ):
+            raise ValueError(
+                f"expected {len(self.bounds)} sums, from 0 to what {num_sites} sites may say"
+            )
         rest = list(sums)
         values = []
         for maximum in self._maxima:
             digits, rest = rest[: self._num_digits(maximum)], rest[self._num_digits(maximum) :]
             values.append(sum(d << (self.digit_bits * place) for place, d in enumerate(digits)))
         num_images, num_steps, loss, num_clipped = values
-        if num_images < 1 or num_steps < 1:
-            raise ValueError("expected at least one image and one step")
+        if num_images < num_sites or num_steps < num_sites:
+            raise ValueError("expected at least one image and one step of each site")
+        if any(v > num_sites * maximum for v, maximum in zip(values, self._maxima, strict=True)):
+            raise ValueError(f"expected counts within what {num_sites} sites may say")
         return Metrics(
             num_images=num_images,
             num_steps=num_steps,

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from phoenix_secure.federation.secagg.metrics import Metrics
+from phoenix_secure.federation.secagg.possible_sums import check_sum
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.quantised import round_within
 from phoenix_secure.privacy.skellam import SkellamTable
@@ -172,10 +173,17 @@ def decode_sum(
 ) -> tuple[np.ndarray, Metrics]:
     """The mean update (d,) float64, weighted by images, and the summed metrics.
 
-    Raises:     ValueError for sums that the sites could not have produced.
+    Guarantee:  without noise, the mean's norm is at most clip_norm and no coordinate exceeds
+                clip_value (but for rounding), whatever dishonest sites entered.
+    Raises:     ValueError for sums that honest sites could not have produced.
     """
-    metrics = terms.metric_words.decode(extra)
-    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)[: terms.num_parameters]
+    metrics = terms.metric_words.decode(extra, num_sites=num_sites)
+    if terms.hides_metrics and (metrics.num_images, metrics.num_clipped) != (num_sites, 0):
+        raise ValueError("expected the constant counts of sites that hide their metrics")
+    total = terms.fixed_point.decode_sum(words, num_clients=num_sites)
+    weight = metrics.num_images / terms.max_images
+    check_sum(total, weight=weight, num_sites=num_sites, terms=terms)
+    total = total[: terms.num_parameters]
     total *= terms.max_images / metrics.num_images
     return total, metrics
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.round.cohort import cohort_size, most_draws
+from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, most_draws
 from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.adaptive_clip import count_value, stretch
 from phoenix_secure.federation.secagg.metrics import MetricWords
@@ -34,7 +34,8 @@ class SecureTerms:
 
     num_parameters   d, those of one answer: what stays at a site does not count
     cohort_size      n, sites asked in each round
-    num_colluders    c, sites that may work with the server
+    num_colluders    c, sites of the whole roster that may work with the server
+    draw             who is asked in which training round
     threshold        t, sites that must stay: shares and signatures that unlock a sum
     scale            fixed-point steps per unit, a power of two
     clip_norm        L2 norm that an update is scaled down to
@@ -51,6 +52,7 @@ class SecureTerms:
 
     num_parameters: int
     cohort_size: int
+    draw: CohortDraw
     num_colluders: int
     threshold: int
     word_bits: int
@@ -64,6 +66,11 @@ class SecureTerms:
     hides_metrics: bool = False
     noise: SiteNoise | None = None
     count_value: float = 0.0
+
+    @property
+    def num_honest(self) -> int:
+        """t - c: the fewest honest updates in any sum, if all colluders of the roster are in it."""
+        return self.threshold - self.num_colluders
 
     @property
     def num_words(self) -> int:
@@ -146,9 +153,9 @@ class SecureTerms:
             noise_variance=self._noise_variance,
             collusion=self.collusion,
             min_cohort=MIN_CLIENTS,
-            # A later attempt may leave accused sites out, and keeps t: a sum never hides among
-            # fewer honest inputs than the plan that the owner signed.
-            min_honest=self.threshold - self.num_colluders,
+            # Whatever the cohort: a sum never hides among fewer honest inputs than the plan that
+            # the owner signed.
+            min_honest=self.num_honest,
         )
 
     @property
@@ -193,12 +200,17 @@ def choose_terms(
             "secret, switch it off with secure_aggregation.mode=off"
         )
     try:
-        graph = choose(n, gamma=settings.collusion, delta=settings.dropout)
+        graph = choose(
+            n,
+            roster_size=config.partition.num_sites,
+            gamma=settings.collusion,
+            delta=settings.dropout,
+        )
         largest = max_input(n, word_bits=settings.word_bits)
     except ValueError as error:
         raise ConfigError(
-            f"secure aggregation over {n} sites is not possible with "
-            f"secure_aggregation.collusion = {settings.collusion:g} and dropout = "
+            f"secure aggregation over {n} of {config.partition.num_sites} sites is not possible "
+            f"with secure_aggregation.collusion = {settings.collusion:g} and dropout = "
             f"{settings.dropout:g}: {error}"
         ) from error
     if not config.privacy.hides_metrics and settings.max_images is None and largest_site is None:
@@ -230,6 +242,7 @@ def choose_terms(
     return SecureTerms(
         num_parameters=num_parameters,
         cohort_size=n,
+        draw=CohortDraw.of(config),
         num_colluders=graph.num_colluders,
         threshold=graph.threshold,
         word_bits=settings.word_bits,

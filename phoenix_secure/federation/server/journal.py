@@ -4,7 +4,8 @@ Protocol rounds are numbered by themselves, because a training round may need se
 written here before it is used, so that none is ever used twice. A survivor set is written before
 anybody is asked to sign it: should the result be lost, the training round can be summed again over
 these very sites, which is all that they will still agree to. The transcript is written before the
-result goes out, because sites compare the next round's offer with it.
+result goes out, because sites compare the next round's offer with it. A site that was proven guilty
+is written down with the proof, and is never asked again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.journal import Journal, create_file, kind_codec
+from protocol import Proof
 
-__all__ = ["SecureJournal"]
+__all__ = ["Exclusion", "SecureJournal"]
 
 _NO_TRANSCRIPT = bytes(32)
 
@@ -45,9 +47,35 @@ class _Result:
     transcript: bytes
 
 
-_Record = _Reserved | _Survivors | _GivenUp | _Result
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exclusion:
+    """A site that is never asked again, and the signed messages that convict it, in hexadecimal.
+
+    ``proof`` is ``protocol.Proof.digest`` of them.
+    """
+
+    training_round: int
+    site: str
+    reason: str
+    proof: str
+    context: str
+    messages: tuple[str, ...]
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """For records that people read."""
+        return {"site": self.site, "reason": self.reason, "proof": self.proof}
+
+
+_Record = _Reserved | _Survivors | _GivenUp | _Result | Exclusion
 _CODEC = kind_codec(
-    {"reserved": _Reserved, "survivors": _Survivors, "given-up": _GivenUp, "result": _Result}
+    {
+        "reserved": _Reserved,
+        "survivors": _Survivors,
+        "given-up": _GivenUp,
+        "result": _Result,
+        "excluded": Exclusion,
+    }
 )
 
 
@@ -60,6 +88,7 @@ class SecureJournal:
         self._previous = _NO_TRANSCRIPT
         self._survivors: dict[int, tuple[str, ...]] = {}
         self._given_up: set[int] = set()
+        self._excluded: dict[str, Exclusion] = {}
         self._journal.read_new()
 
     @classmethod
@@ -81,6 +110,26 @@ class SecureJournal:
     def given_up(self) -> tuple[int, ...]:
         """Training rounds that were signed and are never summed again, sorted."""
         return tuple(sorted(self._given_up))
+
+    @property
+    def excluded(self) -> dict[str, Exclusion]:
+        """Sites that broke the protocol under their own signature."""
+        return dict(self._excluded)
+
+    def record_excluded(self, training_round: int, *, proof: Proof) -> None:
+        """For good, with the signed messages that prove it."""
+        with self._journal.caught_up():
+            if proof.culprit not in self._excluded:
+                self._journal.append(
+                    Exclusion(
+                        training_round=training_round,
+                        site=proof.culprit,
+                        reason=proof.reason.value,
+                        proof=proof.digest.hex(),
+                        context=proof.context.hex(),
+                        messages=tuple(message.hex() for message in proof.messages),
+                    )
+                )
 
     def reserve(self, training_round: int) -> int:
         """The next protocol round, for a new sum of ``training_round``.
@@ -129,5 +178,7 @@ class SecureJournal:
                 self._survivors.setdefault(record.training_round, record.survivors)
             case _GivenUp():
                 self._given_up.add(record.training_round)
+            case Exclusion():
+                self._excluded.setdefault(record.site, record)
             case _Result():
                 self._previous = record.transcript

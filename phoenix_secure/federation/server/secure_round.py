@@ -5,13 +5,14 @@
 - Afterwards the protocol round is spent. The training round is then summed again under a new
   number, over exactly the sites that were to sign: it is the one set for which they may sign the
   same update twice (``site.secure_record``).
+- A site that broke the protocol under its own signature is never asked again. An attempt that
+  convicts somebody does not count against ``max_attempts``: there are only so many liars.
 - Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
@@ -26,7 +27,6 @@ from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.party import ServerParty
 from protocol import RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
-from protocol.parameters import MIN_CLIENTS
 
 __all__ = ["SecureAggregator"]
 
@@ -69,8 +69,9 @@ class SecureAggregator:
         model = request.to_bytes()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
+        in_vain = 0
         spec: RoundSpec | None = None
-        for attempt in range(1, self._max_attempts + 1):
+        while in_vain < self._max_attempts:
             if aborts:
                 time.sleep(self._timeouts.retry_pause_s)
             if spec is None:
@@ -85,15 +86,17 @@ class SecureAggregator:
                 self._engine,
                 timeouts=self._timeouts,
                 training_round=round_number,
-                attempt=attempt,
+                attempt=len(aborts) + 1,
             )
+            num_excluded = len(self._journal.excluded)
             try:
                 completed = yield from self._attempt(
                     spec, stages, round_number=round_number, model=model
                 )
             except SessionAborted as error:
                 aborts.append(error)
-                spec = self._next(spec, aborts)
+                in_vain += len(self._journal.excluded) == num_excluded
+                spec = spec.next_attempt() if error.retry_allowed else None
                 continue
             finally:
                 reports += stages.reports
@@ -113,14 +116,19 @@ class SecureAggregator:
         session = ServerSession(
             self._identity, roster=self._roster, spec=spec, num_threads=self._num_threads
         )
-        to_sign = self._journal.survivors(round_number) or spec.cohort
+        # Who is excluded stays in the cohort and is absent: no attempt has a smaller one. A set
+        # that was to be signed before is asked whole: nothing else can be signed for this round.
+        excluded = self._journal.excluded
+        asked = self._journal.survivors(round_number) or tuple(
+            site for site in spec.cohort if site not in excluded
+        )
         try:
             return (
                 yield from run_attempt(
                     session,
                     stages,
                     model=model,
-                    asked=tuple(site for site in spec.cohort if site in to_sign),
+                    asked=asked,
                     before_signing=lambda survivors: self._journal.record_survivors(
                         round_number, survivors=survivors
                     ),
@@ -130,19 +138,9 @@ class SecureAggregator:
                 )
             )
         finally:
+            for proof in session.proofs:
+                self._journal.record_excluded(round_number, proof=proof)
             session.abort()
-
-    def _next(self, spec: RoundSpec, aborts: list[SessionAborted]) -> RoundSpec | None:
-        """The next attempt at the protocol round, or None where it is spent."""
-        if not aborts[-1].retry_allowed:
-            return None
-        cohort = spec.cohort
-        # A complaint names accused and accuser, and either may lie: leave out who is named most.
-        named = Counter(site for error in aborts for site in error.culprits if site in cohort)
-        if aborts[-1].culprits and named and len(cohort) > max(MIN_CLIENTS, spec.quorum):
-            left_out = named.most_common(1)[0][0]
-            cohort = tuple(site for site in cohort if site != left_out)
-        return spec.next_attempt(cohort=cohort)
 
     def _aggregate(
         self,
@@ -162,18 +160,24 @@ class SecureAggregator:
             within = within_clip(completed.words, num_sites=len(survivors), terms=terms)
         except ValueError as error:
             raise TrainingError(
-                f"round {reports[-1].training_round}: a site entered impossible numbers "
-                f"({error}): see the sites' logs"
+                f"round {reports[-1].training_round}: no honest sites enter such a sum: {error}. "
+                f"One of {', '.join(survivors)} does not run the agreed software; sums do not say "
+                "which. Nothing was used. Find it and resume with --skip-round"
             ) from error
         update *= clip_factor  # in place: a copy would be the largest thing in memory
         attempt = len(aborts) + 1
         dropouts = _dropouts(reports, attempt=attempt)
+        failures = _failures(dropouts, cohort=cohort, survivors=survivors)
+        excluded = self._journal.excluded
+        failures |= {
+            site: f"excluded: {excluded[site].reason}" for site in failures if site in excluded
+        }
         return Aggregate(
             update=update,
             within_clip=within,
             loss=None if terms.hides_metrics else metrics.loss,
             sites=survivors,
-            failures=_failures(dropouts, cohort=cohort, survivors=survivors),
+            failures=failures,
             num_images=None if terms.hides_metrics else metrics.num_images,
             num_steps=metrics.num_steps,
             bytes_down=sum(report.bytes_down for report in reports),
@@ -189,6 +193,7 @@ class SecureAggregator:
                 clipped=None if terms.hides_metrics else metrics.num_clipped,
                 transcript=completed.transcript_hash.hex(),
                 stages=tuple(reports),
+                excluded=tuple(each.summary for each in excluded.values()),
             ),
         )
 
@@ -203,6 +208,11 @@ class SecureAggregator:
             f"({aborts[-1].reason.value} in stage {last.stage}"
             f"{'; ' + missing if missing else ''})"
         )
+        excluded = "; ".join(
+            f"{each.site}: {each.reason}" for each in self._journal.excluded.values()
+        )
+        if excluded:
+            text += f"; proven by their own signed messages, and excluded: {excluded}"
         if FailureCode.DIVERGED.value in last.failures.values():
             return f"{text}: lower training.learning_rate or set training.grad_clip"
         needed = self._journal.survivors(round_number)

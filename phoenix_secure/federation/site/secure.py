@@ -156,6 +156,8 @@ class SecureSite:
             num_threads=self._num_threads,
         )
         session.receive(offer.announcement)
+        if spec.cohort != self._drawn(training_round):
+            raise self._refused("announce", "a cohort that is not the one drawn for the round")
         advertisement = session.accept_model(offer.model).outbound
         # From here on the server is known to have signed the offer.
         if self._attempt is not None:
@@ -171,6 +173,11 @@ class SecureSite:
             answers={"announce": (digest, advertisement)},
         )
         return advertisement
+
+    def _drawn(self, training_round: int) -> tuple[str, ...]:
+        """The cohort as this site draws it; whoever is left out of it stays in, and is absent."""
+        members = tuple(id for id, _ in self._roster.members)
+        return self._terms.draw.cohort(members, training_round)
 
     def _payload(self, request: TrainRequest, model_hash: bytes, train: Train) -> Payload:
         """What this site enters, the same in every attempt at the round.

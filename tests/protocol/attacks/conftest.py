@@ -8,7 +8,6 @@ from protocol import SERVER, SessionAborted
 from protocol.keys import PublicKeys, key_transcript, share_transcript
 from protocol.messages import (
     AdvertiseKeys,
-    DeliveredShare,
     Envelope,
     KeyDirectory,
     MaskedInput,
@@ -95,15 +94,7 @@ class Hostile:
 
     def share_for(self, receiver, dealer):
         """What ``dealer`` sealed for ``receiver``."""
-        dealing = self.dealt[dealer]
-        (share,) = (s for s in dealing.shares if s.holder == receiver)
-        return DeliveredShare(
-            dealer=dealer,
-            mask_key_commitment=share.mask_key_commitment,
-            self_mask_commitment=share.self_mask_commitment,
-            seed_commitment=dealing.seed_commitment,
-            sealed=share.sealed,
-        )
+        return self.dealt[dealer].deliveries(dealer)[receiver]
 
     def delivery(self, receiver, *, dealers=None, shares=None):
         dealers = tuple(sorted(dealers or self.dealt))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from protocol.errors import Misbehaviour, RemoteProtocolError
-from protocol.keys import X25519Pair
+from protocol.keys import KeyPair
 from protocol.messages import AdvertiseKeys, Envelope, seal
 
 
@@ -30,7 +30,7 @@ def joined(hostile):
 @pytest.mark.parametrize("which", ["mask", "channel"])
 def test_the_servers_own_key_in_the_place_of_a_sites(joined, aborts, which):
     victim, target, insider = list(joined.clients)[:3]
-    spy = X25519Pair(bytes(range(32)))
+    spy = KeyPair(bytes(range(32)))
     # The server has no key of the target's, so the best it can do is another member's signature.
     joined.ads[target] = advertisement(joined, target, signer=insider, **{which: spy.public})
     aborts(joined.clients[victim], joined.directory(), Misbehaviour.BAD_SIGNATURE)
@@ -70,7 +70,7 @@ def test_an_insider_with_one_key_for_both_uses(joined, aborts):
 def test_the_victims_own_entry_replaced_by_another_session_of_its_own(joined, aborts):
     victim = next(iter(joined.clients))
     # The same site, restarted: a valid signature over keys that this session does not hold.
-    other = advertisement(joined, victim, mask=X25519Pair(bytes(range(1, 33))).public)
+    other = advertisement(joined, victim, mask=KeyPair(bytes(range(1, 33))).public)
     joined.ads[victim] = other
     aborts(joined.clients[victim], joined.directory(), Misbehaviour.OWN_ENTRY_CHANGED)
 
@@ -91,7 +91,7 @@ def test_keys_of_another_attempt(joined, hostile, federation, aborts):
 
 def test_another_kind_of_message_in_the_place_of_keys(joined, aborts):
     victim, target = list(joined.clients)[:2]
-    joined.ads[target] = joined.federation.reseal(target, joined.ads[target], label=b"FSA1/other")
+    joined.ads[target] = joined.federation.reseal(target, joined.ads[target], label=b"FSA2/other")
     aborts(joined.clients[victim], joined.directory(), Misbehaviour.FOREIGN_CONTEXT)
 
 

@@ -1,24 +1,28 @@
-"""Attack 7: X25519 keys for which every shared secret is zero, or that have a second encoding."""
-
-import json
-from pathlib import Path
+"""Attack 7: keys outside the group of prime order, for which secret points take few values."""
 
 import pytest
 
 from protocol.errors import Misbehaviour, RemoteProtocolError
+from protocol.group import public_point, write_scalar
 from protocol.keys import is_safe_public_key
 from protocol.messages import AdvertiseKeys
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "x25519.json").read_text())
 FIELD_PRIME = 2**255 - 19
-SMALL_ORDER = [bytes.fromhex(text) for text in VECTORS["small_order"]]
-HIGH_BIT = [key[:31] + bytes([key[31] | 0x80]) for key in SMALL_ORDER]
-NON_CANONICAL = [(FIELD_PRIME + extra).to_bytes(32, "little") for extra in range(2, 19)]
-UNSAFE = [*SMALL_ORDER, *HIGH_BIT, *NON_CANONICAL]
+# The y of the points of order 1, 2, 4 and 8, with both signs of x (RFC 8032, section 5.1).
+ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303021994
+SMALL_ORDER = [
+    (y | sign << 255).to_bytes(32, "little")
+    for y in (0, 1, FIELD_PRIME - 1, ORDER_8, FIELD_PRIME - ORDER_8)
+    for sign in (0, 1)
+]
+NON_CANONICAL = [(FIELD_PRIME + extra).to_bytes(32, "little") for extra in range(19)]
+NO_POINT = [(2).to_bytes(32, "little"), bytes([9]) + bytes(31)]
+UNSAFE = [*SMALL_ORDER, *NON_CANONICAL, *NO_POINT]
+SAFE = [public_point(write_scalar(number)) for number in (1, 2, 3)]
 
 
 def advertised(members, id, data, **keys):
-    body = AdvertiseKeys(**({"mask_key": b"m" * 31 + b"\x01"} | {"channel_key": b"c" * 32} | keys))
+    body = AdvertiseKeys(**({"mask_key": SAFE[0], "channel_key": SAFE[1]} | keys))
     return members.reseal(id, data, body=body.encode())
 
 
@@ -46,8 +50,8 @@ def test_the_server_refuses_an_unsafe_key_and_names_its_sender(federation, key):
     assert caught.value.peer == insider
 
 
-def test_safe_keys_are_just_below_the_prime_and_random_ones():
-    assert is_safe_public_key((FIELD_PRIME - 2).to_bytes(32, "little"))
-    assert is_safe_public_key((9).to_bytes(32, "little"))
-    assert not is_safe_public_key(bytes([9]) + bytes(30))
-    assert not is_safe_public_key(bytes([9]) + bytes(32))
+def test_ordinary_points_are_safe_and_their_sum_with_a_small_one_is_not(oracles):
+    assert all(map(is_safe_public_key, SAFE))
+    off = oracles.point_bytes(oracles.add(oracles.BASE, (0, FIELD_PRIME - 1)))
+    assert not is_safe_public_key(off)
+    assert not is_safe_public_key(SAFE[0] + bytes(1))

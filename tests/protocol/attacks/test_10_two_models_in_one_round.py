@@ -9,7 +9,7 @@ import hashlib
 
 import pytest
 
-from protocol import keys
+from protocol import keys, labels
 from protocol.errors import Misbehaviour, RemoteProtocolError
 
 OTHER = b"a model whose gradient is zero for everybody but one"
@@ -52,7 +52,9 @@ def test_masks_would_not_cancel_even_if_the_signatures_were_not_checked():
     # The same seeds, the same peers, but transcripts that started from two contexts.
     pairs, members = {}, {}
     for id, context in (("a", b"1" * 32), ("b", b"2" * 32)):
-        pairs[id] = keys.X25519Pair.from_mask_seed(id.encode() * 32, context=context)
+        pairs[id] = keys.KeyPair(
+            keys.secret_scalar(id.encode() * 32, context=context, label=labels.MASK_SECRET)
+        )
         members[id] = keys.PublicKeys(id=id, mask=pairs[id].public, channel=bytes(32))
     transcripts = {
         id: keys.share_transcript(

@@ -6,7 +6,7 @@ The server then removes all pair masks of that upload. The self mask must still 
 import numpy as np
 import pytest
 
-from protocol import keys
+from protocol import keys, labels
 from protocol.commitments import ShareKind
 from protocol.masks import add_masks
 from protocol.shamir import combine, lagrange_at_zero
@@ -38,7 +38,7 @@ def rebuild(server, dealer, kind):
 def without_pair_masks(server):
     """The victim's upload after its pair masks are taken off with the rebuilt mask key."""
     seed = rebuild(server, server.victim, ShareKind.MASK_KEY)
-    pair = keys.X25519Pair.from_mask_seed(seed, context=server.context)
+    pair = keys.KeyPair(seed)
     members, victim = server.public_keys(), server.victim
     assert pair.public == members[victim].mask
     words = unpack(
@@ -71,13 +71,13 @@ def test_the_self_mask_still_hides_the_input(stolen):
 
 
 def self_seed_of_victim(server):
-    """b_v, as only the victim drew it (the second 32 bytes of its reproducible entropy)."""
+    """b_v, as only the victim drew it (from the second 32 bytes of its reproducible entropy)."""
     from protocol.entropy import insecure_counter_entropy
 
     seed = server.federation.seed + b"/round/0/" + server.victim.encode()
     entropy = insecure_counter_entropy(seed)
     entropy(32)
-    return entropy(32)
+    return keys.secret_scalar(entropy(32), context=server.context, label=labels.SELF_SECRET)
 
 
 def test_no_share_of_its_self_mask_was_revealed(stolen):

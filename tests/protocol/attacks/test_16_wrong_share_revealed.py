@@ -5,6 +5,7 @@ import pytest
 from protocol.commitments import ShareKind
 from protocol.errors import Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.messages import Envelope, RevealedShare, Unmask
+from protocol.proofs import is_proven
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def _item(share):
 
 def _flip(shares):
     first = shares[0]
-    wrong = bytes([first.share[0]]) + bytes([first.share[1] ^ 1]) + first.share[2:]
+    wrong = bytes([first.share[0] ^ 1]) + first.share[1:]
     return [RevealedShare(dealer=first.dealer, kind=first.kind, share=wrong), *shares[1:]]
 
 
@@ -80,6 +81,10 @@ def test_the_liar_is_named_and_the_sum_is_exact_without_it(unmasking, name):
         unmasking.server.receive(liar, lie(unmasking, liar, change))
     assert (caught.value.peer, caught.value.reason) == (liar, reason)
     assert unmasking.server.excluded == {liar: reason}
+    (proof,) = unmasking.server.proofs
+    assert (proof.culprit, proof.reason) == (liar, reason)
+    has_wrong_value = name not in ("another kind", "one left out", "one repeated")
+    assert is_proven(proof, roster=unmasking.federation.roster) is has_wrong_value
     for id in others:
         unmasking.server.receive(id, unmasking.answer(id, unmasking.outbound[id]))
     completed = unmasking.server.close_stage().events[-1]

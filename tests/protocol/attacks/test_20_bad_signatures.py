@@ -112,7 +112,7 @@ def test_the_signature_covers_the_head_of_the_message_too(honest, name):
     envelope = Envelope.parse(data, peer=SERVER, max_size=len(data))
     key = honest.federation.roster.server_key
     assert envelope.is_signed_by(key)
-    other = {"label": b"FSA1/other", "context": bytes(32), "sender": "site-000"}[name]
+    other = {"label": b"FSA2/other", "context": bytes(32), "sender": "site-000"}[name]
     fields = {n: getattr(envelope, n) for n in Envelope.__slots__}
     assert not Envelope(**(fields | {name: other})).is_signed_by(key)
 

@@ -41,15 +41,20 @@ def secrets_of(server):
     drawn = insecure_counter_entropy(server.federation.seed + b"/round/0/" + SITE.encode())
     a, b, c = (drawn(32) for _ in range(3))
     members, h1, h2 = server.public_keys(), server.h1, server.h2(server.federation.ids)
-    mask = keys.X25519Pair.from_mask_seed(a, context=server.context)
-    channel = keys.X25519Pair(c)
+    mask = keys.KeyPair(keys.secret_scalar(a, context=server.context, label=labels.MASK_SECRET))
+    self_secret = keys.secret_scalar(b, context=server.context, label=labels.SELF_SECRET)
+    channel = keys.KeyPair(
+        keys.secret_scalar(c, context=server.context, label=labels.CHANNEL_SECRET)
+    )
     assert (members[SITE].mask, members[SITE].channel) == (mask.public, channel.public)
     found = {
         "mask seed": a,
         "self-mask seed": b,
-        "channel private key": c,
-        "mask private key": keys._derive(a, salt=server.context, info=[labels.MASK_X25519]),
-        "self-mask key": keys.self_key(b, id=SITE, h2=h2),
+        "channel seed": c,
+        "channel secret": channel.secret,
+        "mask secret": mask.secret,
+        "self-mask secret": self_secret,
+        "self-mask key": keys.self_key(self_secret, id=SITE, h2=h2),
     }
     for v in members.keys() - {SITE}:
         found[f"mask key with {v}"] = keys.pair_key(mask, own_id=SITE, peer=members[v], h2=h2)
@@ -97,7 +102,7 @@ def found_in(buffers, secrets):
 def test_the_search_finds_secrets_where_they_still_are(hostile):
     server = run(hostile(), "join")
     left = found_in(reachable(server.clients[SITE]._state), secrets_of(server))
-    assert left == {"mask seed", "self-mask seed", "input as i4"}
+    assert left == {"mask secret", "self-mask secret", "channel secret", "input as i4"}
 
 
 def test_nothing_secret_is_left_after_unmasking(hostile):
@@ -110,7 +115,11 @@ def test_nothing_secret_is_left_after_unmasking(hostile):
 
 @pytest.mark.parametrize(
     ("stage", "left"),
-    [("deal", {"self-mask seed", "input as i4"}), ("mask", set()), ("sign", set())],
+    [
+        ("deal", {"mask secret", "self-mask secret", "channel secret", "input as i4"}),
+        ("mask", set()),
+        ("sign", set()),
+    ],
 )
 def test_what_is_spent_is_dropped_at_once(hostile, stage, left):
     server = run(hostile(), stage)

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from protocol import keys
+from protocol import keys, labels
 from protocol.entropy import insecure_counter_entropy
 
 
@@ -18,8 +18,9 @@ def mask_keys(server):
     for id in members:
         drawn = insecure_counter_entropy(server.federation.seed + b"/round/0/" + id.encode())
         a, b = drawn(32), drawn(32)
-        pair = keys.X25519Pair.from_mask_seed(a, context=server.context)
-        found[id,] = keys.self_key(b, id=id, h2=h2)
+        pair = keys.KeyPair(keys.secret_scalar(a, context=server.context, label=labels.MASK_SECRET))
+        self_secret = keys.secret_scalar(b, context=server.context, label=labels.SELF_SECRET)
+        found[id,] = keys.self_key(self_secret, id=id, h2=h2)
         for v in members.keys() - {id}:
             found[tuple(sorted((id, v)))] = keys.pair_key(pair, own_id=id, peer=members[v], h2=h2)
     return found
@@ -62,7 +63,7 @@ def test_one_dealer_more_or_less_changes_every_key(hostile):
     # h2 binds U2: a mask is good for one set of dealers only.
     server = hostile().join()
     members = server.public_keys()
-    pair = keys.X25519Pair(bytes(range(32)))
+    pair = keys.KeyPair(bytes(range(32)))
     peer = members["site-001"]
     everyone, fewer = (server.h2(ids) for ids in (list(members), list(members)[:4]))
     assert keys.pair_key(pair, own_id="site-000", peer=peer, h2=everyone) != keys.pair_key(

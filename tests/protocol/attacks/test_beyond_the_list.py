@@ -8,7 +8,7 @@ from protocol import LocalProtocolError, SessionAborted
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.events import RoundFinished
 from protocol.graph import Neighbourhoods
-from protocol.messages import Complaint, Envelope, RoundResult
+from protocol.messages import Envelope, RoundResult
 
 
 @pytest.fixture
@@ -44,36 +44,43 @@ def test_a_victim_whose_neighbours_dropped_out_signs_nothing(sparse, aborts):
 
 @pytest.mark.parametrize("accused", ["site-000", "nobody", "server"])
 def test_a_complaint_about_a_site_that_dealt_nothing_hurts_only_its_author(
-    federation, simulation, accused
+    federation, simulation, liars, accused
 ):
     attempt = simulation.Round(federation())
     attempt.step()
     attempt.step()
     liar, *others = attempt.federation.ids
+    complaint, _ = liars.false_complaint(
+        attempt.federation, attempt.clients[liar], attempt.outbound[liar], others[0]
+    )
+    other = dataclasses.replace(complaint.delivered, dealer=accused)
+    complaint = dataclasses.replace(complaint, delivered=other)
     honest = attempt.answer(liar, attempt.outbound[liar])
-    body = Complaint(accused=accused, reason=Misbehaviour.BAD_CIPHERTEXT).encode()
-    data = attempt.federation.reseal(liar, honest, body=body, label=Complaint.LABEL)
+    data = liars.complaint_message(attempt.federation, complaint, liar, honest)
     with pytest.raises(RemoteProtocolError) as caught:
         attempt.server.receive(liar, data)
-    assert caught.value.reason is Misbehaviour.BAD_MEMBER_SET
-    assert attempt.server.excluded == {liar: Misbehaviour.BAD_MEMBER_SET}
+    assert caught.value.peer == liar
+    assert set(attempt.server.excluded) == {liar}
     for id in others:
         attempt.server.receive(id, attempt.answer(id, attempt.outbound[id]))
     assert attempt.server.close_stage().events
 
 
-def test_a_masked_input_and_a_complaint_of_one_site_are_not_both_taken(federation, simulation):
+def test_a_masked_input_and_a_complaint_of_one_site_are_not_both_taken(
+    federation, simulation, liars
+):
     attempt = simulation.Round(federation())
     attempt.step()
     attempt.step()
     liar, accused = attempt.federation.ids[:2]
+    complaint, _ = liars.false_complaint(
+        attempt.federation, attempt.clients[liar], attempt.outbound[liar], accused
+    )
     honest = attempt.answer(liar, attempt.outbound[liar])
     attempt.server.receive(liar, honest)
-    body = Complaint(accused=accused, reason=Misbehaviour.BAD_CIPHERTEXT).encode()
+    data = liars.complaint_message(attempt.federation, complaint, liar, honest)
     with pytest.raises(RemoteProtocolError) as caught:
-        attempt.server.receive(
-            liar, attempt.federation.reseal(liar, honest, body=body, label=Complaint.LABEL)
-        )
+        attempt.server.receive(liar, data)
     assert caught.value.reason is Misbehaviour.UNEXPECTED_MESSAGE
     assert attempt.server.state == "Masking"
 

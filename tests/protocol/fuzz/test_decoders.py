@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from protocol import Roster
-from protocol.errors import Misbehaviour, ProtocolError, RemoteProtocolError
+from protocol.errors import ProtocolError, RemoteProtocolError
 from protocol.messages import (
     AdvertiseKeys,
     Complaint,
@@ -64,7 +64,7 @@ def decoders(recorded):
         (round_trip(lambda d: AdvertiseKeys.decode(d, peer=PEER)), server[0]),
         (round_trip(lambda d: ShareKeys.decode(d, peer=PEER, max_shares=5)), server[1]),
         (lambda d: MaskedInput.decode(d, peer=PEER, size=size), server[2]),
-        (round_trip(lambda d: Complaint.decode(d, peer=PEER)), complaint()),
+        (round_trip(lambda d: Complaint.decode(d, peer=PEER)), complaint(client[2])),
         (unmask, server[4]),
         (lambda d: Roster._read(d), recorded.members.roster._body()),
         (
@@ -76,8 +76,12 @@ def decoders(recorded):
     return found
 
 
-def complaint():
-    return Complaint(accused="site-001", reason=Misbehaviour.BAD_CIPHERTEXT).encode()
+def complaint(delivery):
+    """A complaint about the first share of a delivery."""
+    share = ShareDelivery.decode(delivery, peer=PEER, max_members=5).shares[0]
+    return Complaint(
+        delivered=share, shared_point=bytes(32), challenge=bytes(32), response=bytes(32)
+    ).encode()
 
 
 def unmask(data):

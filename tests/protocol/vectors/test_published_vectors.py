@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import keys, labels
 from protocol.encoding import encode, encode_text
+from protocol.group import write_scalar
 from protocol.identity import Identity, verify_signature
 from protocol.masks import cipher_stream
 from protocol.shamir import evaluate, lagrange_at_zero
@@ -33,37 +34,11 @@ def raw(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-@pytest.mark.parametrize("case", load("x25519", "exchanges"))
-def test_x25519_exchange(case):
-    pair = keys.X25519Pair(raw(case["scalar"]))
-    assert pair.exchange(raw(case["u"])) == raw(case["out"])
-
-
-def test_x25519_iterated_a_thousand_times():
-    case = load("x25519", "iterated")
-    k = u = raw(case["start"])
-    for count in range(1, 1001):
-        k, u = keys.X25519Pair(k).exchange(u), k
-        if count == 1:
-            assert k == raw(case["after_1"])
-    assert k == raw(case["after_1000"])
-
-
-def test_x25519_both_ends_agree():
-    case = load("x25519", "diffie_hellman")
-    a, b = keys.X25519Pair(raw(case["a"])), keys.X25519Pair(raw(case["b"]))
-    assert (a.public, b.public) == (raw(case["a_public"]), raw(case["b_public"]))
-    assert a.exchange(b.public) == b.exchange(a.public) == raw(case["shared"])
-
-
-@pytest.mark.parametrize("point", load("x25519", "small_order"))
-@pytest.mark.parametrize("high_bit", [0, 0x80])
-def test_x25519_small_order_points_are_refused_twice(point, high_bit):
-    key = bytearray(raw(point))
-    key[31] |= high_bit
-    assert not keys.is_safe_public_key(bytes(key))
-    with pytest.raises(ValueError, match=r".*"):
-        keys.X25519Pair(bytes(range(32))).exchange(bytes(key))
+@pytest.mark.parametrize("case", load("ed25519", "signatures"))
+def test_public_points_are_those_of_ed25519(case):
+    digest = hashlib.sha512(raw(case["seed"])).digest()
+    clamped = int.from_bytes(digest[:32], "little") & ((1 << 254) - 8) | (1 << 254)
+    assert keys.KeyPair(write_scalar(clamped)).public == raw(case["public"])
 
 
 @pytest.mark.parametrize("case", load("ed25519", "signatures"))

@@ -27,7 +27,8 @@ def test_sums_decode_to_the_sums_over_sites(sites, digit_bits: int, max_images: 
     ]
     for one in encoded:
         assert all(0 <= v <= b for v, b in zip(one, words.bounds, strict=True))
-    found = words.decode([sum(column) for column in zip(*encoded, strict=True)])
+    sums = [sum(column) for column in zip(*encoded, strict=True)]
+    found = words.decode(sums, num_sites=len(sites))
     counted = [min(n, max_images) for n, *_ in sites]
     assert found.num_images == sum(counted)
     assert found.num_steps == sum(s for _, s, *_ in sites)
@@ -56,12 +57,24 @@ def test_numbers_that_no_training_gives_are_refused(wrong: dict) -> None:
         MetricWords(digit_bits=20, max_images=8).encode(**(good | wrong))
 
 
-@pytest.mark.parametrize("sums", [(1, 2), (0, 5, 0, 0, 0, 0), (-1, 5, 0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "sums",
+    [
+        (2, 2),  # too few words
+        (0, 5, 0, 0, 0, 0),  # no image
+        (1, 5, 0, 0, 0, 0),  # fewer images than sites
+        (-1, 5, 0, 0, 0, 0),
+        (17, 5, 0, 0, 0, 0),  # more images than two sites may say
+        (8, 1, 0, 0, 0, 0),  # fewer steps than sites
+        (8, 5, 0, 0, 0, 3),  # more clipped updates than sites
+        (8, 5, 0, 5, 8192, 0),  # digits within bounds, the number not
+    ],
+)
 def test_sums_that_no_sites_could_send_are_refused(sums: tuple[int, ...]) -> None:
     words = MetricWords(digit_bits=20, max_images=8)
     assert len(words.bounds) == 6
     with pytest.raises(ValueError, match="expected"):
-        words.decode(sums)
+        words.decode(sums, num_sites=2)
 
 
 def test_larger_site_counts_as_the_public_bound() -> None:

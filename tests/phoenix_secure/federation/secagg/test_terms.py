@@ -56,6 +56,40 @@ def test_no_sum_wraps_around_and_every_site_accepts_the_servers_offer(
         dataclasses.replace(spec, scale=2 * found.scale)
 
 
+@pytest.mark.parametrize(
+    ("num_sites", "participation", "n", "t", "c"),
+    [(20, 0.5, 10, 7, 2), (64, 0.5, 32, 20, 7), (20, 1.0, 20, 12, 2), (100, 0.15, 15, 13, 10)],
+)
+def test_colluders_are_counted_on_all_sites_whatever_the_cohort(
+    num_sites: int, participation: float, n: int, t: int, c: int
+) -> None:
+    settings = f"federation.participation={participation}", "secure_aggregation.dropout=0"
+    found = terms(*settings, num_sites=num_sites)
+    assert (found.cohort_size, found.threshold, found.num_colluders) == (n, t, c)
+    assert 2 * t - n > c
+    assert found.num_honest == t - c >= 3
+
+
+def test_cohort_too_small_for_the_colluders_of_all_sites_is_refused() -> None:
+    with pytest.raises(ConfigError, match="12 of 100 sites"):
+        terms("federation.participation=0.12", num_sites=100)
+
+
+def test_shrunken_cohort_keeps_the_honest_inputs_of_the_plan() -> None:
+    """64 sites, a third colluding: a cohort of 33 once passed with 22 honest ones, really 11."""
+    found, roster = terms("secure_aggregation.collusion=0.3333", num_sites=64), roster_of(64)
+    assert (found.num_colluders, found.threshold, found.num_honest) == (22, 44, 22)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    shrunk = dataclasses.replace(
+        spec, cohort=cohort[:33], threshold=33, quorum=33, num_colluders=11
+    )
+    with pytest.raises(RemoteProtocolError, match="num_colluders is 11, policy asks for 22"):
+        found.policy(roster).check(shrunk, own_id=cohort[0], roster=roster)
+
+
 def test_smaller_cohort_is_accepted_as_a_retry_and_refused_as_a_way_to_lower_t() -> None:
     """Ten sites approved t = 6; a server that asks five of them would need four."""
     found, roster = terms(num_sites=10), roster_of(10)
@@ -124,7 +158,9 @@ def test_clips_follow_the_settings_or_the_size_of_the_model() -> None:
 def test_terms_bind_what_decides_an_update() -> None:
     base = terms()
     assert terms() == base
-    assert terms("output.num_samples=4", "seed=3") == base
+    assert terms("output.num_samples=4") == base
+    other_seed = terms("seed=3")
+    assert dataclasses.replace(other_seed, draw=base.draw) == base != other_seed
     for change in (
         "training.learning_rate=0.5",
         "model.mid_attention=false",

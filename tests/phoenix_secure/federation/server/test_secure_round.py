@@ -191,9 +191,10 @@ def test_clipped_updates_are_counted_but_not_named(secure_parties, tmp_path: Pat
     assert not any(name in str(secure.to_dict()) for name in parties.names)
 
 
-def test_site_that_deals_unusable_shares_is_left_out_of_the_next_attempt(
+def test_site_whose_dealing_is_not_proven_is_excluded_and_the_round_goes_on(
     secure_parties, tmp_path: Path
 ) -> None:
+    """Its items are not those that it signed: named when it deals, and never asked again."""
     parties = secure_parties.Parties(tmp_path, num_sites=7)
     cheat = parties.sites["site-02"]
     honest = cheat.handle
@@ -219,10 +220,13 @@ def test_site_that_deals_unusable_shares_is_left_out_of_the_next_attempt(
 
     cheat.handle = handle
     found = parties.sum()
-    assert found.secure.failed_attempts == ("a site complained about a dealer",)
+    assert found.secure.failed_attempts == ()
     honest_sites = tuple(name for name in parties.names if name != "site-02")
     assert found.sites == honest_sites
-    assert found.failures == {"site-02": "left out of this attempt"}
+    assert found.failures == {"site-02": "excluded: unusable shares dealt"}
+    assert parties.sum(2).sites == honest_sites
+    asked = [site for stage, site, _ in parties.engine.sent if stage == "announce"]
+    assert asked.count("site-02") == 1
     np.testing.assert_array_equal(found.update, parties.oracle(honest_sites))
 
 
