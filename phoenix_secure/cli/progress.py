@@ -259,8 +259,8 @@ def _aggregation_line(terms: SecureTerms | None) -> str:
         )
     return (
         f"secure aggregation: [green]on[/], {terms.cohort_size} sites a round, "
-        f"{terms.threshold} must stay, {terms.num_colluders} of all may collude with the "
-        f"server, every sum hides among {terms.num_honest} honest ones or more, "
+        f"{terms.threshold} must stay, {terms.num_colluders} may collude with the server, "
+        f"every sum hides among {terms.num_honest} honest ones or more, "
         f"{terms.word_bits} bits a parameter"
     )
 
