@@ -129,7 +129,7 @@ def serve_site(folder: str, num_parameters: int) -> None:
     from phoenix_secure.federation.deployment import site_installation as installation
 
     replaced = {
-        "strategies_between_machines": lambda *_, **__: NoStrategies(num_parameters),
+        "deployment_strategies": lambda *_, **__: NoStrategies(num_parameters),
         "make_trainer": lambda *_, **__: RandomTrainer(num_parameters),
     }
     for name, replacement in replaced.items():

@@ -13,7 +13,7 @@ import torch
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import from_unit_range, to_unit_range
-from phoenix_secure.data.partition import Holdings
+from phoenix_secure.data.partition import DataPartition
 from phoenix_secure.federation.run.evaluation import feature_extractor
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.run import Run
@@ -63,7 +63,7 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     }
     main = models or federation.backend.model
     federation.backend.model.use(state)
-    save_grid(from_unit_range(main.draw(40, purpose="grid")), folder / "grid.png")
+    save_grid(from_unit_range(main.sample(40, purpose="grid")), folder / "grid.png")
     write_bytes(figures, (json.dumps(found, indent=2) + "\n").encode())
     return found
 
@@ -74,32 +74,32 @@ def measure_ends(out: Path, overrides: list[str]) -> None:
     if file.exists():
         return
     federation = Run(SimulatedSites(load_config(CONFIG, overrides), cache_dir=default_cache_dir()))
-    images = federation.backend.holdings.image_set
-    held_out = to_unit_range(images.take(federation.backend.holdings.split.held_out).images)
+    images = federation.backend.partition.image_set
+    held_out = to_unit_range(images.take(federation.backend.partition.split.held_out).images)
     noise = np.random.default_rng(0).uniform(-1, 1, held_out.shape).astype(np.float32)
     found = {
-        "held-out real": _figures(held_out, federation.backend.holdings, out),
-        "noise": _figures(noise, federation.backend.holdings, out),
+        "held-out real": _figures(held_out, federation.backend.partition, out),
+        "noise": _figures(noise, federation.backend.partition, out),
     }
     write_bytes(file, (json.dumps(found, indent=2) + "\n").encode())
 
 
 def _judged(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
-    drawn = model.draw(NUM_DRAWN, purpose="evaluation")
+    drawn = model.sample(NUM_DRAWN, purpose="evaluation")
     # Personal models draw site by site: judge an even choice of all.
     order = np.random.default_rng(0).permutation(len(drawn))
-    return _figures(drawn[order], federation.backend.holdings, cache_folder)
+    return _figures(drawn[order], federation.backend.partition, cache_folder)
 
 
-def _figures(images: np.ndarray, holdings: Holdings, cache_folder: Path) -> dict[str, Any]:
-    split, real = holdings.split, holdings.image_set
+def _figures(images: np.ndarray, partition: DataPartition, cache_folder: Path) -> dict[str, Any]:
+    split, real = partition.split, partition.image_set
     reference = to_unit_range(real.take(split.reference[:NUM_JUDGED]).images)
     extractor = _extractor()
     found = quality(
         extractor(images[:NUM_JUDGED]), extractor(reference), rng=np.random.default_rng(0)
     )
     classes = class_coverage(
-        _classifier(holdings, cache_folder).probabilities(images),
+        _classifier(partition, cache_folder).probabilities(images),
         real_labels=real.take(split.reference).labels,
     )
     return {
@@ -120,11 +120,11 @@ def _extractor() -> FeatureCache:
     return FeatureCache(feature_extractor(settings, device=torch.device("cpu")))
 
 
-def _classifier(holdings: Holdings, folder: Path) -> Classifier:
+def _classifier(partition: DataPartition, folder: Path) -> Classifier:
     """Trained once on the images of one seed's sites."""
     path = folder / "classifier.safetensors"
     if not path.exists():
-        members = holdings.image_set.take(np.concatenate(list(holdings.parts.values())))
+        members = partition.image_set.take(np.concatenate(list(partition.parts.values())))
         classifier = train_classifier(
             to_unit_range(members.images),
             labels=members.labels,

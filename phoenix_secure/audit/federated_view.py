@@ -25,7 +25,7 @@ from phoenix_secure.audit.report import FederatedReport, FederatedRow
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
-from phoenix_secure.data.partition import Holdings, deal_images
+from phoenix_secure.data.partition import DataPartition, partition_images
 from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
@@ -64,18 +64,18 @@ def federated_view(
     started = time.perf_counter()
     run, config, states = require_federated(target)
     root = SeedTree(config.seed)
-    holdings = deal_images(config, seeds=root, cache_dir=cache_dir)
-    run.check_split(holdings.split, image_set=holdings.image_set)
+    partition = partition_images(config, seeds=root, cache_dir=cache_dir)
+    run.check_split(partition.split, image_set=partition.image_set)
     device = pick_devices(config.device)[0]
-    members, others, suspects = _records(holdings, config, seeds=seeds, max_records=max_records)
-    names = list(holdings.parts)
+    members, others, suspects = _records(partition, config, seeds=seeds, max_records=max_records)
+    names = list(partition.parts)
     rounds = []
     for number, state in enumerate(states):
         progress("training a round again", number, len(states))
-        updates = retrained_updates(state, config=config, holdings=holdings, device=device)
+        updates = retrained_updates(state, config=config, partition=partition, device=device)
         rounds.append(
             ObservedRound(
-                gradients=_gradients(state, config, holdings, device=device, seeds=seeds),
+                gradients=_gradients(state, config, partition, device=device, seeds=seeds),
                 updates=np.stack([updates[name] for name in names]),
             )
         )
@@ -116,20 +116,20 @@ def require_federated(target: Target) -> tuple[RunFolder, RunConfig, list[Server
 
 
 def retrained_updates(
-    state: ServerState, *, config: RunConfig, holdings: Holdings, device: torch.device
+    state: ServerState, *, config: RunConfig, partition: DataPartition, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
     """Each site's update of the round after ``state``, as the run made it."""
     torch.set_num_threads(config.federation.threads_per_site)
-    trainer = LocalTrainer(config, num_classes=holdings.image_set.num_classes, device=device)
+    trainer = LocalTrainer(config, num_classes=partition.image_set.num_classes, device=device)
     number = state.round_number + 1
     return {
         name: trainer.train(
             state.parameters,
-            holdings.site_images(name),
+            partition.site_images(name),
             round_number=number,
             seeds=SeedTree(config.seed).child("site", name, "round", number),
         ).delta
-        for name in holdings.parts
+        for name in partition.parts
     }
 
 
@@ -169,17 +169,17 @@ def _starts(states: list[ServerState], config: RunConfig) -> list[ServerState]:
 
 
 def _records(
-    holdings: Holdings, config: RunConfig, *, seeds: SeedTree, max_records: int
+    partition: DataPartition, config: RunConfig, *, seeds: SeedTree, max_records: int
 ) -> tuple[Images, Images, NDArray[np.int64]]:
     """Members, non-members, and each one's suspected site, members first."""
     rng = seeds.child("federated-records").numpy()
-    image_set = holdings.image_set
-    parts = list(holdings.parts.values())
+    image_set = partition.image_set
+    parts = list(partition.parts.values())
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     index = np.concatenate(parts)
-    size = min(max_records, len(index), len(holdings.split.held_out))
+    size = min(max_records, len(index), len(partition.split.held_out))
     chosen = rng.permutation(len(index))[:size]
-    others = rng.permutation(holdings.split.held_out)[:size]
+    others = rng.permutation(partition.split.held_out)[:size]
     labels = image_set.labels
     suspects = [int(owner[k]) for k in chosen]
     draw = seeds.child("suspects").numpy()
@@ -200,7 +200,7 @@ def _records(
 def _gradients(
     state: ServerState,
     config: RunConfig,
-    holdings: Holdings,
+    partition: DataPartition,
     *,
     device: torch.device,
     seeds: SeedTree,
@@ -208,15 +208,15 @@ def _gradients(
     """Per-image gradients of the training loss at the model that was sent out, common noise."""
     network = build_unet(
         config.model,
-        image_size=holdings.image_set.image_size,
-        channels=holdings.image_set.channels,
-        num_classes=holdings.image_set.num_classes,
+        image_size=partition.image_set.image_size,
+        channels=partition.image_set.channels,
+        num_classes=partition.image_set.num_classes,
         seeds=SeedTree(0),
     ).to(device)
     load_vector(network, state.parameters)
     network.eval()
     objective = Objective(config.diffusion, device=device)
-    null = holdings.image_set.num_classes if config.model.class_conditional else None
+    null = partition.image_set.num_classes if config.model.class_conditional else None
 
     def gradients(x: Images) -> NDArray[np.floating]:
         rows = []

@@ -37,7 +37,7 @@ from phoenix_secure.audit.target import Target
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
-from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
@@ -227,7 +227,7 @@ def _samples(
     if classes is not None:
         labels = torch.arange(profile.num_samples) % (int(classes) - 1)
     with workers(num_cores()):
-        drawn = draw_images(
+        drawn = sample_images(
             target.pipeline,
             num_images=profile.num_samples,
             sampling=sampling,

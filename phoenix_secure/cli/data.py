@@ -209,9 +209,9 @@ def partition(
     names = [f"site {k + 1}" for k in range(sites)]
     if out is not None:
         # Here, since matplotlib takes a second to import.
-        from phoenix_secure.data.holdings_plot import save_holdings_plot
+        from phoenix_secure.data.partition_plot import save_partition_plot
 
-        save_holdings_plot(image_set, parts, path=out, site_names=names)
+        save_partition_plot(image_set, parts, path=out, site_names=names)
     if output == Format.JSON:
         document = dataclasses.asdict(measured)
         shares = measured.label_distribution

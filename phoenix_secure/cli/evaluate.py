@@ -41,9 +41,9 @@ def evaluate(
 
     Two further rows tell how to read them: real images that were held out, and noise.
     """
-    from phoenix_secure.cli import judging
+    from phoenix_secure.cli import evaluation
 
-    judging.evaluate(
+    evaluation.evaluate(
         target,
         reference=reference,
         num_images=num_images,

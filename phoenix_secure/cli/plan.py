@@ -54,7 +54,7 @@ def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> Non
 def plan_of(sites: SimulatedSites) -> dict[str, Any]:
     """The plan as plain data."""
     config = sites.config
-    sizes = {name: len(part) for name, part in sites.holdings.parts.items()}
+    sizes = {name: len(part) for name, part in sites.partition.parts.items()}
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]
     cohort = cohort_size(config)
     steps_per_round = round(sum(steps) * cohort / len(sizes))
@@ -64,7 +64,7 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
     rounds = config.federation.rounds
     aggregation_s = aggregation_seconds(sites)
     return {
-        "images": f"{sites.holdings.image_set.name}, {sum(sizes.values())} for training",
+        "images": f"{sites.partition.image_set.name}, {sum(sizes.values())} for training",
         "sites": len(sizes),
         "images_per_site": f"{min(sizes.values())} to {max(sizes.values())}",
         "sites_per_round": cohort,
@@ -89,7 +89,7 @@ def _guarantee(sites: SimulatedSites) -> dict[str, Any]:
     facts: dict[str, Any] = {"guarantee": guarantee["text"]}
     if guarantee["unit"] == "none":
         return facts
-    sizes = [len(part) for part in sites.holdings.parts.values()]
+    sizes = [len(part) for part in sites.partition.parts.values()]
     for name in ("epsilon", "delta", "noise_multiplier", "clip_norm", "sampling_rate", "steps"):
         if guarantee[name] is not None:
             facts[f"privacy_{name}"] = guarantee[name]

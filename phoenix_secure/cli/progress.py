@@ -95,7 +95,7 @@ class RunDisplay:
 
     def open_simulation(self, sites: SimulatedSites, *, folder: Path, rounds_done: int) -> None:
         """Say what is about to run and set the bar's length."""
-        config, parts = self._config, sites.holdings.parts
+        config, parts = self._config, sites.partition.parts
         per_round = config.training.batch_size * sum(
             num_local_steps(config.training, num_images=len(part)) for part in parts.values()
         )
@@ -116,7 +116,7 @@ class RunDisplay:
                 }
             )
             return
-        images = sites.holdings.image_set
+        images = sites.partition.image_set
         sizes = [len(part) for part in parts.values()]
         console.print(
             f"{len(parts)} sites hold {sum(sizes):,} images of {images.name} "
@@ -224,7 +224,7 @@ class RunDisplay:
             f"{summary.bytes_up / 1e6:,.0f} MB up, {summary.bytes_down / 1e6:,.0f} MB down"
         )
         console.print(f"samples:  {folder / 'samples.png'}")
-        partition = f"    who holds what: {folder / 'holdings.png'}"
+        partition = f"    who holds what: {folder / 'partition.png'}"
         where = "" if summary.deployment is not None else partition
         console.print(f"curves:   {folder / 'curves.png'}{where}")
         console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")

@@ -35,9 +35,9 @@ def sample(
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Draw images and write them as a PNG grid."""
-    from phoenix_secure.cli import drawing
+    from phoenix_secure.cli import sampling
 
-    drawing.sample(
+    sampling.sample(
         model,
         num_images=num_images,
         out=out,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config import PartitionConfig, RunConfig
-from phoenix_secure.data import partition_schemes as partition
+from phoenix_secure.data import partition_schemes as schemes
 from phoenix_secure.data.canaries import PlantedCanaries, plant_canaries
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.keyed_split import (
@@ -24,11 +24,11 @@ from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import replace_file
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Holdings", "deal_images", "save_parts", "site_names"]
+__all__ = ["DataPartition", "partition_images", "save_parts", "site_names"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Holdings:
+class DataPartition:
     """All images of a run and where each one is."""
 
     image_set: ImageSet
@@ -54,7 +54,7 @@ def site_names(num_sites: int) -> tuple[str, ...]:
     return tuple(f"site-{number:0{width}d}" for number in range(1, num_sites + 1))
 
 
-def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdings:
+def partition_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> DataPartition:
     """Load the data set, keep held-out and reference images back, deal the rest to the sites.
 
     Guarantee:  exact for a seed; parts are disjoint and cover the members. With ``data.split``
@@ -89,15 +89,15 @@ def deal_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> Holdi
             num_classes=image_set.num_classes,
             seeds=seeds,
         )
-    return Holdings(image_set=image_set, split=split, parts=parts, canaries=canaries)
+    return DataPartition(image_set=image_set, split=split, parts=parts, canaries=canaries)
 
 
-def save_parts(holdings: Holdings, path: Path) -> None:
+def save_parts(partition: DataPartition, path: Path) -> None:
     """Which site holds each image: (N,) int32, -1 for images that no site holds."""
-    owner = np.full(holdings.image_set.num_images, -1, np.int32)
-    for number, part in enumerate(holdings.parts.values()):
+    owner = np.full(partition.image_set.num_images, -1, np.int32)
+    for number, part in enumerate(partition.parts.values()):
         owner[part] = number
-    names = np.array(list(holdings.parts))
+    names = np.array(list(partition.parts))
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -153,9 +153,9 @@ def _deal(
 ) -> list[np.ndarray]:
     num_sites = settings.num_sites
     if settings.scheme == "iid":
-        return partition.iid(num_images, num_sites=num_sites, rng=rng)
+        return schemes.iid(num_images, num_sites=num_sites, rng=rng)
     if settings.scheme == "quantity":
-        return partition.quantity_skew(
+        return schemes.quantity_skew(
             num_images,
             num_sites=num_sites,
             alpha=settings.alpha,
@@ -167,10 +167,10 @@ def _deal(
             f"partition.scheme = {settings.scheme} needs labelled images: use iid or quantity"
         )
     if settings.scheme == "shards":
-        return partition.label_shards(
+        return schemes.label_shards(
             labels, num_sites=num_sites, shards_per_site=settings.shards_per_site, rng=rng
         )
-    return partition.dirichlet(
+    return schemes.dirichlet(
         labels,
         num_sites=num_sites,
         alpha=settings.alpha,

@@ -15,7 +15,7 @@ from phoenix_secure.diffusion.schedule import sampling_scheduler
 from phoenix_secure.diffusion.split import split_batches
 from phoenix_secure.errors import TrainingError
 
-__all__ = ["build_pipeline", "draw_images"]
+__all__ = ["build_pipeline", "sample_images"]
 
 
 def build_pipeline(unet: torch.nn.Module, config: RunConfig) -> Any:
@@ -34,7 +34,7 @@ def build_pipeline(unet: torch.nn.Module, config: RunConfig) -> Any:
     return pipeline
 
 
-def draw_images(
+def sample_images(
     pipeline: Any,
     *,
     num_images: int,

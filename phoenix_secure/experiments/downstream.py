@@ -17,7 +17,7 @@ from phoenix_secure.data.sources import load_run_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.model_folder import load_model
-from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.metrics.classifier import train_classifier
@@ -51,7 +51,7 @@ def downstream_accuracy(
     model = load_model(folder.model, device=device)
     wished = torch.arange(num_images) % image_set.num_classes
     with workers(num_cores()):
-        synthetic = draw_images(
+        synthetic = sample_images(
             model.pipeline,
             num_images=num_images,
             sampling=model.sampling,

@@ -33,7 +33,7 @@ from phoenix_secure.federation.deployment.initialise import Deployment, initiali
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
-from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
+from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
 from phoenix_secure.federation.round.messages import TrainReply, TrainRequest
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
@@ -182,7 +182,7 @@ class Site:
 
 
 def num_parameters(site: Site, plan: Plan) -> int:
-    return strategies_between_machines(
+    return deployment_strategies(
         plan.config,
         seeds=SeedTree(plan.config.seed),
         device=pick_devices("cpu")[0],

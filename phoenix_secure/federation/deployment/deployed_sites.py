@@ -19,7 +19,7 @@ from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.exchange import Engine, Failure
 from phoenix_secure.federation.engines.flower import FlowerEngine
-from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
+from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
 from phoenix_secure.federation.round.stages import PLAN_STAGE
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator
@@ -82,7 +82,7 @@ class DeployedSites:
             seeds=seeds,
             device=device,
         )
-        self.strategies = strategies_between_machines(
+        self.strategies = deployment_strategies(
             config, seeds=seeds, device=device, cache_dir=default_cache_dir()
         )
         self.terms = None

@@ -134,13 +134,13 @@ class SiteBudget:
             return plan_privacy(config, terms=None)
         # The noise of whole sites is made for the size of what they send: the network is built.
         from phoenix_secure.device import pick_devices
-        from phoenix_secure.federation.heterogeneity.between_machines import (
-            strategies_between_machines,
+        from phoenix_secure.federation.heterogeneity.deployment import (
+            deployment_strategies,
         )
         from phoenix_secure.federation.secagg.terms import choose_terms
         from phoenix_secure.rng import SeedTree
 
-        run = strategies_between_machines(
+        run = deployment_strategies(
             config,
             seeds=SeedTree(config.seed),
             device=pick_devices("cpu")[0],

@@ -12,7 +12,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.keyed_split import open_split_key
 from phoenix_secure.data.own_images import keyed_members
-from phoenix_secure.data.partition import deal_images, site_names
+from phoenix_secure.data.partition import partition_images, site_names
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import make_split
@@ -23,7 +23,7 @@ from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
-from phoenix_secure.federation.heterogeneity.between_machines import strategies_between_machines
+from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
@@ -69,9 +69,7 @@ def installer(
         # Random streams follow the position in the roster, as in a run in one process.
         stream = _stream_name(roster, settings.site)
         device = pick_devices(settings.device)[0]
-        strategies = strategies_between_machines(
-            config, seeds=seeds, device=device, cache_dir=images_in
-        )
+        strategies = deployment_strategies(config, seeds=seeds, device=device, cache_dir=images_in)
         config = _with_split(config, folder, plan=plan.hash)
         own = _images(settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in)
         terms = None
@@ -122,7 +120,7 @@ def _images(
         if config.data.name in ("image-folder", "npz", "huggingface"):
             # Else a plan could name any folder of this machine.
             raise ConfigError("data.source share-of-plan is for public data sets only")
-        return deal_images(config, seeds=seeds, cache_dir=cache_dir).site_images(stream)
+        return partition_images(config, seeds=seeds, cache_dir=cache_dir).site_images(stream)
     if config.data.split == "keyed":
         return keyed_members(
             settings.data.name,

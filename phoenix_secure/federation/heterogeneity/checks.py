@@ -5,7 +5,7 @@ from __future__ import annotations
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["check_between_machines", "check_strategies"]
+__all__ = ["check_deployment", "check_strategies"]
 
 
 def check_strategies(config: RunConfig) -> None:
@@ -74,7 +74,7 @@ def check_strategies(config: RunConfig) -> None:
         )
 
 
-def check_between_machines(config: RunConfig) -> None:
+def check_deployment(config: RunConfig) -> None:
     """Refuse shared images that only one process can give to all.
 
     A plan may name public sets alone: a path in it would let a server choose what a site reads.

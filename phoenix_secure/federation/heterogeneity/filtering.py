@@ -23,7 +23,7 @@ from phoenix_secure.config import FilteringConfig
 from phoenix_secure.metrics.features import FeatureExtractor
 from phoenix_secure.metrics.manifold import manifold_scores
 
-__all__ = ["Judgement", "SelfJudge", "judge_failures"]
+__all__ = ["Judgement", "SelfEvaluator", "judge_failures"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def judge_failures(score: float, *, failures: int, settings: FilteringConfig) ->
     return Judgement(failures=failures + 1, refuses=failures + 1 >= settings.max_failures)
 
 
-class SelfJudge:
+class SelfEvaluator:
     """Scores a model's samples against one fixed set of real images.
 
     draw        parameters (d,), round number -> images (N, C, H, W) in [-1, 1]

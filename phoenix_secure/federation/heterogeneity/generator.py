@@ -12,14 +12,14 @@ import torch
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.model_folder import load_model
-from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["GeneratedImages", "draw_from_run"]
+__all__ = ["GeneratedImages", "sample_from_run"]
 
 _WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
@@ -33,7 +33,7 @@ class GeneratedImages:
     facts: dict[str, Any]
 
 
-def draw_from_run(
+def sample_from_run(
     path: Path, *, num_images: int, seeds: SeedTree, accept_non_private: bool
 ) -> GeneratedImages:
     """Draw ``num_images`` from the finished run in ``path``.
@@ -57,7 +57,7 @@ def draw_from_run(
     labels = None
     if model.class_names:
         labels = torch.arange(num_images) % len(model.class_names)
-    drawn = draw_images(
+    drawn = sample_images(
         model.pipeline,
         num_images=num_images,
         sampling=model.sampling,

@@ -62,11 +62,11 @@ class PersonalModels:
         """Load one site's personal model into the network."""
         self._model.use(self._states[site])
 
-    def draw(self, num_images: int, *, purpose: str) -> np.ndarray:
+    def sample(self, num_images: int, *, purpose: str) -> np.ndarray:
         """Images (N, C, H, W) float32 in [-1, 1], in the order of site names."""
         drawn = []
         for site, size in apportion(num_images, self._weights).items():
             if size:
                 self.use(site)
-                drawn.append(self._model.draw(size, purpose=f"{purpose}/{site}"))
+                drawn.append(self._model.sample(size, purpose=f"{purpose}/{site}"))
         return np.concatenate(drawn)

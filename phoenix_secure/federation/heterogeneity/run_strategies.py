@@ -14,12 +14,12 @@ import torch
 from phoenix_secure.config import PrivacyConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
+from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.heterogeneity.checks import check_strategies
 from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange
-from phoenix_secure.federation.heterogeneity.filtering import SelfJudge
+from phoenix_secure.federation.heterogeneity.filtering import SelfEvaluator
 from phoenix_secure.federation.heterogeneity.memory import Memory
 from phoenix_secure.federation.heterogeneity.partial import PartialAggregator
 from phoenix_secure.federation.heterogeneity.selection import layout_of
@@ -185,7 +185,7 @@ class RunStrategies:
         judged_by, trained_on = np.sort(order[:size]), np.sort(order[size:])
         return _take(own, trained_on), _take(own, judged_by[: settings.num_images])
 
-    def _judge(self, reference: SiteImages) -> SelfJudge:
+    def _judge(self, reference: SiteImages) -> SelfEvaluator:
         settings = self._config
         labels = None
         if settings.model.class_conditional and reference.labels is not None:
@@ -195,7 +195,7 @@ class RunStrategies:
         def draw(parameters: np.ndarray, round_number: int) -> np.ndarray:
             network = self._network().to(self._device)
             load_vector(network, parameters)
-            return draw_images(
+            return sample_images(
                 build_pipeline(network, settings),
                 num_images=len(reference.images),
                 sampling=sampling,
@@ -204,7 +204,7 @@ class RunStrategies:
                 class_labels=labels,
             )
 
-        return SelfJudge(
+        return SelfEvaluator(
             settings.filtering,
             reference=to_unit_range(reference.images),
             extractor=self._extractor,

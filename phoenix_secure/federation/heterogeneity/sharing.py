@@ -24,7 +24,7 @@ from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images, load_test_images
 from phoenix_secure.errors import ConfigError, DataError
-from phoenix_secure.federation.heterogeneity.generator import GeneratedImages, draw_from_run
+from phoenix_secure.federation.heterogeneity.generator import GeneratedImages, sample_from_run
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["SharedImages", "load_shared", "mix", "share_of", "shared_size"]
@@ -113,7 +113,7 @@ def load_shared(
                 "raw_private_images": False,
             }
         case "generator":
-            drawn: GeneratedImages = draw_from_run(
+            drawn: GeneratedImages = sample_from_run(
                 Path(settings.path or ""),
                 num_images=size,
                 seeds=seeds,

@@ -14,7 +14,11 @@ from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.exchange import Exchange
-from phoenix_secure.federation.heterogeneity.filtering import Judgement, SelfJudge, judge_failures
+from phoenix_secure.federation.heterogeneity.filtering import (
+    Judgement,
+    SelfEvaluator,
+    judge_failures,
+)
 from phoenix_secure.federation.heterogeneity.memory import Memory, Remembered
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.training.local import LocalUpdate
@@ -43,7 +47,7 @@ class SiteStrategies:
         num_images: int,
         filtering: FilteringConfig,
         ema: EmaConfig,
-        judge: SelfJudge | None = None,
+        judge: SelfEvaluator | None = None,
     ) -> None:
         self._exchange = exchange
         self._memory = memory

@@ -11,7 +11,7 @@ import torch
 
 from phoenix_secure.config import EvaluationConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
-from phoenix_secure.data.partition import Holdings
+from phoenix_secure.data.partition import DataPartition
 from phoenix_secure.device import num_cores
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.metrics.feature_cache import FeatureCache
@@ -33,7 +33,7 @@ def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> Fe
 class Sampler(Protocol):
     """Draws images (N, C, H, W) float32 in [-1, 1]."""
 
-    def draw(self, num_images: int, *, purpose: str) -> np.ndarray:
+    def sample(self, num_images: int, *, purpose: str) -> np.ndarray:
         """The same images for the same purpose."""
         ...
 
@@ -42,16 +42,16 @@ class Evaluator:
     """Compares samples with the reference images that the run keeps back."""
 
     def __init__(
-        self, config: RunConfig, holdings: Holdings, *, seeds: SeedTree, device: torch.device
+        self, config: RunConfig, partition: DataPartition, *, seeds: SeedTree, device: torch.device
     ) -> None:
         self._settings = config.evaluation
-        self._holdings = holdings
+        self._partition = partition
         self._seeds = seeds
         self._device = device
         self._size = min(
             config.evaluation.num_images,
-            len(holdings.split.held_out),
-            len(holdings.split.reference),
+            len(partition.split.held_out),
+            len(partition.split.reference),
         )
         if self._size < min_images():
             raise ConfigError(
@@ -62,8 +62,8 @@ class Evaluator:
 
     def quality_of(self, model: Sampler) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
-        split, images = self._holdings.split, self._holdings.image_set
-        generated = model.draw(self._size, purpose="evaluation")
+        split, images = self._partition.split, self._partition.image_set
+        generated = model.sample(self._size, purpose="evaluation")
         with workers(num_cores()):
             return compare(
                 generated,
@@ -80,7 +80,7 @@ class Evaluator:
 
 
 def evaluator_of(
-    config: RunConfig, holdings: Holdings, *, seeds: SeedTree, device: torch.device
+    config: RunConfig, partition: DataPartition, *, seeds: SeedTree, device: torch.device
 ) -> Evaluator | None:
     """The evaluator that the settings ask for; None where no sample is evaluated.
 
@@ -88,4 +88,4 @@ def evaluator_of(
     """
     if config.evaluation.num_images == 0:
         return None
-    return Evaluator(config, holdings, seeds=seeds, device=device)
+    return Evaluator(config, partition, seeds=seeds, device=device)

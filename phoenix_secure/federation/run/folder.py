@@ -5,7 +5,7 @@
     config.yaml      resolved settings          metrics.jsonl   a line for each round
     versions.json    Python, libraries, OS      checkpoints/    server state, the newest few
     split.npz        members / held-out / ref.  samples/        a PNG grid every so many rounds
-    holdings.png     who holds what             curves.png      loss and quality over rounds
+    partition.png     who holds what             curves.png      loss and quality over rounds
     model/           diffusers pipeline (EMA)   evaluation.json, summary.json
     server/, sites/  keys and the promises of secure rounds, one folder for each party
     roster.bin       who takes part, signed     owner.key.pub   by whom
@@ -299,7 +299,7 @@ def _settings_hash(config: RunConfig) -> str:
 
     The split's scheme is in ``split.npz``: ``check_split``.
     """
-    undecisive: dict[str, Any] = {
+    irrelevant_to_weights: dict[str, Any] = {
         "data": {"split"},
         "output": True,
         "evaluation": True,
@@ -313,7 +313,7 @@ def _settings_hash(config: RunConfig) -> str:
             "retry_pause_s",
         },
     }
-    decisive = config.model_dump(mode="json", exclude=undecisive)
+    decisive = config.model_dump(mode="json", exclude=irrelevant_to_weights)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

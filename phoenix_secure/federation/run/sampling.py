@@ -12,7 +12,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.model_folder import save_model
-from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
+from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.pictures import save_grid
@@ -54,7 +54,7 @@ class GlobalModel:
         has_ema = self._config.ema.decay > 0
         load_vector(self._unet, state.ema if has_ema else state.parameters)
 
-    def draw(
+    def sample(
         self, num_images: int, *, purpose: str, progress: Callable[[int], object] = lambda _: None
     ) -> np.ndarray:
         """Images (N, C, H, W) float32 in [-1, 1]; classes in turn when the model has them.
@@ -66,7 +66,7 @@ class GlobalModel:
         if self._config.model.class_conditional:
             labels = torch.arange(num_images) % len(self._class_names)
         with workers(num_cores()):
-            return draw_images(
+            return sample_images(
                 build_pipeline(self._unet, self._config),
                 num_images=num_images,
                 sampling=self._config.sampling,
@@ -77,7 +77,7 @@ class GlobalModel:
 
     def save_grid(self, path: Path) -> None:
         """Draw and write one sample grid."""
-        images = self.draw(self._config.output.num_samples, purpose="grid")
+        images = self.sample(self._config.output.num_samples, purpose="grid")
         save_grid(from_unit_range(images), path)
 
     def export(self, path: Path) -> None:

@@ -19,10 +19,10 @@ def seconds_per_step(sites: SimulatedSites) -> float:
     trainer = make_trainer(
         config.model_copy(update={"training": shorter}),
         sites.privacy,
-        num_classes=sites.holdings.image_set.num_classes,
+        num_classes=sites.partition.image_set.num_classes,
         device=sites.devices[0],
     )
-    images = sites.holdings.site_images(sites.sites[0])
+    images = sites.partition.site_images(sites.sites[0])
     seeds = SeedTree(config.seed).child("timing")
     updates = [
         trainer.train(sites.model.initial_parameters, images, round_number=1, seeds=seeds)

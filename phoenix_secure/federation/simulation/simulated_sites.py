@@ -11,8 +11,8 @@ import torch
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.canaries import write_canaries
-from phoenix_secure.data.holdings_plot import save_holdings_plot
-from phoenix_secure.data.partition import Holdings, deal_images, save_parts
+from phoenix_secure.data.partition import DataPartition, partition_images, save_parts
+from phoenix_secure.data.partition_plot import save_partition_plot
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.split import save_split
 from phoenix_secure.device import num_cores, pick_devices
@@ -69,8 +69,10 @@ class SimulatedSites:
         self.devices = pick_devices(config.device)
         self.images_trained = ImagesTrained()
         self._seeds = SeedTree(config.seed)
-        self.holdings: Holdings = deal_images(config, seeds=self._seeds, cache_dir=cache_dir)
-        images = self.holdings.image_set
+        self.partition: DataPartition = partition_images(
+            config, seeds=self._seeds, cache_dir=cache_dir
+        )
+        images = self.partition.image_set
         self.model = GlobalModel(
             config,
             image_size=images.image_size,
@@ -92,21 +94,21 @@ class SimulatedSites:
             self.terms = choose_terms(
                 config,
                 num_parameters=self.strategies.exchange.num_uploaded,
-                largest_site=max(len(part) for part in self.holdings.parts.values()),
+                largest_site=max(len(part) for part in self.partition.parts.values()),
             )
         self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
-        for name, part in self.holdings.parts.items():
+        for name, part in self.partition.parts.items():
             check_images(config, len(part), site=name)
         self.evaluator: Evaluator | None = evaluator_of(
-            config, self.holdings, seeds=self._seeds, device=self.devices[0]
+            config, self.partition, seeds=self._seeds, device=self.devices[0]
         )
         self.deployment: DeploymentRecord | None = None
         self.timeouts = simulation_timeouts(config)
         self.witness_every = 1
 
     def _shared_images(self, cache_dir: Path) -> SharedImages:
-        members = np.concatenate(list(self.holdings.parts.values()))
-        images = self.holdings.image_set
+        members = np.concatenate(list(self.partition.parts.values()))
+        images = self.partition.image_set
         all_sites = images.take(members)
         return load_shared(
             self.config,
@@ -120,7 +122,7 @@ class SimulatedSites:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        return tuple(self.holdings.parts)
+        return tuple(self.partition.parts)
 
     @property
     def num_workers(self) -> int:
@@ -131,19 +133,19 @@ class SimulatedSites:
 
     def prepare(self, folder: RunFolder) -> None:
         create_parties(folder, sites=self.sites, secure=self.terms is not None)
-        save_split(self.holdings.split, folder.split_file)
-        save_parts(self.holdings, folder.path / "sites.npz")
-        if self.holdings.canaries is not None:
-            write_canaries(self.holdings.canaries, folder.path / "canaries.npz")
-        save_holdings_plot(
-            self.holdings.image_set,
-            list(self.holdings.parts.values()),
-            path=folder.path / "holdings.png",
-            site_names=list(self.holdings.parts),
+        save_split(self.partition.split, folder.split_file)
+        save_parts(self.partition, folder.path / "sites.npz")
+        if self.partition.canaries is not None:
+            write_canaries(self.partition.canaries, folder.path / "canaries.npz")
+        save_partition_plot(
+            self.partition.image_set,
+            list(self.partition.parts.values()),
+            path=folder.path / "partition.png",
+            site_names=list(self.partition.parts),
         )
 
     def check(self, folder: RunFolder) -> None:
-        folder.check_split(self.holdings.split, image_set=self.holdings.image_set)
+        folder.check_split(self.partition.split, image_set=self.partition.image_set)
 
     def party(self, folder: RunFolder) -> ServerParty:
         keys = self._keys(folder)
@@ -181,7 +183,7 @@ class SimulatedSites:
             progress=self.images_trained,
         )
         keys = self._keys(folder)
-        num_classes = self.holdings.image_set.num_classes
+        num_classes = self.partition.image_set.num_classes
         trainers = [
             make_trainer(self.config, self.privacy, num_classes=num_classes, device=device)
             for device in self.devices
@@ -189,7 +191,7 @@ class SimulatedSites:
         return {
             name: build_site(
                 name,
-                self.holdings.site_images(name),
+                self.partition.site_images(name),
                 run=run,
                 place=place_of(folder, name, keys=keys),
                 trainer=trainers[number % len(trainers)],
@@ -228,7 +230,7 @@ class SimulatedSites:
             )
             for site in self.sites
         }
-        weights = {site: len(part) for site, part in self.holdings.parts.items()}
+        weights = {site: len(part) for site, part in self.partition.parts.items()}
         return PersonalModels(self.model, states=states, weights=weights)
 
     def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:

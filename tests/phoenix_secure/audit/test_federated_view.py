@@ -15,7 +15,7 @@ from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.images import to_unit_range
-from phoenix_secure.data.partition import deal_images
+from phoenix_secure.data.partition import partition_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 
@@ -42,11 +42,11 @@ def test_the_retrained_round_leads_to_the_next_checkpoint(five_sites: Target) ->
     assert config is not None
     assert five_sites.run is not None
     before, after = five_sites.run.load_states(config=config)[-2:]
-    holdings = deal_images(config, seeds=SeedTree(config.seed), cache_dir=five_sites.run.path)
+    partition = partition_images(config, seeds=SeedTree(config.seed), cache_dir=five_sites.run.path)
     updates = retrained_updates(
-        before, config=config, holdings=holdings, device=torch.device("cpu")
+        before, config=config, partition=partition, device=torch.device("cpu")
     )
-    sizes = [len(part) for part in holdings.parts.values()]
+    sizes = [len(part) for part in partition.parts.values()]
     mean = np.average([update.astype(np.float64) for update in updates.values()], 0, sizes)
     np.testing.assert_allclose(before.parameters + mean, after.parameters, atol=1e-6)
 
@@ -83,11 +83,11 @@ def test_a_class_that_one_site_holds_is_not_taken_for_membership(tmp_path: Path)
     """Each non-member is compared with a site that holds its class, or class would tell."""
     changes = ["partition.scheme=shards", "partition.shards_per_site=2", "partition.num_sites=5"]
     config = load_config(None, ["data.name=digits", "data.max_images=400", *changes])
-    holdings = deal_images(config, seeds=SeedTree(config.seed), cache_dir=tmp_path)
-    members, others, suspects = _records(holdings, config, seeds=SeedTree(1), max_records=60)
-    images, labels = holdings.image_set.images, holdings.image_set.labels
+    partition = partition_images(config, seeds=SeedTree(config.seed), cache_dir=tmp_path)
+    members, others, suspects = _records(partition, config, seeds=SeedTree(1), max_records=60)
+    images, labels = partition.image_set.images, partition.image_set.labels
     assert labels is not None
-    held = [set(labels[part].tolist()) for part in holdings.parts.values()]
+    held = [set(labels[part].tolist()) for part in partition.parts.values()]
     assert min(len(classes) for classes in held) < 8  # a site at random would often lack the class
     label_of = {to_unit_range(x).tobytes(): int(y) for x, y in zip(images, labels, strict=True)}
     for x, site in zip(np.concatenate([members, others]), suspects, strict=True):

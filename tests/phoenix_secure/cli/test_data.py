@@ -89,7 +89,7 @@ def test_partition_measures_every_scheme(options: list[str]) -> None:
 
 
 def test_partition_prints_its_figures_and_draws_who_holds_what(tmp_path: Path) -> None:
-    picture = tmp_path / "holdings.png"
+    picture = tmp_path / "partition.png"
     text = run("partition", "digits", "--sites", "3", "--out", str(picture))
     assert "site 3" in text
     assert "Jensen-Shannon" in text

@@ -10,16 +10,16 @@ import pytest
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition import Holdings, deal_images
+from phoenix_secure.data.partition import DataPartition, partition_images
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.rng import SeedTree
 
 PRIVATE = ("privacy.unit=record", "privacy.epsilon=8")
 
 
-def deal(*overrides: str, cache_dir: Path = Path("none")) -> Holdings:
+def deal(*overrides: str, cache_dir: Path = Path("none")) -> DataPartition:
     config = load_config(None, overrides)
-    return deal_images(config, seeds=SeedTree(config.seed), cache_dir=cache_dir)
+    return partition_images(config, seeds=SeedTree(config.seed), cache_dir=cache_dir)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_without_privacy_the_parts_are_those_of_old_runs(scheme: str, digest: st
     assert found.split.scheme == "stratified"
 
 
-def contents(found: Holdings) -> dict[str, list[bytes]]:
+def contents(found: DataPartition) -> dict[str, list[bytes]]:
     """Every place an image can be in, as the images themselves, in order."""
     images, split = found.image_set.images, found.split
     places = found.parts | {"held out": split.held_out, "reference": split.reference}

@@ -1,4 +1,4 @@
-"""The PNGs that are made for people: holdings plots and contact sheets."""
+"""The PNGs that are made for people: partition plots and contact sheets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from phoenix_secure.data.contact_sheet import contact_sheet, save_contact_sheet
-from phoenix_secure.data.holdings_plot import save_holdings_plot
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.partition_plot import save_partition_plot
 from phoenix_secure.data.partition_schemes import dirichlet, iid
 from phoenix_secure.errors import StorageError
 
@@ -35,8 +35,10 @@ def test_holdings_plot_shows_every_class_colour(
 ) -> None:
     assert mnist_5k.labels is not None
     parts = dirichlet(mnist_5k.labels, num_sites=num_sites, alpha=1.0, rng=rng())
-    save_holdings_plot(mnist_5k, parts, path=tmp_path / "holdings.png", site_names=names(num_sites))
-    packed = read(tmp_path / "holdings.png").astype(np.int64) @ [1 << 16, 1 << 8, 1]
+    save_partition_plot(
+        mnist_5k, parts, path=tmp_path / "partition.png", site_names=names(num_sites)
+    )
+    packed = read(tmp_path / "partition.png").astype(np.int64) @ [1 << 16, 1 << 8, 1]
     tab10 = {0x1F77B4, 0xFF7F0E, 0x2CA02C, 0xD62728, 0x9467BD, 0x8C564B, 0xE377C2}
     assert set(np.unique(packed).tolist()) >= tab10
 
@@ -50,7 +52,7 @@ def test_holdings_plot_contains_the_images_themselves(tmp_path: Path, digits: Im
             digits, images=pixels, labels=None, class_names=(), name="plain"
         )
         path = tmp_path / f"{channel}.png"
-        save_holdings_plot(plain, iid(20, num_sites=2, rng=rng()), path=path, site_names=names(2))
+        save_partition_plot(plain, iid(20, num_sites=2, rng=rng()), path=path, site_names=names(2))
         colour = [255 * (c == channel) for c in range(3)]
         assert (read(path) == colour).all(axis=2).mean() > 0.1
 
@@ -61,7 +63,7 @@ def test_more_classes_than_colours_still_draw(tmp_path: Path, digits: ImageSet) 
         digits, labels=labels, class_names=tuple(f"class {c}" for c in range(40))
     )
     parts = iid(digits.num_images, num_sites=3, rng=rng())
-    save_holdings_plot(
+    save_partition_plot(
         many, parts, path=tmp_path / "many.png", site_names=["$x_{", "<b>", "é" * 99]
     )
     assert read(tmp_path / "many.png").std() > 10
@@ -73,7 +75,9 @@ def test_holdings_plot_refuses_names_and_parts_that_do_not_match(
     parts = iid(digits.num_images, num_sites=3, rng=rng())
     for bad_parts, bad_names in ((parts, names(2)), ([], []), ([np.arange(0)], names(1))):
         with pytest.raises(ValueError, match="expected at least one site"):
-            save_holdings_plot(digits, bad_parts, path=tmp_path / "never.png", site_names=bad_names)
+            save_partition_plot(
+                digits, bad_parts, path=tmp_path / "never.png", site_names=bad_names
+            )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import torch
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.diffusion.model_folder import load_model, save_model
-from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
+from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import CheckpointError, StorageError, TrainingError
 from phoenix_secure.rng import SeedTree
@@ -68,7 +68,7 @@ def test_plain_diffusers_draws_our_images(
     tmp_path: Path, overrides: list[str], program: str
 ) -> None:
     config, pipeline = saved(tmp_path / "model", *overrides)
-    ours = draw_images(
+    ours = sample_images(
         pipeline,
         num_images=4,
         sampling=config.sampling,
@@ -93,7 +93,7 @@ def test_loading_gives_back_model_sampling_and_classes(tmp_path: Path) -> None:
     assert loaded.class_names == ("a", "b", "c")
     labels = torch.tensor([0, 2])
     drawn = [
-        draw_images(
+        sample_images(
             each,
             num_images=2,
             sampling=config.sampling,
@@ -139,7 +139,7 @@ def test_nan_weights_do_not_become_images(tmp_path: Path) -> None:
     with torch.no_grad():
         next(pipeline.unet.parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match="learning_rate"):
-        draw_images(
+        sample_images(
             pipeline,
             num_images=1,
             sampling=config.sampling,

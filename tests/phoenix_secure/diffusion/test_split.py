@@ -13,7 +13,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.diffusion.sampling import build_pipeline, draw_images
+from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.split import LARGEST_PIECE
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.rng import SeedTree
@@ -49,7 +49,7 @@ def trained(*overrides: str) -> tuple[RunConfig, Any]:
 
 def draw(config: RunConfig, pipeline: Any, *, num_images: int = NUM) -> np.ndarray:
     labels = torch.arange(num_images) % 10 if config.model.class_conditional else None
-    return draw_images(
+    return sample_images(
         pipeline,
         num_images=num_images,
         sampling=config.sampling,

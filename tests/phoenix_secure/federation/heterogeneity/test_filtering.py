@@ -13,7 +13,7 @@ from phoenix_secure.config import EmaConfig, FilteringConfig
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.exchange import Exchange
-from phoenix_secure.federation.heterogeneity.filtering import SelfJudge, judge_failures
+from phoenix_secure.federation.heterogeneity.filtering import SelfEvaluator, judge_failures
 from phoenix_secure.federation.heterogeneity.memory import Memory
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.round.messages import TrainRequest
@@ -54,7 +54,7 @@ def test_score_is_high_for_the_reference_itself_and_zero_for_images_far_away() -
 
     reference = np.random.default_rng(0).uniform(-1, 1, (30, 1, 4, 4)).astype(np.float32)
     for samples, expected in ((reference, 1.0), (reference * 0 + 50, 0.0)):
-        judge = SelfJudge(
+        judge = SelfEvaluator(
             FilteringConfig(threshold=0.5),
             reference=reference,
             extractor=pixels,

@@ -15,8 +15,8 @@ from phoenix_secure.config import SharingConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import CheckpointError, ConfigError, DataError
-from phoenix_secure.federation.heterogeneity.checks import check_between_machines, check_strategies
-from phoenix_secure.federation.heterogeneity.generator import draw_from_run
+from phoenix_secure.federation.heterogeneity.checks import check_deployment, check_strategies
+from phoenix_secure.federation.heterogeneity.generator import sample_from_run
 from phoenix_secure.federation.heterogeneity.sharing import (
     load_shared,
     mix,
@@ -157,13 +157,13 @@ def test_under_privacy_the_shared_images_do_not_follow_from_the_number_of_privat
 
 
 def test_between_machines_a_plan_names_no_path() -> None:
-    check_between_machines(load_config(None, PUBLIC))
+    check_deployment(load_config(None, PUBLIC))
     for overrides in (
         ["sharing.source=public", "sharing.name=npz", "sharing.path=/etc/x.npz"],
         ["sharing.source=generator", "sharing.path=/srv/run"],
     ):
         with pytest.raises(ConfigError, match="must be public"):
-            check_between_machines(load_config(None, overrides))
+            check_deployment(load_config(None, overrides))
 
 
 @pytest.mark.parametrize("source", ["public", "generator"])
@@ -180,13 +180,13 @@ def summary_of(guarantee: dict) -> dict:
 
 def test_a_folder_that_is_no_finished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run folder"):
-        draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
+        sample_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     with pytest.raises(CheckpointError, match="not a finished run"):
-        draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
+        sample_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
     (tmp_path / "summary.json").write_text("[]")
     with pytest.raises(CheckpointError, match="not a finished run"):
-        draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
+        sample_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
 
 
 def test_a_generator_without_differential_privacy_is_refused(tmp_path: Path) -> None:
@@ -195,4 +195,4 @@ def test_a_generator_without_differential_privacy_is_refused(tmp_path: Path) -> 
         json.dumps(summary_of({"unit": "none", "epsilon": None}))
     )
     with pytest.raises(ConfigError, match="without differential privacy"):
-        draw_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)
+        sample_from_run(tmp_path, num_images=2, seeds=SeedTree(0), accept_non_private=False)

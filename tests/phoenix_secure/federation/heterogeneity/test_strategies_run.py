@@ -11,7 +11,7 @@ import pytest
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.grid import GridEngine
-from phoenix_secure.federation.heterogeneity.filtering import Judgement, SelfJudge
+from phoenix_secure.federation.heterogeneity.filtering import Judgement, SelfEvaluator
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.run.folder import RunFolder
@@ -219,7 +219,7 @@ def test_a_secure_round_survives_a_site_that_vanishes(
 def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(SelfJudge, "score", lambda self, parameters, *, round_number: 0.0)
+    monkeypatch.setattr(SelfEvaluator, "score", lambda self, parameters, *, round_number: 0.0)
     settings = [
         *secure_settings,
         *FILTERING,
@@ -239,7 +239,7 @@ def test_some_may_sit_out_and_only_a_code_leaves(
 ) -> None:
     settings = [*secure_settings, *FILTERING, "federation.rounds=1"]
     federation, folder, state = start(settings, tmp_path / "run", cache_dir)
-    parts = federation.backend.holdings.parts.values()
+    parts = federation.backend.partition.parts.values()
     sizes = [len(part) - max(4, round(0.1 * len(part))) for part in parts]
 
     def only_the_smallest_fails(self, whole, round_number, before) -> Judgement:
@@ -270,7 +270,7 @@ def test_personal_models_are_exported_and_differ_from_the_global_one(
     start_vector = federation.backend.strategies.start_vector()
     personal = federation.backend.strategies.exchange.personal
     assert np.array_equal(state.parameters[personal], start_vector[personal])
-    drawn = federation.backend.personal_models(folder, state).draw(7, purpose="test")
+    drawn = federation.backend.personal_models(folder, state).sample(7, purpose="test")
     assert drawn.shape == (7, 1, 8, 8)
 
 

@@ -40,7 +40,7 @@ def test_an_old_folder_is_resumed_and_audited_with_its_own_split(
     resumed = Run(SimulatedSites(folder.load_config(), cache_dir=cache_dir))
     state = resumed.resume(folder)
     assert state.round_number == 1
-    assert np.array_equal(resumed.backend.holdings.split.members, kept.members)
+    assert np.array_equal(resumed.backend.partition.split.members, kept.members)
     for _ in resumed.rounds(state, folder):
         pass
     guarantee = resumed.backend.guarantee(folder)
@@ -63,8 +63,8 @@ def test_a_new_private_run_spells_its_split_out_and_keeps_it(
     assert "fixed" not in again.backend.guarantee(folder).text
     # An audit finds the members of the kept split, in its order.
     audited = images_of_run(folder, cache_dir=cache_dir)
-    split = again.backend.holdings.split
-    expected = again.backend.holdings.image_set.images[split.members]
+    split = again.backend.partition.split
+    expected = again.backend.partition.image_set.images[split.members]
     assert np.array_equal(audited.members.images, expected)
     # Settings that lead to another split than the kept one do not go on.
     folder.config_file.write_text(folder.config_file.read_text().replace("  split: keyed\n", ""))

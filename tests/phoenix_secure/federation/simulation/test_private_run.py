@@ -201,9 +201,9 @@ def test_changed_images_are_refused_in_the_middle_of_a_run(
     next(steps)
     steps.close()
     again = Run(SimulatedSites(config, cache_dir=cache_dir))
-    again.backend.holdings = dataclasses.replace(
-        again.backend.holdings,
-        parts={site: part[::-1].copy() for site, part in again.backend.holdings.parts.items()},
+    again.backend.partition = dataclasses.replace(
+        again.backend.partition,
+        parts={site: part[::-1].copy() for site, part in again.backend.partition.parts.items()},
     )
     with pytest.raises((DataError, TrainingError)):
         next(again.rounds(again.resume(folder), folder))

@@ -50,7 +50,7 @@ def test_run_folder_holds_what_it_promises(
     lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
     assert [line["round_number"] for line in lines] == [1, 2, 3, 4]
     assert all(line["bytes_up"] > 3 * 4 * state.parameters.size for line in lines)
-    for name in ("samples.png", "curves.png", "holdings.png", "samples/round-000002.png"):
+    for name in ("samples.png", "curves.png", "partition.png", "samples/round-000002.png"):
         with Image.open(run / name) as picture:
             picture.verify()
     loaded = load_model(folder.model, device=torch.device("cpu"))
@@ -72,12 +72,12 @@ def test_split_and_owners_on_disk_are_disjoint_and_cover(
     federation = Run(SimulatedSites(tiny_config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     federation.start(folder, overwrite=False)
-    split = load_split(folder.split_file, image_set=federation.backend.holdings.image_set)
+    split = load_split(folder.split_file, image_set=federation.backend.partition.image_set)
     with np.load(tmp_path / "run" / "sites.npz", allow_pickle=False) as file:
         owner, sites = file["owner"], file["sites"]
     assert list(sites) == ["site-01", "site-02", "site-03"]
     np.testing.assert_array_equal(np.flatnonzero(owner >= 0), np.sort(split.members))
-    for number, part in enumerate(federation.backend.holdings.parts.values()):
+    for number, part in enumerate(federation.backend.partition.parts.values()):
         np.testing.assert_array_equal(np.flatnonzero(owner == number), np.sort(part))
 
 

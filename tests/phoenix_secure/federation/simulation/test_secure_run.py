@@ -35,13 +35,13 @@ class NaiveOracle:
 
     def __init__(self, federation: SimulatedSites) -> None:
         self.federation = federation
-        images = federation.holdings.image_set
+        images = federation.partition.image_set
         self.trainer = LocalTrainer(
             federation.config, num_classes=images.num_classes, device=torch.device("cpu")
         )
 
     def members(self) -> tuple[str, ...]:
-        return tuple(self.federation.holdings.parts)
+        return tuple(self.federation.partition.parts)
 
     def aggregate(self, request: TrainRequest, *, cohort):
         yield from ()
@@ -51,7 +51,7 @@ class NaiveOracle:
         for site in cohort:
             update = self.trainer.train(
                 request.parameters,
-                self.federation.holdings.site_images(site),
+                self.federation.partition.site_images(site),
                 round_number=round_number,
                 seeds=root.child("site", site, "round", round_number),
             )
@@ -119,7 +119,7 @@ def test_one_round_is_within_the_stated_bound_of_float_fedavg(
     clear = complete(clear_config, tmp_path / "off", cache_dir)
     federation = Run(SimulatedSites(load_config(None, settings), cache_dir=cache_dir))
     assert federation.backend.terms is not None
-    num_images = sum(len(part) for part in federation.backend.holdings.parts.values())
+    num_images = sum(len(part) for part in federation.backend.partition.parts.values())
     bound = federation.backend.terms.rounding_bound(num_sites=5, num_images=num_images)
     error = np.abs(secure.parameters.astype(np.float64) - clear.parameters).max()
     # The parameters themselves are float32, of size below 4 here.

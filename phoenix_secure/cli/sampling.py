@@ -15,7 +15,7 @@ from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.diffusion.model_folder import SavedModel, load_model
-from phoenix_secure.diffusion.sampling import draw_images
+from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.pictures import save_grid, save_images
@@ -50,7 +50,7 @@ def draw(
     bar = Progress(console=console, disable=quiet or not console.is_terminal)
     with workers(num_cores()), bar:
         task = bar.add_task("drawing", total=num_images)
-        return draw_images(
+        return sample_images(
             model.pipeline,
             num_images=num_images,
             sampling=sampling,

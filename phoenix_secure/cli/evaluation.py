@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from phoenix_secure.cli.drawing import draw, open_model
 from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.cli.sampling import draw, open_model
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config_file import parse_config
 from phoenix_secure.data.cache import default_cache_dir

@@ -7,22 +7,22 @@ from pathlib import Path
 import torch
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.federation.heterogeneity.checks import check_between_machines
+from phoenix_secure.federation.heterogeneity.checks import check_deployment
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.heterogeneity.sharing import load_shared, shared_size
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["strategies_between_machines"]
+__all__ = ["deployment_strategies"]
 
 
-def strategies_between_machines(
+def deployment_strategies(
     config: RunConfig, *, seeds: SeedTree, device: torch.device, cache_dir: Path
 ) -> RunStrategies:
     """Every party loads G from its own cache; the settings of the plan decide the rest.
 
     Raises:     ConfigError or DataError naming the setting, or the set that is not fetched yet.
     """
-    check_between_machines(config)
+    check_deployment(config)
     form = config.data.channels or 0, config.data.image_size or 0
     return RunStrategies(
         config,

@@ -18,7 +18,7 @@ from phoenix_secure.data.heterogeneity import label_counts
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.files import replace_file
 
-__all__ = ["save_holdings_plot"]
+__all__ = ["save_partition_plot"]
 
 Parts = Sequence[npt.NDArray[np.int64]]
 Colour = tuple[float, float, float]
@@ -31,7 +31,7 @@ _MAX_NAME = 24
 _INK, _MUTED, _GRID = "#1f2430", "#5c6370", "#dfe2e8"
 
 
-def save_holdings_plot(
+def save_partition_plot(
     image_set: ImageSet, parts: Parts, *, path: Path, site_names: Sequence[str]
 ) -> None:
     """Write a PNG with one row per site: a bar stacked by class, its total, and example images.
