@@ -153,7 +153,7 @@ def partition(
         float | None,
         typer.Option(
             help="For dirichlet and quantity: 0.1 is very skewed, 1 moderate, 100 nearly even. "
-            "Default 0.5."
+            "Default 1."
         ),
     ] = None,
     shards: Annotated[
@@ -183,7 +183,7 @@ def partition(
     the Gini coefficient of the sizes.
     """
     from phoenix_secure.cli.data_tables import print_heterogeneity
-    from phoenix_secure.cli.dealing import deal
+    from phoenix_secure.cli.dealing import deal_by_options
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.heterogeneity import heterogeneity_of
     from phoenix_secure.data.sources import load_images
@@ -196,7 +196,7 @@ def partition(
         max_images=max_images,
         cache_dir=cache_dir or default_cache_dir(),
     )
-    parts = deal(
+    parts = deal_by_options(
         image_set,
         scheme=scheme,
         num_sites=sites,

@@ -24,7 +24,7 @@ from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import replace_file
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["DataPartition", "partition_images", "save_parts", "site_names"]
+__all__ = ["DataPartition", "deal", "partition_images", "save_parts", "site_names"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,19 +138,21 @@ def _dealt(
         site = site_of_tag(tags, num_sites=num_sites)
         return [split.members[site == number] for number in range(num_sites)]
     labels = None if image_set.labels is None else image_set.labels[split.members]
-    dealt = _deal(
-        config.partition, labels, len(split.members), rng=seeds.child("partition").numpy()
-    )
+    dealt = deal(config.partition, labels, len(split.members), rng=seeds.child("partition").numpy())
     return [split.members[index] for index in dealt]
 
 
-def _deal(
+def deal(
     settings: PartitionConfig,
     labels: np.ndarray | None,
     num_images: int,
     *,
     rng: np.random.Generator,
 ) -> list[np.ndarray]:
+    """Each site's indices into ``num_images`` images, by the scheme of ``settings``.
+
+    Raises:     ConfigError for a scheme by label where there are no labels.
+    """
     num_sites = settings.num_sites
     if settings.scheme == "iid":
         return schemes.iid(num_images, num_sites=num_sites, rng=rng)

@@ -16,14 +16,11 @@ from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.parameters import load_vector, to_vector
-from phoenix_secure.training.schedule import batches, learning_rate, num_local_steps
+from phoenix_secure.training.parameters import load_vector
+from phoenix_secure.training.schedule import batches, num_local_steps
+from phoenix_secure.training.steps import finite_change, local_steps
 
-__all__ = ["Cancelled", "LocalTrainer", "LocalUpdate"]
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
-    """Training was asked to stop between two steps; nothing of the round is kept."""
+__all__ = ["LocalTrainer", "LocalUpdate"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +76,6 @@ class LocalTrainer:
         optimizer = _optimizer(network, config)
         scaler = torch.amp.GradScaler(self._device.type, enabled=config.autocast == "float16")
         num_steps = num_local_steps(config, num_images=len(site.images))
-        first_step = (round_number - 1) * num_steps
-        all_steps = self._config.federation.rounds * num_steps
         generator = seeds.child("noise").torch()
         losses: list[torch.Tensor] = []
         indices = batches(
@@ -89,12 +84,14 @@ class LocalTrainer:
             num_steps=num_steps,
             rng=seeds.child("batches").numpy(),
         )
-        for step, index in enumerate(indices):
-            if cancelled():
-                raise Cancelled
-            rate = learning_rate(config, step=first_step + step, num_steps=all_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        steps = local_steps(
+            self._config,
+            optimizer,
+            round_number=round_number,
+            num_steps=num_steps,
+            cancelled=cancelled,
+        )
+        for _, index in zip(steps, indices, strict=True):
             loss = self._loss(network, site, index, generator=generator)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.unscale_(optimizer)
@@ -104,12 +101,12 @@ class LocalTrainer:
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.detach())
             progress(len(index))
+        advice = "lower training.learning_rate or set training.grad_clip"
+        delta = finite_change(network, global_vector, round_number=round_number, advice=advice)
         mean_loss = float(torch.stack(losses).double().mean())
-        delta = to_vector(network) - global_vector
-        if not (np.isfinite(mean_loss) and np.isfinite(delta).all()):
+        if not np.isfinite(mean_loss):
             raise TrainingError(
-                f"the loss became NaN or infinite in round {round_number}: "
-                "lower training.learning_rate or set training.grad_clip"
+                f"the loss became NaN or infinite in round {round_number}: {advice}"
             )
         return LocalUpdate(
             delta=delta,

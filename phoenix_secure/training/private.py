@@ -21,9 +21,9 @@ from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.augmentation import augmented_rows
-from phoenix_secure.training.local import Cancelled, LocalUpdate
-from phoenix_secure.training.parameters import load_vector, to_vector
-from phoenix_secure.training.schedule import learning_rate
+from phoenix_secure.training.local import LocalUpdate
+from phoenix_secure.training.parameters import load_vector
+from phoenix_secure.training.steps import finite_change, local_steps
 
 __all__ = ["PrivateTrainer", "public_steps"]
 
@@ -102,17 +102,14 @@ class PrivateTrainer:
         randomness = self._randomness(seeds)
         optimizer = self._optimizer(network, randomness=randomness)
         num_steps = public_steps(self._config)
-        first_step, all_steps = (
-            (round_number - 1) * num_steps,
-            self._config.federation.rounds * num_steps,
-        )
         losses: list[torch.Tensor] = []
-        for step in range(num_steps):
-            if cancelled():
-                raise Cancelled
-            rate = learning_rate(config, step=first_step + step, num_steps=all_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        for rate in local_steps(
+            self._config,
+            optimizer,
+            round_number=round_number,
+            num_steps=num_steps,
+            cancelled=cancelled,
+        ):
             index = randomness.included(
                 len(site.images), probability=self._config.privacy.sampling_rate
             )
@@ -123,12 +120,12 @@ class PrivateTrainer:
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
             progress(len(index))
-        delta = to_vector(network) - global_vector
-        if not np.isfinite(delta).all():
-            raise TrainingError(
-                f"the weights became NaN or infinite in round {round_number}: "
-                "lower training.learning_rate"
-            )
+        delta = finite_change(
+            network,
+            global_vector,
+            round_number=round_number,
+            advice="lower training.learning_rate",
+        )
         return LocalUpdate(
             delta=delta,
             num_images=len(site.images),

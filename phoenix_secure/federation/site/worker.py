@@ -19,8 +19,9 @@ from phoenix_secure.federation.round.messages import MalformedMessage, TrainRepl
 from phoenix_secure.federation.site.privacy import SitePrivacy
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate
+from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.private import PrivateTrainer
+from phoenix_secure.training.steps import Cancelled
 
 __all__ = ["SiteWorker"]
 

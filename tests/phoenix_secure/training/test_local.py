@@ -14,8 +14,9 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalTrainer, LocalUpdate
+from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.parameters import to_vector
+from phoenix_secure.training.steps import Cancelled
 
 SETTINGS = ["model.block_channels=[8,16]", "model.attention=[false,true]"]
 SETTINGS += ["training.batch_size=16", "training.local_steps=3", "training.warmup_steps=0"]

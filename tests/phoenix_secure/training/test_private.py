@@ -16,9 +16,10 @@ from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import Cancelled, LocalUpdate
+from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.parameters import to_vector
 from phoenix_secure.training.private import PrivateTrainer
+from phoenix_secure.training.steps import Cancelled
 
 SETTINGS = ["model.block_channels=[8,16]", "model.attention=[false,true]"]
 SETTINGS += ["training.batch_size=16", "training.local_steps=3", "training.warmup_steps=0"]
