@@ -178,18 +178,20 @@ def _show_budget(rows: list[DataBudget]) -> None:
         return
     table = Table(title=f"epsilon at delta = {rows[0].delta:g}")
     columns = ("spent", "reserved", "added", "together", "sum", "left")
-    for column in ("data", "unit and adjacency", *columns):
+    for column in ("data", "unit", *columns):
         table.add_column(column, justify="right" if column in columns else "left")
     for row in rows:
         left = "no limit" if row.left is None else f"{row.left:.4g} of {row.total:.4g}"
         figures = (row.spent, row.reserved, row.added, row.together, row.sum_of_epsilons)
         table.add_row(
             row.data,
-            f"{row.unit}: {row.adjacency}",
+            row.unit,
             *(f"{figure:.4g}" for figure in figures),
             left,
         )
     console.print(table)
+    for unit, adjacency in sorted({(row.unit, row.adjacency) for row in rows}):
+        console.print(f"per {unit}: {adjacency}", soft_wrap=True)
 
 
 @app.command()

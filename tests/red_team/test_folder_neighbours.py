@@ -167,9 +167,11 @@ class Site:
         return Plan.make(config, roster=self.roster, bundle_hash="ab" * 32)
 
     def install(self, plan: Plan) -> Callable[[str, bytes], bytes]:
+        settings = self.folder.settings()
         return installer(
             self.folder,
-            self.folder.settings(),
+            settings,
+            approver=self.folder.approver(settings),
             cancelled=threading.Event(),
             cache_dir=self.root / "cache",
         )(plan)
@@ -190,7 +192,7 @@ def num_parameters(site: Site, plan: Plan) -> int:
     ).exchange.num_uploaded
 
 
-@pytest.mark.parametrize("num_images", [40, 1])
+@pytest.mark.parametrize("num_images", [110, 1])
 def test_neighbouring_folders_answer_alike_but_for_the_noised_update(
     num_images: int, tmp_path: Path
 ) -> None:
@@ -209,8 +211,8 @@ def test_neighbouring_folders_answer_alike_but_for_the_noised_update(
     for name, change in changes.items():
         site = Site(tmp_path / name.replace(" ", "-"), num_images=num_images)
         change(site)
-        # delta = 0.03 lies between 1/40 and 1/29: a refusal would tell the number of images.
-        plan = site.plan(*RECORD, "secure_aggregation.mode=off", "privacy.delta=0.03")
+        # delta = 0.0095 is above 1/110: a refusal would tell the number of images.
+        plan = site.plan(*RECORD, "secure_aggregation.mode=off", "privacy.delta=0.0095")
         d = num_parameters(site, plan)
         body = site.answer(plan, num_parameters=d)
         reply = TrainReply.from_bytes(body, round_number=1, num_parameters=d)

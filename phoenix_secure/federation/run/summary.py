@@ -128,6 +128,8 @@ class RunSummary:
 
         Raises:     ValueError when an entry that every version wrote is missing.
         """
+        if not isinstance(content, Mapping):
+            raise ValueError("expected an object in a run's summary")
         try:
             summary = cls(
                 secure=_secure(content),

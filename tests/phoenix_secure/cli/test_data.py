@@ -102,7 +102,7 @@ def test_partition_of_images_without_labels(tmp_path: Path) -> None:
     own = ["partition", "npz", "--path", str(tmp_path / "x.npz"), "--sites", "2"]
     assert "no labels" in run(*own, "--scheme", "iid")
     assert run_json(*own, "--scheme", "quantity")["mean_pairwise_jensen_shannon"] is None
-    with pytest.raises(DataError, match="use iid or quantity_skew"):
+    with pytest.raises(ConfigError, match="use iid or quantity"):
         run(*own, "--scheme", "dirichlet")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -33,6 +35,10 @@ def clipped(
 
     The others are given a gradient of zero (weight 0), so that the sum is the image's own.
     """
+    # Opacus takes a network for its hooks once.
+    network = copy.deepcopy(network)
+    for parameter in network.parameters():
+        parameter.summed_grad = None
     gradients = make_gradients(kind, network, physical_batch=physical_batch)
     found = []
     for i in images:

@@ -297,7 +297,7 @@ def test_terms_of_another_selection_have_another_policy_hash(secure_settings, ca
     hashes = {
         Run(
             SimulatedSites(load_config(None, [*secure_settings, *extra]), cache_dir=cache_dir)
-        ).terms.policy_hash
+        ).backend.terms.policy_hash
         for extra in ([], STRATEGIES["personal"], STRATEGIES["alternate"], SHARING, FILTERING)
     }
     assert len(hashes) == 5
