@@ -35,7 +35,7 @@ class DataError(PhoenixError):
 
 
 class NoImages(DataError):  # noqa: N818 - it is what was found, not what went wrong
-    """Where images were looked for there is none."""
+    """No image was found in the place searched."""
 
 
 class CheckpointError(PhoenixError):

@@ -123,18 +123,18 @@ class Journal(Generic[T]):
         self._count(record, len(line))
 
     def damaged(self, problem: object) -> PhoenixError:
-        """What to raise for the first line that does not count yet."""
+        """The error for the first line that does not count yet."""
         return CheckpointError(
             f"{self.path} is damaged in line {self.num_records + 1}: restore it from a copy, "
             "or start anew"
         )
 
     def changed(self, how: str) -> PhoenixError:
-        """What to raise for a file that is not as this object left it."""
+        """The error for a file that changed since this object wrote it."""
         return CheckpointError(f"{self.path} {how}")
 
     def unreadable(self, error: OSError) -> PhoenixError:
-        """What to raise for a file that cannot be opened."""
+        """The error for a file that cannot be opened."""
         if isinstance(error, FileNotFoundError):
             return CheckpointError(
                 f"{self.path} is missing, and with it what was promised: restore it, or start anew"

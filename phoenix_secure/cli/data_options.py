@@ -12,7 +12,7 @@ __all__ = ["CacheDir", "Channels", "DataPath", "ImageSize", "MaxImages", "Name",
 
 
 class Scheme(StrEnum):
-    """How images are dealt out; see phoenix_secure.data.partition_schemes."""
+    """The partition scheme of the images; see phoenix_secure.data.partition_schemes."""
 
     IID = "iid"
     DIRICHLET = "dirichlet"

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def print_catalogue(folder: Path) -> None:
-    """What `data list` says to people."""
+    """Prints the output of `data list` as text."""
     table = Table("name", "images", "pixels", "here?", "what it is, and its licence")
     for column in table.columns[:4]:
         column.no_wrap = True
@@ -45,7 +45,7 @@ def print_catalogue(folder: Path) -> None:
 
 
 def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
-    """What `data show` says to people."""
+    """Prints the output of `data show` as text."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column()
     table.add_column(overflow="fold")  # a path must come out whole
@@ -65,7 +65,7 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
 
 
 def print_heterogeneity(measured: Heterogeneity, *, names: list[str]) -> None:
-    """What `data partition` says to people."""
+    """Prints the output of `data partition` as text."""
     table = Table("site", "images", "effective classes")
     effective = measured.effective_classes_per_site
     for k, (name, count) in enumerate(zip(names, measured.images_per_site, strict=True)):

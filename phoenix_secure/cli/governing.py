@@ -34,7 +34,7 @@ FolderArgument = Annotated[Path, typer.Argument(help="The site's folder, with si
 
 
 class Mock(enum.StrEnum):
-    """What stands in for the private images."""
+    """The images that stand in for the private ones."""
 
     NOISE = "noise"
     PUBLIC = "public"

@@ -1,4 +1,4 @@
-"""What all commands share: the text / JSON choice and two consoles."""
+"""The text / JSON choice and the two consoles that all commands share."""
 
 from __future__ import annotations
 

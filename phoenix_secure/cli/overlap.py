@@ -78,7 +78,7 @@ def overlap(
     files: Annotated[list[Path], typer.Argument(help="Files of `privacy hash`, one per site.")],
     output_format: FormatOption = Format.TEXT,
 ) -> int:
-    """How many images lie at more than one site: parallel composition assumes none.
+    """Count the images that lie at more than one site: parallel composition assumes none.
 
     Exit code 0: none; 9: some. Only equal images are found: another crop or compression is another
     image, and so is another image of the same person.

@@ -60,7 +60,7 @@ def epsilon(
     delta: Delta = 1e-5,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """What DP-SGD with this noise spends (per image), by every accountant."""
+    """Show the epsilon of DP-SGD with this noise (per image), by every accountant."""
     _check(noise=noise_multiplier, rate=rate, steps=steps, delta=delta)
     _show(noise_multiplier, rate=rate, steps=steps, delta=delta, output_format=output_format)
 
@@ -73,7 +73,7 @@ def ledger(
     delta: Delta = 1e-5,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """What sites have spent by their own ledgers, run by run and in all."""
+    """Show the privacy spent by sites according to their own ledgers, per run and in total."""
     from phoenix_secure.privacy.ledger import PrivacyLedger
 
     _check(delta=delta)

@@ -1,4 +1,4 @@
-"""What a person, or a program, sees while a run is under way."""
+"""The progress of a run, for people and for programs."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _loss(value: float | None) -> str:
 
 
 def _aggregation_line(terms: SecureTerms | None) -> str:
-    """Who can see what, before anything else happens."""
+    """A line that says who can see which updates; printed before the run starts."""
     if terms is None:
         return (
             "[bold red]secure aggregation: OFF[/] - the server sees every site's update; for "

@@ -14,7 +14,7 @@ __all__ = ["propose"]
 
 
 class Release(enum.StrEnum):
-    """Who may get the trained model."""
+    """The recipients of the trained model."""
 
     CONSORTIUM = "consortium"
     PARTNERS = "partners"

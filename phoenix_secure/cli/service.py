@@ -1,4 +1,4 @@
-"""How a long-running command says things and stops: shared by ``server`` and ``site``."""
+"""Messages and shutdown of long-running commands: shared by ``server`` and ``site``."""
 
 from __future__ import annotations
 

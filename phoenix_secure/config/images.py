@@ -76,7 +76,7 @@ class DataConfig(Section):
 
 
 class PartitionConfig(Section):
-    """How the training images are dealt to the sites."""
+    """The data partition: the scheme that assigns training images to sites."""
 
     scheme: Literal["iid", "dirichlet", "shards", "quantity"] = Field(
         "dirichlet",

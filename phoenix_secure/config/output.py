@@ -12,7 +12,7 @@ __all__ = ["EvaluationConfig", "OutputConfig", "SamplingConfig"]
 
 
 class SamplingConfig(Section):
-    """How images are drawn from the model."""
+    """The settings for sampling images from the model."""
 
     sampler: Literal["ddpm", "ddim", "dpm-solver"] = Field(
         "ddim",
@@ -57,7 +57,7 @@ class EvaluationConfig(Section):
 
 
 class OutputConfig(Section):
-    """What a run writes besides its checkpoints."""
+    """The files that a run writes besides its checkpoints."""
 
     samples_every_rounds: int = Field(
         5,

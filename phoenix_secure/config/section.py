@@ -1,4 +1,4 @@
-"""What all sections share."""
+"""The base class of all configuration sections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YamlSwitch = BeforeValidator(_on_or_off)
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, unknown keys refused, no NaN and no infinity."""
+    """The base of all sections: frozen, unknown keys refused, no NaN and no infinity."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True

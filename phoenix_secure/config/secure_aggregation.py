@@ -1,4 +1,4 @@
-"""How the sum of the updates is hidden from everybody, the server included."""
+"""The settings of secure aggregation, which hides each update from everybody else."""
 
 from __future__ import annotations
 

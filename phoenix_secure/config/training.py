@@ -12,7 +12,7 @@ __all__ = ["TrainingConfig"]
 
 
 class TrainingConfig(Section):
-    """What one site does in one round."""
+    """The settings of one site's training in one round."""
 
     batch_size: int = Field(64, ge=1, le=65536, description="[images] Images in one local step.")
     local_steps: int | None = Field(

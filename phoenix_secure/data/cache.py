@@ -1,4 +1,4 @@
-"""Where fetched sets live: one .npz per set, written in one step, never holding pickles."""
+"""The cache of fetched sets: one .npz per set, written atomically, never holding pickles."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def default_cache_dir() -> Path:
 
 
 def cached_path(name: str, *, cache_dir: Path) -> Path:
-    """Where ``fetch`` puts the set ``name``."""
+    """The path at which ``fetch`` stores the set ``name``."""
     return cache_dir / f"{name}.npz"
 
 

@@ -1,4 +1,4 @@
-"""What is known about each named data set before it is loaded: sizes, licences, content digests."""
+"""The catalogue of named data sets: sizes, licences and content digests, known before loading."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _UNPACK_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchProgress:
-    """What ``fetch`` is doing now; ``total_bytes`` is None for a step of unknown size."""
+    """The current step of ``fetch``; ``total_bytes`` is None for a step of unknown size."""
 
     step: str
     done_bytes: int = 0

@@ -1,4 +1,4 @@
-"""How differently the sites' images are distributed, in a few numbers."""
+"""Measures the heterogeneity of the sites' images in a few numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Heterogeneity:
 def label_counts(
     labels: npt.NDArray[np.int64], parts: Sequence[npt.NDArray[np.int64]], *, num_classes: int
 ) -> npt.NDArray[np.int64]:
-    """How many images of each class each site holds.
+    """The number of images of each class at each site.
 
     Shape:      labels (N,), parts K index arrays; (K, num_classes) out.
     Raises:     ValueError for a label outside 0..num_classes-1.

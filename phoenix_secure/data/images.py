@@ -56,7 +56,7 @@ class ImageSet:
 
     @property
     def num_images(self) -> int:
-        """How many images, N."""
+        """The number of images, N."""
         return int(self.images.shape[0])
 
     @property
@@ -71,7 +71,7 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the set has names for; 0 when unlabelled."""
+        """The number of named classes of the set; 0 when unlabelled."""
         return len(self.class_names)
 
     def digest(self) -> str:

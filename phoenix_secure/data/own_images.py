@@ -1,4 +1,4 @@
-"""What a real site trains on: its own folder, read and split so that no image moves another."""
+"""The images of a real site: its own folder, read and split so that no image moves another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who holds what in a run on one machine: load, split, deal, and check before anything starts."""
+"""The data partition of a simulation: load, split, assign, and check before anything starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DataPartition:
     canaries: PlantedCanaries | None = None  # planted for an audit, beside the parts
 
     def site_images(self, site: str) -> SiteImages:
-        """What one site trains on."""
+        """The training images of one site."""
         part = self.image_set.take(self.parts[site])
         images, labels = part.images, part.labels
         if self.canaries is not None:

@@ -168,7 +168,7 @@ def _draw_legend(axes: Axes, image_set: ImageSet, *, num_columns: int) -> None:
 
 
 def _legend_columns(image_set: ImageSet) -> int:
-    """How many class names fit into one line; 0 for no legend."""
+    """The number of class names that fit into one line; 0 for no legend."""
     if not 1 < image_set.num_classes <= _MAX_LEGEND_CLASSES:
         return 0
     lengths = [min(_MAX_NAME, len(name)) for name in image_set.class_names]

@@ -40,7 +40,7 @@ class DebianPackage:
 
     @property
     def file_name(self) -> str:
-        """What apt calls the downloaded file."""
+        """The name that apt gives the downloaded file."""
         return f"{self.package}_{self.version}_all.deb"
 
     @property
@@ -61,7 +61,7 @@ class NpmPackage:
 
     @property
     def file_name(self) -> str:
-        """What npm calls the downloaded file."""
+        """The name that npm gives the downloaded file."""
         return f"{self.package}-{self.version}.tgz"
 
     @property

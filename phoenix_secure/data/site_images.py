@@ -11,7 +11,7 @@ __all__ = ["SiteImages"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteImages:
-    """What one site trains on: images (n, C, H, W) uint8 and, when conditional, labels (n,).
+    """The training data of one site: images (n, C, H, W) uint8; labels (n,) when conditional.
 
     n = 0 is a neighbour of n = 1, and under differential privacy must look the same from outside.
     """

@@ -14,7 +14,7 @@ __all__ = ["ImageSummary", "summarise"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSummary:
-    """What ``phoenix-secure data show`` prints.
+    """The summary that ``phoenix-secure data show`` prints.
 
     Units:      mean and standard deviation per channel over all pixels, with 0..255 as [0, 1].
     """

@@ -1,1 +1,1 @@
-"""What one site does in one round, and the model as one vector."""
+"""The training of one site in one round, and the model as one vector."""

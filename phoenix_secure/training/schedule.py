@@ -1,4 +1,4 @@
-"""How long a site trains, with which learning rate, on which batches."""
+"""The training schedule of a site: number of steps, learning rate, batches."""
 
 from __future__ import annotations
 

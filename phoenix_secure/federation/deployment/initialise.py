@@ -48,7 +48,7 @@ _FIRST_SUPERNODE_PORT = 9100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deployment:
-    """What ``initialise`` is asked to make.
+    """The deployment that ``initialise`` sets up.
 
     host             name or address under which sites reach the server
     port             port of the Fleet proxy
@@ -86,7 +86,7 @@ class Deployment:
 
     @property
     def warning(self) -> str | None:
-        """What the federation's owner should know before anything is handed over."""
+        """A warning to the federation's owner before anything is handed over."""
         if len(self.sites) >= MIN_CLIENTS:
             return None
         return (

@@ -1,4 +1,4 @@
-"""What an outsider finds at the server's door, and whether a machine's own part is in order.
+"""Probes the server from outside, and checks a machine's own part of a deployment.
 
 Every probe is harmless: it asks for something that must be refused and looks at the refusal.
 """
@@ -122,7 +122,7 @@ def _certificate(path: Path) -> Finding:
 
 
 def _door(address: str, ca_file: Path) -> list[Finding]:
-    """What the Fleet proxy at ``address`` lets an outsider with the CA certificate do."""
+    """Checks what the Fleet proxy at ``address`` lets an outsider with the CA certificate do."""
     try:
         verify = ssl.create_default_context(cafile=str(ca_file))
     except (OSError, ssl.SSLError):
@@ -163,7 +163,7 @@ def _door(address: str, ca_file: Path) -> list[Finding]:
 
 
 def _stranger(status: int) -> Finding:
-    """What a node that nobody registered is told."""
+    """Evaluates the server's answer to a node that nobody registered."""
     message = f"a node without a registered key gets {status}"
     if status < 400:
         return Finding(name="stranger", level="bad", message=f"{message}: it was let in")

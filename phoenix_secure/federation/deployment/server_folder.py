@@ -111,7 +111,7 @@ class ServerFolder:
         return keys
 
     def superlink(self, settings: ServerSettings) -> FlowerAddress:
-        """Where this machine's SuperLink answers, and what proves that we may use it."""
+        """The address of this machine's SuperLink, and the secret that proves we may use it."""
         try:
             certificates = self.files.ca_certificate.read_bytes()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What plans on a site's disk spend, reserve and ask for, by its ledger, approvals and policy."""
+"""The budget of a site's plans by ledger, approvals and policy: spent, reserved, asked for."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SiteBudget:
         self._cache_dir = default_cache_dir() if cache_dir is None else cache_dir
 
     def rows(self, plan: Plan | None = None) -> list[DataBudget]:
-        """What is spent and reserved for each data set; with ``plan``, what it would add.
+        """The budget spent and reserved for each data set; with ``plan``, what it would add.
 
         Raises:     ConfigError where a plan's privacy settings mean nothing; AccountingError.
         """
@@ -78,7 +78,7 @@ class SiteBudget:
         self._require_fit(plan, only_begun=True)
 
     def begun(self, plan: Plan) -> tuple[Event, ...]:
-        """What the site has released under ``plan``, by its ledger."""
+        """The events that the site has released under ``plan``, by its ledger."""
         return tuple(each.event for each in self._releases() if each.plan == plan.hash)
 
     def _require_fit(self, plan: Plan, *, only_begun: bool) -> None:

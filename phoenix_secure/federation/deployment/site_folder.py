@@ -95,7 +95,7 @@ class SiteFolder:
         return self.path / "record-hashes"
 
     def memory(self, plan_hash: str) -> Path:
-        """What this site keeps from round to round of one run (``strategies.memory``)."""
+        """The folder of the site's state between the rounds of one run (``strategies.memory``)."""
         return self.path / "memory" / plan_hash
 
     @property
@@ -175,7 +175,7 @@ class SiteFolder:
         return AuditLog(self.audit_file)
 
     def record(self, plan: str) -> SiteRecord:
-        """What was promised under one plan; a plan's first use makes the file."""
+        """The record of promises under one plan; a plan's first use makes the file."""
         path = self.path / "rounds" / f"{plan}.jsonl"
         return SiteRecord(path) if path.exists() else SiteRecord.create(path)
 

@@ -45,7 +45,7 @@ def installer(
     cancelled: threading.Event,
     cache_dir: Path | None = None,
 ) -> Callable[[Plan], Handler]:
-    """What the gate calls once for each approved plan.
+    """Returns the function that the gate calls once for each approved plan.
 
     approver    says which other plans have part of the privacy budget
 

@@ -33,7 +33,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class SiteData(Section):
-    """Where this site's images are. The plan says at which size; never which folder."""
+    """The source of this site's images. The plan sets their size, never their folder."""
 
     source: Literal["own", "share-of-plan"] = Field(
         "own",
@@ -53,7 +53,7 @@ class SiteData(Section):
 
 
 class SyftSettings(Section):
-    """Where proposals arrive when PySyft carries them (``approver: syft``)."""
+    """The SyftBox through which proposals arrive (``approver: syft``)."""
 
     folder: str = Field(description="[path] The SyftBox: a plain folder, or one that PySyft syncs.")
     owner: Address | None = Field(

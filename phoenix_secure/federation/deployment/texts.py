@@ -52,7 +52,7 @@ WantedBy=multi-user.target
 
 
 class Named(Protocol):
-    """What the next steps need to know of a deployment."""
+    """The facts of a deployment that the next steps mention."""
 
     @property
     def federation(self) -> str: ...
@@ -158,7 +158,7 @@ def compose_file(sites: Sequence[str]) -> str:
 
 
 def next_steps(deployment: Named, fingerprint: str) -> str:
-    """What the federation's owner does now."""
+    """The next steps of the federation's owner."""
     sites = "\n".join(
         f"- `sites/{site}` to {site}, over a channel that {site} trusts; then delete it here."
         for site in sorted(deployment.sites)

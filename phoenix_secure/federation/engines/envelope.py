@@ -35,7 +35,7 @@ class MalformedEnvelope(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """What one file carries; ``code`` is empty unless the site failed."""
+    """The content of one file; ``code`` is empty unless the site failed."""
 
     kind: Literal["request", "reply"]
     site: str

@@ -42,7 +42,7 @@ OnReply = Callable[[str, Reply], Failure | None]
 
 
 class Engine(Protocol):
-    """What carries a stage to the sites and back."""
+    """Carries a stage to the sites and their answers back."""
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What leaves a site when something fails: a code, and nothing else."""
+"""The failure codes of a site: a code leaves the site, and nothing else."""
 
 from __future__ import annotations
 

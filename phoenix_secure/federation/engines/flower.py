@@ -167,7 +167,7 @@ class FlowerEngine:
         return {site: nodes[key][0] for site, key in self._keys.items() if key in nodes}
 
     def _nodes(self) -> dict[bytes, tuple[int, str]]:
-        """What the SuperLink knows of the nodes; nothing while it is away."""
+        """The nodes that the SuperLink knows; empty while it cannot be reached."""
         try:
             with control_client(self._superlink) as client:
                 return list_nodes(client)

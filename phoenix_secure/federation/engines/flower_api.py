@@ -60,7 +60,7 @@ _HEARTBEAT_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowerAddress:
-    """Where a SuperLink or SuperNode serves its APIs.
+    """The address at which a SuperLink or SuperNode serves its APIs.
 
     root_certificates    PEM; None for plain HTTP, which is for the loopback of one machine
     secret               proves that a process may take tasks (Flower's SuperExec secret)

@@ -35,12 +35,12 @@ MAX_MESSAGE_BYTES = 1 << 33
 
 
 def requests_of(root: Path, site: str) -> Path:
-    """Where the server leaves what it asks of ``site``."""
+    """The folder of the server's requests to ``site``."""
     return root / site / "requests"
 
 
 def replies_of(root: Path, site: str) -> Path:
-    """Where ``site`` leaves its answers."""
+    """The folder of the replies of ``site``."""
     return root / site / "replies"
 
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class GridLost(ConnectionError):  # noqa: N818
-    """What carries the messages is gone, and with it all that was under way."""
+    """The message transport is gone, and with it all work under way."""
 
 
 class GridEngine:

@@ -1,4 +1,4 @@
-"""What reaches a site, whichever way it came, and how its answer leaves: as bytes or as a code."""
+"""Requests and replies of a site, independent of the transport; a reply is bytes or a code."""
 
 from __future__ import annotations
 

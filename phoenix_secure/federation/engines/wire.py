@@ -1,4 +1,4 @@
-"""How a stage and its bytes travel inside a Flower message, in both directions.
+"""Encodes a stage and its bytes as a Flower message, and decodes them, in both directions.
 
 Flower sends each record of a message as an object of its own. A large body is cut into several, so
 that no single request holds a whole model: the Fleet proxy refuses requests above a limit, which

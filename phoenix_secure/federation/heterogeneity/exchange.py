@@ -1,4 +1,4 @@
-"""What travels in a round: the coordinates that the server sends, and those that a site answers.
+"""The coordinates that travel in a round: those the server sends, and those a site answers with.
 
 The server always keeps the whole vector (d,). It sends the coordinates that are nobody's personal
 ones (s,), and a site answers with those of the round's part (u,), padded to one length for all
@@ -59,7 +59,7 @@ class Exchange:
         return self.parts[(round_number - 1) % len(self.parts)]
 
     def to_sites(self, vector: np.ndarray) -> np.ndarray:
-        """What the server sends of ``vector``: (d,) -> (s,)."""
+        """The coordinates of ``vector`` that the server sends: (d,) -> (s,)."""
         shared: np.ndarray = vector[~self.personal]
         return shared
 
@@ -77,7 +77,7 @@ class Exchange:
         return whole
 
     def to_server(self, delta: np.ndarray, *, round_number: int) -> np.ndarray:
-        """What a site answers of its change ``delta``: (d,) -> (num_uploaded,), zeros at the end.
+        """A site's answer from its change ``delta``: (d,) -> (num_uploaded,), zeros at the end.
 
         Guarantee:  no personal coordinate of ``delta`` enters the result.
         """

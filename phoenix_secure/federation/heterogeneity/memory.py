@@ -1,4 +1,4 @@
-"""What a site remembers from round to round, in a folder of its own.
+"""The state that a site keeps from round to round, in a folder of its own.
 
 ::
 

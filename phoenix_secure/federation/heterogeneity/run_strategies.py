@@ -100,7 +100,7 @@ class RunStrategies:
     def site(
         self, name: str, own: SiteImages, *, folder: Path
     ) -> tuple[SiteImages, SiteStrategies]:
-        """What the site ``name`` trains on, and its strategies; ``folder`` is for its memory.
+        """The training images of site ``name``, and its strategies; ``folder`` is for its memory.
 
         A site with fewer than 2 (nearest_k + 1) images has too few to judge itself and never
         refuses.

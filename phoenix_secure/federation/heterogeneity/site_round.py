@@ -1,4 +1,4 @@
-"""What a site does in one round besides training: complete, keep, judge, answer with less."""
+"""Applies a site's strategies around its training: complete, keep, evaluate, answer with less."""
 
 from __future__ import annotations
 

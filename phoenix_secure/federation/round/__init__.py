@@ -1,1 +1,1 @@
-"""What server and sites say to each other in a round, and the state between rounds."""
+"""The messages between server and sites in a round, and the state between rounds."""

@@ -1,4 +1,4 @@
-"""What the server asks and what a site answers, as bytes (safetensors: no code, no surprises)."""
+"""The server's requests and the sites' answers as bytes (safetensors: no code, no surprises)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ __all__ = ["RoundReport", "RunEvent", "SecureRoundRecord", "StageReport", "Terms
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageReport:
-    """What one stage of one attempt brought; nothing in it depends on a site's images."""
+    """The outcome of one stage of one attempt; nothing in it depends on a site's images."""
 
     training_round: int
     attempt: int  # 1 for the first try at the training round
@@ -118,7 +118,7 @@ class SecureRoundRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundReport:
-    """What one round did; a line of metrics.jsonl."""
+    """The outcome of one round; a line of metrics.jsonl."""
 
     round_number: int
     loss: float | None  # mean over sites, weighted by images; None where no site tells

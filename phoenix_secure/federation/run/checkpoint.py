@@ -21,7 +21,7 @@ _FORMAT = f"{_FAMILY}v2"
 
 
 def checkpoint_path(folder: Path, *, round_number: int) -> Path:
-    """Where the state after ``round_number`` rounds is kept."""
+    """The file of the state after ``round_number`` rounds."""
     return folder / f"round-{round_number:06d}.safetensors"
 
 

@@ -42,7 +42,7 @@ def heads_file(folder: Path, site: str) -> Path:
 
 
 class RunEvidence:
-    """What the server of one run writes down."""
+    """The evidence that the server of one run records."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger

@@ -95,11 +95,11 @@ class RunFolder:
 
     @property
     def server_rounds(self) -> Path:
-        """What the server must remember about secure rounds."""
+        """The server's journal of secure rounds."""
         return self.path / "server" / "rounds.jsonl"
 
     def site_rounds(self, name: str) -> Path:
-        """What a site has promised about secure rounds."""
+        """A site's record of promises in secure rounds."""
         return self.path / "sites" / name / "rounds.jsonl"
 
     def remove_parties(self) -> None:

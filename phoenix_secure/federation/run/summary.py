@@ -37,7 +37,7 @@ class SecureSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeploymentRecord:
-    """What the owners of deployed sites approved: names and hashes in hexadecimal."""
+    """The plan that the owners of deployed sites approved: names and hashes in hexadecimal."""
 
     federation: str
     plan: str

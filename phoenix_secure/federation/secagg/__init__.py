@@ -1,1 +1,1 @@
-"""What server and sites share of secure rounds: terms, payload, noise, keys."""
+"""The part of secure rounds that server and sites share: terms, payload, noise, keys."""

@@ -41,7 +41,7 @@ def count_value(privacy: PrivacyConfig) -> float:
 
 
 def stretch(privacy: PrivacyConfig) -> float:
-    """How much longer than ``clip_norm`` an input may be: sqrt(1 + kappa^2)."""
+    """The bound on an input's norm as a multiple of ``clip_norm``: sqrt(1 + kappa^2)."""
     return math.hypot(1.0, count_weight(privacy))
 
 

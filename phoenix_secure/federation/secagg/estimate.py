@@ -1,4 +1,4 @@
-"""How long one secure round takes on this machine, beside the training: for ``--dry-run``."""
+"""Estimates the time of one secure round on this machine, without training: for ``--dry-run``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a site says besides its update, as integers that ride inside the masked vector.
+"""A site's metrics beside its update, as integers inside the masked vector.
 
 The server sees only their sums over the survivors: images, steps, loss, how many were clipped.
 A number that does not fit one word travels as several digits, each summed by itself.

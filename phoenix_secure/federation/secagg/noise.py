@@ -1,4 +1,4 @@
-"""How much noise the sites make together under privacy unit ``site``, and at which scale.
+"""Plans the noise that the sites add together under privacy unit ``site``, and its scale.
 
 The sum over the survivors holds the noise of at least t - c honest sites, whoever dropped out and
 whoever works with the server: each site's share has variance (z S C)^2 / (t - c), with z the noise

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrivacyPlan:
-    """What each site may release in a run, and what that spends.
+    """The number of releases each site may make in a run, and the privacy they spend.
 
     event           of one release: one round of one site
     max_releases    rounds that one site may answer; the noise is made for so many
@@ -45,7 +45,7 @@ class PrivacyPlan:
     planned: Epsilon
 
     def events(self, releases: int | None = None) -> tuple[Event, ...]:
-        """What ``releases`` of them do together; of all of them by default."""
+        """The composition of ``releases`` of them; of all of them by default."""
         count = self.max_releases if releases is None else releases
         return repeated(self.event, count)
 
@@ -231,7 +231,7 @@ def guarantee_of(
 
 
 def _condition(config: RunConfig, dealt: PartitionConfig | None) -> str:
-    """What follows from all images and is taken as given: a site's images are the site's record."""
+    """The condition of the claim: facts about all images of a site that it takes as given."""
     if config.privacy.unit != "record":
         return ""
     if config.data.split == "stratified":

@@ -29,7 +29,7 @@ STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """How long the server waits, in seconds; ``grace`` counts from the quorum's last answer."""
+    """The server's waiting times in seconds; ``grace`` counts from the quorum's last answer."""
 
     training_deadline_s: float
     training_grace_s: float
@@ -39,7 +39,7 @@ class Timeouts:
 
 
 def deployment_timeouts(config: RunConfig) -> Timeouts:
-    """How long to wait where sites can vanish without a word."""
+    """The waiting times of a deployment, where sites can vanish without notice."""
     settings = config.secure_aggregation
     return Timeouts(
         training_deadline_s=config.federation.deadline_s,

@@ -1,4 +1,4 @@
-"""What a run must be told of its sites: whether they are simulated or deployed."""
+"""The interface between a run and its sites, simulated or deployed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Backend(Protocol):
         ...
 
     def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
-        """What the run guarantees; with a folder, also what each site has spent so far."""
+        """The run's privacy guarantee; with a folder, also each site's spending so far."""
         ...
 
     def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What the server must remember about secure rounds beside its checkpoints.
+"""The server's journal of secure rounds, kept beside its checkpoints.
 
 Protocol rounds are numbered by themselves, because a training round may need several: a number is
 written here before it is used, so that none is ever used twice. A survivor set is written before

@@ -1,4 +1,4 @@
-"""How the mean update moves the global model. All of it acts on the aggregate alone.
+"""Moves the global model by the mean update. All of it acts on the aggregate alone.
 
 Computed in float64 in a fixed order of sites and stored as float32, so that a resumed run is the
 same run bit for bit.

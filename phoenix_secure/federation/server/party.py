@@ -11,7 +11,7 @@ __all__ = ["ServerParty"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class ServerParty:
-    """Who signs for the server, and whose signatures it takes.
+    """The server's signing identity, and the roster whose signatures it accepts.
 
     roster         as its owner signed it
     round_roster   the same members under the federation id that binds secure rounds to one plan

@@ -33,7 +33,7 @@ class PlaintextAggregator:
         self._hides_metrics = hides_metrics
 
     def members(self) -> tuple[str, ...]:
-        """Whoever can be reached now."""
+        """The sites that can be reached now."""
         return self._engine.sites
 
     def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:

@@ -53,7 +53,7 @@ def create_parties(folder: RunFolder, *, sites: Iterable[str], secure: bool) -> 
 
 
 def place_of(folder: RunFolder, site: str, *, keys: RunKeys) -> SitePlace:
-    """Where a simulated site keeps its own."""
+    """The private places of a simulated site."""
     own = folder.path / "sites" / site
     return SitePlace(
         identity=keys.sites[site],

@@ -1,4 +1,4 @@
-"""Who may say that a plan runs at a site, and how that is written down: denied unless signed.
+"""Signed approvals of plans at a site: a plan is denied unless its approver signed it.
 
 The key that approves is not the key that the site computes with. It can stay on another machine:
 an approval is a small file that is signed there and copied to the site.

@@ -200,7 +200,7 @@ def _row(
 def reservation_of(
     plan: str, *, event: Event, max_releases: int, releases: Sequence[Release]
 ) -> Reservation:
-    """What is left of a plan's releases, by the ledger."""
+    """The reservation of a plan's remaining releases, by the ledger."""
     own = [each for each in releases if each.plan == plan]
     return Reservation(
         plan=plan,

@@ -56,7 +56,7 @@ class SiteRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class SitePlace:
-    """Where one site keeps what nobody else may see, and what it may spend.
+    """The private places of one site, and the budget it may spend.
 
     roster        as its owner signed it
     round_roster  the same members under the federation id that binds secure rounds to one plan

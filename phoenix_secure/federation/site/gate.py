@@ -1,4 +1,4 @@
-"""What stands before a site's images: every request passes these checks, in this order, or leaves.
+"""The gate before a site's images: every request passes these checks, in this order, or leaves.
 
 1. the session names a plan that the owner of the images approved, and still does;
 2. the bundle that came along is the one in that plan (none of it is ever run);

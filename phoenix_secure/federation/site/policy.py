@@ -1,4 +1,4 @@
-"""What the owner of a site's images asks of every plan, whatever was approved."""
+"""The policy of a site's owner: minimums that every plan must meet, whatever was approved."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class SitePolicy(Section):
 
     @property
     def total_budget(self) -> Budget | None:
-        """What all plans together may spend; None where differential privacy is not asked for."""
+        """The budget of all plans together; None where differential privacy is not asked for."""
         epsilon = self.max_total_epsilon or self.max_epsilon
         return None if epsilon is None else Budget(epsilon=epsilon, delta=self.max_delta)
 
     def release_objection(self, release: str) -> str | None:
-        """What is against a proposal whose model goes to ``release``; None where nothing is."""
+        """The objection to a proposal whose model goes to ``release``; None where there is none."""
         if release in self.releases:
             return None
         return f"release to {release} is not among {', '.join(self.releases)}"

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SitePrivacy:
-    """What a site's worker needs beside its trainer.
+    """The privacy settings and the release record of a site's worker.
 
     hides_metrics    nothing is told beside the noised update
     hides_failures   neither is it told that the weights diverged (under unit ``site``, where that

@@ -1,4 +1,4 @@
-"""What a site remembers for ever about secure rounds: the file behind the protocol's counter.
+"""The site's permanent record of secure rounds: the file behind the protocol's counter.
 
 The protocol counts its own rounds, and each is signed once. A training round may need several of
 them: when a server crashes after the signatures, the same training round is summed again under a
@@ -24,7 +24,7 @@ __all__ = ["SiteRecord", "TrainingCounter"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Signed:
-    """What a site put its name to in one training round; ``survivors`` by their digest."""
+    """The survivor set that a site signed in one training round; ``survivors`` by their digest."""
 
     round: int
     training_round: int
@@ -41,7 +41,7 @@ class _Sent(SentInput):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Result:
-    """How a round ended."""
+    """The result of a round."""
 
     round: int
     transcript: bytes

@@ -1,4 +1,4 @@
-"""What a site does when a stage arrives: check the request, train, answer or give a code."""
+"""The site's worker: checks the request of a stage, trains, and answers with bytes or a code."""
 
 from __future__ import annotations
 
