@@ -58,7 +58,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path} is not valid YAML{line}: mend the syntax there") from error
+        raise ConfigError(f"{path} is not valid YAML{line}: fix the syntax there") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):

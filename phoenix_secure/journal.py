@@ -126,7 +126,7 @@ class Journal(Generic[T]):
         """The error for the first line that does not count yet."""
         return CheckpointError(
             f"{self.path} is damaged in line {self.num_records + 1}: restore it from a copy, "
-            "or start anew"
+            "or start again"
         )
 
     def changed(self, how: str) -> PhoenixError:
@@ -137,7 +137,7 @@ class Journal(Generic[T]):
         """The error for a file that cannot be opened."""
         if isinstance(error, FileNotFoundError):
             return CheckpointError(
-                f"{self.path} is missing, and with it what was promised: restore it, or start anew"
+                f"{self.path} is missing, and with it what was promised: restore it, or start again"
             )
         return CheckpointError(f"cannot read {self.path}: change its permissions")
 

@@ -42,14 +42,12 @@ def write_secret(path: Path, content: bytes) -> None:
 def check_private(path: Path) -> None:
     """Refuse a key file that others can read or that is not a plain file of ours.
 
-    Raises:     ConfigError naming the file and the command that mends it.
+    Raises:     ConfigError naming the file and the command that fixes it.
     """
     try:
         status = path.lstat()
     except OSError as error:
-        raise ConfigError(
-            f"key file {path} is missing: restore it or make the site anew"
-        ) from error
+        raise ConfigError(f"key file {path} is missing: restore it or make a new site") from error
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"key file {path} must be a plain file, not a link or a folder")
     if status.st_uid != os.geteuid():

@@ -54,7 +54,9 @@ def audit(
         list[float] | None,
         typer.Option("--fpr", help="False-positive rate to report; may be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws, noise and groups.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed for sampling, noise and group assignment.")
+    ] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     epsilon: Annotated[
         float | None, typer.Option("--epsilon", help="Guarantee claimed for it; with --delta.")

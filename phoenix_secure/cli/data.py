@@ -141,7 +141,7 @@ def show(
 def partition(
     name: Name,
     *,
-    sites: Annotated[int, typer.Option(min=1, help="How many sites to deal out to.")] = 5,
+    sites: Annotated[int, typer.Option(min=1, help="Number of sites.")] = 5,
     scheme: Annotated[
         Scheme,
         typer.Option(
@@ -170,7 +170,7 @@ def partition(
     cache_dir: CacheDir = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write a PNG here that shows who holds what, with example images."),
+        typer.Option(help="Write a PNG here that shows the data partition, with example images."),
     ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``phoenix-secure deploy``: set up a federation between machines."""
+"""``phoenix-secure deploy``: set up a deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phoenix_secure.cli.proposing import propose
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Set up a federation between machines.", no_args_is_help=True)
+app = typer.Typer(help="Set up a federation for deployment.", no_args_is_help=True)
 
 
 app.command()(propose)

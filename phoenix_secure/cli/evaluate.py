@@ -24,8 +24,8 @@ def evaluate(
             "an image folder, an .npz, or a data set name. A run brings its own.",
         ),
     ] = None,
-    num_images: Annotated[int, typer.Option("--num", min=100, help="How many images.")] = 500,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of drawing and of subsets.")] = 0,
+    num_images: Annotated[int, typer.Option("--num", min=100, help="Number of images.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed for sampling and subsets.")] = 0,
     extractor: Annotated[
         str, typer.Option("--extractor", help="efficientnet-lite0 or inception.")
     ] = "efficientnet-lite0",

@@ -39,7 +39,7 @@ def evaluate(
     out: Path | None,
     output_format: Format,
 ) -> None:
-    """Judge ``target`` and print the table."""
+    """Evaluate ``target`` and print the table."""
     settings = parse_config(
         {
             "evaluation": {
@@ -51,7 +51,7 @@ def evaluate(
     ).evaluation
     is_run = RunFolder(target).config_file.exists()
     if reference is None and not is_run:
-        raise ConfigError(f"{target} is no run: name the real images with --reference")
+        raise ConfigError(f"{target} is not a run folder: name the real images with --reference")
     images = _images_of(target) if not (is_run or (target / "model_index.json").exists()) else None
     shape = None if images is None else (images.image_size, images.channels)
     real, held_out = _real_images(reference or str(target), seed=seed, shape=shape)
@@ -114,5 +114,5 @@ def _real_images(
         order = SeedTree(seed).child("reference").numpy().permutation(image_set.num_images)
         real, held_out = np.array_split(order, 2)
     if min(len(real), len(held_out)) == 0:
-        raise DataError(f"{reference} keeps no real images back: name others with --reference")
+        raise DataError(f"{reference} has no held-out images: name others with --reference")
     return tuple(to_unit_range(image_set.take(part).images) for part in (real, held_out))  # type: ignore[return-value]

@@ -91,7 +91,7 @@ def review(
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Show what was proposed: what would run, what protects it, and what stands against it.
+    """Show what was proposed: what would run, what protects it, and the objections.
 
     What is shown is written down; `site approve` signs exactly that and nothing else.
     """

@@ -224,7 +224,7 @@ class RunDisplay:
             f"{summary.bytes_up / 1e6:,.0f} MB up, {summary.bytes_down / 1e6:,.0f} MB down"
         )
         console.print(f"samples:  {folder / 'samples.png'}")
-        partition = f"    who holds what: {folder / 'partition.png'}"
+        partition = f"    data partition: {folder / 'partition.png'}"
         where = "" if summary.deployment is not None else partition
         console.print(f"curves:   {folder / 'curves.png'}{where}")
         console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")

@@ -33,7 +33,7 @@ def propose(
         list[str] | None, typer.Argument(help="Changes such as federation.rounds=3.")
     ] = None,
     release: Annotated[
-        Release, typer.Option("--release", help="Who may get the trained model.")
+        Release, typer.Option("--release", help="The recipients of the trained model.")
     ] = Release.CONSORTIUM,
     syftbox: Annotated[
         Path | None, typer.Option("--syftbox", help="Submit the jobs to this SyftBox folder.")

@@ -44,7 +44,7 @@ def run(
     federation: FederationOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Train one model over several sites, in this process or a federation; export and judge it.
+    """Train one model over several sites, simulated or deployed; export and evaluate it.
 
     Ctrl-C is safe at any time: `phoenix-secure resume RUN_DIR` goes on to the same weights.
     """
@@ -87,7 +87,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted run, to the same weights as an uninterrupted one.
 
-    A finished run exports and judges its model once more.
+    A finished run exports and evaluates its model once more.
     """
     if federation is not None:
         from phoenix_secure.cli import session
@@ -98,7 +98,7 @@ def resume(
         return
     if skip_round:
         raise ConfigError(
-            "--skip-round needs --federation: in one process no site is gone for good"
+            "--skip-round needs --federation: in a simulation no site is gone for good"
         )
     from phoenix_secure.cli import session
 

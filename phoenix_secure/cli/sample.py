@@ -1,4 +1,4 @@
-"""``phoenix-secure sample``: draw images from a model."""
+"""``phoenix-secure sample``: sample images from a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["sample"]
 
 def sample(
     model: Annotated[Path, typer.Argument(help="A run folder, or a diffusers DDPM/DDIM folder.")],
-    num_images: Annotated[int, typer.Option("--num", min=1, help="How many images.")] = 64,
+    num_images: Annotated[int, typer.Option("--num", min=1, help="Number of images.")] = 64,
     out: Annotated[Path, typer.Option("--out", help="PNG with all of them in a grid.")] = Path(
         "samples.png"
     ),
@@ -34,7 +34,7 @@ def sample(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Draw images and write them as a PNG grid."""
+    """Sample images and write them as a PNG grid."""
     from phoenix_secure.cli import sampling
 
     sampling.sample(

@@ -1,4 +1,4 @@
-"""Opening a model and drawing from it, for ``sample`` and ``evaluate``."""
+"""Opens a model and samples from it, for ``sample`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_model(path: Path, *, device: str) -> SavedModel:
         if not folder.model.exists():
             raise CheckpointError(f"{path} has no model yet: finish it with `resume {path}`")
         path = folder.model
-    disable_progress_bar()  # loading takes a blink; drawing has a bar of its own
+    disable_progress_bar()  # loading takes a blink; sampling has a bar of its own
     return load_model(path, device=pick_devices(device)[0])
 
 
@@ -44,12 +44,12 @@ def draw(
     class_labels: torch.Tensor | None = None,
     quiet: bool,
 ) -> np.ndarray:
-    """Draw with a progress bar: (N, C, H, W) float32 in [-1, 1]."""
+    """Sample with a progress bar: (N, C, H, W) float32 in [-1, 1]."""
     if class_labels is None and model.class_names:
         class_labels = torch.arange(num_images) % len(model.class_names)
     bar = Progress(console=console, disable=quiet or not console.is_terminal)
     with workers(num_cores()), bar:
-        task = bar.add_task("drawing", total=num_images)
+        task = bar.add_task("sampling", total=num_images)
         return sample_images(
             model.pipeline,
             num_images=num_images,
@@ -73,7 +73,7 @@ def sample(
     device: str,
     output_format: Format,
 ) -> None:
-    """Draw images and write them."""
+    """Sample images and write them."""
     model = open_model(path, device=device)
     changes = {"num_steps": num_steps, "guidance_scale": guidance_scale}
     sampling = model.sampling.model_copy(

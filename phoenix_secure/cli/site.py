@@ -115,7 +115,7 @@ def approve(
         Path | None,
         typer.Option("--key", help="The owner's key; default: approver.key in the site's folder."),
     ] = None,
-    days: Annotated[int, typer.Option("--days", help="How long the approval holds.")] = 90,
+    days: Annotated[int, typer.Option("--days", help="Days for which the approval is valid.")] = 90,
 ) -> None:
     """Sign a plan, after reading it; `site reject` or deleting the file in `approvals` withdraws.
 

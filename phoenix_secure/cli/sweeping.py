@@ -69,7 +69,7 @@ def run(
     if failed:
         raise TrainingError(
             f"{len(failed)} of {len(rows)} points failed, such as {failed[0]} (see its reason in "
-            f"{folder.path / 'results.csv'}): mend the cause, and the same command tries them again"
+            f"{folder.path / 'results.csv'}): fix the cause, and the same command tries them again"
         )
 
 

@@ -13,7 +13,7 @@ _COLUMNS = ("precision", "recall", "density", "coverage")
 
 
 def quality_table(quality: dict[str, Any]) -> Table:
-    """Generated images beside held-out real ones and noise, so that a reader can judge."""
+    """Generated images beside held-out real ones and noise, so that a reader can compare."""
     title = f"quality against real reference images ({quality['extractor']})"
     # Narrow enough for a terminal of 80 columns.
     table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)

@@ -16,7 +16,7 @@ class FederationConfig(Section):
 
     rounds: int = Field(10, ge=1, le=100_000, description="[rounds] Communication rounds.")
     participation: float = Field(
-        1.0, gt=0, le=1, description="[fraction] Share of sites drawn for each round."
+        1.0, gt=0, le=1, description="[fraction] Share of sites sampled for each round."
     )
     min_sites: int = Field(
         1,
@@ -55,7 +55,7 @@ class FederationConfig(Section):
 
 
 class EmaConfig(Section):
-    """Moving average of the global model, kept at the server; samples are drawn from it."""
+    """Moving average of the global model, kept at the server; sampling uses it."""
 
     decay: float = Field(
         0.995, ge=0, lt=1, description="[1] Decay for each local step; 0 turns the average off."

@@ -1,4 +1,4 @@
-"""Which images a run uses, and who holds what."""
+"""The images of a run, and their data partition."""
 
 from __future__ import annotations
 

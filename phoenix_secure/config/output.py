@@ -27,7 +27,7 @@ class SamplingConfig(Section):
         le=50,
         description="[1] Classifier-free guidance; 1 is plain conditional sampling.",
     )
-    batch_size: int = Field(128, ge=1, le=65536, description="[images] Images drawn at once.")
+    batch_size: int = Field(128, ge=1, le=65536, description="[images] Images sampled at once.")
 
 
 class EvaluationConfig(Section):
@@ -37,7 +37,7 @@ class EvaluationConfig(Section):
         0, ge=0, description="[rounds] Evaluate every so many rounds; 0 only at the end."
     )
     num_images: int = Field(
-        500, ge=0, le=1_000_000, description="[images] Images drawn and compared; 0 turns it off."
+        500, ge=0, le=1_000_000, description="[images] Images sampled and compared; 0 turns it off."
     )
     extractor: Literal["efficientnet-lite0", "inception"] = Field(
         "efficientnet-lite0", description="[name] Network whose features are compared."
@@ -62,7 +62,7 @@ class OutputConfig(Section):
     samples_every_rounds: int = Field(
         5,
         ge=0,
-        description="[rounds] Draw a sample grid and curves every so many rounds; 0 at the end.",
+        description="[rounds] Write a sample grid and curves every so many rounds; 0 at the end.",
     )
     num_samples: int = Field(64, ge=1, le=4096, description="[images] Images in a sample grid.")
     keep_checkpoints: int = Field(
@@ -70,7 +70,7 @@ class OutputConfig(Section):
     )
     report: bool = Field(
         False,
-        description="[flag] End a run in one process with its signed report, in report/.",
+        description="[flag] End a simulation with its signed report, in report/.",
     )
     tensorboard: bool = Field(False, description="[flag] Also write TensorBoard events (an extra).")
     mlflow: str | None = Field(

@@ -30,20 +30,20 @@ class RunConfig(Section):
         "auto", description="[name] auto (CUDA, else CPU), cpu, cuda (all GPUs in turn), or cuda:N."
     )
     data: DataConfig = Field(DataConfig(), description="Images.")
-    partition: PartitionConfig = Field(PartitionConfig(), description="Who holds what.")
+    partition: PartitionConfig = Field(PartitionConfig(), description="The data partition.")
     model: ModelConfig = Field(ModelConfig(), description="The network.")
     diffusion: DiffusionConfig = Field(DiffusionConfig(), description="The noising process.")
     training: TrainingConfig = Field(TrainingConfig(), description="Work at a site.")
     federation: FederationConfig = Field(FederationConfig(), description="Rounds and server.")
     secure_aggregation: SecureAggregationConfig = Field(
-        SecureAggregationConfig(), description="How updates are summed without being seen."
+        SecureAggregationConfig(), description="Secure aggregation of the updates."
     )
     privacy: PrivacyConfig = Field(PrivacyConfig(), description="Differential privacy.")
     sharing: SharingConfig = Field(SharingConfig(), description="Images that all may see.")
     exchange: ExchangeConfig = Field(ExchangeConfig(), description="Which parameters travel.")
     filtering: FilteringConfig = Field(FilteringConfig(), description="Sites that sit out.")
     ema: EmaConfig = Field(EmaConfig(), description="Averaged model.")
-    sampling: SamplingConfig = Field(SamplingConfig(), description="Drawing images.")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="Sampling images.")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="Quality of samples.")
     output: OutputConfig = Field(OutputConfig(), description="Files.")
     audit: AuditConfig = Field(AuditConfig(), description="Attacks on the finished model.")

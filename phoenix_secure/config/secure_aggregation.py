@@ -54,7 +54,7 @@ class SecureAggregationConfig(Section):
         ge=1,
         le=2**30,
         description="[images] Public bound on one site's images; a larger site counts as this "
-        "many. Empty: the next power of two above the largest site, only in one process.",
+        "many. Empty: the next power of two above the largest site, only in a simulation.",
     )
     max_attempts: int = Field(
         3, ge=1, le=100, description="[attempts] Tries at one round before the run stops."
@@ -66,7 +66,7 @@ class SecureAggregationConfig(Section):
         60.0,
         ge=0,
         description="[seconds] Once enough sites have answered a stage, wait this long for the "
-        "others (between machines; sites in one process are waited for).",
+        "others (in a deployment; a simulation waits for every site).",
     )
     training_grace_s: float = Field(
         1800.0, ge=0, description="[seconds] The same while the sites train."

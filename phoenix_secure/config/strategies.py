@@ -40,7 +40,7 @@ class SharingConfig(Section):
         None,
         ge=1,
         le=1_000_000,
-        description="[images] |G| itself, in place of beta; needed between machines, where nobody "
+        description="[images] |G| itself, in place of beta; needed in a deployment, where nobody "
         "knows |D|.",
     )
     alpha: float = Field(
@@ -96,7 +96,7 @@ class ExchangeConfig(Section):
 
 
 class FilteringConfig(Section):
-    """A site judges its own model's samples and stays out of rounds while they are poor."""
+    """A site evaluates its own model's samples and stays out of rounds while they are poor."""
 
     threshold: float = Field(
         0.0,
@@ -114,11 +114,14 @@ class FilteringConfig(Section):
         description="[failures] So many in a row and the site refuses; one pass readmits it.",
     )
     first_round: int = Field(
-        5, ge=1, le=100_000, description="[rounds] Nobody judges before this round."
+        5, ge=1, le=100_000, description="[rounds] No site evaluates itself earlier."
     )
-    every_rounds: int = Field(1, ge=1, le=100_000, description="[rounds] Judge every so many.")
+    every_rounds: int = Field(1, ge=1, le=100_000, description="[rounds] Evaluate every so many.")
     num_images: int = Field(
-        200, ge=10, le=100_000, description="[images] Samples drawn and real images beside them."
+        200,
+        ge=10,
+        le=100_000,
+        description="[images] Samples evaluated and real images beside them.",
     )
     num_steps: int = Field(
         20, ge=1, le=4000, description="[steps] Network evaluations for a sample."
@@ -136,10 +139,10 @@ class FilteringConfig(Section):
 
     @property
     def is_on(self) -> bool:
-        """Whether sites judge themselves."""
+        """Whether sites evaluate themselves."""
         return self.threshold > 0
 
     def is_due(self, round_number: int) -> bool:
-        """Whether sites judge themselves in this round."""
+        """Whether sites evaluate themselves in this round."""
         past = round_number - self.first_round
         return self.is_on and past >= 0 and past % self.every_rounds == 0

@@ -46,7 +46,7 @@ def plant_canaries(
     num_classes: int,
     seeds: SeedTree,
 ) -> PlantedCanaries:
-    """Draw ``num_canaries`` images of independent black and white pixels, their coins and sites.
+    """Sample ``num_canaries`` images of independent black and white pixels, their coins and sites.
 
     Shape:      ``shape`` is (C, H, W).
     Source:     Steinke et al. (2023), section 3, arXiv:2305.08846 (the coins).

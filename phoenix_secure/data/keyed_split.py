@@ -60,7 +60,7 @@ def open_split_key(path: Path) -> bytes:
 
 
 def seeded_split_key(seeds: SeedTree) -> bytes:
-    """The key of a run in one process: 256 bits that follow from its seed, so that it repeats.
+    """The key of a simulation: 256 bits that follow from its seed, so that it repeats.
 
     Whoever knows the seed can compute the roles of images that he holds.
     """

@@ -152,7 +152,7 @@ def _named(
     for index in np.flatnonzero(~has_name):
         _log.warning("left out: image %d of %s has a label without a name", index, path)
     if not has_name.any():
-        raise NoImages(f"{path}: no image has a label with a name: mend class_names")
+        raise NoImages(f"{path}: no image has a label with a name: fix class_names")
     return images[has_name], labels[has_name].astype(np.int64), class_names
 
 

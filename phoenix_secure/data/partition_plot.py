@@ -1,4 +1,4 @@
-"""Draw who holds what: each site's images by class, with a few of them beside it."""
+"""Plots the data partition: each site's images by class, with a few of them beside it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def save_partition_plot(
     sites = "1 site" if len(parts) == 1 else f"{len(parts)} sites"
     total = sum(len(part) for part in parts)
     for text, drop, size, weight, colour in (
-        ("Who holds what", 0.36, 14, "bold", _INK),
+        ("Data partition", 0.36, 14, "bold", _INK),
         (f"{total:,} images of {image_set.name} at {sites}", 0.6, 9.5, "normal", _MUTED),
     ):
         figure.text(

@@ -42,7 +42,7 @@ def dirichlet(
     rng: np.random.Generator,
     min_images_per_site: int = 1,
 ) -> list[Indices]:
-    """Label skew: for each class c draw p_c ~ Dirichlet_K(alpha) and deal its images out by p_c.
+    """Label skew: for each class c sample p_c ~ Dirichlet_K(alpha) and split its images by p_c.
 
     Units:      alpha > 0 is dimensionless; -> 0 gives each class to one site, -> inf gives every
                 site the same mixture.

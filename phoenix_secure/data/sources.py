@@ -58,7 +58,7 @@ def load_images(
 
 
 def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
-    """The images of a run in one process, before its split; ``data.split`` must be spelt out.
+    """The images of a simulation, before its split; ``data.split`` must be spelt out.
 
     Raises:     as ``load_images``.
     """

@@ -4,7 +4,7 @@
 that an attack must tell the two apart. *Reference* images are what an attacker is granted to train
 shadow models or calibrate scores; they are neither.
 
-There are two schemes. ``stratified`` (here) draws parts of exact sizes, class by class: it serves
+There are two schemes. ``stratified`` (here) samples parts of exact sizes, class by class: it serves
 experiments without differential privacy. ``keyed`` (``keyed_split``) looks at each image alone.
 """
 
@@ -108,7 +108,7 @@ def make_split(
     dataset_digest: str,
     seed: int,
 ) -> Split:
-    """Draw the parts at random, class by class when there are labels; the rest are members.
+    """Sample the parts at random, class by class when there are labels; the rest are members.
 
     Units:      ``held_out`` and ``reference`` are fractions of all images, in [0, 1).
     Guarantee:  exactly round(fraction * num_images) images in each part; each class is

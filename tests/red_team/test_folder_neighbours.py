@@ -276,7 +276,7 @@ def test_a_private_plan_from_before_the_keyed_split_can_be_finished_not_begun(
     assert b'"split"' in new.to_bytes()
     assert b'"split"' not in old.to_bytes()  # as such plans were written, and approved
     assert Plan.from_bytes(old.to_bytes()) == old
-    with pytest.raises(ConfigError, match="make it anew"):
+    with pytest.raises(ConfigError, match="make a new one"):
         site.install(old)
     private = plan_privacy(old.config, terms=None)
     assert private is not None

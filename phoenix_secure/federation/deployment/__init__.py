@@ -1,1 +1,1 @@
-"""Setting up and running a federation between machines. No crypto of rounds in here."""
+"""Setting up and running a deployment. No crypto of rounds in here."""

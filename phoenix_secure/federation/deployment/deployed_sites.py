@@ -44,7 +44,7 @@ class DeployedSites:
 
     make_engine   what reaches the sites under a plan's hash, in place of Flower
 
-    Raises:     ConfigError for settings that make no sense between machines.
+    Raises:     ConfigError for settings that make no sense in a deployment.
     """
 
     # A stage over a network takes seconds: the sites sign every so many rounds.

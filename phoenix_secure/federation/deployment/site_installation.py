@@ -66,7 +66,7 @@ def installer(
         except BudgetExhausted as error:
             raise SiteFailure(FailureCode.BUDGET, why=str(error)) from None
         seeds = SeedTree(config.seed)
-        # Random streams follow the position in the roster, as in a run in one process.
+        # Random streams follow the position in the roster, as in a simulation.
         stream = _stream_name(roster, settings.site)
         device = pick_devices(settings.device)[0]
         strategies = deployment_strategies(config, seeds=seeds, device=device, cache_dir=images_in)
@@ -163,7 +163,7 @@ def _with_split(config: RunConfig, folder: SiteFolder, *, plan: str) -> RunConfi
     if not ledger.exists() or not PrivacyLedger(ledger).releases(plan=plan):
         raise ConfigError(
             "the plan has privacy.unit and no data.split: an older version made it, and its "
-            "guarantee would not hold for this site's folder; let the server make it anew"
+            "guarantee would not hold for this site's folder; let the server make a new one"
         )
     data = config.data.model_copy(update={"split": "stratified"})
     return config.model_copy(update={"data": data})

@@ -123,7 +123,7 @@ def read_section(path: Path, kind: type[_SectionT]) -> _SectionT:
             f"{path} is missing: make it with `phoenix-secure deploy init`"
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: mend or restore it") from error
+        raise ConfigError(f"{path} cannot be read as YAML: fix or restore it") from error
     try:
         return kind.model_validate(content)
     except ValidationError as error:

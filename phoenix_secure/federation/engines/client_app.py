@@ -1,4 +1,4 @@
-"""The Flower ClientApp of a site: the same object in one process and behind a SuperNode."""
+"""The Flower ClientApp of a site: the same object in a simulation and behind a SuperNode."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Envelope:
             raise MalformedEnvelope("expected an envelope of this version")
         (size,) = _LENGTH.unpack_from(data, len(_MAGIC))
         if size > min(_MAX_HEADER, len(data) - start):
-            raise MalformedEnvelope("expected a whole header")
+            raise MalformedEnvelope("truncated header")
         body = data[start + size :]
         try:
             header = json.loads(data[start : start + size])

@@ -99,9 +99,9 @@ def node_key_bytes(public_key: bytes) -> bytes:
     try:
         key = load_ssh_public_key(public_key)
     except ValueError as error:
-        raise ConfigError("a node's public key is not in OpenSSH form: make it anew") from error
+        raise ConfigError("a node's public key is not in OpenSSH form: make a new one") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ConfigError("a node's public key must be on the curve P-384: make it anew")
+        raise ConfigError("a node's public key must be on the curve P-384: make a new one")
     return public_key_to_bytes(key)
 
 

@@ -23,8 +23,8 @@ def check_strategies(config: RunConfig) -> None:
     if config.exchange.error_feedback:
         if config.secure_aggregation.mode != "on":
             raise ConfigError(
-                "exchange.error_feedback needs secure_aggregation.mode=on: in the clear nothing is "
-                "rounded; set it to false"
+                "exchange.error_feedback needs secure_aggregation.mode=on: plaintext updates are "
+                "not rounded; set it to false"
             )
         if config.exchange.upload != "all":
             raise ConfigError(
@@ -86,6 +86,6 @@ def check_deployment(config: RunConfig) -> None:
         return
     if sharing.source != "public" or sharing.path is not None:
         raise ConfigError(
-            "between machines sharing.source must be public, with a sharing.name that every party "
+            "in a deployment sharing.source must be public, with a sharing.name that every party "
             "fetches by itself and no sharing.path"
         )

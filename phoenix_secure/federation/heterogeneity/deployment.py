@@ -1,4 +1,4 @@
-"""The strategies of a run between machines, as its server and each of its sites set them up."""
+"""The strategies of a deployment, as its server and each of its sites set them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threshold filtering at the site: judge one's own samples, count failures, sit out.
+"""Threshold filtering at the site: evaluate its own samples, count failures, sit out.
 
 The paper sends every site's samples' scores to the server. Here the score stays at the site; all
 that leaves is the code ``refused`` in place of an update, the same code as for a request that the

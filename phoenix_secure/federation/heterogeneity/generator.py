@@ -1,4 +1,4 @@
-"""Shared images drawn from the model of an earlier run, with the privacy that its run claims."""
+"""Shared images sampled from the model of an earlier run, with the privacy that its run claims."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ class GeneratedImages:
 def sample_from_run(
     path: Path, *, num_images: int, seeds: SeedTree, accept_non_private: bool
 ) -> GeneratedImages:
-    """Draw ``num_images`` from the finished run in ``path``.
+    """Sample ``num_images`` from the finished run in ``path``.
 
-    Drawing is post-processing: samples of a differentially private model have its guarantee.
-    A model without one may draw its training images, and is refused unless ``accept_non_private``.
+    Sampling is post-processing: samples of a differentially private model have its guarantee.
+    A model without one may reproduce its training images, and is refused unless
+    ``accept_non_private``.
 
     Raises:     ConfigError or CheckpointError naming the folder.
     """
@@ -50,8 +51,8 @@ def sample_from_run(
     if not is_private and not accept_non_private:
         raise ConfigError(
             f"sharing.path: the model in {path} was trained without differential privacy (or with "
-            "repeatable noise), and may draw private images: train it with privacy.unit, or set "
-            "sharing.accept_raw_private_images=true"
+            "repeatable noise), and may reproduce private images: train it with privacy.unit, or "
+            "set sharing.accept_raw_private_images=true"
         )
     model = load_model(folder.model, device=torch.device("cpu"))
     labels = None

@@ -45,9 +45,9 @@ def apportion(num_images: int, weights: Mapping[str, int]) -> dict[str, int]:
 
 
 class PersonalModels:
-    """Draws from all sites' personal models together, each in proportion to its images.
+    """Samples from all sites' personal models together, each in proportion to its images.
 
-    states     site -> state of its personal model (in one process; nobody else has them all)
+    states     site -> state of its personal model (in a simulation; nobody else has them all)
     weights    site -> images
     """
 

@@ -102,7 +102,7 @@ class RunStrategies:
     ) -> tuple[SiteImages, SiteStrategies]:
         """The training images of site ``name``, and its strategies; ``folder`` is for its memory.
 
-        A site with fewer than 2 (nearest_k + 1) images has too few to judge itself and never
+        A site with fewer than 2 (nearest_k + 1) images has too few to evaluate itself and never
         refuses.
         """
         settings = self._config
@@ -166,7 +166,7 @@ class RunStrategies:
     def _reference(
         self, own: SiteImages, *, rng: np.random.Generator
     ) -> tuple[SiteImages, SiteImages | None]:
-        """The images to train on, and those to judge by."""
+        """The images to train on, and those to evaluate against."""
         settings = self._config.filtering
         if settings.reference == "shared":
             shared = None if self.shared is None else self.shared.images

@@ -4,7 +4,7 @@ Zhao et al. (2018, arXiv:1806.00582, section 4) make G from the clients' own ima
 public set, or samples of a model that was trained with differential privacy; the sites' own images
 only where the settings say in so many words that they are given away.
 
-Under record-level differential privacy the shared images enter a site as further records, drawn,
+Under record-level differential privacy the shared images enter a site as further records, sampled,
 clipped and noised like its own. An image of the site then has the same sampling rate and noise as
 without them, and the accountant counts it alone; G itself costs nothing, or was paid for when its
 generator was trained.
@@ -56,7 +56,7 @@ def shared_size(settings: SharingConfig, *, num_site_images: int | None) -> int:
         return settings.num_images
     if num_site_images is None:
         raise ConfigError(
-            "between machines nobody knows how many images the sites hold: set sharing.num_images "
+            "in a deployment nobody knows how many images the sites hold: set sharing.num_images "
             "in place of sharing.beta"
         )
     return max(1, round(settings.beta * num_site_images))
@@ -124,7 +124,7 @@ def load_shared(
         case _:
             if site_images is None:
                 raise ConfigError(
-                    "sharing.source raw-private is possible in one process only: use public"
+                    "sharing.source raw-private is possible in a simulation only: use public"
                 )
             chosen = _balanced(site_images.labels, len(site_images.images), size, seeds)
             labels = None if site_images.labels is None else site_images.labels[chosen]
@@ -181,7 +181,7 @@ def _check_classes(config: RunConfig, shared: tuple[str, ...], own: tuple[str, .
 
 
 def _balanced(labels: np.ndarray | None, num_images: int, size: int, seeds: SeedTree) -> np.ndarray:
-    """``size`` images, as even over the classes as can be, drawn by the run's seed."""
+    """``size`` images, as even over the classes as can be, sampled by the run's seed."""
     order = seeds.child("raw").numpy().permutation(num_images)
     shuffled = None if labels is None else labels[order]
     chosen = balanced_indices(shuffled, num_images=num_images, max_images=size)

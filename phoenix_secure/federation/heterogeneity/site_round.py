@@ -90,7 +90,7 @@ class SiteStrategies:
         )
 
     def _still_refuses(self, before: Remembered | None, round_number: int) -> TypeGuard[Remembered]:
-        """Between two judgements the last one holds, and nothing is trained in vain."""
+        """Between two evaluations the last one holds, and nothing is trained in vain."""
         return (
             before is not None
             and self._judge is not None

@@ -52,7 +52,7 @@ class Aggregator(Protocol):
         ...
 
     def members(self) -> tuple[str, ...]:
-        """The sites among which cohorts are drawn, sorted."""
+        """The sites from which cohorts are sampled, sorted."""
         ...
 
 

@@ -39,7 +39,7 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TermsRecord:
-    """The terms of secure rounds that a reader of the run's records needs to judge it.
+    """The terms of secure rounds that a reader of the run's records needs to assess it.
 
     n, t, c    sites of a cohort, sites that must stay, sites that may collude with the server
     """

@@ -1,4 +1,4 @@
-"""The server's state on disk: one safetensors file a round, written whole or not at all."""
+"""The server's state on disk: one safetensors file a round, written atomically."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> Fe
 
 
 class Sampler(Protocol):
-    """Draws images (N, C, H, W) float32 in [-1, 1]."""
+    """Samples images (N, C, H, W) float32 in [-1, 1]."""
 
     def sample(self, num_images: int, *, purpose: str) -> np.ndarray:
         """The same images for the same purpose."""
@@ -84,7 +84,7 @@ def evaluator_of(
 ) -> Evaluator | None:
     """The evaluator that the settings ask for; None where no sample is evaluated.
 
-    Raises:     ConfigError when the run keeps too few images back.
+    Raises:     ConfigError when the run has too few held-out images.
     """
     if config.evaluation.num_images == 0:
         return None

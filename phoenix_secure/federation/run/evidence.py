@@ -3,7 +3,7 @@
 ::
 
     evidence/ledger.jsonl            the server's, signed line by line
-    sites/NAME/heads.jsonl           the heads that a site saw (at the site, between machines)
+    sites/NAME/heads.jsonl           the heads that a site saw (at the site, in a deployment)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def ledger_file(folder: Path) -> Path:
 
 
 def heads_file(folder: Path, site: str) -> Path:
-    """The heads that a site of a run in one process saw."""
+    """The heads that a site of a simulation saw."""
     return folder / "sites" / site / "heads.jsonl"
 
 
@@ -88,7 +88,7 @@ class RunEvidence:
         path = ledger_file(folder.path)
         if not path.exists():
             raise CheckpointError(
-                f"{path} is missing, and with it the run's evidence: restore it, or start anew"
+                f"{path} is missing, and with it the run's evidence: restore it, or start again"
             )
         return cls(Ledger(path, identity=identity))
 

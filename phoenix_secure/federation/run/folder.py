@@ -5,7 +5,7 @@
     config.yaml      resolved settings          metrics.jsonl   a line for each round
     versions.json    Python, libraries, OS      checkpoints/    server state, the newest few
     split.npz        members / held-out / ref.  samples/        a PNG grid every so many rounds
-    partition.png     who holds what             curves.png      loss and quality over rounds
+    partition.png    the data partition         curves.png      loss and quality over rounds
     model/           diffusers pipeline (EMA)   evaluation.json, summary.json
     server/, sites/  keys and the promises of secure rounds, one folder for each party
     roster.bin       who takes part, signed     owner.key.pub   by whom
@@ -295,7 +295,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _settings_hash(config: RunConfig) -> str:
-    """Over what decides the weights; pictures and the server's patience do not.
+    """Over what decides the weights; pictures and the server's timeouts do not.
 
     The split's scheme is in ``split.npz``: ``check_split``.
     """

@@ -1,4 +1,4 @@
-"""Drawing from the global model: sample grids and the images that are judged."""
+"""Sampling from the global model: sample grids and the images that are evaluated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["GlobalModel"]
 
 
 class GlobalModel:
-    """The network that the server draws from: the moving average of the global model."""
+    """The network that the server samples from: the moving average of the global model."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class GlobalModel:
             )
 
     def save_grid(self, path: Path) -> None:
-        """Draw and write one sample grid."""
+        """Sample and write one sample grid."""
         images = self.sample(self._config.output.num_samples, purpose="grid")
         save_grid(from_unit_range(images), path)
 

@@ -1,4 +1,4 @@
-"""Signing keys and the roster of a run in one process, each key in its owner's folder.
+"""Signing keys and the roster of a simulation, each key in its owner's folder.
 
 ::
 
@@ -51,20 +51,20 @@ def read_identity(path: Path, *, id: str) -> Identity:
             seed = file.read(_SEED_SIZE + 1)
     except OSError as error:
         raise CheckpointError(
-            f"cannot read the signing key {path}: restore it, or start anew"
+            f"cannot read the signing key {path}: restore it, or start again"
         ) from error
     if mode & 0o077:
         raise CheckpointError(
             f"the signing key {path} can be read by others: chmod 600, and consider it known"
         )
     if len(seed) != _SEED_SIZE:
-        raise CheckpointError(f"the signing key {path} is damaged: restore it, or start anew")
+        raise CheckpointError(f"the signing key {path} is damaged: restore it, or start again")
     return Identity(id, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class RunKeys:
-    """The identities of all parties of a run in one process, and their roster."""
+    """The identities of all parties of a simulation, and their roster."""
 
     server: Identity
     sites: dict[str, Identity]
@@ -100,7 +100,7 @@ class RunKeys:
             roster = Roster.load((folder / "roster.bin").read_bytes(), owner_key=owner_key)
         except (OSError, RemoteProtocolError) as error:
             raise CheckpointError(
-                f"the roster in {folder} is missing or damaged: restore it, or start anew"
+                f"the roster in {folder} is missing or damaged: restore it, or start again"
             ) from error
         keys = cls(
             server=read_identity(_server_key(folder), id=SERVER),
@@ -111,7 +111,7 @@ class RunKeys:
             if roster.key(identity.id) != identity.public_key:
                 raise CheckpointError(
                     f"the key of {identity.id} in {folder} is not the one in the roster: "
-                    "restore it, or start anew"
+                    "restore it, or start again"
                 )
         return keys
 

@@ -78,7 +78,7 @@ def choose_site_noise(
         return bound, noise
 
     # Coarser steps need a little more noise, never less: scales that cannot fit the noise of the
-    # finest one are passed over without calibrating anew.
+    # finest one are passed over without calibrating again.
     _, least = at(2.0**exponent)
     for power in range(exponent, -64, -1):
         scale = 2.0**power

@@ -124,7 +124,7 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
     if privacy.delta >= 1 / config.partition.num_sites:
         raise ConfigError(
             f"privacy.delta = {privacy.delta:g} is not below 1/sites = "
-            f"{1 / config.partition.num_sites:g}: one site could be given away whole; lower it"
+            f"{1 / config.partition.num_sites:g}: one site could be fully disclosed; lower it"
         )
     event = terms.noise.event
     return PrivacyPlan(
@@ -152,12 +152,12 @@ def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
     if privacy.delta >= 1 / num_images:
         raise ConfigError(
             f"privacy.delta = {privacy.delta:g} is not below 1/images = {1 / num_images:g} of "
-            f"{site}: one image could be given away whole; lower it"
+            f"{site}: one image could be fully disclosed; lower it"
         )
     if privacy.sampling_rate * num_images < 1:
         raise ConfigError(
             f"{site} has {num_images} images, and privacy.sampling_rate = "
-            f"{privacy.sampling_rate:g} draws less than one a step: its updates would be noise "
+            f"{privacy.sampling_rate:g} samples less than one a step: its updates would be noise "
             "alone. Raise sampling_rate, or leave the site out"
         )
     if privacy.delta > 1 / num_images**2:
@@ -179,7 +179,7 @@ def guarantee_of(
     """The guarantee of a run. No image has a part in it.
 
     spent    each site's recorded events, where they can be read
-    dealt    how one process dealt the images to its sites; None where each site brings its own
+    dealt    how a simulation partitioned the images; None where each site brings its own
     """
     if plan is None:
         return NO_GUARANTEE

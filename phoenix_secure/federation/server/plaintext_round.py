@@ -48,7 +48,7 @@ class PlaintextAggregator:
         refused = [site for site, answer in answers.items() if _is_refusal(answer)]
         asked = len(cohort)
         if refused and len(cohort) - len(refused) < self._federation.min_sites:
-            # A site that sat the round out by its own judgement stays when it is asked again.
+            # A site that sat the round out by its own evaluation stays when it is asked again.
             answers |= self._ask(tuple(refused), body)
             asked += len(refused)
         num_parameters = self._num_uploaded or request.parameters.size

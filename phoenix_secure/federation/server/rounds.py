@@ -1,4 +1,4 @@
-"""The server's loop: draw a cohort, ask it to train, move the model, average it, report."""
+"""The server's loop: sample a cohort, ask it to train, move the model, average it, report."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Run:
             save_curves(folder.read_metrics(), folder.path / "curves.png")
 
     def finish(self, folder: RunFolder) -> RunSummary:
-        """Export the model, draw the last pictures, evaluate its samples. Can be repeated."""
+        """Export the model, write the last pictures, evaluate its samples. Can be repeated."""
         backend, model = self.backend, self.backend.model
         state = folder.load_state(config=self.config)
         model.use(state)

@@ -9,7 +9,7 @@ sites. When one of them is gone for good, the run would be stuck for good. It th
 - The number of the round given up is used up. A run of R rounds therefore still yields at most R
   different sums, which is what its differential privacy was planned for. A server may have seen
   the sum of the round given up, so it counts as released.
-- The sites train anew: another number means other batches, other noise, other rounding.
+- The sites train again: another number means other batches, other noise, other rounding.
 
 What a server that has both sums can learn from their difference stands in docs/secure-rounds.md.
 """
@@ -43,7 +43,7 @@ def skip_round(folder: RunFolder, *, config: RunConfig) -> int:
     if journal.survivors(number) is None:
         raise ConfigError(
             f"round {number} is not stuck, no site was asked to sign it: "
-            "`resume` without --skip-round does it anew"
+            "`resume` without --skip-round repeats it"
         )
     # The promise first: a checkpoint without it could lead back to the round.
     journal.record_given_up(number)

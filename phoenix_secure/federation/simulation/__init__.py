@@ -1,1 +1,1 @@
-"""A whole federation in one process."""
+"""Simulation: a whole federation in one process."""

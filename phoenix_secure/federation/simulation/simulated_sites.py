@@ -1,4 +1,4 @@
-"""A whole federation in one process: images are partitioned, and sites train as threads."""
+"""Simulation of a federation: images are partitioned, and sites train as threads."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ __all__ = ["SimulatedSites"]
 
 
 class SimulatedSites:
-    """The sites of a run in one process (a ``server.backend.Backend``).
+    """The sites of a simulation (a ``server.backend.Backend``).
 
     images_trained   grows while the sites train: for progress bars
 

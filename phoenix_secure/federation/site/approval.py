@@ -37,7 +37,7 @@ class Approver(Protocol):
     """Decides over plans by their hash. Whatever it does not know it must deny."""
 
     def decide(self, plan: str) -> Decision:
-        """The decision over the plan with this hash, made anew for every request."""
+        """The decision over the plan with this hash, made again for every request."""
         ...
 
 

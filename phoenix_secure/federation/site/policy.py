@@ -13,7 +13,7 @@ from phoenix_secure.privacy.budget import Budget
 
 __all__ = ["Release", "SitePolicy"]
 
-# Who may get the trained model and what it draws: the federation's members, named partners, all.
+# Who may get the trained model and its samples: the federation's members, named partners, all.
 Release = Literal["consortium", "partners", "public"]
 
 

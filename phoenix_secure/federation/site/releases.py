@@ -108,7 +108,7 @@ class Releases:
                 self._open = None
                 raise
             except SiteFailure:
-                # A refusal is judged on the noised model, and tells of it; asked again, the site
+                # A refusal is decided on the noised model, and tells of it; asked again, the site
                 # answers with the same one.
                 self._charge(release)
                 raise

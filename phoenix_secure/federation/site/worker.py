@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 class SiteWorker:
     """Answers the stages of one site.
 
-    With ``secure`` set, the site takes part in secure rounds only: a server that asks for the
-    update in the clear is refused, whatever the run's settings say at its end. ``privacy`` is the
-    site's side of differential privacy, for rounds in the clear too.
+    With ``secure`` set, the site takes part in secure rounds only: a server that asks for a
+    plaintext update is refused, whatever the run's settings say at its end. ``privacy`` is the
+    site's side of differential privacy, for plaintext rounds too.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class SiteWorker:
 
 
 def _reply(request: TrainRequest, update: LocalUpdate, *, hides_metrics: bool) -> bytes:
-    """An answer in the clear; without what the guarantee does not cover, where that is hidden."""
+    """A plaintext answer; without what the guarantee does not cover, where that is hidden."""
     loss = 0.0 if hides_metrics or math.isnan(update.loss) else update.loss
     return TrainReply(
         round_number=request.round_number,

@@ -122,7 +122,7 @@ def test_settings_under_which_nothing_would_hold_are_refused(
 @pytest.mark.parametrize(
     ("num_images", "overrides", "message"),
     [
-        (3, [], "draws less than one a step"),
+        (3, [], "samples less than one a step"),
         (1000, ["privacy.delta=1e-3"], "not below 1/images"),
     ],
 )

@@ -214,7 +214,7 @@ def test_small_sites_are_refused_before_anything_is_written(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD, "privacy.sampling_rate=0.001"])
-    with pytest.raises(ConfigError, match="draws less than one a step"):
+    with pytest.raises(ConfigError, match="samples less than one a step"):
         Run(SimulatedSites(config, cache_dir=cache_dir))
 
 
