@@ -1,4 +1,4 @@
-"""From YAML and ``section.key=value`` overrides to a :class:`RunConfig`, with errors that help."""
+"""Reads YAML and ``section.key=value`` overrides into a :class:`RunConfig`; errors name the fix."""
 
 from __future__ import annotations
 

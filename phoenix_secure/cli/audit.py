@@ -61,7 +61,7 @@ def audit(
     epsilon: Annotated[
         float | None, typer.Option("--epsilon", help="Guarantee claimed for it; with --delta.")
     ] = None,
-    delta: Annotated[float, typer.Option("--delta", help="Of the claimed guarantee.")] = 1e-5,
+    delta: Annotated[float, typer.Option("--delta", help="Delta of the claimed guarantee.")] = 1e-5,
     federated: Annotated[
         bool,
         typer.Option("--federated/--no-federated", help="Also attack the updates of a run."),

@@ -24,7 +24,7 @@ Name = Annotated[str, typer.Argument(help="One of the names that `data list` sho
 CacheDir = Annotated[
     Path | None,
     typer.Option(
-        help="Where fetched sets are kept. Default: PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."
+        help="Folder of fetched sets. Default: PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."
     ),
 ]
 DataPath = Annotated[

@@ -87,7 +87,7 @@ def open_desk(place: SiteFolder) -> ReviewDesk:
 def review(
     folder: FolderArgument,
     proposal: Annotated[
-        str | None, typer.Argument(help="Its name or plan hash, or how it begins; default: all.")
+        str | None, typer.Argument(help="Its name or plan hash, or a prefix; default: all.")
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
@@ -118,7 +118,7 @@ def review(
 
 def reject(
     folder: FolderArgument,
-    proposal: Annotated[str, typer.Argument(help="Its name or plan hash, or how it begins.")],
+    proposal: Annotated[str, typer.Argument(help="Its name or plan hash, or a prefix.")],
     reason: Annotated[
         str, typer.Option("--reason", help="Why, in one line; the coordinator reads it.")
     ],

@@ -27,7 +27,7 @@ def propose(
         str, typer.Option("--federation", help="The federation: its name or its server's folder.")
     ],
     purpose: Annotated[
-        str, typer.Option("--purpose", help="What the model is for, in one line; owners read it.")
+        str, typer.Option("--purpose", help="Purpose of the model, in one line; owners read it.")
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes such as federation.rounds=3.")

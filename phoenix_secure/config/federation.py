@@ -12,7 +12,7 @@ __all__ = ["EmaConfig", "FederationConfig"]
 
 
 class FederationConfig(Section):
-    """Rounds, who takes part, and how the server uses the sum of the updates."""
+    """Rounds, participation, and the server's use of the summed updates."""
 
     rounds: int = Field(10, ge=1, le=100_000, description="[rounds] Communication rounds.")
     participation: float = Field(

@@ -1,4 +1,4 @@
-"""Images: where they come from, who holds which, and how different the holders are."""
+"""Images: their sources, the data partition, and the heterogeneity of the sites."""
 
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import ImageSet, from_unit_range, to_unit_range

@@ -59,7 +59,7 @@ class Finding:
 
 
 def probe_server(folder: ServerFolder) -> list[Finding]:
-    """Everything that can be checked with the server's folder, from where it is run."""
+    """Runs every check that the server's folder allows, from the machine it runs on."""
     settings = folder.settings()
     ca_file = folder.files.ca_certificate
     return [

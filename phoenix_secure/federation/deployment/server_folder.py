@@ -1,4 +1,4 @@
-"""Everything that the server keeps, in one folder; no site's secret is in it.
+"""The folder of a deployed server: all that it keeps; no site's secret is in it.
 
 ::
 

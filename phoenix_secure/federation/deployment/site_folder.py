@@ -1,4 +1,4 @@
-"""Everything that one site keeps, in one folder that no other party ever sees.
+"""The folder of a deployed site: all that it keeps; no other party ever sees it.
 
 ::
 
@@ -131,7 +131,7 @@ class SiteFolder:
         return identity
 
     def approver(self, settings: SiteSettings) -> SignedApprovals:
-        """Approvals signed by the pinned key of whoever owns the images."""
+        """Approvals signed by the pinned key of the images' owner."""
         return SignedApprovals(
             self.approvals,
             site=settings.site,

@@ -1,4 +1,4 @@
-"""From an approved plan to a handler: this site's images, trainer, key and promises."""
+"""Builds the handler of an approved plan: this site's images, trainer, key and promises."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class SiteProcess:
 
     @property
     def fingerprint(self) -> str:
-        """Of the pinned roster, to be compared with the other parties."""
+        """The pinned roster's fingerprint, to be compared with the other parties."""
         return self._roster.fingerprint
 
     def run(self, stop: threading.Event) -> None:

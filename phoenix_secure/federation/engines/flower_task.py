@@ -156,7 +156,7 @@ class _Pull:
         return [found]
 
     def abandon(self) -> None:
-        """Nobody waits for this answer any more."""
+        """Give up on this answer: nobody waits for it any more."""
         self._abandoned.set()
 
     def _run(self) -> None:

@@ -22,7 +22,7 @@ class PartialAggregator:
         self._exchange = exchange
 
     def members(self) -> tuple[str, ...]:
-        """As ``inner``."""
+        """The members of ``inner``."""
         return self._inner.members()
 
     def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:

@@ -1,4 +1,4 @@
-"""The strategies of one run, for whoever sets it up: one process, a server, or a site."""
+"""The strategies of one run, for each setting: a simulation, a server, or a site."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["RunStrategies"]
 
 
 class RunStrategies:
-    """Everything that follows from the sections sharing, exchange and filtering.
+    """The strategies that follow from the sections sharing, exchange and filtering.
 
     form            (channels, image size)
     load_shared     makes G; called at once when sharing is on

@@ -1,4 +1,4 @@
-"""Everything that the server must remember between two rounds."""
+"""The server's state between two rounds."""
 
 from __future__ import annotations
 

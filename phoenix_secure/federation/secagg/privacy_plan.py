@@ -1,4 +1,4 @@
-"""From settings to noise, planned releases and the guarantee that follows."""
+"""Plans noise and releases from the settings, and states the guarantee that follows."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class RecordedAggregator:
         self._privacy = privacy
 
     def members(self) -> tuple[str, ...]:
-        """As ``inner`` says."""
+        """The members of ``inner``."""
         return self._inner.members()
 
     def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:

@@ -117,7 +117,7 @@ class _Direct:
         return answers
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: nothing runs."""
 
 
 def _refuse(stage: str, body: bytes) -> bytes:
