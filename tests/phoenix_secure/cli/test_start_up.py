@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import typer
 
+from built_once import built_once
 from phoenix_secure.cli.app import app
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
@@ -137,7 +138,10 @@ def phoenix(*arguments: str, cwd: Path) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A federation with an offered plan, and the reports of a plain and of a private run."""
-    root = tmp_path_factory.mktemp("start-up")
+    return built_once(tmp_path_factory, "start-up", _build)
+
+
+def _build(root: Path) -> None:
     (root / "tiny.yaml").write_text(SETTINGS)
     pixels = np.arange(64 * 8 * 8, dtype=np.uint8).reshape(64, 8, 8)
     np.savez(root / "images.npz", images=pixels, labels=np.arange(64) % 4)
@@ -154,7 +158,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site.audit().record("started")
     phoenix("run", "tiny.yaml", "--run-dir", "plain", cwd=root)
     phoenix("run", "tiny.yaml", *PRIVATE, "--run-dir", "private", cwd=root)
-    return root
 
 
 @pytest.mark.parametrize("command", LIGHT)

@@ -116,6 +116,7 @@ def test_run_refuses_before_it_writes(cli, config_file: Path, make, code: int, n
 def test_divergence_keeps_the_last_good_round(cli, config_file: Path) -> None:
     wild = ["training.optimizer=sgd", "training.grad_clip=null", "training.learning_rate=10"]
     wild += ["training.warmup_steps=0", "training.local_steps=400", "federation.rounds=1"]
+    wild += ["secure_aggregation.max_attempts=1"]
     outcome = cli("run", str(config_file), *wild, "--run-dir", "out")
     assert outcome.code == TRAINING
     assert "lower training.learning_rate" in outcome.err

@@ -131,7 +131,7 @@ def test_no_sample_is_capped(digits: SiteImages, physical_batch: int) -> None:
         initial(config), many, round_number=1, seeds=SeedTree(0), progress=seen.append
     )
     assert seen == [160]
-    # Each gradient is of length C; they differ by their timesteps, so that the sum is shorter: about
+    # Each gradient is of length C; they differ by their timesteps, and the sum is shorter: about
     # 0.4 of all together, where a cap at the batch size of 16 would leave 16 at the very most.
     length = np.linalg.norm(update.delta) * 16 / 1e-3
     assert 16 < length <= 160 * 1.01

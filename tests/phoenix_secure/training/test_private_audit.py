@@ -49,6 +49,7 @@ SETTINGS = [
     # that it is close to its mean, which the adversary knows.
     "privacy.clip_norm=0.0001",
     "privacy.noise_draws=16",
+    "privacy.physical_batch=2",  # no chunk is filled up to more than the two images
 ]
 
 
