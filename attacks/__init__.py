@@ -1,4 +1,4 @@
-"""Privacy attacks on diffusion models and the statistics that judge them.
+"""Privacy attacks on diffusion models and the statistics that evaluate them.
 
 Pure functions over numpy arrays and callables: nothing here touches a disk, a network, a torch
 module or another package of this project. A ``score`` has one float64 per record, larger means

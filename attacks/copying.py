@@ -37,7 +37,7 @@ __all__ = [
 class DataCopying:
     """Meehan's C_T: well below 0 (about -5 and less) is copying, well above 0 is underfitting.
 
-    statistic:  None with ``reason`` where no cell can be judged.
+    statistic:  None with ``reason`` where no cell can be tested.
     """
 
     statistic: float | None
@@ -50,7 +50,7 @@ class DataCopying:
 class CloserShare:
     """The share of samples nearer to the training set than to an equally large holdout.
 
-    p_permutation:  one-sided, from exchanging training and holdout records: the one to judge by.
+    p_permutation:  one-sided, from exchanging training and holdout records: the one to rely on.
     p_binomial:     one-sided exact binomial, as commonly published. It holds train and holdout
                     fixed at exactly 1/2 and rejects far too often once there are many samples.
     share:          None with ``reason`` when every sample is equally near to both.
@@ -86,11 +86,11 @@ def data_copying(
     rng: np.random.Generator,
     embed: Embedding | None = None,
 ) -> DataCopying:
-    """C_T = sum_c P(c) Z_U(c) / sum_c P(c) over the cells c that can be judged.
+    """C_T = sum_c P(c) Z_U(c) / sum_c P(c) over the cells c that can be tested.
 
     Cells are k-means clusters of ``train``; Z_U compares distances to the nearest training record
     of samples (Q) and test records (P) inside a cell; P(c) is the share of test records there.
-    A cell is judged when it holds at least 20 samples and 2 test records.
+    A cell is tested when it holds at least 20 samples and 2 test records.
 
     Source:     Meehan, Chaudhuri, Dasgupta (2020), arXiv:2004.05675; the correction for
                 ties and the rule for cells without test records are added here.

@@ -19,9 +19,9 @@ __all__ = ["Extraction", "extract"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extraction:
-    """What a count of extracted images is, and what it is not.
+    """A count of extracted images, with its limits.
 
-    The rate is per *generated sample* of this generator; the number of distinct training images
+    The rate is per *generated sample* of this generator. The number of distinct training images
     found grows with the number of samples, so it is a lower bound of what could be found.
 
     ratios:     (M,) the paper's l(g, x) of each sample to its nearest training image; small = copy.

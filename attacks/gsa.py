@@ -1,4 +1,4 @@
-"""GSA: gradient norms, tensor by tensor, betray a member to who holds the weights.
+"""GSA: gradient norms, tensor by tensor, betray a member to an attacker with the weights.
 
 Source:     Pang, Wang, Kang, Huai, Zhang (2023), arXiv:2308.06405 (GSA1, GSA2).
 """

@@ -32,7 +32,7 @@ _SMALLEST = 1e-12  # a distance in units of the radius: keeps an exact copy's lo
 
 
 class Statistic(Enum):
-    """What is summed over the ball."""
+    """The quantity summed over the ball."""
 
     COUNT = "MC-epsilon"
     LOG_DISTANCE = "MC-d"

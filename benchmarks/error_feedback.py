@@ -1,4 +1,4 @@
-"""What narrow words cost, and what error feedback gives back: final weights against 32 bits.
+"""Cost of narrow words, and gain of error feedback: final weights against 32 bits.
 
 python benchmarks/error_feedback.py            # digits, five sites, 40 rounds: two minutes
 """

@@ -1,9 +1,9 @@
-"""What faults cost: TLS, SuperLink and five sites as processes on this machine, five rounds.
+"""Cost of faults: TLS, SuperLink and five sites as processes on this machine, five rounds.
 
     python benchmarks/faults.py [--out FOLDER] [--only NAME ...]
 
 Each scenario is a run of its own over the same warm sites. Its plan differs from the others in a
-setting that no weight depends on (how many samples are drawn), because no site ever answers one
+setting that no weight depends on (the number of samples), because no site ever answers one
 round of one plan twice.
 
 `lost` is against five times the median of the run's other rounds: it also holds the start of the

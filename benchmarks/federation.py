@@ -1,4 +1,4 @@
-"""Secure rounds in one process: seconds by stage, bytes, and what security costs.
+"""Secure rounds in simulation: seconds by stage, bytes, and what security costs.
 
     python benchmarks/federation.py                    # 5, 16 and 64 sites, 0.64 M parameters
     python benchmarks/federation.py --d 35700000 --sites 5
@@ -96,7 +96,7 @@ def run_round(
 
 
 class Parties:
-    """A server and sites in one process, assembled as a simulation's are."""
+    """A server and sites, assembled as in a simulation."""
 
     def __init__(self, path: Path, *, num_sites: int, num_parameters: int) -> None:
         self.folder, self.names = RunFolder(path), site_names(num_sites)

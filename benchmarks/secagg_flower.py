@@ -50,7 +50,7 @@ class FlowerClient:
         flower._share_keys(self.state, keys)
 
     def deliver(self) -> dict[str, list[object]]:
-        """What the server forwards to this client before the upload (not timed)."""
+        """Take what the server forwards to this client before the upload (not timed)."""
         state = self.state
         shares = [
             flower.create_shares(secret, state.threshold, state.share_num)[0]

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SEEDS = (1, 2, 3)
-# In the clear: all runs must differ in the method alone, and secure sums change no figure but the
-# bytes (docs/secure-rounds.md). One worker: seconds are those of one core.
+# Plaintext aggregation: all runs must differ in the method alone, and secure sums change no figure
+# but the bytes (docs/secure-rounds.md). One worker: seconds are those of one core.
 COMMON = ["secure_aggregation.mode=off", "federation.workers=1", "device=cpu"]
 SPLITS = {
     "shards": ["partition.scheme=shards", "partition.shards_per_site=2"],

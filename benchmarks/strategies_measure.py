@@ -1,4 +1,4 @@
-"""One run of the comparison: train it (or go on with it), draw, judge, keep the figures."""
+"""One run of the comparison: train it (or go on with it), sample, evaluate, keep the figures."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def measure_ends(out: Path, overrides: list[str]) -> None:
 
 def _judged(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
     drawn = model.sample(NUM_DRAWN, purpose="evaluation")
-    # Personal models draw site by site: judge an even choice of all.
+    # Personal models sample site by site: evaluate an even choice of all.
     order = np.random.default_rng(0).permutation(len(drawn))
     return _figures(drawn[order], federation.backend.partition, cache_folder)
 

@@ -1,4 +1,4 @@
-"""What a proven guarantee allows any attack to reach, and whether an attack went beyond it."""
+"""The ceiling that a proven guarantee sets any attack, and a test whether an attack exceeds it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class GuessPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guesses:
-    """How many of ``num_guesses`` were right, among ``num_canaries``."""
+    """The number of right guesses of ``num_guesses``, among ``num_canaries``."""
 
     num_canaries: int
     num_guesses: int

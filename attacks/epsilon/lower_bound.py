@@ -17,7 +17,7 @@ __all__ = ["ClaimTest", "EpsilonLowerBound", "Method", "epsilon_lower_bound", "j
 
 
 class Method(Enum):
-    """What is bounded: the definition of (epsilon, delta)-DP, or a Gaussian mechanism's curve."""
+    """The bounded quantity: the epsilon of (epsilon, delta)-DP, or a Gaussian mechanism's curve."""
 
     STEINKE = "one run, (epsilon, delta)-DP (Steinke et al. 2023)"
     GAUSSIAN_F_DP = "one run, Gaussian trade-off (Mahloujifar et al. 2024)"

@@ -1,1 +1,1 @@
-"""What a server of a federation sees: one update per site, or with secure aggregation their sum."""
+"""Attacks on a server's view: one update per site, or with secure aggregation their sum."""

@@ -26,7 +26,7 @@ Vjp = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.floating]]
 
 
 class Matching(Enum):
-    """How far two gradients are apart."""
+    """Distance between two gradients."""
 
     L2 = "squared distance, relative to the observed gradient"
     COSINE = "1 - cosine"

@@ -1,7 +1,7 @@
 """Passive attacks on model updates: whose update points where this record's gradient does?
 
-The same functions judge a server that sees every site's update and one that secure aggregation
-shows only the sum: pass the rounds through ``summed``.
+The same functions score a server that sees every site's update and one that secure aggregation
+shows only the sum: for the latter, pass the rounds through ``summed``.
 
 Source:     Li, Li, Ribeiro (2023), ICLR submission (cosine of gradient and update);
             Zhu et al. (2025), FedMIA, arXiv:2402.06289.

@@ -44,7 +44,7 @@ def auc(scores: ArrayLike, *, membership: ArrayLike, confidence: float = 0.95) -
     """The exact AUC (ties count half) with an interval of about ``confidence`` coverage.
 
     Source:     DeLong, DeLong, Clarke-Pearson (1988), Biometrics 44; Newcombe (2006), method 5,
-                Statistics in Medicine 25, for what DeLong cannot judge.
+                Statistics in Medicine 25, where DeLong does not apply.
     """
     values = check_scores(scores)
     members = check_membership(membership, num_records=len(values))

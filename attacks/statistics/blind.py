@@ -29,7 +29,7 @@ __all__ = ["BlindBaseline", "blind_baseline", "image_statistics"]
 class BlindBaseline:
     """scores are out of fold, larger = looks like a member; for ``auc_difference``.
 
-    auc, scores: None with ``reason`` when there are too few records to judge.
+    auc, scores: None with ``reason`` when there are too few records to estimate it.
     differs:    the AUC lies above 0.5 beyond chance, by an interval at a fifth of the error (see
                 ``blind_baseline``): members and non-members are not alike.
     """

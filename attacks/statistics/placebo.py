@@ -39,7 +39,7 @@ def placebo_split(num_records: int, *, rng: np.random.Generator) -> Membership:
 
 
 def null_band(num_members: int, *, num_non_members: int, confidence: float = 0.95) -> Interval:
-    """Where the AUC of a blind attack lies with probability ``confidence`` (normal limit)."""
+    """Interval that holds a blind attack's AUC with probability ``confidence`` (normal limit)."""
     if not 0 < confidence < 1:
         raise ValueError(f"expected 0 < confidence < 1, got {confidence}")
     deviation = null_auc_deviation(num_members, num_non_members=num_non_members)
@@ -48,7 +48,7 @@ def null_band(num_members: int, *, num_non_members: int, confidence: float = 0.9
 
 
 def check_placebo(scores: ArrayLike, *, membership: ArrayLike, confidence: float = 0.99) -> Placebo:
-    """Judge the scores of an attack that was run from its start with pseudo-members.
+    """Check the scores of an attack that was run from its start with pseudo-members.
 
     The split must be drawn *before* the attack (``placebo_split``) and given to every step that
     looks at membership; splitting finished scores tests nothing.

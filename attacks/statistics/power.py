@@ -1,4 +1,4 @@
-"""How much an audit of a given size can see, to be asked before it is run.
+"""Statistical power of an audit of a given size, to be asked before it is run.
 
 "No leak found" means little without the smallest leak that would have been found.
 """

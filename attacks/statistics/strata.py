@@ -1,4 +1,4 @@
-"""Who is exposed: figures per class or site, and the records that an attacker is surest of.
+"""Exposed groups and records: figures per class or site, and the attacker's surest records.
 
 An average hides the person it is not true for.
 """

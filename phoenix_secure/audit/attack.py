@@ -1,4 +1,4 @@
-"""What the audit needs to know of an attack, and the attacks on released samples and on queries."""
+"""Descriptions of attacks for the audit, and the attacks on released samples and on queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARIATION_STEPS = 2
 
 
 class Access(StrEnum):
-    """What the attacker holds."""
+    """The attacker's access."""
 
     SAMPLES = "released samples"
     QUERIES = "denoiser queries"

@@ -31,7 +31,7 @@ from phoenix_secure.rng import SeedTree
 __all__ = ["Canaries", "judge_canaries", "load_canaries", "plan_canaries"]
 
 # The loss at these values of alpha_bar, averaged: fixed here and not chosen, since a canary is
-# unlike the images that a choice could be made on.
+# unlike the images of a tuning split.
 _LEVELS = (0.97, 0.85, 0.55)
 _NUM_NOISES = 8
 _DELTA = 1e-5
@@ -109,7 +109,7 @@ def judge_canaries(
         }
         area = auc(scores, membership=canaries.inclusion, confidence=plan.confidence)
     except ValueError as error:
-        raise DataError(f"canaries.npz cannot be judged: {error}") from error
+        raise DataError(f"canaries.npz cannot be evaluated: {error}") from error
     answer: Literal["no claim", "contradicted", "not contradicted", "cannot be contradicted"]
     answer = "no claim"
     if plan.claim is not None and plan.claim.unit == "record":

@@ -105,7 +105,7 @@ class PipelineDenoiser:
 
 
 def _process(scheduler: Any) -> tuple[str, NDArray[np.float64]]:
-    """What the network predicts, and its schedule."""
+    """The network's prediction type and its schedule."""
     if hasattr(scheduler.config, "sigma_data"):
         steps = np.arange(1, _EDM_TIMESTEPS + 1) / _EDM_TIMESTEPS
         cosine = np.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2

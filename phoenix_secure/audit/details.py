@@ -1,4 +1,4 @@
-"""What stands beside the verdict: the game, who is exposed, and a screen of the samples."""
+"""Details beside the verdict: the game, the exposed records, and a screen of the samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server would have seen: the sites' updates of the last rounds, with and without their sum.
+"""Attacks on a server's view: the sites' updates of the last rounds, one by one and as a sum.
 
 The rounds whose starting checkpoint is still kept are trained again at every site, which gives each
 site's update exactly as the run made it. The attacker holds the model that was sent out and either
@@ -55,11 +55,11 @@ def federated_view(
 ) -> FederatedReport:
     """The same attacker with every site's update, and with their sum alone.
 
-    A non-member is compared with the site of a random member of its class. Were the site drawn from
-    all, a class that a site holds much of would pass for membership.
+    A non-member is compared with the site of a random member of its class. With a site sampled from
+    all, a class that is frequent at one site would pass for membership.
 
-    Raises:     ConfigError for a target that is no run or whose sites did more than plain local
-                steps; CheckpointError when no round can be trained again.
+    Raises:     ConfigError for a target that is not a run folder, or whose sites did more than
+                plain local steps; CheckpointError when no round can be trained again.
     """
     started = time.perf_counter()
     run, config, states = require_federated(target)

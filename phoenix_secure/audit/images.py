@@ -135,7 +135,7 @@ def load_file(path: Path) -> ImageSet:
 def _sites(path: Path, members: NDArray[np.int64], num_images: int) -> NDArray[np.str_] | None:
     if not path.exists():
         return None
-    advice = "it says who holds what; delete it to audit without figures per site"
+    advice = "it holds the data partition; delete it to audit without figures per site"
     arrays = read_arrays(path, advice=advice, only=("owner", "sites"))
     owner, names = arrays.get("owner"), arrays.get("sites")
     if (

@@ -1,4 +1,4 @@
-"""Everything that an audit leaves in its folder, each file written whole or not at all."""
+"""Everything that an audit leaves in its folder, each file written atomically."""
 
 from __future__ import annotations
 

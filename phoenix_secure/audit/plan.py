@@ -1,7 +1,7 @@
-"""What an audit is going to do, written and hashed before the first score exists.
+"""The audit plan, written and hashed before the first score exists.
 
-Attacks, settings to choose from, groups of images by digest, false-positive rates, guess budget,
-seed: whoever reads the report can check that none of it was chosen after looking.
+It holds attacks, settings to choose from, groups of images by digest, false-positive rates, guess
+budget and seed. Readers of the report can check that none of it was chosen after looking.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["AuditPlan", "Claim", "Part", "PlannedAttack", "PlannedCanaries", "Pl
 
 
 class Part(BaseModel):
-    """What all parts of plan and report share: frozen, nothing unknown, no NaN."""
+    """Base class of all parts of plan and report: frozen, no unknown fields, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,7 +37,7 @@ class Claim(Part):
 
 
 class PlannedAttack(Part):
-    """An attack and the settings that it may choose from, on the choice group."""
+    """An attack and the settings that it may choose from, on the tuning split."""
 
     name: str
     access: str
@@ -75,7 +75,7 @@ class AuditPlan(Part):
     low_fpr: float | None  # the one of ``fprs`` that is tested; None when none can be estimated
     confidence: float
     significance: float  # of the verdict "leak found", all attacks together
-    max_detectable_auc: float  # a larger detectable effect makes "none found" inconclusive
+    max_detectable_auc: float  # a larger one makes "no leak detected" inconclusive
     choice: PlannedGroup
     evaluation: PlannedGroup
     num_calibration: int

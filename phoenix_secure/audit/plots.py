@@ -85,7 +85,7 @@ def _names(report: AuditReport, order: list[int]) -> set[str]:
 
 
 def _line(attack: AttackReport, *, place: int) -> dict[str, Any]:
-    """How the curve of the attack in this place of the ranking by p is drawn."""
+    """Line style of the attack at this place of the ranking by p."""
     if place > len(_NEXT):
         return {"color": _GREY, "lw": 0.6, "alpha": 0.6}
     label = f"{attack.name} (AUC {attack.auc.value:.3f})"

@@ -1,4 +1,4 @@
-"""How much an audit does: sizes only, so that a plan can print all of them."""
+"""Audit profiles: sizes only, so that a plan can print all of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Profile:
     """
 
     name: str
-    max_records: int  # members, and as many non-members, that attacks are judged on
+    max_records: int  # members, and as many non-members, that attacks are evaluated on
     max_choice: int  # members, and as many others, that settings are chosen on
     noise_levels: tuple[float, ...]
     num_noises: int
-    num_samples: int  # drawn from the model for the attacks on released images
+    num_samples: int  # sampled from the model for the attacks on released images
     sampling_steps: int
     attacks: tuple[str, ...]
     num_shadow_pairs: int = 0

@@ -59,7 +59,7 @@ class AttackReport(Part):
     """One attack on the evaluation group.
 
     p_adjusted:   the smaller of its two Holm-adjusted p-values, over all attacks and both tests.
-    reversed:     the direction is the opposite of the published one, chosen on the choice group.
+    reversed:     the direction is the opposite of the published one, chosen on the tuning split.
     excess:       AUC beyond the blind baseline's, on the same records.
     above_ceiling:  the ROC lies above what the claimed guarantee allows; None without a claim.
     curve:        attainable points (FPR, TPR), thinned evenly on the logarithm of the FPR.
@@ -141,7 +141,7 @@ class CanaryReport(Part):
 
 
 class FederatedRow(Part):
-    """What one view of the updates gives away about the members of the sites."""
+    """The leakage of one view of the updates about the members of the sites."""
 
     view: str
     attack: str

@@ -44,7 +44,7 @@ class Group:
 class Roles:
     """Disjoint groups of images.
 
-    choice:         settings and signs are chosen here.
+    choice:         tuning split; settings and signs are chosen here.
     evaluation:     every reported figure comes from here.
     calibration:    real images that are no members and in neither group, or None.
     members, non_members:  indices into the audit's image sets of ``evaluation``, in its order.
@@ -55,7 +55,7 @@ class Roles:
     calibration: NDArray[np.float32] | None
     members: NDArray[np.int64]
     non_members: NDArray[np.int64]
-    choice_source: str  # where the choice's non-members come from, for the report
+    choice_source: str  # where the tuning split's non-members come from, for the report
 
 
 def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Roles:
@@ -63,7 +63,7 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
 
     Each image has its place by a keyed hash of its own pixels, so that the groups do not follow
     from the order of the files, and two like sets lead to like groups.
-    Non-members for the choice come from the reference images where there are any, so that all
+    Non-members of the tuning split come from the reference images where there are any, so that all
     held-out images remain for the evaluation; else a quarter of the non-members is set aside.
 
     Raises:     DataError when fewer than four records a side remain.

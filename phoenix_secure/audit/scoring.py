@@ -1,4 +1,4 @@
-"""Running one attack: choose its setting on the choice group, score the evaluation group.
+"""Runs one attack: choose its setting on the tuning split, score the evaluation group.
 
 The placebo goes the same way from the start: non-members alone, half of them called members before
 the attack begins.
@@ -108,7 +108,7 @@ def score_attack(
 
 
 def combined(parts: Sequence[Scored], *, roles: Roles, placebos: Placebos) -> Scored:
-    """A logistic regression on all attacks' scores, fitted on the choice group.
+    """A logistic regression on all attacks' scores, fitted on the tuning split.
 
     Source:     Dubiński et al. (2025), CDI, arXiv:2411.12858 (there for whole data sets).
     """

@@ -1,8 +1,8 @@
-"""Shadow models: the target's own training, repeated with half of the judged images each.
+"""Shadow models: the target's own training, repeated with half of the evaluated images each.
 
-Everything but the judged images stays as it was: settings, sites, rounds, the moving average, and
-the other members, whom this attacker knows (as the adversary of differential privacy does). Each
-shadow has as many members as the target, so that it overfits alike.
+Everything but the evaluated images stays as it was: settings, sites, rounds, the moving average,
+and the other members, which this attacker knows (as the adversary of differential privacy does).
+Each shadow has as many members as the target, so that it overfits alike.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _assigned_sites(target: Target, roles: Roles, *, rng: np.random.Generator) -
 def _sites(
     target: Target, roles: Roles, *, included: NDArray[np.bool_], assigned: Sequence[str]
 ) -> dict[str, SiteImages]:
-    """Each site's images in one shadow: its members that are not judged, and its included ones."""
+    """Each site's images in one shadow: its unevaluated members, and its included ones."""
     images, owners = target.images, target.images.member_sites
     if owners is None:
         raise ValueError("expected a run with sites")

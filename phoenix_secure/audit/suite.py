@@ -51,7 +51,7 @@ _MAX_DETECTABLE = 0.60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What the user asked for. ``attacks`` None: all of the profile's."""
+    """The user's request. ``attacks`` None: all of the profile's."""
 
     profile: Profile
     seed: int = 0
@@ -74,7 +74,7 @@ class Request:
 
     @property
     def terms(self) -> dict[str, Any]:
-        """What can be fixed before there is a model; :meth:`AuditPlan.keeps` compares."""
+        """The terms fixed before there is a model; :meth:`AuditPlan.keeps` compares."""
         return {
             "version": importlib.metadata.version("phoenix-secure"),
             "profile": self.profile.name,
@@ -210,14 +210,14 @@ def run_audit(
 def _samples(
     target: Target, request: Request, *, seeds: SeedTree, progress: Progress
 ) -> Images | None:
-    """The samples under attack: the target's own, or as many as the profile draws."""
+    """The samples under attack: the target's own, or as many as the profile samples."""
     if target.samples is not None:
         return target.samples
     wanted = {"nearest", "nearest-calibrated", "monte-carlo", "domias"}
     if not wanted & set(request.names):
         return None
     profile = request.profile
-    progress("drawing samples", 0, 1)
+    progress("sampling images", 0, 1)
     sampling = target.sampling or SamplingConfig()
     limit = int(target.pipeline.scheduler.config.num_train_timesteps)
     steps = min(profile.sampling_steps, limit)
@@ -288,7 +288,7 @@ def _derived(
         base = next(one for one in scored if one.name == "loss")
         calibrated = quantile_calibrated(base, attack=by_name["loss"], roles=roles, seeds=seeds)
         if calibrated is None:
-            skipped["loss-quantile"] = "needs 100 reference images beside those of the choice"
+            skipped["loss-quantile"] = "needs 100 reference images beside those of the tuning split"
         else:
             found.append(calibrated)
     if "combined" in request.names:

@@ -1,4 +1,4 @@
-"""What is audited: a run folder, a diffusers pipeline folder, or a folder of samples."""
+"""Audit targets: a run folder, a diffusers pipeline folder, or a folder of samples."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def open_target(
         )
     if members is None or non_members is None:
         raise ConfigError(
-            f"{path} is no run, so that nobody knows its members: give --members (images it was "
-            "trained on) and --non-members (images of the same kind that it never saw)"
+            f"{path} is not a run folder, so its members are unknown: give --members (images it "
+            "was trained on) and --non-members (images of the same kind that it never saw)"
         )
     if (path / "model_index.json").exists():
         saved = load_model(path, device=pick_devices(device)[0])
@@ -116,7 +116,7 @@ def open_target(
         samples = load_file(path)
     except DataError as error:
         raise ConfigError(
-            f"{path} is no run, no diffusers model and no readable images ({error})"
+            f"{path} is not a run folder, a diffusers model or readable images ({error})"
         ) from error
     shape = samples.images.shape[1:]
     return Target(

@@ -146,7 +146,7 @@ class Answers:
         self._add(id, Kind.DERIVED, value, **how)
 
     def declared(self, id: str, pointer: str, *, note: str | None = None) -> None:
-        """What governance.yaml says there; missing where it says nothing."""
+        """Add the value of governance.yaml at ``pointer``; missing where it says nothing."""
         value = self.facts.governance.said(pointer)
         if value is None:
             key = pointer.strip("/").replace("/", ".")

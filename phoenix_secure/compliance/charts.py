@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn from a report's fields alone. Every one has a title and words."""
+"""Charts as inline SVG, rendered from a report's fields alone. Each has a title and a text."""
 
 from __future__ import annotations
 

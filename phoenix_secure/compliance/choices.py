@@ -1,6 +1,6 @@
-"""What a reader of a report chooses: for whom it is, and whose questions it must answer.
+"""Choices of a report's reader: its audience, and whose questions it must answer.
 
-Apart from the schema, so that the command line can offer the choices without loading it.
+They live apart from the schema, so that the command line can offer them without loading it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What differs, and how the guarantees stand to each other.
+    """The differences of two reports, and the ranking of their guarantees.
 
     ranking   "first", "second" (which promises more) or "equal"; None where it is refused
     refusal   why no ranking is possible

@@ -104,7 +104,7 @@ class Governance(_Part):
     assessment: Assessment = Assessment()
 
     def said(self, pointer: str) -> Any:
-        """What the file says at ``/section/key`` as plain JSON; None where it says nothing."""
+        """The value at ``/section/key`` as plain JSON; None where the file says nothing."""
         value: Any = self.model_dump(mode="json")
         for key in pointer.strip("/").split("/"):
             value = value[key]

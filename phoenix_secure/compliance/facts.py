@@ -28,7 +28,7 @@ _SITE_LEDGERS = "sites/*/privacy.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What one run left behind.
+    """The evidence that one run left behind.
 
     settings    as the ledger has them, not as config.yaml says today
     charged     site -> privacy events that the server's ledger charged it with, one for a round
@@ -143,7 +143,7 @@ def _first(ledger: LedgerFile, entries: int | None) -> LedgerFile:
 
 
 def _check_hashes(facts: Facts) -> None:
-    """What the ledger names by hash must be what lies in the folder."""
+    """Refuse a folder whose files are not those that the ledger names by hash."""
     files, named = facts.files, {}
     exported = facts.last(Event.EXPORTED)
     if exported is not None:

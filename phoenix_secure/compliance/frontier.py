@@ -1,7 +1,7 @@
-"""What a sweep found about privacy against quality, for the report of the run that was chosen.
+"""A sweep's privacy-quality frontier, for the report of the run that was chosen.
 
-The sweep's runs have ledgers of their own: here its results are handed in, like what people
-declare, and nothing checks them but their form.
+The sweep's runs have ledgers of their own. Here its results are handed in, like declared answers,
+and only their form is checked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Spent(BaseModel):
 
 
 class _Point(BaseModel):
-    """The columns of results.json that the frontier is drawn from."""
+    """The columns of results.json that the frontier is plotted from."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 

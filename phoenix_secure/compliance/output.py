@@ -116,7 +116,7 @@ def _samples(run: Path, report: Report) -> tuple[bytes | None, str]:
     """Generated images; for the public only where the audit screened samples and found no copy."""
     path = run / "samples.png"
     if not path.is_file():
-        return None, "No samples were drawn."
+        return None, "No images were sampled."
     copying = report.value("E5.copying")
     if report.edition is Edition.PUBLIC and (copying is None or copying["extracted"] > 0):
         return None, (

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Kind(StrEnum):
-    """Where a value comes from; the four are never mixed in one field."""
+    """The origin of a value; the four are never mixed in one field."""
 
     MEASURED = "measured"  # observed on this run: by its log, by a test
     DERIVED = "derived"  # follows from other fields or from the settings, and is checked again
@@ -36,7 +36,7 @@ class _Part(BaseModel):
 
 
 class Evidence(_Part):
-    """Where a value can be looked up: a file of the run's folder, and the place in it.
+    """A reference to a value's source: a file of the run's folder, and the place in it.
 
     pointer   JSON pointer (RFC 6901), or ``line N`` of a file of lines
     """
@@ -77,7 +77,7 @@ class Headline(_Part):
 
 
 class Tool(_Part):
-    """What built the report."""
+    """The tool that built the report."""
 
     name: Literal["phoenix-secure"] = "phoenix-secure"
     version: str

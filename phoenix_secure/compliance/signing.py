@@ -1,4 +1,4 @@
-"""Who signs a report: the server whose key signed the run's ledger."""
+"""The signer of a report: the server whose key signed the run's ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["server_identity"]
 
 
 def server_identity(run: Path, *, key: Path | None = None) -> Identity:
-    """The server's signing key: in ``key``, or where a run in one process keeps it.
+    """The server's signing key: in ``key``, or where a simulation keeps it.
 
     Raises:     ConfigError when there is none; CheckpointError when it is damaged or readable by
                 others.

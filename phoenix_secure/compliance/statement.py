@@ -1,4 +1,4 @@
-"""What is signed: an in-toto statement that names every file by its SHA-256, in a DSSE envelope.
+"""The signed statement: in-toto, naming every file by its SHA-256, in a DSSE envelope.
 
 Source: in-toto Attestation Framework, Statement v1; DSSE v1.0.2.
 """

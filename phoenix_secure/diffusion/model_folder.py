@@ -39,7 +39,7 @@ _INFO = "phoenix.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedModel:
-    """A pipeline ready to draw, how it wants to be sampled, and its classes (empty: none)."""
+    """A pipeline ready to sample, its sampling settings, and its classes (empty: none)."""
 
     pipeline: Any
     sampling: SamplingConfig

@@ -1,4 +1,4 @@
-"""What the network is trained to predict: epsilon, v, or EDM's preconditioned target.
+"""Training objectives: the network predicts epsilon, v, or EDM's preconditioned target.
 
 Every draw comes from the source that the caller passes, on the CPU, and is then moved: the same
 seed gives the same noise on every device.
@@ -78,7 +78,7 @@ class Objective:
         return pair.weight * error.flatten(1).mean(dim=1)
 
     def pair(self, x0: torch.Tensor, *, generator: torch.Generator) -> TrainingPair:
-        """Draw a noise level and a noise for each image, and what the network should answer."""
+        """Sample a noise level and noise for each image, with the network's target."""
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         if self._diffusion.prediction == "edm":
             return self._edm_pair(x0, eps, torch.randn(len(x0), generator=generator))

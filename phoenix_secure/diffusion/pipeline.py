@@ -1,4 +1,4 @@
-"""A diffusers pipeline for models that the plain DDPMPipeline cannot draw from.
+"""A diffusers pipeline for models that the plain DDPMPipeline cannot sample from.
 
 It adds three things: pixels folded into channels (``space_to_depth``), class labels with
 classifier-free guidance, and schedulers that scale the network's input (EDM).
@@ -18,7 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 
 class PhoenixPipeline(DiffusionPipeline):
-    """Draw images from a UNet2DModel, with labels and folded pixels where the model has them."""
+    """Samples images from a UNet2DModel, with labels and folded pixels where the model has them."""
 
     model_cpu_offload_seq = "unet"
 
@@ -43,7 +43,7 @@ class PhoenixPipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         output_type: str = "pil",
     ) -> ImagePipelineOutput:
-        """Draw ``batch_size`` images.
+        """Sample ``batch_size`` images.
 
         Args:
             class_labels: (batch_size,) int64, or None for images without a wished class.

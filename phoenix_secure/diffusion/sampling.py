@@ -1,4 +1,4 @@
-"""Drawing images: the saved model folder and the running program use the same pipelines."""
+"""Image sampling: the saved model folder and the running program use the same pipelines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["build_pipeline", "sample_images"]
 
 
 def build_pipeline(unet: torch.nn.Module, config: RunConfig) -> Any:
-    """The diffusers pipeline around ``unet``: plain DDPMPipeline wherever that can draw from it."""
+    """The diffusers pipeline around ``unet``: plain DDPMPipeline where that can sample from it."""
     scheduler = sampling_scheduler(config.diffusion, sampler=config.sampling.sampler)
     plain = (
         config.model.space_to_depth == 1
@@ -43,10 +43,10 @@ def sample_images(
     class_labels: torch.Tensor | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> np.ndarray:
-    """Draw ``num_images`` images, in batches of ``sampling.batch_size``.
+    """Sample ``num_images`` images, in batches of ``sampling.batch_size``.
 
     Shape:      (num_images, C, H, W) float32 in [-1, 1]; class_labels is (num_images,) int64 and
-                goes with class-conditional models only, which otherwise draw without a class.
+                goes with class-conditional models only, which otherwise sample without a class.
     Guarantee:  one batch is what the pipeline itself returns for the same generator, and the same
                 bit for bit on any number of ``workers``.
     Raises:     TrainingError when the network answers NaN or infinity.
@@ -72,7 +72,8 @@ def sample_images(
             ).images
         if not np.isfinite(images).all():
             raise TrainingError(
-                "the model draws NaN: lower training.learning_rate, or resume from an earlier round"
+                "the model samples NaN: lower training.learning_rate, or resume from an earlier "
+                "round"
             )
         parts.append(images.transpose(0, 3, 1, 2).astype(np.float32) * 2 - 1)
         progress(size)

@@ -38,7 +38,7 @@ def alpha_bar(diffusion: DiffusionConfig) -> torch.Tensor:
 
 
 def sampling_scheduler(diffusion: DiffusionConfig, *, sampler: str) -> SchedulerMixin:
-    """The diffusers scheduler that draws images: ``ddpm``, ``ddim`` or ``dpm-solver``.
+    """The diffusers scheduler that samples images: ``ddpm``, ``ddim`` or ``dpm-solver``.
 
     For EDM, ``ddim`` is the deterministic Euler solver (the same first-order method) and
     ``dpm-solver`` its second-order multistep version; both carry the preconditioning.

@@ -20,7 +20,7 @@ LARGEST_PIECE = 32
 def split_batches(network: torch.nn.Module) -> Iterator[None]:
     """Inside, a UNet2DModel on the CPU computes its batch in pieces, on ``workers`` if any.
 
-    The sampler around it sees one batch and draws its noise as ever: samples do not depend on the
+    The sampler around it sees one batch and samples its noise as ever: samples do not depend on the
     number of workers.
 
     Guarantee:  pieces hold at most ``LARGEST_PIECE`` images and depend on the batch's size alone.

@@ -58,5 +58,5 @@ def build_unet(
 
 
 def num_parameters(unet: torch.nn.Module) -> int:
-    """How many numbers a site sends for one update of every parameter."""
+    """Number of values that a site sends for one update of every parameter."""
     return sum(parameter.numel() for parameter in unet.parameters())

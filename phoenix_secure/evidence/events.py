@@ -1,4 +1,4 @@
-"""What is written down: the ledger's vocabulary, one comment for each word.
+"""The ledger's vocabulary, one comment for each word.
 
 A word is never removed or given another meaning; a reader that does not know one says so.
 """

@@ -96,7 +96,7 @@ def read_ledger(path: Path, *, server_key: bytes | None = None) -> LedgerFile:
     journal = _LedgerJournal(path, server_key=server_key)
     lines = journal.read_new()
     if not lines or journal.server_key is None:
-        raise EvidenceError(f"{path} holds no entry: restore it, or start the run anew")
+        raise EvidenceError(f"{path} holds no entry: restore it, or start the run again")
     return LedgerFile(
         entries=tuple(line.entry for line in lines),
         tree=journal.tree,

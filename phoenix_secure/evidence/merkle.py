@@ -44,7 +44,7 @@ class MerkleTree:
 
     @property
     def size(self) -> int:
-        """How many leaves there are."""
+        """The number of leaves."""
         return len(self._levels[0])
 
     def append(self, leaf: bytes) -> None:

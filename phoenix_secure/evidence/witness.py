@@ -33,9 +33,9 @@ class Forked(PhoenixError):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownHead:
-    """What the server sends: a signed head, and the proof that it contains ``old_size``.
+    """The server's message: a signed head, and the proof that it contains ``old_size``.
 
-    ``old_size`` 0 stands for no proof: for a site that has seen nothing yet.
+    ``old_size`` 0 stands for no proof, for a site that has seen nothing yet.
     """
 
     head: TreeHead
@@ -189,7 +189,8 @@ def read_kept(path: Path, *, server_key: bytes) -> list[TreeHead]:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """What a crash cut short was never signed for; the next line must not be glued to it."""
+    """Drop a last line that a crash cut short: nothing was signed for it, and the next line must
+    not be appended to it."""
     if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
         with storage_errors(path):
             os.truncate(path, content.rfind(b"\n") + 1)

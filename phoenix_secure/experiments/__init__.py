@@ -1,1 +1,1 @@
-"""Privacy-utility experiments: many runs, each judged and attacked, in one table and one page."""
+"""Privacy-utility experiments: runs, each evaluated and attacked, in one table and one page."""

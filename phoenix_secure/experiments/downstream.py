@@ -1,7 +1,7 @@
-"""What synthetic images are good for: train a classifier on them alone, test it on real ones.
+"""Downstream utility of synthetic images: train a classifier on them alone, test it on real ones.
 
-Beside it the accuracy of the same classifier trained on the real training images, the best to hope
-for. Test images are those that the run held out; nothing is chosen with their help.
+The accuracy of the same classifier trained on the real training images stands beside it, as the
+best to hope for. The run held the test images out; nothing is chosen with their help.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _MARKERS = "osD^vPX*"
 
 
 def series_name(row: Row, *, axes: Sequence[str]) -> str:
-    """What tells a row's curve from others: its labels but epsilon and seed, and its guarantee."""
+    """The name of a row's curve: its labels but epsilon and seed, and its guarantee."""
     labels = [row[f"label.{axis}"] for axis in axes if row.get(f"label.{axis}") is not None]
     name = ", ".join(labels)
     if row["epsilon"] is None:
@@ -130,7 +130,7 @@ def _legend_below(figure: Figure) -> None:
 
 
 def _ceiling(plot: Any, rows: Sequence[Row]) -> None:
-    """What the guarantee allows an attacker at 1 % false positives."""
+    """Plot the guarantee's ceiling on an attacker at 1 % false positives."""
     guaranteed = sorted(
         {(row["epsilon"], row["delta"]) for row in rows if row["epsilon"] is not None}
     )

@@ -29,7 +29,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """Where one worker runs: some cores and, where there are GPUs, one of them."""
+    """The place of one worker: some cores and, where there are GPUs, one of them."""
 
     cores: frozenset[int]
     gpu: int | None

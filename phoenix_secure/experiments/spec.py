@@ -97,7 +97,7 @@ def load_spec(path: Path) -> SweepSpec:
     except FileNotFoundError as error:
         raise ConfigError(f"no sweep file {path}: `configs/` holds examples") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not valid YAML: mend it") from error
+        raise ConfigError(f"{path} is not valid YAML: fix it") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold axes: or points:, as in configs/sweep_*.yaml")
     unknown = sorted(set(map(str, tree)) - set(SweepSpec.model_fields))

@@ -45,7 +45,7 @@ class PointFolder:
         return self.path / "audit"
 
     def run_summary(self) -> dict[str, Any] | None:
-        """What the run wrote at its end; None where it has not ended."""
+        """The summary that the run wrote at its end; None where it has not ended."""
         return PointFolder(self.run).read("summary.json")
 
     @property

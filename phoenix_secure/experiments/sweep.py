@@ -1,4 +1,4 @@
-"""Run the points of a sweep: train, judge, test downstream, attack; resumable."""
+"""Run the points of a sweep: train, evaluate, test downstream, attack; resumable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AUDIT_VERDICTS = (0, 3, 4)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PointReport:
-    """What happened to one point, for the screen."""
+    """Progress of one point, for the screen."""
 
     point: Point
     what: str  # started, kept, done, failed

@@ -1,4 +1,4 @@
-"""The gate's approver where PySyft carries the proposals: asked anew for every request."""
+"""The gate's approver where PySyft carries the proposals: asked again for every request."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class BadConsent(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consent:
-    """What the owner agreed to, and until when.
+    """The owner's consent, with its expiry.
 
     plan          hash of the plan
     submission    ``Submission.digest`` of the job as it was reviewed
@@ -85,7 +85,7 @@ class Consent:
 
 
 def consent_file(approvals: Path, plan: str) -> Path:
-    """Where the consent to ``plan`` lies."""
+    """Path of the consent to ``plan``."""
     if not is_sha256(plan):
         raise ConfigError("a plan is named by 64 hexadecimal digits: see `site review`")
     return approvals / f"{plan}.consent.json"

@@ -44,7 +44,7 @@ class ReviewDesk:
         place.make_folders()
 
     def approver(self) -> SyftApprovals:
-        """What the site's gate asks."""
+        """The approvals that the site's gate asks for."""
         return SyftApprovals(
             self._place.approvals,
             site=self._settings.site,
@@ -56,7 +56,7 @@ class ReviewDesk:
         )
 
     def budget(self) -> SiteBudget:
-        """What approved proposals reserve of the site's privacy budget, and what is left."""
+        """The site's privacy budget: the part that approved proposals reserve, and the rest."""
         return SiteBudget(self._place, policy=self._settings.policy, approver=self.approver())
 
     def reviews(self) -> list[Review]:

@@ -42,7 +42,7 @@ _NOTE = {"images": "at the site, outside every SyftBox; its worker alone reads t
 
 
 class MockKind(Enum):
-    """What stands in for the images."""
+    """The substitute for the images."""
 
     NOISE = "noise"
     PUBLIC = "public"

@@ -1,7 +1,7 @@
-"""What the coordinator asks of one site: a plan, the code it needs, and what becomes of the model.
+"""The coordinator's proposal to one site: a plan, the code it needs, and the model's release.
 
-Three files travel as the code of a PySyft job. ``main.py`` only says that it is not to be run;
-``plan.json`` holds the plan's bytes; ``proposal.json`` names plan, site, code and release and is
+Three files travel as the code of a PySyft job. ``main.py`` only says that it is not to be run.
+``plan.json`` holds the plan's bytes. ``proposal.json`` names plan, site, code and release; it is
 signed by the server key of the roster, because in PySyft's folders anybody can be anybody.
 """
 

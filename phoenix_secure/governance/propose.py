@@ -29,7 +29,7 @@ def job_name(plan: Plan) -> str:
 class Proposer:
     """Signed proposals of one plan to all sites of the federation in ``server``.
 
-    Raises:     ConfigError for settings that make no sense between machines, or a server folder
+    Raises:     ConfigError for settings that make no sense in a deployment, or a server folder
                 whose key is not the roster's.
     """
 

@@ -19,11 +19,11 @@ __all__ = ["Review", "make_review"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Review:
-    """What was read of one job, in one go.
+    """The content of one job, read in one go.
 
     submission    digest of everything in the job; None where it cannot even be read
     proposal      None where it is not a proposal of the roster's server to this site
-    objections    what stands against approving it; empty where nothing does
+    objections    reasons against approving it; empty where there are none
     """
 
     job: Job
@@ -74,7 +74,7 @@ def make_review(
     roster: Roster,
     policy: SitePolicy,
 ) -> Review:
-    """Judge ``submission`` of ``job``; ``fault`` says why there is none."""
+    """Review ``submission`` of ``job``; ``fault`` says why there is none."""
     if submission is None:
         return Review(
             job=job,
@@ -114,7 +114,7 @@ def _objections(proposal: Proposal, policy: SitePolicy) -> tuple[str, ...]:
 
 
 def privacy_in_words(config: RunConfig) -> str:
-    """What differential privacy the plan states, with its unit beside it."""
+    """The differential privacy that the plan states, with its unit beside it."""
     privacy = config.privacy
     if privacy.unit == "none":
         return "NONE: the model may remember single images"

@@ -138,7 +138,7 @@ class OwnerBox:
         return Submission.read(Path(self._storage.submission_dir(job.ref)))
 
     def status(self, job: Job) -> str:
-        """What PySyft's unsigned record says: received, pending, done, rejected or unreadable.
+        """The status in PySyft's unsigned record: received, pending, done, rejected or unreadable.
 
         A job that somebody else marked done counts as unreadable: only the owner accepts.
         """

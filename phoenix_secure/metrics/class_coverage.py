@@ -1,4 +1,4 @@
-"""Which classes a model draws, as a classifier of real images sees them."""
+"""The classes of a model's samples, as a classifier of real images sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClassCoverage:
     """Predicted classes of generated images beside the real ones.
 
     histogram counts images by predicted class; entropy_bits is that of the histogram (log2 of the
-    number of classes when all are drawn alike); total_variation in [0, 1] is its distance to the
+    number of classes when all are sampled alike); total_variation in [0, 1] is its distance to the
     real classes; mean_confidence in [1/K, 1] is the mean largest probability (low for images that
     look like no class, but a classifier can be sure of nonsense too).
     """

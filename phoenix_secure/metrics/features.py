@@ -33,7 +33,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def name(self) -> str:
-        """What the scores are named by."""
+        """Name of the extractor, which scores carry."""
 
     @property
     def dim(self) -> int:

@@ -26,7 +26,7 @@ class ManifoldScores:
 def manifold_scores(
     generated: npt.NDArray[np.float64], reference: npt.NDArray[np.float64], *, nearest_k: int
 ) -> ManifoldScores:
-    """How far each set lies within the other's balls (radius: distance to the k-th neighbour).
+    """The overlap of each set with the other's balls (radius: distance to the k-th neighbour).
 
     precision is the share of generated vectors in some reference ball, recall the share of
     reference vectors in some generated ball, density the number of reference balls around a

@@ -85,7 +85,7 @@ class QualityTable:
 
 
 def min_images(*, kid_subset_size: int | None = None, nearest_k: int = NEAREST_K) -> int:
-    """How many images each side needs (with one subset's worth, KID's deviation would be 0)."""
+    """Number of images needed on each side (one subset's worth would give KID a deviation of 0)."""
     return max(MIN_IMAGES, 2 * (kid_subset_size or 0), nearest_k + 1)
 
 
@@ -119,7 +119,7 @@ def quality(
     for what, features in (("generated", generated), ("reference", reference)):
         if len(features) < needed:
             raise DataError(
-                f"{len(features)} {what} images are too few to judge: give at least {needed}"
+                f"{len(features)} {what} images are too few to evaluate: give at least {needed}"
             )
     if not np.ptp(reference, axis=0).any():
         raise DataError("reference images are all alike: give different real images")
@@ -158,7 +158,7 @@ def compare(
     kid_num_subsets: int = KID_NUM_SUBSETS,
     nearest_k: int = NEAREST_K,
 ) -> QualityTable:
-    """Judge generated images, held-out real images and noise against the same reference images.
+    """Evaluate generated images, held-out real images and noise against the same reference images.
 
     Shape:      three sets (N, C, H, H) in [-1, 1] of one image shape; each N may differ.
     Guarantee:  every row and the reference use the same number of images, that of the smallest
@@ -181,7 +181,7 @@ def compare(
     needed = min_images(kid_subset_size=kid_subset_size, nearest_k=nearest_k)
     if size < needed:
         raise DataError(
-            f"{size} images are too few to judge (generated {len(generated)}, held-out "
+            f"{size} images are too few to evaluate (generated {len(generated)}, held-out "
             f"{len(held_out)}, reference {len(reference)}): give at least {needed} of each"
         )
     noise = rng.random((size, *real.shape[1:]), dtype=np.float32) * 2 - 1

@@ -60,7 +60,7 @@ class AccountingError(PhoenixError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epsilon:
-    """What some events spend at ``delta`` under ``adjacency``.
+    """The epsilon that some events spend at ``delta`` under ``adjacency``.
 
     value      the epsilon to quote
     figures    every accountant's own figure, by name; of an interval its upper end

@@ -12,7 +12,7 @@ __all__ = ["Budget"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What all releases of a site together may spend."""
+    """The budget that all releases of a site together may spend."""
 
     epsilon: float
     delta: float

@@ -1,4 +1,4 @@
-"""How much noise a budget needs: a root search over whatever spends less with more noise.
+"""The noise that a budget needs: a root search over any mechanism that spends less with more noise.
 
 The search asks one accountant; the second one is asked about its result.
 """
@@ -33,7 +33,7 @@ def check_budget(
     if not delta < LARGEST_DELTA:
         raise ConfigError(
             f"privacy.delta = {delta:g} must be well below 1/images, and below 1/sites: that "
-            "many could be given away whole; lower it, to 1e-5 or less"
+            "many could be fully disclosed; lower it, to 1e-5 or less"
         )
     if not delta >= LEAST_DELTA:
         raise ConfigError(
@@ -48,7 +48,7 @@ def check_budget(
     if sampling_rate is not None and not _LEAST_RATE <= sampling_rate <= 1:
         raise ConfigError(
             f"privacy.sampling_rate = {sampling_rate:g} must be between {_LEAST_RATE:g} and 1: "
-            "less draws no image of any data set; raise it, to training.batch_size/images or so"
+            "less samples no image of any data set; raise it, to training.batch_size/images or so"
         )
 
 

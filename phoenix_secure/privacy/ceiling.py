@@ -1,4 +1,4 @@
-"""What a guarantee allows any attack; without torch, for whoever only checks."""
+"""A guarantee's ceiling on any attack; without torch, for readers that only check."""
 
 from __future__ import annotations
 

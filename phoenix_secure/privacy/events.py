@@ -1,7 +1,7 @@
-"""What a private mechanism did, apart from how anybody accounts for it.
+"""Events of private mechanisms, apart from any way to account for them.
 
-Ledgers keep events, accountants read them. An accountant that does not know an event refuses it,
-and a kind of event is never redefined: an old ledger keeps its meaning.
+Ledgers keep events, and accountants read them. An accountant that does not know an event refuses
+it. A kind of event is never redefined, so that an old ledger keeps its meaning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Adjacency(enum.StrEnum):
-    """How two neighbouring data sets differ.
+    """The difference between two neighbouring data sets.
 
     ADD_OR_REMOVE_ONE   one of them has one record (or party) more
     REPLACE_ONE         one record (or party) of the one is another in the other
@@ -98,7 +98,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def event_from_dict(values: Mapping[str, Any]) -> Event:
-    """What ``event_to_dict`` wrote.
+    """Read an event that ``event_to_dict`` wrote.
 
     Raises:     ValueError for an unknown kind, a missing or extra field, or a value out of range.
     """

@@ -1,4 +1,4 @@
-"""What a run guarantees, in figures and in words; or that it guarantees nothing."""
+"""A run's guarantee, in figures and in words; or that it guarantees nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one site has released under differential privacy, for ever: event first, release after.
+"""Permanent ledger of one site's releases under differential privacy: event first, release after.
 
 One line of JSON for each release, in a file that only grows. A release that is sent again is the
 same release; one that was recorded and never left counts all the same.

@@ -105,8 +105,9 @@ def prv_epsilon(
     adjacency: Adjacency,
     estimate: float,
 ) -> Interval:
-    """Where epsilon lies by Opacus' PRV composition; its error is at most one percent each way,
-    or what a grid of two million points has.
+    """An interval for epsilon by Opacus' PRV composition.
+
+    Its error is at most one percent each way, or that of a grid of two million points.
 
     estimate   of epsilon: it chooses the grid and no more
 
@@ -173,7 +174,7 @@ def _loss(
 def _reach(
     events: Sequence[PoissonSampledGaussian], adjacency: Adjacency, delta_error: float
 ) -> float:
-    """How far the grid must reach on either side of 0 (Gopi et al., remark 5.6)."""
+    """The grid's reach on either side of 0 (Gopi et al., remark 5.6)."""
     most = epsilon_by_opacus(*rdp_curve(events, adjacency=adjacency), delta_error / 4)
     num_steps = sum(each.steps for each in events)
     for each in events:

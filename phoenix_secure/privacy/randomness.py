@@ -1,9 +1,9 @@
-"""Where the randomness of private training comes from, every draw of it.
+"""Sources of all randomness in private training.
 
-All of it must be secret. Who knows the noise subtracts it; who knows the sample loses the
-amplification that sampling gives; who knows timesteps, noises and dropped labels sees one image's
-presence shift those of all later ones. The experiment's seed is known to the server, so production
-draws from the operating system; and torch's generators are no source at all, since the CPU's keeps
+All of it must be secret. An observer who knows the noise subtracts it. One who knows the sample
+removes the amplification that sampling gives. One who knows timesteps, noises and dropped labels
+sees one image's presence shift those of all later ones. The server knows the experiment's seed, so
+production draws from the operating system. Torch's generators are no source at all: the CPU's keeps
 32 bits of any seed, which can be searched.
 
 Draws are made on the CPU, from 256 bits of key, and then moved: other devices get the same.

@@ -54,7 +54,7 @@ def data_digest(images: np.ndarray, labels: np.ndarray | None, *, key: bytes) ->
 
 
 def shared_records(hashes: Iterable[Iterable[str]]) -> int:
-    """How many records lie at more than one site, from each site's hashes under one common key.
+    """Number of records at more than one site, from each site's hashes under one common key.
 
     Parallel composition (epsilon of the federation = the largest of any site) assumes none.
     """

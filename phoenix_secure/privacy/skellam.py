@@ -41,7 +41,7 @@ def skellam_rdp(event: SkellamSum, *, order: int) -> float:
 
 
 class SkellamTable:
-    """Draws Skellam noise of one variance by table inversion.
+    """Samples Skellam noise of one variance by table inversion.
 
     Guarantee:  each draw's distribution is within ``total_variation`` of Skellam(variance): the
                 table is computed in integers, from a recurrence, and inverted with 128 bits.
@@ -93,7 +93,7 @@ class SkellamTable:
 
 
 def sampler_delta(table: SkellamTable, *, num_words: int, releases: int, epsilon: float) -> float:
-    """What imperfect sampling adds to delta: (1 + e^epsilon) TV for each word of each release.
+    """The delta added by imperfect sampling: (1 + e^epsilon) TV for each word of each release.
 
     With P' the sampler's law and P the true one, for neighbours 0 and 1:
     P'0(S) <= P0(S) + TV <= e^epsilon P1(S) + delta + TV <= e^epsilon (P'1(S) + TV) + delta + TV.

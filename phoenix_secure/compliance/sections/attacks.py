@@ -78,7 +78,7 @@ def answer_attacks(answers: Answers) -> None:
 
 
 def recorded_plan(facts: Facts, audit: AuditReport) -> dict[str, Any]:
-    """What the ledger says of when the audit's terms and its plan were fixed."""
+    """The times at which the audit's terms and its plan were fixed, from the ledger."""
     planned = facts.ledger.of(Event.AUDIT_PLANNED)
     terms = [each for each in planned if each.facts.get("stage") == "terms"]
     plans = [each for each in planned if each.facts.get("stage") == "plan"]

@@ -137,7 +137,7 @@ def _answer_evidence(answers: Answers) -> None:
 
 
 def witnesses(facts: Facts) -> dict[str, Any] | None:
-    """How far the newest head goes that sites signed, and how many did."""
+    """The reach of the newest head that sites signed, and the number of signatures."""
     entry = facts.last(Event.WITNESSED)
     if entry is None:
         return None

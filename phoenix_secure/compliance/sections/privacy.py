@@ -103,7 +103,7 @@ def _grid(facts: Facts) -> float | None:
 
 
 def _replaced(facts: Facts, *, delta: float) -> dict[str, Any]:
-    """What is claimed for neighbours that replace a record, and what the ledger's events spend."""
+    """The claim for neighbours that replace a record, and the spending of the ledger's events."""
     claimed, planned = facts.guarantee.get("replace_one"), planned_events(facts)
     if not claimed or not planned:
         return {}

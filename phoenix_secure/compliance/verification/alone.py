@@ -1,4 +1,4 @@
-"""What a report and its signature show by themselves, without the run's folder."""
+"""Checks of a report and its signature alone, without the run's folder."""
 
 from __future__ import annotations
 

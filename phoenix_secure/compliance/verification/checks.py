@@ -25,7 +25,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """What was looked at, how it went, and what to know about it."""
+    """One check: its name, its result, and what to know about it."""
 
     name: str
     state: State

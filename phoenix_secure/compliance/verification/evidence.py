@@ -1,4 +1,4 @@
-"""What the run's folder shows: ledger, witnesses, every file, and the report built again."""
+"""Checks against the run's folder: ledger, witnesses, every file, and the report built again."""
 
 from __future__ import annotations
 

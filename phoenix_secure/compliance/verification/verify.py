@@ -122,7 +122,7 @@ def parse_key(content: bytes) -> bytes:
 
 
 def _key_beside(path: Path) -> bytes:
-    """As a run in one process and a federation's folder name it."""
+    """The owner's key, under the name that a simulation or a federation folder gives it."""
     names = ("owner.key.pub", "federation-owner.pub")
     found = next((path.parent / name for name in names if (path.parent / name).exists()), None)
     if found is None:

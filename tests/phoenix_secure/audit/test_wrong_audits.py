@@ -50,7 +50,8 @@ def test_a_target_that_is_nothing_is_refused(tmp_path: Path, pictures) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="give --members"):
         opened(tmp_path / "empty")
-    with pytest.raises(ConfigError, match="no run, no diffusers model and no readable images"):
+    refusal = "is not a run folder, a diffusers model or readable images"
+    with pytest.raises(ConfigError, match=refusal):
         opened(tmp_path / "empty", members=pictures["in"], non_members=pictures["out"])
 
 
