@@ -42,7 +42,7 @@ class DataCopying:
 
     statistic: float | None
     z_of_cells: tuple[float, ...]
-    num_cells_judged: int
+    num_cells_tested: int
     reason: str | None = None
 
 
@@ -119,13 +119,13 @@ def data_copying(
         return DataCopying(
             statistic=None,
             z_of_cells=(),
-            num_cells_judged=0,
+            num_cells_tested=0,
             reason=f"no cell of {num_cells} holds 20 samples and 2 test records; use fewer cells",
         )
     return DataCopying(
         statistic=float(np.average(z, weights=weights)),
         z_of_cells=tuple(z),
-        num_cells_judged=len(z),
+        num_cells_tested=len(z),
     )
 
 

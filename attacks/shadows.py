@@ -1,4 +1,4 @@
-"""Which records each shadow model trains on, and the checks that shadow attacks share."""
+"""Training records of each shadow model, and the checks that shadow attacks share."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def step_of(
 
 
 def measure(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
-    """In a fresh process: least CPU seconds of a step, and MiB above the start."""
+    """Measure in a fresh process: least CPU seconds of a step, and MiB above the start."""
     preset, mode, batch_size, chunk, repeats = job
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)

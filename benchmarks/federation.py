@@ -52,7 +52,7 @@ FLOWER_BYTES = 8
 
 
 class RandomTrainer:
-    """In place of local training: the same random update at every site, in no time."""
+    """Stands in for local training: the same random update at every site, in no time."""
 
     def __init__(self, num_parameters: int) -> None:
         rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ class RandomTrainer:
 
 
 class NoStrategies:
-    """In place of a run's strategies: the whole vector travels, images stay as they are."""
+    """Stands in for a run's strategies: the whole vector travels, images stay as they are."""
 
     def __init__(self, num_parameters: int) -> None:
         self.exchange = SimpleNamespace(num_uploaded=num_parameters)

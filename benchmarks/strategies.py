@@ -95,7 +95,7 @@ def sweep(common: list[str]) -> dict[str, list[str]]:
 
 
 def reasons(common: list[str]) -> dict[str, list[str]]:
-    """Which half of sharing helps, and what four times as many rounds change; one seed."""
+    """Ablation of sharing's two halves, and of four times as many rounds; one seed."""
     shards = SPLITS["shards"] + common
     longer = ["federation.rounds=64"]
     iid = ["partition.scheme=iid", *common]

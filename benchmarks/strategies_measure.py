@@ -27,8 +27,8 @@ from phoenix_secure.pictures import save_grid
 from phoenix_secure.rng import SeedTree
 
 CONFIG = Path(__file__).parents[1] / "configs" / "fashion_strategies.yaml"
-NUM_DRAWN = 2000
-NUM_JUDGED = 1000
+NUM_SAMPLED = 2000
+NUM_EVALUATED = 1000
 
 
 def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
@@ -49,9 +49,9 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     state = run.load_state(config=config)
     models = federation.backend.personal_models(run, state)
     federation.backend.model.use(state)
-    found = {"global": _judged(federation, federation.backend.model, folder.parent)}
+    found = {"global": _evaluated(federation, federation.backend.model, folder.parent)}
     if models is not None:
-        found["personal"] = _judged(federation, models, folder.parent)
+        found["personal"] = _evaluated(federation, models, folder.parent)
     lines = run.read_metrics()
     found |= {
         "bytes_up": summary.bytes_up,
@@ -84,8 +84,8 @@ def measure_ends(out: Path, overrides: list[str]) -> None:
     write_bytes(file, (json.dumps(found, indent=2) + "\n").encode())
 
 
-def _judged(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
-    drawn = model.sample(NUM_DRAWN, purpose="evaluation")
+def _evaluated(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
+    drawn = model.sample(NUM_SAMPLED, purpose="evaluation")
     # Personal models sample site by site: evaluate an even choice of all.
     order = np.random.default_rng(0).permutation(len(drawn))
     return _figures(drawn[order], federation.backend.partition, cache_folder)
@@ -93,10 +93,10 @@ def _judged(federation: Run, model: Any, cache_folder: Path) -> dict[str, Any]:
 
 def _figures(images: np.ndarray, partition: DataPartition, cache_folder: Path) -> dict[str, Any]:
     split, real = partition.split, partition.image_set
-    reference = to_unit_range(real.take(split.reference[:NUM_JUDGED]).images)
+    reference = to_unit_range(real.take(split.reference[:NUM_EVALUATED]).images)
     extractor = _extractor()
     found = quality(
-        extractor(images[:NUM_JUDGED]), extractor(reference), rng=np.random.default_rng(0)
+        extractor(images[:NUM_EVALUATED]), extractor(reference), rng=np.random.default_rng(0)
     )
     classes = class_coverage(
         _classifier(partition, cache_folder).probabilities(images),

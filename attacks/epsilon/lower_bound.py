@@ -13,7 +13,7 @@ from attacks.epsilon import f_dp, one_run
 from attacks.epsilon.guesses import Guesses, GuessPlan, count_guesses
 from attacks.epsilon.trade_off import TradeOff, check_trade_off
 
-__all__ = ["ClaimTest", "EpsilonLowerBound", "Method", "epsilon_lower_bound", "judge_claim"]
+__all__ = ["ClaimTest", "EpsilonLowerBound", "Method", "check_claim", "epsilon_lower_bound"]
 
 
 class Method(Enum):
@@ -101,7 +101,7 @@ def epsilon_lower_bound(
     )
 
 
-def judge_claim(
+def check_claim(
     scores: ArrayLike,
     *,
     inclusion: ArrayLike,

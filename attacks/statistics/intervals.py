@@ -11,7 +11,7 @@ __all__ = ["Interval", "Side", "clopper_pearson"]
 
 
 class Side(Enum):
-    """Which errors the confidence is spent on."""
+    """The errors that the confidence is spent on."""
 
     BOTH = "two-sided"
     UPPER = "upper bound"

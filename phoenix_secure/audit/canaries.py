@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from attacks import denoising_loss
 from attacks.epsilon.guesses import GuessPlan
-from attacks.epsilon.lower_bound import Method, epsilon_lower_bound, judge_claim
+from attacks.epsilon.lower_bound import Method, check_claim, epsilon_lower_bound
 from attacks.epsilon.trade_off import approximate_dp
 from attacks.statistics.auc import auc
 from phoenix_secure.audit.attack import timestep_at
 from phoenix_secure.audit.denoiser import PipelineDenoiser
-from phoenix_secure.audit.judging import figure
 from phoenix_secure.audit.plan import AuditPlan, Claim, PlannedCanaries
 from phoenix_secure.audit.report import CanaryReport
 from phoenix_secure.audit.target import Target
+from phoenix_secure.audit.verdict import figure
 from phoenix_secure.data.canaries import read_canaries
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.errors import DataError
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Canaries", "judge_canaries", "load_canaries", "plan_canaries"]
+__all__ = ["Canaries", "evaluate_canaries", "load_canaries", "plan_canaries"]
 
 # The loss at these values of alpha_bar, averaged: fixed here and not chosen, since a canary is
 # unlike the images of a tuning split.
@@ -74,7 +74,7 @@ def plan_canaries(canaries: Canaries, *, claim: Claim | None) -> PlannedCanaries
     )
 
 
-def judge_canaries(
+def evaluate_canaries(
     canaries: Canaries, *, model: PipelineDenoiser, plan: AuditPlan, seeds: SeedTree
 ) -> CanaryReport:
     """Play the planned guesses and bound epsilon from below.
@@ -113,7 +113,7 @@ def judge_canaries(
     answer: Literal["no claim", "contradicted", "not contradicted", "cannot be contradicted"]
     answer = "no claim"
     if plan.claim is not None and plan.claim.unit == "record":
-        test = judge_claim(
+        test = check_claim(
             scores,
             inclusion=canaries.inclusion,
             plans=plans,

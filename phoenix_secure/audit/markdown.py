@@ -19,9 +19,8 @@ def percent(found: TprReport) -> str:
 def to_markdown(report: AuditReport) -> str:
     """Verdict first, then every figure with its interval, then what they rest on."""
     verdict = report.verdict
-    title = "FAIL: " + verdict.outcome.value if verdict.fail else verdict.outcome.value
     lines = [
-        f"# Privacy audit: {title}",
+        f"# Privacy audit: {verdict.headline}",
         "",
         *(f"- {reason}" for reason in verdict.reasons),
         f"- false alarm: {verdict.false_alarm}",

@@ -91,7 +91,7 @@ class AuditPlan(Part):
 
     @property
     def sha256(self) -> str:
-        """Of ``to_bytes``."""
+        """Hash of ``to_bytes``."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def keeps(self, terms: Mapping[str, Any], *, skipped: Iterable[str]) -> bool:

@@ -65,10 +65,8 @@ def save_roc(findings: Findings, path: Path) -> None:
         xlabel="false-positive rate (grey: fewer than 3 false alarms, not to be relied on)",
         ylabel="true-positive rate",
     )
-    verdict = report.verdict
-    word = f"FAIL: {verdict.outcome.value}" if verdict.fail else verdict.outcome.value
     sizes = f"{report.plan.evaluation.num_members} members, {num_others} non-members"
-    axes.set_title(f"{word}\n{sizes}; band: 95 % pointwise", fontsize=10)
+    axes.set_title(f"{report.verdict.headline}\n{sizes}; band: 95 % pointwise", fontsize=10)
     handles, labels = axes.get_legend_handles_labels()
     named = dict(zip(labels, handles, strict=True))
     first = [label for label in labels if label.split(" (AUC")[0] in _names(report, order)]

@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """0 none found, 3 leak found, 4 inconclusive."""
+        """0 no leak detected, 3 leak found, 4 inconclusive."""
         return {"leak found": 3, "inconclusive": 4}.get(self.value, 0)
 
 
@@ -169,6 +169,14 @@ class Verdict(Part):
     detectable_auc: float
     detectable_tpr: float | None
     false_alarm: str
+
+    @property
+    def headline(self) -> str:
+        """The outcome as a reader sees it; ``outcome`` is the value in files."""
+        words = self.outcome.value
+        if self.outcome is Outcome.NONE:
+            words = f"no leak detected (minimum detectable AUC {self.detectable_auc:.3f})"
+        return f"FAIL: {words}" if self.fail else words
 
 
 class AuditReport(Part):

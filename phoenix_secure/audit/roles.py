@@ -1,4 +1,4 @@
-"""Which image is used for what: settings are chosen on some, the verdict rests on others."""
+"""Roles of images: settings are chosen on some, the verdict rests on others."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Shadow:
 
 
 def shadow_obstacle(target: Target, *, roles: Roles) -> str | None:
-    """Why no shadow can be trained as the target was, or None."""
+    """The reason why no shadow can be trained as the target was, or None."""
     if target.config is None or target.images.member_sites is None:
         return "needs a run folder with its settings and its own split"
     config = target.config

@@ -1,4 +1,4 @@
-"""From scores to p-values, and from many p-values to one false-alarm rate.
+"""Computes p-values from scores, and one false-alarm rate over many p-values.
 
 Both tests are exact rank statements: if members and non-members were exchangeable (a model that
 learnt nothing about its members in particular), their order would be a random permutation.

@@ -17,9 +17,8 @@ from attacks.records import Images
 from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import Access, Attack, query_attacks, sample_attacks
-from phoenix_secure.audit.canaries import Canaries, judge_canaries, load_canaries, plan_canaries
+from phoenix_secure.audit.canaries import Canaries, evaluate_canaries, load_canaries, plan_canaries
 from phoenix_secure.audit.federated_view import federated_view, require_federated
-from phoenix_secure.audit.judging import figure, judge, judge_attacks
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
 from phoenix_secure.audit.profiles import Profile
 from phoenix_secure.audit.report import AuditReport, BlindReport, CanaryReport
@@ -34,6 +33,7 @@ from phoenix_secure.audit.scoring import (
 from phoenix_secure.audit.shadow_attacks import SHADOW_ATTACKS, score_shadow_attacks
 from phoenix_secure.audit.shadows import shadow_obstacle, train_shadows
 from phoenix_secure.audit.target import Target
+from phoenix_secure.audit.verdict import attack_reports, decide, figure
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
@@ -168,10 +168,10 @@ def run_audit(
             profile=request.profile,
             seeds=seeds,
         )
-    reports = judge_attacks(scored, roles=roles, placebos=placebos, blind=blind, plan=plan)
+    reports = attack_reports(scored, roles=roles, placebos=placebos, blind=blind, plan=plan)
     canaries: CanaryReport | None = None
     if planted is not None and target.model is not None:
-        canaries = judge_canaries(planted, model=target.model, plan=plan, seeds=seeds)
+        canaries = evaluate_canaries(planted, model=target.model, plan=plan, seeds=seeds)
     federated = None
     if request.federated:
         federated = federated_view(
@@ -183,7 +183,7 @@ def run_audit(
     members = roles.evaluation.membership
     report = AuditReport(
         edition=request.edition,
-        verdict=judge(reports, blind=blind, canaries=canaries, plan=plan),
+        verdict=decide(reports, blind=blind, canaries=canaries, plan=plan),
         game=details.game(plan, roles=roles),
         target={"kind": target.kind, **target.facts},
         plan=plan,

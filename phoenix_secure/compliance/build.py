@@ -1,4 +1,4 @@
-"""From a run's folder to its report: a pure function, so that anybody with the folder can repeat
+"""Builds a report from a run's folder: a pure function, so that anybody with the folder can repeat
 it and compare byte for byte.
 """
 

@@ -125,7 +125,7 @@ class Answers:
 
     @property
     def fields(self) -> tuple[ReportField, ...]:
-        """In the catalogue's order.
+        """The fields in the catalogue's order.
 
         Raises:     ValueError when a field has no answer, not even "missing".
         """

@@ -11,7 +11,7 @@ __all__ = ["Edition", "Profile"]
 
 
 class Edition(StrEnum):
-    """For whom the report is.
+    """The audience of a report.
 
     public         no score, index or picture of a single member, no figure of a site or of a small
                    group, numbers of images in bands

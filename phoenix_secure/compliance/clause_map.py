@@ -1,4 +1,4 @@
-"""Which legal or technical text asks for which field: a data file with versions and dates."""
+"""Map from legal and technical texts to report fields: a data file with versions and dates."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Facts:
 
     @property
     def guarantee(self) -> dict[str, Any]:
-        """As the run's summary states it; empty for "no formal guarantee"."""
+        """The guarantee in the run's summary; empty for "no formal guarantee"."""
         found = self.summary.guarantee
         return found if found is not None and found.get("epsilon") is not None else {}
 

@@ -41,7 +41,7 @@ class RunFiles:
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def sha256(self, name: str) -> str:
-        """Of the file's content, in hexadecimal."""
+        """Hash of the file's content, in hexadecimal."""
         if name == LEDGER:
             # It may have grown since a report was made: what the report saw of it is hashed.
             lines = self.content(name).split(b"\n")[:-1][: self.ledger_entries]

@@ -49,7 +49,7 @@ class SavedModel:
 def save_model(
     pipeline: Any, path: Path, *, sampling: SamplingConfig, class_names: Sequence[str] = ()
 ) -> None:
-    """Write ``pipeline`` to the folder ``path``, replacing it whole or not at all.
+    """Write ``pipeline`` to the folder ``path``, replacing it atomically.
 
     Raises:     StorageError when the disk is full or the folder cannot be written.
     """

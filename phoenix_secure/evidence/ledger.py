@@ -154,7 +154,7 @@ class Ledger:
             return TreeHead(ledger=self._id, size=tree.size, root=tree.root().hex())
 
     def consistency_proof(self, old_size: int, *, size: int) -> list[bytes]:
-        """That the first ``size`` entries begin with the first ``old_size``, from memory."""
+        """Proof that the first ``size`` entries begin with the first ``old_size``, from memory."""
         with self._lock:
             return self._journal.tree.consistency_proof(old_size, size=size)
 

@@ -1,4 +1,4 @@
-"""From a sweep's axes to its points: every combination, checked before the first one runs."""
+"""Points of a sweep's axes: every combination, checked before the first one runs."""
 
 from __future__ import annotations
 

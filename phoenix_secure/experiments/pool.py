@@ -142,7 +142,7 @@ class WorkerPool:
 
 
 def _settle(cores: frozenset[int]) -> None:
-    """In the child: keep to our cores, and end with our parent."""
+    """Bind the child to its cores, and end it with its parent."""
     die_with_parent()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)

@@ -82,7 +82,7 @@ def write_report(points: Sequence[Point], *, spec: SweepSpec, folder: SweepFolde
 
 
 def _columns(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Those that hold anything."""
+    """The columns that hold any value."""
     present = [name for name in _TITLES if any(row.get(name) is not None for row in rows)]
     text = {name for name in present if any(isinstance(row[name], str) for row in rows)}
     return [{"name": name, "title": _TITLES[name], "is_text": name in text} for name in present]

@@ -44,7 +44,7 @@ class ReviewDesk:
         place.make_folders()
 
     def approver(self) -> SyftApprovals:
-        """The approvals that the site's gate asks for."""
+        """The approver that the site's gate asks."""
         return SyftApprovals(
             self._place.approvals,
             site=self._settings.site,

@@ -1,4 +1,4 @@
-"""One proposal as its owner should see it: what would run, what protects it, what is against it."""
+"""Review of one proposal by the data's owner: what would run, its protection, the objections."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Review:
     objections: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
-        """For the owner's eyes, in plain values."""
+        """The review in plain values, for the owner."""
         facts: dict[str, Any] = {
             "proposal": self.job.name,
             "from": self.job.ref.ds_email,

@@ -1,4 +1,4 @@
-"""Remembering the features of images that every evaluation judges again."""
+"""Cache of image features, which every evaluation needs again."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def padded(rows: ImageRows, sizes: tuple[int, ...]) -> ImageRows:
 def sizes_of_equal_bits(
     gradients: SampleGradients, rows: ImageRows, sizes: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Those of ``sizes`` in which an image's gradient has the same bits as in the largest.
+    """The members of ``sizes`` in which an image's gradient has the same bits as in the largest.
 
     ``rows`` are any images, as many as the largest size; the network's weights should be random
     numbers. Kernels are chosen by shapes and never by values, so that what holds for these holds

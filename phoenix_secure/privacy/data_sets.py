@@ -1,4 +1,4 @@
-"""Which of a site's data sets share images: by keyed record hashes that stay at the site.
+"""Finds a site's data sets that share images, by keyed record hashes that stay at the site.
 
 One file for each data set, named by its digest (``record_hashes.data_digest``): the comparison tag,
 then the first half of each image's hash. Without a file, or with images of another form, two data

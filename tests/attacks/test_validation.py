@@ -14,7 +14,7 @@ from attacks.epsilon.canaries import (
     input_canaries,
 )
 from attacks.epsilon.guesses import GuessPlan
-from attacks.epsilon.lower_bound import Method, epsilon_lower_bound, judge_claim
+from attacks.epsilon.lower_bound import Method, check_claim, epsilon_lower_bound
 from attacks.epsilon.trade_off import gaussian, mu_of_gaussian
 from attacks.shadows import ShadowSignals, complementary_pairs, log_loss_signal
 from attacks.statistics.auc import auc
@@ -234,7 +234,7 @@ def test_a_dp_trained_model_is_never_shown_to_leak_more_than_proven(
                 )
                 if claimed:
                     assert bound.value <= epsilon
-        verdict = judge_claim(
+        verdict = check_claim(
             diracs.score(total),
             inclusion=of_diracs,
             plans=plans,

@@ -23,7 +23,7 @@ def to_registry_entry(report: Report) -> str | None:
 
 
 def registry_obstacle(report: Report) -> str | None:
-    """Why no entry can be written; None where one can."""
+    """The reason why no entry can be written; None where one can."""
     if report.value("C2.epsilon") is None:
         return "the run has no formal guarantee"
     if report.headline.failures:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from attacks.epsilon.guesses import Guesses, GuessPlan, count_guesses
 from attacks.epsilon.lower_bound import (
     Method,
+    check_claim,
     epsilon_lower_bound,
-    judge_claim,
 )
 from attacks.epsilon.one_run import p_value
 from attacks.epsilon.trade_off import approximate_dp, gaussian, mu_of_gaussian
@@ -127,11 +127,11 @@ def test_a_claim_is_contradicted_passed_or_out_of_reach(rng: np.random.Generator
     perfect = 20.0 * included + rng.normal(0, 1, 300)
     plans = [GuessPlan(num_included=100, num_left_out=100)]
     claim = gaussian(mu_of_gaussian(4.91, delta=1e-5))
-    caught = judge_claim(perfect, inclusion=included, plans=plans, trade_off=claim, rng=rng)
+    caught = check_claim(perfect, inclusion=included, plans=plans, trade_off=claim, rng=rng)
     assert caught.contradicted
     assert caught.can_contradict
     assert caught.p_value < 1e-3
-    blind = judge_claim(
+    blind = check_claim(
         rng.normal(0, 1, 300), inclusion=included, plans=plans, trade_off=claim, rng=rng
     )
     assert not blind.contradicted
@@ -139,7 +139,7 @@ def test_a_claim_is_contradicted_passed_or_out_of_reach(rng: np.random.Generator
     assert blind.p_value > 0.05
     # 300 canaries can never contradict pure (15, 1e-5)-DP: that is inconclusive, not a pass.
     far = approximate_dp(15.0, delta=1e-5)
-    inconclusive = judge_claim(perfect, inclusion=included, plans=plans, trade_off=far, rng=rng)
+    inconclusive = check_claim(perfect, inclusion=included, plans=plans, trade_off=far, rng=rng)
     assert not inconclusive.contradicted
     assert not inconclusive.can_contradict
 
@@ -155,4 +155,4 @@ def test_a_bound_without_a_plan_or_with_wrong_constants_is_refused(rng) -> None:
         with pytest.raises(ValueError, match=says):
             epsilon_lower_bound(np.arange(20.0), **arguments, **wrong)
     with pytest.raises(ValueError, match="trade_off"):
-        judge_claim(np.arange(20.0), plans=plan, trade_off=lambda a: 1.0, **arguments)
+        check_claim(np.arange(20.0), plans=plan, trade_off=lambda a: 1.0, **arguments)

@@ -56,6 +56,9 @@ def test_images_seen_once_are_not_found(seen_once_run: Path, tmp_path: Path) -> 
     assert report.verdict.outcome.exit_code == 0
     assert all(0.42 < one.auc.value < 0.58 for one in report.attacks)
     assert 0.5 < report.verdict.detectable_auc < 0.6
+    assert report.verdict.headline == (
+        f"no leak detected (minimum detectable AUC {report.verdict.detectable_auc:.3f})"
+    )
 
 
 def test_an_fpr_with_too_few_non_members_has_no_figure(of_overfitted) -> None:

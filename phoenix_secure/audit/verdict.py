@@ -1,4 +1,4 @@
-"""From an attack's scores to its figures, and from all figures to one verdict."""
+"""Computes each attack's figures from its scores, and one verdict from all figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.scoring import Placebos, Scored
 from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_value
 
-__all__ = ["figure", "judge", "judge_attacks", "tpr_report"]
+__all__ = ["attack_reports", "decide", "figure", "tpr_report"]
 
 _CURVE_POINTS = 60
 _DIGITS = 6
@@ -54,7 +54,7 @@ def tpr_report(found: TprAtFpr) -> TprReport:
     )
 
 
-def judge_attacks(
+def attack_reports(
     scored: Sequence[Scored],
     *,
     roles: Roles,
@@ -173,14 +173,14 @@ def _thinned(curve: Roc) -> tuple[tuple[float, float], ...]:
     )
 
 
-def judge(
+def decide(
     attacks: Sequence[AttackReport],
     *,
     blind: BlindBaseline,
     canaries: CanaryReport | None,
     plan: AuditPlan,
 ) -> Verdict:
-    """The verdict.
+    """Decide the verdict.
 
     Guarantee:  where members and non-members are exchangeable, "leak found" has a chance of at
                 most ``plan.significance`` (Holm over all attacks and both tests), and a true claim
