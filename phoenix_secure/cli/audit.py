@@ -80,7 +80,7 @@ def audit(
 ) -> int:
     """Try to tell members from non-members, with intervals, a placebo and a blind baseline.
 
-    Exit code 0: none found at this detectable effect; 3: leak found; 4: inconclusive.
+    Exit code 0: no leak detected (minimum detectable AUC stated); 3: leak found; 4: inconclusive.
     """
     if schema:
         from phoenix_secure.audit.report import AuditReport

@@ -160,8 +160,7 @@ def _print(report: AuditReport, out: Path) -> None:
             markup=False,
         )
     verdict = report.verdict
-    word = f"FAIL: {verdict.outcome.value}" if verdict.fail else verdict.outcome.value
-    console.print(f"[{_COLOURS[verdict.outcome]}]{word}[/]", soft_wrap=True)
+    console.print(f"[{_COLOURS[verdict.outcome]}]{verdict.headline}[/]", soft_wrap=True)
     for reason in verdict.reasons:
         console.print(f"  {reason}", soft_wrap=True, markup=False)
     console.print(

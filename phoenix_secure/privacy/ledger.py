@@ -64,18 +64,18 @@ class PrivacyLedger:
         """The events of ``releases``."""
         return tuple(each.event for each in self.releases(plan=plan))
 
-    def check(self, release: Release, *, most: int, total: Budget | None) -> None:
+    def check(self, release: Release, *, max_releases: int, total: Budget | None) -> None:
         """Refuse a release that the budget does not allow, before anything is computed for it.
 
-        most     releases that the plan's noise was calibrated for
-        total    what all plans together may spend; None: no limit beyond each plan's own
+        max_releases   that the plan's noise was calibrated for
+        total          what all plans together may spend; None: no limit beyond each plan's own
 
         Raises:     BudgetExhausted; DataError when the plan began on other images.
         """
         with self._journal.caught_up():
-            self._check(release, most=most, total=total)
+            self._check(release, max_releases=max_releases, total=total)
 
-    def charge(self, release: Release, *, most: int, total: Budget | None) -> None:
+    def charge(self, release: Release, *, max_releases: int, total: Budget | None) -> None:
         """Record ``release``; only then may it leave. The same id again changes nothing.
 
         Raises:     as ``check``; StorageError, and then it must not leave either.
@@ -83,10 +83,10 @@ class PrivacyLedger:
         with self._journal.caught_up():
             if release.id in self._releases:
                 return
-            self._check(release, most=most, total=total)
+            self._check(release, max_releases=max_releases, total=total)
             self._journal.append(release)
 
-    def _check(self, release: Release, *, most: int, total: Budget | None) -> None:
+    def _check(self, release: Release, *, max_releases: int, total: Budget | None) -> None:
         if release.id in self._releases:
             return
         of_plan = [each for each in self._releases.values() if each.plan == release.plan]
@@ -97,9 +97,10 @@ class PrivacyLedger:
             )
         if any(each.event != release.event for each in of_plan):
             raise BudgetExhausted("this run's releases have another mechanism than the ledger's")
-        if len(of_plan) >= most:
+        if len(of_plan) >= max_releases:
             raise BudgetExhausted(
-                f"all {most} releases that this run's noise was made for are spent: the site stops"
+                f"all {max_releases} releases that this run's noise was made for are spent: "
+                "the site stops"
             )
         if total is not None:
             events = [each.event for each in self._releases.values()] + [release.event]

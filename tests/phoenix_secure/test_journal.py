@@ -206,7 +206,7 @@ def site_rounds(path: Path) -> None:
 def privacy(path: Path) -> None:
     ledger = PrivacyLedger.open(path)
     for release in RELEASES:
-        ledger.charge(release, most=2, total=None)
+        ledger.charge(release, max_releases=2, total=None)
 
 
 def audit(path: Path) -> None:

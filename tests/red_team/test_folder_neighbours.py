@@ -282,7 +282,7 @@ def test_a_private_plan_from_before_the_keyed_split_can_be_finished_not_begun(
     assert private is not None
     PrivacyLedger.open(site.folder.path / "privacy.jsonl").charge(
         Release(id="a", plan=old.hash, round_number=1, data="digest", event=private.event),
-        most=private.max_releases,
+        max_releases=private.max_releases,
         total=None,
     )
     assert site.install(old)

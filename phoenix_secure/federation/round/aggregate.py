@@ -34,7 +34,7 @@ class Aggregate:
     num_steps: int  # local steps, all sites together
     bytes_down: int
     bytes_up: int
-    within_clip: float | None = None  # noised share of updates within an adaptive clip norm
+    unclipped_fraction: float | None = None  # noised share of updates within an adaptive clip norm
     secure: SecureRoundRecord | None = None  # None: the server saw every update
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from phoenix_secure.config import RunConfig
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["CohortDraw", "cohort_of_round", "cohort_size", "draw_cohort", "most_draws"]
+__all__ = ["CohortDraw", "cohort_of_round", "cohort_size", "draw_cohort", "max_participations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def cohort_of_round(
     return dataclasses.replace(CohortDraw.of(config), seeds=seeds).cohort(sites, round_number)
 
 
-def most_draws(config: RunConfig) -> int:
+def max_participations(config: RunConfig) -> int:
     """The most rounds in which any one site is asked, as long as all sites are there.
 
     The draws are public, so that they hide nobody: privacy is accounted for round by round, with

@@ -76,7 +76,7 @@ class SecureRoundRecord:
     dropouts     stage of the last attempt -> site -> code
     excluded     sites that broke the protocol under their own signature, in this round or before:
                  ``site``, ``reason``, and ``proof``, the SHA-256 of the messages that convict it
-    within_clip  noised share of updates within an adaptive clip norm; None without one
+    unclipped_fraction  noised share of updates within an adaptive clip norm; None without one
     clipped      updates that were clipped; None where differential privacy hides it
     transcript   hash of the protocol round's transcript, in hexadecimal
     """
@@ -87,7 +87,7 @@ class SecureRoundRecord:
     failed_attempts: tuple[str, ...]  # why
     survivors: int
     dropouts: dict[str, dict[str, str]]
-    within_clip: float | None
+    unclipped_fraction: float | None
     clipped: int | None
     transcript: str
     stages: tuple[StageReport, ...]
@@ -98,7 +98,7 @@ class SecureRoundRecord:
             **self.terms.to_dict(),
             **self.evidence,
             "dropouts": self.dropouts,
-            "within_clip": self.within_clip,
+            "unclipped_fraction": self.unclipped_fraction,
             "stages": [stage.cost for stage in self.stages],
         }
 

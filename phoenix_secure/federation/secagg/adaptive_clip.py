@@ -19,7 +19,7 @@ import numpy as np
 
 from phoenix_secure.config import PrivacyConfig
 
-__all__ = ["count_value", "count_weight", "next_clip_factor", "stretch"]
+__all__ = ["clip_bit_value", "count_weight", "next_clip_factor", "sensitivity_ratio"]
 
 # A norm a thousand times off its start is no norm but a broken run; it is also far inside what a
 # site takes (messages: 2^-20 to 2^20).
@@ -33,31 +33,34 @@ def count_weight(privacy: PrivacyConfig) -> float:
     return math.sqrt(privacy.clip_budget / (1 - privacy.clip_budget))
 
 
-def count_value(privacy: PrivacyConfig) -> float:
+def clip_bit_value(privacy: PrivacyConfig) -> float:
     """kappa C as a float32, rounded towards zero: as such it goes into the vector."""
     exact = count_weight(privacy) * privacy.clip_norm
     nearest = np.float32(exact)
     return float(nearest if float(nearest) <= exact else np.nextafter(nearest, np.float32(0)))
 
 
-def stretch(privacy: PrivacyConfig) -> float:
+def sensitivity_ratio(privacy: PrivacyConfig) -> float:
     """The bound on an input's norm as a multiple of ``clip_norm``: sqrt(1 + kappa^2)."""
     return math.hypot(1.0, count_weight(privacy))
 
 
-def next_clip_factor(factor: float, *, within_clip: float | None, privacy: PrivacyConfig) -> float:
+def next_clip_factor(
+    factor: float, *, unclipped_fraction: float | None, privacy: PrivacyConfig
+) -> float:
     """f_{r+1} = f_r exp(-eta (b - gamma)), with b the noised share of updates within the norm.
 
     It reads released numbers only, so that it costs nothing more.
 
     >>> from phoenix_secure.config import PrivacyConfig
     >>> site = PrivacyConfig(unit="site", epsilon=8, adaptive_clip=True)
-    >>> next_clip_factor(1.0, within_clip=1.0, privacy=site) < 1
+    >>> next_clip_factor(1.0, unclipped_fraction=1.0, privacy=site) < 1
     True
     """
-    if within_clip is None or not privacy.adaptive_clip:
+    if unclipped_fraction is None or not privacy.adaptive_clip:
         return factor
     moved = factor * math.exp(
-        -privacy.clip_learning_rate * (min(1.0, max(0.0, within_clip)) - privacy.clip_quantile)
+        -privacy.clip_learning_rate
+        * (min(1.0, max(0.0, unclipped_fraction)) - privacy.clip_quantile)
     )
     return min(_FURTHEST, max(1 / _FURTHEST, moved))

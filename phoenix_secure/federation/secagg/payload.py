@@ -25,7 +25,7 @@ from phoenix_secure.privacy.quantised import round_within
 from phoenix_secure.privacy.skellam import SkellamTable
 from phoenix_secure.training.local import LocalUpdate
 
-__all__ = ["Payload", "clip_update", "decode_sum", "encode_update", "within_clip"]
+__all__ = ["Payload", "clip_update", "decode_sum", "encode_update", "unclipped_fraction"]
 
 _CHUNK = 1 << 20
 
@@ -124,7 +124,7 @@ def encode_update(
                 whatever the images are, and ``noise`` has the law that the accounting assumes.
     Raises:     ValueError for an update of another size, or a factor where none was agreed.
     """
-    if clip_factor != 1.0 and terms.count_value == 0:
+    if clip_factor != 1.0 and terms.clip_bit_value == 0:
         raise ValueError("expected no clip factor: the terms have no adaptive clip norm")
     if update.delta.shape != (terms.num_parameters,):
         raise ValueError(f"expected an update of {terms.num_parameters} parameters")
@@ -147,8 +147,8 @@ def encode_update(
             loss=0.0 if math.isnan(update.loss) else update.loss,
             clipped=was_clipped,
         )
-    if terms.count_value > 0:
-        within = -terms.count_value if was_clipped else terms.count_value
+    if terms.clip_bit_value > 0:
+        within = -terms.clip_bit_value if was_clipped else terms.clip_bit_value
         values = np.append(values, np.float32(within))
     noise = None
     if terms.noise is None:
@@ -188,13 +188,13 @@ def decode_sum(
     return total, metrics
 
 
-def within_clip(words: np.ndarray, *, num_sites: int, terms: SecureTerms) -> float | None:
+def unclipped_fraction(words: np.ndarray, *, num_sites: int, terms: SecureTerms) -> float | None:
     """The share of updates within an adaptive clip norm, noise included; None without one.
 
     It is noised like every coordinate, and may lie outside [0, 1].
     """
-    if terms.count_value == 0:
+    if terms.clip_bit_value == 0:
         return None
     last = words[terms.num_parameters :]
     total = float(terms.fixed_point.decode_sum(last, num_clients=num_sites)[0])
-    return (total / (terms.count_value * num_sites) + 1) / 2
+    return (total / (terms.clip_bit_value * num_sites) + 1) / 2

@@ -47,7 +47,7 @@ def check_sum(total: np.ndarray, *, weight: float, num_sites: int, terms: Secure
     largest = weight * terms.clip_value * _FLOAT32 + rounding + tail
     if max(update.max(), -update.min()) > largest:
         raise ValueError("a coordinate beyond what the sites' clip_value allows together")
-    if count.size and np.abs(count).max() > num_sites * terms.count_value + rounding + tail:
+    if count.size and np.abs(count).max() > num_sites * terms.clip_bit_value + rounding + tail:
         raise ValueError("more updates counted as within the clip norm than there are sites")
     if math.sqrt(float(np.dot(update, update))) > norm + noise_norm:
         raise ValueError("a norm beyond what the sites' clip_norm allows together")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.round.cohort import most_draws
+from phoenix_secure.federation.round.cohort import max_participations
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
@@ -87,7 +87,7 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
     local_steps = public_steps(config)
-    releases = most_draws(config)
+    releases = max_participations(config)
     if privacy.unit == "site":
         return _site_plan(config, terms, releases=releases)
     steps = releases * local_steps

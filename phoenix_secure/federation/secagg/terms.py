@@ -14,9 +14,9 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, most_draws
+from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_participations
 from phoenix_secure.federation.round.report import TermsRecord
-from phoenix_secure.federation.secagg.adaptive_clip import count_value, stretch
+from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
 from protocol import ClientPolicy, Roster, RoundSpec
@@ -39,7 +39,7 @@ class SecureTerms:
     threshold        t, sites that must stay: shares and signatures that unlock a sum
     scale            fixed-point steps per unit, a power of two
     clip_norm        L2 norm that an update is scaled down to
-    count_value      under an adaptive clip norm, what one more coordinate holds: plus for an
+    clip_bit_value      under an adaptive clip norm, what one more coordinate holds: plus for an
                      update within the norm, minus for another; 0 without
     clip_value       largest change of one parameter that enters the sum
     max_images       W: an update enters with weight min(images, W) / W
@@ -65,7 +65,7 @@ class SecureTerms:
     privacy_hash: bytes
     hides_metrics: bool = False
     noise: SiteNoise | None = None
-    count_value: float = 0.0
+    clip_bit_value: float = 0.0
 
     @property
     def num_honest(self) -> int:
@@ -75,7 +75,7 @@ class SecureTerms:
     @property
     def num_words(self) -> int:
         """Coordinates of what a site enters."""
-        return self.num_parameters + (self.count_value > 0)
+        return self.num_parameters + (self.clip_bit_value > 0)
 
     @property
     def fixed_point(self) -> FixedPoint:
@@ -222,18 +222,18 @@ def choose_terms(
     clip_norm = settings.clip_norm or _RMS_CLIP * math.sqrt(num_parameters)
     if privacy.unit == "site":
         clip_norm = privacy.clip_norm
-    count = count_value(privacy)
+    count = clip_bit_value(privacy)
     clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise = None
     if privacy.unit == "site":
         noise = choose_site_noise(
             privacy,
-            releases=most_draws(config),
+            releases=max_participations(config),
             num_words=num_parameters + (count > 0),
             cohort_size=n,
             num_honest=graph.threshold - graph.num_colluders,
-            clip_norm=clip_norm * stretch(privacy),
+            clip_norm=clip_norm * sensitivity_ratio(privacy),
             clip_value=clip_value,
             word_bits=settings.word_bits,
         )
@@ -255,7 +255,7 @@ def choose_terms(
         privacy_hash=_privacy_hash(config),
         hides_metrics=privacy.hides_metrics,
         noise=noise,
-        count_value=count,
+        clip_bit_value=count,
     )
 
 

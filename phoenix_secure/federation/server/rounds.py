@@ -91,6 +91,6 @@ def _advance(
         momentum=momentum,
         second_moment=second_moment,
         clip_factor=next_clip_factor(
-            state.clip_factor, within_clip=found.within_clip, privacy=config.privacy
+            state.clip_factor, unclipped_fraction=found.unclipped_fraction, privacy=config.privacy
         ),
     )

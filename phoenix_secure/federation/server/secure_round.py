@@ -20,7 +20,7 @@ from phoenix_secure.federation.engines.exchange import Engine, FailureCode
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
-from phoenix_secure.federation.secagg.payload import decode_sum, within_clip
+from phoenix_secure.federation.secagg.payload import decode_sum, unclipped_fraction
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
 from phoenix_secure.federation.server.journal import SecureJournal
@@ -157,7 +157,7 @@ class SecureAggregator:
             update, metrics = decode_sum(
                 completed.words, completed.extra, num_sites=len(survivors), terms=terms
             )
-            within = within_clip(completed.words, num_sites=len(survivors), terms=terms)
+            within = unclipped_fraction(completed.words, num_sites=len(survivors), terms=terms)
         except ValueError as error:
             raise TrainingError(
                 f"round {reports[-1].training_round}: no honest sites enter such a sum: {error}. "
@@ -174,7 +174,7 @@ class SecureAggregator:
         }
         return Aggregate(
             update=update,
-            within_clip=within,
+            unclipped_fraction=within,
             loss=None if terms.hides_metrics else metrics.loss,
             sites=survivors,
             failures=failures,
@@ -189,7 +189,7 @@ class SecureAggregator:
                 failed_attempts=tuple(error.reason.value for error in aborts),
                 survivors=len(survivors),
                 dropouts=dropouts,
-                within_clip=within,
+                unclipped_fraction=within,
                 clipped=None if terms.hides_metrics else metrics.num_clipped,
                 transcript=completed.transcript_hash.hex(),
                 stages=tuple(reports),

@@ -97,7 +97,7 @@ class Releases:
                 return kept.body
             release = self._release(round_number, model_hash.hex())
             try:
-                self._ledger.check(release, most=self._plan.max_releases, total=self._total)
+                self._ledger.check(release, max_releases=self._plan.max_releases, total=self._total)
             except BudgetExhausted as error:
                 raise SiteFailure(FailureCode.BUDGET, why=str(error)) from None
             try:
@@ -131,7 +131,7 @@ class Releases:
 
     def _charge(self, release: Release) -> None:
         try:
-            self._ledger.charge(release, most=self._plan.max_releases, total=self._total)
+            self._ledger.charge(release, max_releases=self._plan.max_releases, total=self._total)
         except BudgetExhausted as error:
             raise SiteFailure(FailureCode.BUDGET, why=str(error)) from None
 

@@ -137,7 +137,7 @@ class SecureSite:
         model_hash = hashlib.sha256(offer.model).digest()
         request = TrainRequest.from_bytes(offer.model)
         training_round = request.round_number
-        if request.clip_factor != 1.0 and self._terms.count_value == 0:
+        if request.clip_factor != 1.0 and self._terms.clip_bit_value == 0:
             raise self._refused("announce", "a clip factor that was not agreed")
         if not 1 <= training_round <= self._max_rounds:
             raise self._refused("announce", f"training round {training_round}")

@@ -57,7 +57,7 @@ def test_ledgers_are_shown_run_by_run_and_in_all(cli, tmp_path: Path) -> None:
             event = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=5)
             ledger.charge(
                 Release(id=run, plan=run, round_number=1, data="d", event=event),
-                most=1,
+                max_releases=1,
                 total=None,
             )
     outcome = cli("privacy", "ledger", str(tmp_path), "--format", "json")

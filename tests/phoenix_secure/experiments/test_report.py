@@ -137,7 +137,7 @@ def charge(run: Path, *, releases: int, plan: str = "this run") -> None:
         ledger = PrivacyLedger.open(run / "sites" / site / "privacy.jsonl")
         for number in range(1, count + 1):
             release = Release(id=f"{number}", plan=plan, round_number=number, data="d", event=EVENT)
-            ledger.charge(release, most=count, total=None)
+            ledger.charge(release, max_releases=count, total=None)
 
 
 def test_a_point_that_crashed_counts_with_what_its_ledgers_say(sweep) -> None:

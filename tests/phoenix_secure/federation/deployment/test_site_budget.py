@@ -71,7 +71,7 @@ def release(place: SiteFolder, plan: Plan, *, rounds: int) -> None:
                 data="0" * 64,
                 event=private.event,
             ),
-            most=private.max_releases,
+            max_releases=private.max_releases,
             total=None,
         )
 

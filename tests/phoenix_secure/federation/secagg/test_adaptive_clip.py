@@ -15,8 +15,12 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.messages import MalformedMessage, TrainRequest
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.secagg.adaptive_clip import count_weight, next_clip_factor, stretch
-from phoenix_secure.federation.secagg.payload import encode_update, within_clip
+from phoenix_secure.federation.secagg.adaptive_clip import (
+    count_weight,
+    next_clip_factor,
+    sensitivity_ratio,
+)
+from phoenix_secure.federation.secagg.payload import encode_update, unclipped_fraction
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
@@ -50,7 +54,7 @@ def update(delta: np.ndarray) -> LocalUpdate:
 def test_the_split_of_the_noise_is_theorem_1_of_the_paper(share: float) -> None:
     """z^-2 = z_update^-2 + (2 sigma_count)^-2, by the paper's own symbols."""
     privacy = site_privacy(clip_budget=share)
-    z, kappa, longer = 1.7, count_weight(privacy), stretch(privacy)
+    z, kappa, longer = 1.7, count_weight(privacy), sensitivity_ratio(privacy)
     z_update = z * longer
     sigma_count = z * longer / (2 * kappa)
     assert z_update**-2 + (2 * sigma_count) ** -2 == pytest.approx(z**-2)
@@ -85,7 +89,7 @@ _TERMS = terms()
 
 
 def test_the_bound_without_a_count_would_be_broken() -> None:
-    """What the stretch is for: an update of full length and the count are longer than C."""
+    """The sensitivity ratio is for this: a full update and the count are longer than C."""
     agreed = terms(num_parameters=4)
     noise = terms("privacy.adaptive_clip=false", num_parameters=4).noise
     assert agreed.noise is not None
@@ -103,7 +107,7 @@ def test_the_count_fits_whatever_the_norm_and_the_bound_of_a_coordinate(norm: fl
     found = encode_update(
         update(np.zeros(agreed.num_parameters)), terms=agreed, rounding_key=bytes(32)
     )
-    assert found.words[-1] / agreed.scale == pytest.approx(agreed.count_value, rel=0.01)
+    assert found.words[-1] / agreed.scale == pytest.approx(agreed.clip_bit_value, rel=0.01)
 
 
 @pytest.mark.parametrize("largest", [1e-30, 1.0, 4e32, 3e38])
@@ -126,7 +130,7 @@ def test_the_share_within_the_norm_is_read_back(num_within: int) -> None:
         delta = np.zeros(_TERMS.num_parameters)
         delta[site] = size
         total += encode_update(update(delta), terms=_TERMS, rounding_key=bytes([site] * 32)).words
-    found = within_clip(total.astype(np.uint32), num_sites=6, terms=_TERMS)
+    found = unclipped_fraction(total.astype(np.uint32), num_sites=6, terms=_TERMS)
     assert found == pytest.approx(num_within / 6, abs=1e-3)
 
 
@@ -136,14 +140,16 @@ def test_the_norm_settles_where_the_asked_share_of_updates_is_within() -> None:
     factor = 1.0
     for _ in range(200):
         within = float((norms <= factor).mean())
-        factor = next_clip_factor(factor, within_clip=within, privacy=privacy)
+        factor = next_clip_factor(factor, unclipped_fraction=within, privacy=privacy)
     assert factor == pytest.approx(np.quantile(norms, 0.3), rel=0.05)
 
 
 def test_a_count_that_the_noise_pushed_out_of_range_moves_the_norm_no_faster() -> None:
     privacy = site_privacy()
-    assert next_clip_factor(1.0, within_clip=-40.0, privacy=privacy) == pytest.approx(math.exp(0.1))
-    assert next_clip_factor(1e3, within_clip=0.0, privacy=privacy) == 1e3
+    assert next_clip_factor(1.0, unclipped_fraction=-40.0, privacy=privacy) == pytest.approx(
+        math.exp(0.1)
+    )
+    assert next_clip_factor(1e3, unclipped_fraction=0.0, privacy=privacy) == 1e3
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, math.nan, math.inf, 2.0**21])

@@ -10,7 +10,7 @@ import pytest
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.round.cohort import cohort_of_round, most_draws
+from phoenix_secure.federation.round.cohort import cohort_of_round, max_participations
 from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
@@ -68,12 +68,12 @@ def test_rounds_are_counted_in_which_the_public_seed_draws_a_site() -> None:
     for number in range(1, 31):
         for site in cohort_of_round(sites, number, config=config, seeds=SeedTree(5)):
             counts[sites.index(site)] += 1
-    assert most_draws(config) == counts.max() < 30
+    assert max_participations(config) == counts.max() < 30
     # Where sites may sit out, the others are drawn more often.
     everything = config.model_copy(
         update={"filtering": config.filtering.model_copy(update={"threshold": 0.5})}
     )
-    assert most_draws(everything) == (30 if everything.filtering.is_on else counts.max())
+    assert max_participations(everything) == (30 if everything.filtering.is_on else counts.max())
 
 
 def test_site_plan_covers_dropouts_and_colluders_and_fits_the_words() -> None:

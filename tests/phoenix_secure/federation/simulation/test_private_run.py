@@ -183,7 +183,7 @@ def test_the_site_whose_budget_is_spent_stops_and_the_others_go_on(
     next(steps)
     first = ledger.releases()[0]
     for number in range(2):  # spent elsewhere under the same plan
-        ledger.charge(dataclasses.replace(first, id=f"other {number}"), most=3, total=None)
+        ledger.charge(dataclasses.replace(first, id=f"other {number}"), max_releases=3, total=None)
     reports = list(steps)
     assert [report.failures for report in reports] == [{"site-03": "budget"}] * 2
     assert all(len(report.sites) == 4 for report in reports)
