@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --constraint constraints.txt
 	touch $(STAMP)
 
-demo: $(STAMP)          ## train over five sites, draw, evaluate, audit, signed report (under 5 minutes)
+demo: $(STAMP)          ## train over five sites, sample, evaluate, audit, signed report (4 to 35 minutes, by machine)
 	$(BIN)/phoenix-secure run configs/demo.yaml --run-dir runs/demo --overwrite
 
 # A worker that is done takes tests of the other: what expensive fixtures serve stays together.
