@@ -113,7 +113,7 @@ def test_raw_private_images_need_the_words_and_are_marked(tmp_path: Path) -> Non
     assert np.bincount(shared.images.labels).tolist() == [4] * 10
     assert shared.facts["raw_private_images"] is True
     assert "40 private images" in shared.facts["warning"]
-    with pytest.raises(ConfigError, match="one process only"):
+    with pytest.raises(ConfigError, match="in a simulation only"):
         load(words, cache_dir=tmp_path)
 
 
