@@ -3,8 +3,8 @@ VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-QUICK_MINUTES := 6
-ALL_MINUTES   := 30
+QUICK_MINUTES := 15
+ALL_MINUTES   := 60
 
 .PHONY: demo test test-all coverage lint bench clean
 

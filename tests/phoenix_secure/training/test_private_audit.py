@@ -28,7 +28,7 @@ from phoenix_secure.training.private import PrivateTrainer
 DELTA, STEPS = 1e-5, 2
 # Claims and rounds of each kind: so many that a perfect guesser proves the claim false.
 CLAIMS = [
-    pytest.param(2.5, 120),
+    pytest.param(2.5, 80),
     pytest.param(1.0, 400, marks=pytest.mark.slow),
     pytest.param(4.0, 400, marks=pytest.mark.slow),
 ]
