@@ -17,51 +17,24 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from phoenix_secure.data.partition import site_names
 from phoenix_secure.evidence import Event, Ledger, read_ledger
-from phoenix_secure.evidence.witness import Witness
-from phoenix_secure.federation.engines.exchange import Failure, OnReply, Reply
+from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.secagg.keys import RunKeys
 from phoenix_secure.federation.server.recorded_round import Witnesses
+from phoenix_secure.federation.simulation.parties import local_witnesses
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 ENTRIES_PER_ROUND = 4
 NUM_SAMPLES = 20
 
 
-class Sites:
-    """The engine: every site answers at once."""
-
-    def __init__(self, witnesses: Mapping[str, Witness]) -> None:
-        self._witnesses = witnesses
-        self.sites = tuple(witnesses)
-
-    def exchange(
-        self,
-        stage: str,
-        requests: Mapping[str, bytes],
-        *,
-        deadline_s: float,
-        quorum: int | None = None,
-        grace_s: float = 0.0,
-        on_reply: OnReply | None = None,
-    ) -> dict[str, Reply | Failure]:
-        """Every witness's answer."""
-        return {
-            site: Reply(body=self._witnesses[site].handle(body)) for site, body in requests.items()
-        }
-
-    def close(self) -> None:
-        """Nothing runs."""
-
-
-def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Sites, number: int) -> None:
+def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Engine, number: int) -> None:
     """The entries of a secure round, with the facts that a run writes."""
     sites = engine.sites
     evidence.round_started(number, cohort=sites)
@@ -96,14 +69,7 @@ def measure(folder: Path, *, num_rounds: int, num_sites: int) -> list[dict[str, 
     keys = RunKeys.create(folder, sites=site_names(num_sites))
     evidence = RunEvidence(Ledger.create(folder / "ledger.jsonl", identity=keys.server))
     witnesses = Witnesses(evidence, identity=keys.server, roster=keys.roster)
-    engine = Sites(
-        {
-            site: Witness(
-                folder / f"{site}.jsonl", identity=identity, server_key=keys.roster.server_key
-            )
-            for site, identity in keys.sites.items()
-        }
-    )
+    engine = local_witnesses(folder, keys)
     rows = []
     for tenth in range(10):
         first, last = (num_rounds * each // 10 for each in (tenth, tenth + 1))
