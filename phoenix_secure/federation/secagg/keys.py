@@ -18,26 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.files import storage_errors, write_bytes
+from phoenix_secure.files import write_bytes
+from phoenix_secure.secret_files import make_private_folder, write_secret
 from protocol import SERVER, Identity, RemoteProtocolError, Roster
 
-__all__ = ["RunKeys", "read_identity", "write_identity"]
+__all__ = ["RunKeys", "read_identity"]
 
 _SEED_SIZE = 32
-
-
-def write_identity(path: Path, identity: Identity) -> None:
-    """Keep a signing key in a new file that only its owner can read.
-
-    Raises:     StorageError, also when there is a file: a key is never overwritten.
-    """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(identity.export_seed())
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def read_identity(path: Path, *, id: str) -> Identity:
@@ -72,7 +59,10 @@ class RunKeys:
 
     @classmethod
     def create(cls, folder: Path, *, sites: Iterable[str]) -> RunKeys:
-        """New keys from the operating system's randomness, written below ``folder``."""
+        """New keys from the operating system's randomness, written below ``folder``.
+
+        Raises:     StorageError, also when there are keys: none is ever overwritten.
+        """
         owner = Identity.generate("owner")
         server = Identity.generate(SERVER)
         identities = {name: Identity.generate(name) for name in sites}
@@ -82,9 +72,11 @@ class RunKeys:
             server_key=server.public_key,
             keys={name: identity.public_key for name, identity in identities.items()},
         )
-        write_identity(_server_key(folder), server)
-        for name, identity in identities.items():
-            write_identity(_site_key(folder, name), identity)
+        paths = {_server_key(folder): server}
+        paths |= {_site_key(folder, name): identity for name, identity in identities.items()}
+        for path, identity in paths.items():
+            make_private_folder(path.parent)
+            write_secret(path, identity.export_seed())
         write_bytes(folder / "owner.key.pub", owner.public_key)
         write_bytes(folder / "roster.bin", roster.sign(owner))
         return cls(server=server, sites=identities, roster=roster)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.errors import CheckpointError, StorageError
-from phoenix_secure.federation.secagg.keys import RunKeys, read_identity, write_identity
-from protocol import Identity
+from phoenix_secure.federation.secagg.keys import RunKeys, read_identity
+from protocol import SERVER
 
 SITES = ("site-01", "site-02", "site-03")
 
@@ -30,10 +30,11 @@ def test_two_runs_share_no_key(tmp_path: Path) -> None:
     assert one.roster.federation_id != two.roster.federation_id
 
 
-def test_key_is_never_overwritten(tmp_path: Path) -> None:
-    RunKeys.create(tmp_path, sites=SITES)
+def test_keys_are_never_overwritten(tmp_path: Path) -> None:
+    made = RunKeys.create(tmp_path, sites=SITES)
     with pytest.raises(StorageError):
-        write_identity(tmp_path / "server" / "identity.key", Identity.generate("server"))
+        RunKeys.create(tmp_path, sites=SITES)
+    assert RunKeys.load(tmp_path, sites=SITES).server.public_key == made.server.public_key
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
@@ -47,10 +48,11 @@ def test_damaged_key_is_named_and_not_shown(tmp_path: Path, content: bytes) -> N
 
 
 def test_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    write_identity(tmp_path / "a.key", Identity.generate("a"))
-    (tmp_path / "a.key").chmod(0o640)
+    RunKeys.create(tmp_path, sites=SITES)
+    key = tmp_path / "server" / "identity.key"
+    key.chmod(0o640)
     with pytest.raises(CheckpointError, match="chmod 600"):
-        read_identity(tmp_path / "a.key", id="a")
+        read_identity(key, id=SERVER)
 
 
 def test_foreign_keys_and_rosters_are_refused(tmp_path: Path) -> None:
