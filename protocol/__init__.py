@@ -12,7 +12,7 @@ from protocol.errors import (
 )
 from protocol.identity import SERVER, Identity
 from protocol.policy import ClientPolicy
-from protocol.proofs import Proof, is_proven
+from protocol.proofs import Proof, is_proven, is_signed
 from protocol.roster import Roster
 from protocol.server import ServerSession, ServerStep
 from protocol.spec import RoundSpec
@@ -38,4 +38,5 @@ __all__ = [
     "ServerStep",
     "SessionAborted",
     "is_proven",
+    "is_signed",
 ]

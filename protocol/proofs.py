@@ -19,7 +19,7 @@ from protocol.keys import PublicKeys
 from protocol.messages import AdvertiseKeys, Complaint, DeliveredShare, Envelope, Unmask
 from protocol.roster import Roster
 
-__all__ = ["Proof", "is_proven"]
+__all__ = ["Proof", "is_proven", "is_signed"]
 
 # A proof is read back from a file: nothing in it is larger than the list of a whole cohort.
 _MAX_SIZE = 1 << 24
@@ -57,6 +57,19 @@ def is_proven(proof: Proof, *, roster: Roster) -> bool:
     except (RemoteProtocolError, ValueError):
         return False
     return False
+
+
+def is_signed(proof: Proof, *, roster: Roster) -> bool:
+    """Whether the culprit signed the first message, in the attempt that the proof names.
+
+    Weaker than ``is_proven``: whether the message breaks a rule is for its reader to see.
+    """
+    try:
+        return bool(proof.messages) and (
+            _read(proof.messages[0], proof, roster).sender == proof.culprit
+        )
+    except (RemoteProtocolError, ValueError):
+        return False
 
 
 def _is_complaint_proven(proof: Proof, roster: Roster) -> bool:

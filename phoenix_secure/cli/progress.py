@@ -61,6 +61,7 @@ class RunDisplay:
         self._config = config
         self._as_json = output_format is Format.JSON
         self._images_before = 0
+        self._excluded: set[str] = set()
         self._bar = _Counted(
             TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
             BarColumn(),
@@ -190,10 +191,19 @@ class RunDisplay:
         if report.secure is None:
             for site, code in report.failures.items():
                 console.print(f"round {report.round_number}: {site} gave no update ({code})")
-        elif report.secure.attempts > 1:
+            return
+        if report.secure.attempts > 1:
             console.print(
                 f"round {report.round_number}: summed in attempt {report.secure.attempts}"
             )
+        for each in report.secure.excluded:
+            if each["site"] not in self._excluded:
+                self._excluded.add(each["site"])
+                console.print(
+                    f"round {report.round_number}: {each['site']} is excluded: {each['reason']} "
+                    f"(proof {each['proof'][:16]})",
+                    soft_wrap=True,
+                )
 
     @contextlib.contextmanager
     def working(self, what: str) -> Iterator[None]:

@@ -205,6 +205,8 @@ def log(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> No
         print_json({"lines": lines, "last_hash": audit.last_hash})
         return
     for line in lines:
-        facts = " ".join(str(line[k])[:40] for k in ("plan", "stage", "code", "why") if k in line)
+        facts = " ".join(str(line[k])[:40] for k in ("plan", "stage", "code") if k in line)
+        # A reason is one line, and names who is to blame: never cut short.
+        facts = f"{facts} {line['why']}" if "why" in line else facts
         console.print(f"{line['time']} {line['event']:<15} {facts}", markup=False, soft_wrap=True)
     console.print(f"{len(lines)} lines, unbroken; last hash {audit.last_hash}", soft_wrap=True)

@@ -22,6 +22,7 @@ class Event(enum.StrEnum):
     PRIVACY = "privacy"  # a release is charged, before anything leaves
     AGGREGATED = "aggregated"  # the sum of a round, before the model moves
     DROPOUT = "dropout"  # a site that was asked and is not in the sum
+    EXCLUDED = "excluded"  # a site that is never asked again, before anybody is told
     FAILED = "failed"  # a round, or the run, ended without a result
     RESUMED = "resumed"  # the run goes on from a checkpoint
     CHECKPOINT = "checkpoint"  # the state after a round, before it is kept

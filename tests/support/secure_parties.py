@@ -17,6 +17,7 @@ from phoenix_secure.federation.server.attempt import Timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.secure_round import SecureAggregator
+from phoenix_secure.federation.site.exclusions import with_exclusions
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.rng import SeedTree
@@ -45,6 +46,7 @@ class Site:
         self.name = name
         self.parties = parties
         self.trainings: list[int] = []
+        self.log: list[dict] = []
         self.restart()
 
     def restart(self) -> None:
@@ -57,7 +59,17 @@ class Site:
             record=SiteRecord(parties.path / self.name / "rounds.jsonl"),
             max_rounds=1000,
             rounding_key=lambda number: seed_key(self.name, number),
+            note=self.note,
         )
+        self._answer = with_exclusions(
+            lambda stage, body: self.secure.handle(stage, body, train=self.train),
+            roster=parties.roster,
+            note=self.note,
+        )
+
+    def note(self, event: str, **facts: object) -> None:
+        """A line of this site's own log."""
+        self.log.append({"event": event, **facts})
 
     def update(self, request: TrainRequest) -> LocalUpdate:
         number = sorted(self.parties.identities).index(self.name) + 1
@@ -86,7 +98,7 @@ class Site:
         )
 
     def handle(self, stage: str, body: bytes) -> bytes:
-        return self.secure.handle(stage, body, train=self.train)
+        return self._answer(stage, body)
 
 
 class Parties:
@@ -118,6 +130,7 @@ class Parties:
         self.names = tuple(names)
         self.engine = LoopEngine(self)
         self.stages: list = []
+        self.excluded: list = []  # as a server's evidence would hear of them
 
     def aggregator(self, *, max_attempts: int = 3) -> SecureAggregator:
         """A server that has just been started."""
@@ -128,6 +141,7 @@ class Parties:
             journal=SecureJournal(self.path / "server" / "rounds.jsonl"),
             timeouts=TIMEOUTS,
             max_attempts=max_attempts,
+            on_excluded=self.excluded.append,
         )
 
     def sum(self, training_round: int = 1, *, max_attempts: int = 3, parameters=None):

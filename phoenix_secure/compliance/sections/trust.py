@@ -6,7 +6,7 @@ from typing import Any
 
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
-from phoenix_secure.evidence import Event
+from phoenix_secure.evidence import Entry, Event
 from phoenix_secure.evidence.dsse import key_id
 
 __all__ = ["ARTEFACTS", "answer_trust", "trust_table"]
@@ -140,6 +140,9 @@ def _answer_secure_aggregation(answers: Answers) -> None:
         answers.missing("D2.rounds", "the ledger holds no secure sum")
         return
     survivors = [int(each.facts["survivors"]) for each in summed]
+    excluded = facts.ledger.of(Event.EXCLUDED)
+    # Left out where nobody is: a report made before there was such an entry has the same bytes.
+    sites = {"excluded sites": [_exclusion(facts, each) for each in excluded]} if excluded else {}
     answers.measured(
         "D2.rounds",
         {
@@ -150,9 +153,17 @@ def _answer_secure_aggregation(answers: Answers) -> None:
             ),
             "rounds without a sum": len(facts.ledger.of(Event.FAILED)),
             "transcript of the last round": summed[-1].facts["transcript"],
+            **sites,
         },
         evidence=facts.at(summed[-1]),
     )
+
+
+def _exclusion(facts: Facts, entry: Entry) -> str:
+    """One readable line; only a confidential report names the site."""
+    said = entry.facts
+    who = said["site"] if facts.is_confidential else "a site"
+    return f"{who}: {said['reason']} (round {said['round']}, proof {said['proof'][:16]})"
 
 
 def _answer_keys(answers: Answers) -> None:

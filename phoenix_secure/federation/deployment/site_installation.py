@@ -99,6 +99,7 @@ def installer(
                 heads=folder.heads_file(plan.hash),
                 promises=lambda: folder.record(plan.hash),
                 total=settings.policy.total_budget,
+                note=folder.audit().record,
             ),
             trainer=make_trainer(config, privacy, num_classes=0, device=device),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["PLAN_STAGE", "WITNESS_STAGE"]
+__all__ = ["EXCLUSION_STAGE", "PLAN_STAGE", "WITNESS_STAGE"]
 
 PLAN_STAGE = "plan"  # a site hears what it is asked to take part in
 WITNESS_STAGE = "witness"  # a site signs the server's tree head
+EXCLUSION_STAGE = "excluded"  # a site hears who is never asked again, and why

@@ -20,6 +20,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.evidence import Entry, Event, Ledger
 from phoenix_secure.evidence.ledger import read_ledger
+from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.federation.round.report import RoundReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
@@ -108,6 +109,11 @@ class RunEvidence:
         self.ledger.append(
             Event.PRIVACY, round=round_number, sites=list(sites), mechanism=event_to_dict(event)
         )
+
+    def excluded(self, exclusion: Exclusion) -> None:
+        """Once for each site; after a restart the server tells of all of them again."""
+        if not any(entry.facts["site"] == exclusion.site for entry in self.of(Event.EXCLUDED)):
+            self.ledger.append(Event.EXCLUDED, round=exclusion.training_round, **exclusion.summary)
 
     def failed(self, round_number: int, *, kind: str) -> None:
         """A round without a sum; only the kind, since a message could say more than it may."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.journal import Journal, create_file, kind_codec
 from protocol import Proof
 
-__all__ = ["Exclusion", "SecureJournal"]
+__all__ = ["SecureJournal"]
 
 _NO_TRANSCRIPT = bytes(32)
 
@@ -45,26 +46,6 @@ class _Result:
     round: int
     training_round: int
     transcript: bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exclusion:
-    """A site that is never asked again, and the signed messages that convict it, in hexadecimal.
-
-    ``proof`` is ``protocol.Proof.digest`` of them.
-    """
-
-    training_round: int
-    site: str
-    reason: str
-    proof: str
-    context: str
-    messages: tuple[str, ...]
-
-    @property
-    def summary(self) -> dict[str, str]:
-        """For records that people read."""
-        return {"site": self.site, "reason": self.reason, "proof": self.proof}
 
 
 _Record = _Reserved | _Survivors | _GivenUp | _Result | Exclusion
@@ -120,16 +101,7 @@ class SecureJournal:
         """For good, with the signed messages that prove it."""
         with self._journal.caught_up():
             if proof.culprit not in self._excluded:
-                self._journal.append(
-                    Exclusion(
-                        training_round=training_round,
-                        site=proof.culprit,
-                        reason=proof.reason.value,
-                        proof=proof.digest.hex(),
-                        context=proof.context.hex(),
-                        messages=tuple(message.hex() for message in proof.messages),
-                    )
-                )
+                self._journal.append(Exclusion.of(proof, training_round=training_round))
 
     def reserve(self, training_round: int) -> int:
         """The next protocol round, for a new sum of ``training_round``.

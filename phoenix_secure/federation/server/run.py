@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.device import num_cores
 from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.round.aggregate import Aggregator
+from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import RunEvidence
@@ -98,7 +99,13 @@ class Run:
             party, evidence = self.backend.party(folder), self._evidence(folder)
             witnesses = Witnesses(evidence, identity=party.identity, roster=party.roster)
             aggregator = RecordedAggregator(
-                build_aggregator(self.backend, engine, party=party, folder=folder),
+                build_aggregator(
+                    self.backend,
+                    engine,
+                    party=party,
+                    folder=folder,
+                    on_excluded=evidence.excluded,
+                ),
                 evidence,
                 privacy=self.backend.privacy,
             )
@@ -197,7 +204,12 @@ class Run:
 
 
 def build_aggregator(
-    backend: Backend, engine: Engine, *, party: ServerParty, folder: RunFolder
+    backend: Backend,
+    engine: Engine,
+    *,
+    party: ServerParty,
+    folder: RunFolder,
+    on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
 ) -> Aggregator:
     """The way in which the server sums what the sites of ``engine`` answer."""
     config, terms = backend.config, backend.terms
@@ -217,5 +229,6 @@ def build_aggregator(
             timeouts=backend.timeouts,
             max_attempts=config.secure_aggregation.max_attempts,
             num_threads=num_cores(),
+            on_excluded=on_excluded,
         )
     return backend.strategies.aggregator(inner)

@@ -5,21 +5,25 @@
 - Afterwards the protocol round is spent. The training round is then summed again under a new
   number, over exactly the sites that were to sign: it is the one set for which they may sign the
   same update twice (``site.secure_record``).
-- A site that broke the protocol under its own signature is never asked again. An attempt that
-  convicts somebody does not count against ``max_attempts``: there are only so many liars.
+- A site that broke the protocol under its own signature is never asked again, and all sites get the
+  proof. An attempt that convicts somebody does not count against ``max_attempts``: there are only
+  so many liars.
 - Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import Engine, FailureCode
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
+from phoenix_secure.federation.round.exclusions import Exclusion, ExclusionNotice
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
+from phoenix_secure.federation.round.stages import EXCLUSION_STAGE
 from phoenix_secure.federation.secagg.payload import decode_sum, unclipped_fraction
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
@@ -30,9 +34,16 @@ from protocol.events import RoundCompleted
 
 __all__ = ["SecureAggregator"]
 
+_NOTICE_DEADLINE_S = 60.0
+_NOTICE_GRACE_S = 5.0
+
 
 class SecureAggregator:
-    """The server's side of all secure rounds of a run."""
+    """The server's side of all secure rounds of a run.
+
+    on_excluded   told of each exclusion once the journal has it, and before the sites are; again
+                  after a restart
+    """
 
     def __init__(
         self,
@@ -44,6 +55,7 @@ class SecureAggregator:
         timeouts: Timeouts,
         max_attempts: int,
         num_threads: int = 1,
+        on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
     ) -> None:
         self._engine = engine
         self._identity = party.identity
@@ -53,6 +65,8 @@ class SecureAggregator:
         self._timeouts = timeouts
         self._max_attempts = max_attempts
         self._num_threads = num_threads
+        self._on_excluded = on_excluded
+        self._told: set[str] = set()
 
     def members(self) -> tuple[str, ...]:
         """The whole roster, reachable or not: a cohort must not depend on who is away."""
@@ -65,6 +79,7 @@ class SecureAggregator:
         Raises:     TrainingError after ``max_attempts`` attempts, or for sums that no sites could
                     have sent.
         """
+        self._tell_exclusions()
         round_number = request.round_number
         model = request.to_bytes()
         reports: list[StageReport] = []
@@ -94,12 +109,14 @@ class SecureAggregator:
                     spec, stages, round_number=round_number, model=model
                 )
             except SessionAborted as error:
+                self._tell_exclusions()
                 aborts.append(error)
                 in_vain += len(self._journal.excluded) == num_excluded
                 spec = spec.next_attempt() if error.retry_allowed else None
                 continue
             finally:
                 reports += stages.reports
+            self._tell_exclusions()
             return self._aggregate(
                 completed,
                 reports,
@@ -141,6 +158,23 @@ class SecureAggregator:
             for proof in session.proofs:
                 self._journal.record_excluded(round_number, proof=proof)
             session.abort()
+
+    def _tell_exclusions(self) -> None:
+        """Evidence first, then every site that can be reached; who is away hears of it later."""
+        new = [each for id, each in self._journal.excluded.items() if id not in self._told]
+        if not new:
+            return
+        for each in new:
+            self._on_excluded(each)
+        body = ExclusionNotice(exclusions=tuple(self._journal.excluded.values())).to_bytes()
+        self._engine.exchange(
+            EXCLUSION_STAGE,
+            dict.fromkeys(self._engine.sites, body),
+            deadline_s=_NOTICE_DEADLINE_S,
+            quorum=1,
+            grace_s=_NOTICE_GRACE_S,
+        )
+        self._told.update(each.site for each in new)
 
     def _aggregate(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from phoenix_secure.config import RunConfig
@@ -13,6 +14,7 @@ from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.exclusions import Note, with_exclusions
 from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
 from phoenix_secure.federation.site.privacy import (
     open_site_privacy,
@@ -64,6 +66,7 @@ class SitePlace:
     memory        what strategies keep from round to round
     promises      the record of secure rounds; opened only where there are any
     total         what all runs on this site together may spend
+    note          writes to the site's own log; a simulated site has none
     """
 
     identity: Identity
@@ -75,6 +78,7 @@ class SitePlace:
     heads: Path
     promises: Callable[[], SiteRecord]
     total: Budget | None = None
+    note: Note = lambda event, **facts: None
 
 
 def build_site(
@@ -116,6 +120,7 @@ def build_site(
             releases=None if privacy is None else privacy.releases,
             noise_entropy=site_noise_entropy(run.config, run.seeds, site=name),
             residuals=open_residuals(run.config, place.residuals),
+            note=partial(place.note, plan=run.id),
         )
     worker = SiteWorker(
         name,
@@ -128,6 +133,9 @@ def build_site(
         secure=secure,
         progress=run.progress,
     )
-    handle = worker.handle if secure is not None else PlaintextOnce(worker.handle)
+    trained = worker.handle if secure is not None else PlaintextOnce(worker.handle)
+    handle = with_exclusions(
+        trained, roster=place.round_roster, note=partial(place.note, plan=run.id)
+    )
     witness = Witness(place.heads, identity=place.identity, server_key=place.roster.server_key)
     return with_witness(handle, witness)

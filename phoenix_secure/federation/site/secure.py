@@ -24,6 +24,7 @@ from phoenix_secure.federation.round.messages import (
 )
 from phoenix_secure.federation.secagg.payload import Payload, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.exclusions import Note
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
@@ -37,7 +38,7 @@ from protocol import (
     RoundSpec,
 )
 from protocol.entropy import Entropy, os_entropy
-from protocol.events import RoundFinished
+from protocol.events import AttemptEnded, RoundFinished
 from protocol.messages import Envelope, RoundAnnouncement
 
 __all__ = ["SecureSite"]
@@ -68,6 +69,7 @@ class SecureSite:
     releases       the site's privacy ledger and budget; None without differential privacy
     noise_entropy  secret bytes for a round's noise under privacy unit ``site``
     residuals      what rounding left out of earlier answers; None without error feedback
+    note           writes to the site's own log
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SecureSite:
         releases: Releases | None = None,
         noise_entropy: Callable[[int], Entropy] = lambda round_number: os_entropy,
         residuals: Residuals | None = None,
+        note: Note = lambda event, **facts: None,
     ) -> None:
         self._identity = identity
         self._roster = roster
@@ -97,6 +100,7 @@ class SecureSite:
         self._releases = releases
         self._noise_entropy = noise_entropy
         self._residuals = residuals
+        self._note = note
         self._attempt: _Attempt | None = None
         self._kept: tuple[bytes, Payload] | None = None
         # A late training and the next attempt's offer may meet: one after the other.
@@ -228,6 +232,9 @@ class SecureSite:
             if isinstance(event, RoundFinished):
                 self._record.record_result(attempt.number[0], transcript=event.transcript_hash)
                 self._kept = None
+            if isinstance(event, AttemptEnded):
+                why = f"{event.culprit} dealt a share that does not fit what it signed"
+                self._note("complained", site=event.culprit, why=why)
         attempt.answers[stage] = digest, step.outbound
         return step.outbound
 

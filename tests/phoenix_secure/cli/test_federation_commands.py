@@ -105,6 +105,13 @@ def test_log_of_a_tampered_site_names_the_line(place: Path) -> None:
     assert "changed at line 2" in broken.err
 
 
+def test_log_names_the_culprit_in_full(place: Path) -> None:
+    site = SiteFolder(place / "trial" / "sites" / "site-04")
+    why = "site-02: false complaint about a dealer (round 7; proven by its own signed messages)"
+    site.audit().record("excluded", plan="0" * 64, site="site-02", why=why, proof="1" * 64)
+    assert why in phoenix("site", "log", site.path, cwd=place).out
+
+
 def test_doctor_says_that_nobody_answers(place: Path) -> None:
     for folder in ("trial", "trial/sites/site-02"):
         found = phoenix("doctor", "--federation", folder, "--format", "json", cwd=place)

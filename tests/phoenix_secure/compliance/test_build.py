@@ -17,8 +17,9 @@ from phoenix_secure.compliance.catalogue import TITLES
 from phoenix_secure.compliance.output import attach_sweep, write_report
 from phoenix_secure.compliance.schema import Edition, Kind, Profile, Report
 from phoenix_secure.compliance.signing import server_identity
+from phoenix_secure.compliance.verification.verify import verify_report
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.evidence import EvidenceError
+from phoenix_secure.evidence import Event, EvidenceError, Ledger
 from phoenix_secure.federation.run.folder import RunFolder
 from protocol import SERVER, Identity
 
@@ -105,6 +106,20 @@ def test_the_public_edition_names_no_site_no_small_group_and_no_member(reported:
     assert '"num_members":37' not in public
     assert '"num_members":37' in inside
     assert '"index":' not in public
+
+
+def test_excluded_sites_are_named_in_confidence_and_counted_in_public(run: Path) -> None:
+    said = {"site": "site-02", "reason": "false complaint about a dealer", "proof": "ab" * 32}
+    ledger = Ledger(run / "evidence" / "ledger.jsonl", identity=server_identity(run))
+    assert "excluded sites" not in build_report(run).value("D2.rounds")
+    ledger.append(Event.EXCLUDED, round=2, **said)
+    what = f"false complaint about a dealer (round 2, proof {'ab' * 8})"
+    for edition, who in ((Edition.PUBLIC, "a site"), (Edition.CONFIDENTIAL, "site-02")):
+        rounds = build_report(run, edition=edition).value("D2.rounds")
+        assert rounds["excluded sites"] == [f"{who}: {what}"]
+    write_report(run, identity=server_identity(run), edition=Edition.CONFIDENTIAL)
+    assert f"site-02: {what}" in (run / "report" / "report.md").read_text()
+    assert not verify_report(run / "report" / "report.json", evidence=run).failed
 
 
 def test_images_of_the_model_are_public_only_when_screened_for_copies(
