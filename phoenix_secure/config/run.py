@@ -67,6 +67,12 @@ class RunConfig(Section):
                 f"federation.min_sites = {self.federation.min_sites} exceeds "
                 f"partition.num_sites = {self.partition.num_sites}: lower it"
             )
+        held_s = self.secure_aggregation.reply_after_s
+        if held_s is not None and held_s >= self.federation.deadline_s:
+            raise ValueError(
+                f"secure_aggregation.reply_after_s = {held_s:g} reaches federation.deadline_s = "
+                f"{self.federation.deadline_s:g}, when the stage closes: lower it"
+            )
         if self.privacy.unit != "none" and self.data.split == "stratified":
             raise ValueError(
                 "data.split stratified makes the role of one image depend on all others, so that "

@@ -71,6 +71,14 @@ class SecureAggregationConfig(Section):
     training_grace_s: float = Field(
         1800.0, ge=0, description="[seconds] The same while the sites train."
     )
+    reply_after_s: float | None = Field(
+        None,
+        gt=0,
+        le=86_400,
+        description="[seconds] A site trains for so long at most, and answers then and not before, "
+        "so that the time of its answer tells nothing of its images (in a deployment; a simulation "
+        "answers at once). Empty: it answers when it is done.",
+    )
     retry_pause_s: float = Field(
         10.0, ge=0, le=86_400, description="[seconds] Pause before another attempt."
     )

@@ -25,13 +25,19 @@ __all__ = ["LocalTrainer", "LocalUpdate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalUpdate:
-    """The change of the parameters, and the facts that go with it."""
+    """The change of the parameters, and the facts that go with it.
+
+    failed     the training came to nothing: the change is zero
+    sat_out    the site keeps out of the round, by its own evaluation of what it trained
+    """
 
     delta: np.ndarray  # (d,) float32: local minus global
     num_images: int
     num_steps: int
     loss: float  # mean over the round's steps
     seconds: float
+    failed: bool = False
+    sat_out: bool = False
 
 
 class LocalTrainer:
@@ -70,6 +76,8 @@ class LocalTrainer:
         started = time.perf_counter()
         config = self._config.training
         network = self._network(site)
+        # Put back after the last step: one that is cut short leaves its gradients.
+        self._local.network = None
         load_vector(network, global_vector)
         network.train()
         anchor = [p.detach().clone() for p in network.parameters()] if config.proximal_mu else []
@@ -101,6 +109,7 @@ class LocalTrainer:
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.detach())
             progress(len(index))
+        self._local.network = network
         advice = "lower training.learning_rate or set training.grad_clip"
         delta = finite_change(network, global_vector, round_number=round_number, advice=advice)
         mean_loss = float(torch.stack(losses).double().mean())
@@ -158,7 +167,7 @@ class LocalTrainer:
 
     def _network(self, site: SiteImages) -> torch.nn.Module:
         """This thread's network (its weights are overwritten before every use)."""
-        if not hasattr(self._local, "network"):
+        if getattr(self._local, "network", None) is None:
             network = build_unet(
                 self._config.model,
                 image_size=site.images.shape[-1],

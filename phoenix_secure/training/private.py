@@ -91,6 +91,8 @@ class PrivateTrainer:
         started = time.perf_counter()
         config = self._config.training
         network, gradients = self._network(site)
+        # Put back after the last step: one that is cut short leaves sums without noise.
+        self._local.network = None
         load_vector(network, global_vector)
         if np.abs(global_vector).max(initial=0.0) > _MOST_WEIGHT:
             raise TrainingError(
@@ -120,6 +122,7 @@ class PrivateTrainer:
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
             progress(len(index))
+        self._local.network = network, gradients
         delta = finite_change(
             network,
             global_vector,
@@ -198,7 +201,7 @@ class PrivateTrainer:
 
     def _network(self, site: SiteImages) -> tuple[torch.nn.Module, Gradients]:
         """This thread's network (its weights are overwritten before every use)."""
-        if not hasattr(self._local, "network"):
+        if getattr(self._local, "network", None) is None:
             network = build_unet(
                 self._config.model,
                 image_size=site.images.shape[-1],

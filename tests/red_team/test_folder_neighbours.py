@@ -39,9 +39,12 @@ from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.privacy import make_trainer, open_site_privacy
+from phoenix_secure.federation.site.promises import SiteRecord
+from phoenix_secure.federation.site.site_input import SiteInput
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 from phoenix_secure.rng import SeedTree
+from protocol.entropy import os_entropy
 
 EPSILON = 1.0
 NUM_RUNS = 400  # of each of the two folders
@@ -242,9 +245,25 @@ def test_a_site_without_images_enters_noise_under_unit_site(tmp_path: Path) -> N
             config, private, site="site-01", own=own, folder=tmp_path / "s", run="plan"
         ),
     )
-    update = worker._train(TrainRequest(round_number=1, parameters=np.zeros(d, np.float32)))
-    assert not update.delta.any()
-    assert update.num_steps == config.training.local_steps
+    terms = choose_terms(config, num_parameters=d)
+    made = SiteInput(
+        site="site-01",
+        terms=terms,
+        record=SiteRecord.create(tmp_path / "rounds.jsonl"),
+        rounding_key=lambda number: bytes(32),
+        noise_entropy=lambda number: os_entropy,
+        residuals=None,
+        local_steps=config.training.local_steps,
+    ).make(
+        TrainRequest(round_number=1, parameters=np.zeros(d, np.float32)),
+        train=worker._train_for_sum,
+    )
+    steps = config.training.local_steps
+    assert made.extra == terms.metric_words.encode(
+        num_images=1, num_steps=steps, loss=0.0, clipped=False
+    )
+    assert not made.words.any()
+    assert made.noise.any()
     assert site.install(plan)  # nor does the site refuse the plan
 
 

@@ -88,6 +88,7 @@ def installer(
                 terms=terms,
                 privacy=privacy,
                 cancelled=cancelled,
+                holds_replies=True,
             ),
             place=SitePlace(
                 identity=identity,

@@ -1,12 +1,13 @@
 """Threshold filtering at the site: evaluate its own samples, count failures, sit out.
 
-The paper sends every site's samples' scores to the server. Here the score stays at the site; all
-that leaves is the code ``refused`` in place of an update, the same code as for a request that the
-site's policy forbids. What the server learns is therefore one bit a round, and from it that this
-site's score was below the threshold some rounds in a row (or that it refused for another reason).
+The paper sends every site's samples' scores to the server. Here the score stays at the site. In a
+secure sum so does the decision: the site answers like all others, and its update enters with the
+weight of one image. In plaintext rounds the code ``refused`` leaves in place of an update, the same
+code as for a request that the site's policy forbids: one bit a round.
 
-The cohort never falls below what the round needs: a server that is left with too few answers asks
-once more for the same round, and a site that is asked again stays.
+The cohort never falls below what the round needs: when all sites sit out of a sum, all weigh the
+same; in plaintext rounds a server that is left with too few answers asks once more for the same
+round, and a site that is asked again stays.
 
 Method: threshold filtering of Phoenix (arXiv:2306.04098); the score is that of Kynkaanniemi et al.
 (2019, arXiv:1904.06991).

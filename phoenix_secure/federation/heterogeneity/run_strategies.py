@@ -128,6 +128,7 @@ class RunStrategies:
             filtering=settings.filtering,
             ema=settings.ema,
             judge=judge,
+            is_summed=settings.secure_aggregation.mode == "on",
         )
         return images, strategies
 

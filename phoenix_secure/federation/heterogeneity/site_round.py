@@ -35,7 +35,8 @@ class SiteStrategies:
     memory        what the site keeps
     start         the personal parameters before the first round (p,)
     num_images    images that count as the site's weight: its own, not the shared ones
-    judge         None: the site never refuses
+    judge         None: the site never sits out
+    is_summed     answers go into a secure sum: sitting out must not show
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SiteStrategies:
         filtering: FilteringConfig,
         ema: EmaConfig,
         judge: SelfEvaluator | None = None,
+        is_summed: bool = False,
     ) -> None:
         self._exchange = exchange
         self._memory = memory
@@ -56,6 +58,7 @@ class SiteStrategies:
         self._filtering = filtering
         self._ema = ema
         self._judge = judge
+        self._is_summed = is_summed
         self._last: tuple[int, bytes, LocalUpdate] | None = None
 
     def answer(self, request: TrainRequest, *, train: Train) -> LocalUpdate:
@@ -64,7 +67,8 @@ class SiteStrategies:
         ``train`` gets the whole vector (d,) and the round.
 
         Raises:     SiteFailure REFUSED when the site sits the round out; asked again for the same
-                    round it answers, so that no round fails for it.
+                    round it answers, so that no round fails for it. Not into a secure sum: there
+                    every site trains and answers in every round, and the update says ``sat_out``.
         """
         round_number = request.round_number
         memory = self._memory
@@ -72,8 +76,8 @@ class SiteStrategies:
             update, _ = self._trained(request, train, before=None)
         else:
             asked_again = memory.of(round_number)
-            must_stay = asked_again is not None and asked_again.refused
             before = memory.before(round_number)
+            must_stay = self._is_summed or (asked_again is not None and asked_again.refused)
             if self._still_refuses(before, round_number) and not must_stay:
                 memory.save(replace(before, round_number=round_number, refused=True))
                 raise SiteFailure(FailureCode.REFUSED)
@@ -82,6 +86,9 @@ class SiteStrategies:
             memory.save(self._remembered(round_number, whole, update, before, judgement))
             if judgement.refuses and not must_stay:
                 raise SiteFailure(FailureCode.REFUSED)
+            if self._is_summed:
+                sits_out = judgement.refuses or self._still_refuses(before, round_number)
+                update = replace(update, sat_out=sits_out)
         self._last = None
         return replace(
             update,

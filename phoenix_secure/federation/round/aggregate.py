@@ -34,6 +34,7 @@ class Aggregate:
     num_steps: int  # local steps, all sites together
     bytes_down: int
     bytes_up: int
+    num_failed: int = 0  # of ``sites``, those whose training failed, where that is told
     unclipped_fraction: float | None = None  # noised share of updates within an adaptive clip norm
     secure: SecureRoundRecord | None = None  # None: the server saw every update
 

@@ -78,6 +78,7 @@ class SecureRoundRecord:
                  ``site``, ``reason``, and ``proof``, the SHA-256 of the messages that convict it
     unclipped_fraction  noised share of updates within an adaptive clip norm; None without one
     clipped      updates that were clipped; None where differential privacy hides it
+    failed       survivors whose training failed, and which entered zeros; None as above
     transcript   hash of the protocol round's transcript, in hexadecimal
     """
 
@@ -92,6 +93,7 @@ class SecureRoundRecord:
     transcript: str
     stages: tuple[StageReport, ...]
     excluded: tuple[dict[str, str], ...] = ()
+    failed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -112,6 +114,7 @@ class SecureRoundRecord:
             "survivors": self.survivors,
             "excluded": list(self.excluded),
             "clipped": self.clipped,
+            "failed": self.failed,
             "transcript": self.transcript,
         }
 

@@ -6,6 +6,9 @@
 
 with w_k = min(images, W) / W. Integers are summed exactly, in any order, so a run whose rounding
 repeats ends with the same weights bit for bit.
+
+A training that failed enters too, as zeros of weight zero: were the site's answer another one, it
+would tell of the images behind it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import load, save
 
+from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.secagg.metrics import Metrics
 from phoenix_secure.federation.secagg.possible_sums import check_sum
 from phoenix_secure.federation.secagg.terms import SecureTerms
@@ -120,6 +124,11 @@ def encode_update(
     what rounding left out before (error feedback): it is added before the clipping. The update is
     divided by ``clip_factor``, the round's adaptive norm in units of the agreed one.
 
+    An update that ``failed`` enters zeros with weight zero, and is counted. One that is ``sat_out``
+    counts as one image or, where all sites count alike, enters zeros. Neither touches ``residual``.
+    Under privacy unit ``site`` a failure is an input of zeros with the counts of all others: a site
+    that is not there would differ by no more.
+
     Guarantee:  under privacy unit ``site`` the norm of ``words`` is at most the noise's l2_bound,
                 whatever the images are, and ``noise`` has the law that the accounting assumes.
     Raises:     ValueError for an update of another size, or a factor where none was agreed.
@@ -128,20 +137,28 @@ def encode_update(
         raise ValueError("expected no clip factor: the terms have no adaptive clip norm")
     if update.delta.shape != (terms.num_parameters,):
         raise ValueError(f"expected an update of {terms.num_parameters} parameters")
-    delta = update.delta if residual is None else update.delta + residual
+    metrics = terms.metric_words
+    if update.failed and terms.noise is None:
+        return Payload(words=np.zeros(terms.num_words, np.int32), extra=metrics.encode_failure())
+    num_images, delta = update.num_images, update.delta
+    if update.sat_out or update.failed:
+        residual, num_images = None, 1
+        if update.failed or terms.hides_metrics:
+            delta = np.zeros_like(delta)
+    if residual is not None:
+        delta = delta + residual
     values, was_clipped = clip_update(
         delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value, factor=clip_factor
     )
-    metrics = terms.metric_words
     weight = 1.0
     if terms.hides_metrics:
         # Constants (all sites take training.local_steps): nothing beside the noised update.
         extra = metrics.encode(num_images=1, num_steps=update.num_steps, loss=0.0, clipped=False)
     else:
-        weight = metrics.weight(update.num_images)
+        weight = metrics.weight(num_images)
         values *= np.float32(weight)
         extra = metrics.encode(
-            num_images=update.num_images,
+            num_images=num_images,
             num_steps=update.num_steps,
             # A round of Poisson sampling may draw no image, and has no loss then.
             loss=0.0 if math.isnan(update.loss) else update.loss,
@@ -175,15 +192,30 @@ def decode_sum(
 
     Guarantee:  without noise, the mean's norm is at most clip_norm and no coordinate exceeds
                 clip_value (but for rounding), whatever dishonest sites entered.
-    Raises:     ValueError for sums that honest sites could not have produced.
+    Raises:     ValueError for sums that honest sites could not have produced; TrainingError where
+                fewer sites trained than the threshold: their mean must not be used.
     """
     metrics = terms.metric_words.decode(extra, num_sites=num_sites)
-    if terms.hides_metrics and (metrics.num_images, metrics.num_clipped) != (num_sites, 0):
+    num_trained = num_sites - metrics.num_failed
+    if terms.hides_metrics and (metrics.num_images, metrics.num_clipped) != (num_trained, 0):
         raise ValueError("expected the constant counts of sites that hide their metrics")
+    if terms.noise is not None and metrics.num_failed:
+        raise ValueError("expected no count of failures beside noised updates")
     total = terms.fixed_point.decode_sum(words, num_clients=num_sites)
     weight = metrics.num_images / terms.max_images
     check_sum(total, weight=weight, num_sites=num_sites, terms=terms)
+    if num_trained < terms.threshold:
+        raise TrainingError(
+            f"the training of {metrics.num_failed} of {num_sites} sites failed, and a sum must "
+            f"hide among {terms.threshold} that trained; their own logs say why: lower "
+            "training.learning_rate or set training.grad_clip"
+        )
     total = total[: terms.num_parameters]
+    if terms.hides_metrics and not total.any():
+        raise TrainingError(
+            "every site entered zeros: the training of each failed, or its own evaluation kept it "
+            "out; their own logs say which: lower training.learning_rate or filtering.threshold"
+        )
     total *= terms.max_images / metrics.num_images
     return total, metrics
 

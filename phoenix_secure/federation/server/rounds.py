@@ -48,7 +48,7 @@ def run_rounds(
         )
         started = time.perf_counter()
         found = yield from aggregator.aggregate(request, cohort=cohort)
-        steps = found.num_steps / len(found.sites)
+        steps = found.num_steps / (len(found.sites) - found.num_failed)
         state = _advance(state, found, config=config, steps=steps)
         seconds = time.perf_counter() - started
         report = RoundReport(

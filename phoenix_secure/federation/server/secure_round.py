@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.engines.exchange import Engine, FailureCode
+from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
 from phoenix_secure.federation.round.exclusions import Exclusion, ExclusionNotice
 from phoenix_secure.federation.round.messages import TrainRequest
@@ -76,8 +76,8 @@ class SecureAggregator:
         """Sum the updates of one training round without seeing one.
 
         Guarantee:  the exact sum of the survivors' integers, or no sum.
-        Raises:     TrainingError after ``max_attempts`` attempts, or for sums that no sites could
-                    have sent.
+        Raises:     TrainingError after ``max_attempts`` attempts, for sums that no sites could
+                    have sent, or where fewer sites trained than the threshold.
         """
         self._tell_exclusions()
         round_number = request.round_number
@@ -198,6 +198,11 @@ class SecureAggregator:
                 f"One of {', '.join(survivors)} does not run the agreed software; sums do not say "
                 "which. Nothing was used. Find it and resume with --skip-round"
             ) from error
+        except TrainingError as error:
+            raise TrainingError(
+                f"round {reports[-1].training_round}: {error}, and start again; or resume with "
+                "--skip-round. Nothing was used"
+            ) from error
         update *= clip_factor  # in place: a copy would be the largest thing in memory
         attempt = len(aborts) + 1
         dropouts = _dropouts(reports, attempt=attempt)
@@ -209,6 +214,7 @@ class SecureAggregator:
         return Aggregate(
             update=update,
             unclipped_fraction=within,
+            num_failed=metrics.num_failed,
             loss=None if terms.hides_metrics else metrics.loss,
             sites=survivors,
             failures=failures,
@@ -225,6 +231,7 @@ class SecureAggregator:
                 dropouts=dropouts,
                 unclipped_fraction=within,
                 clipped=None if terms.hides_metrics else metrics.num_clipped,
+                failed=None if terms.noise is not None else metrics.num_failed,
                 transcript=completed.transcript_hash.hex(),
                 stages=tuple(reports),
                 excluded=tuple(each.summary for each in excluded.values()),
@@ -247,8 +254,6 @@ class SecureAggregator:
         )
         if excluded:
             text += f"; proven by their own signed messages, and excluded: {excluded}"
-        if FailureCode.DIVERGED.value in last.failures.values():
-            return f"{text}: lower training.learning_rate or set training.grad_clip"
         needed = self._journal.survivors(round_number)
         if needed is not None:
             return (

@@ -43,6 +43,8 @@ class SiteRun:
 
     id          names the run in a site's privacy ledger
     cancelled   set when the process is asked to stop
+    holds_replies  whether ``secure_aggregation.reply_after_s`` counts: not where one process holds
+                   all sites
     progress    called with the site's name and a number of images after each local step
     """
 
@@ -54,6 +56,7 @@ class SiteRun:
     privacy: PrivacyPlan | None
     cancelled: threading.Event
     progress: Callable[[str, int], object] = lambda site, num_images: None
+    holds_replies: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -97,6 +100,7 @@ def build_site(
     Raises:     ConfigError or DataError when the run is not possible on these images;
                 CheckpointError for a damaged record of promises.
     """
+    exchange = run.strategies.exchange
     images, strategies = run.strategies.site(name, own, folder=place.memory)
     privacy = open_site_privacy(
         run.config,
@@ -121,6 +125,8 @@ def build_site(
             noise_entropy=site_noise_entropy(run.config, run.seeds, site=name),
             residuals=open_residuals(run.config, place.residuals),
             note=partial(place.note, plan=run.id),
+            model_size=exchange.num_parameters - exchange.num_personal,
+            local_steps=run.config.training.local_steps or 1,
         )
     worker = SiteWorker(
         name,
@@ -131,6 +137,7 @@ def build_site(
         seeds=run.seeds,
         cancelled=run.cancelled,
         secure=secure,
+        reply_after_s=run.config.secure_aggregation.reply_after_s if run.holds_replies else None,
         progress=run.progress,
     )
     trained = worker.handle if secure is not None else PlaintextOnce(worker.handle)

@@ -24,7 +24,7 @@ from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
-from phoenix_secure.training.private import PrivateTrainer, public_steps
+from phoenix_secure.training.private import PrivateTrainer
 from protocol.entropy import Entropy, os_entropy
 
 __all__ = [
@@ -44,15 +44,10 @@ class SitePrivacy:
     """The privacy settings and the release record of a site's worker.
 
     hides_metrics    nothing is told beside the noised update
-    hides_failures   neither is it told that the weights diverged (under unit ``site``, where that
-                     would be the site's own, unnoised weights)
-    local_steps      of a round: public
     """
 
     releases: Releases
     hides_metrics: bool
-    hides_failures: bool
-    local_steps: int
 
 
 def open_site_privacy(
@@ -98,8 +93,6 @@ def open_site_privacy(
     return SitePrivacy(
         releases=releases,
         hides_metrics=config.privacy.hides_metrics,
-        hides_failures=plan.unit == "site",
-        local_steps=public_steps(config),
     )
 
 

@@ -7,6 +7,10 @@ survivors could be subtracted. So on top of the protocol's rule this record keep
 training round, what was signed, and lets the site sign it again only for *the same model and the
 same survivors*: that sum says nothing new.
 
+A model is written down before the site trains on it, and a training round has one: a server that
+could ask again with another model would choose among answers. A training that failed is written
+down too: it stays failed for the round.
+
 A restored backup of the file would forget promises; nothing on this machine can notice that.
 """
 
@@ -47,8 +51,31 @@ class _Result:
     transcript: bytes
 
 
-_Record = _Signed | _Sent | _Result
-_CODEC = kind_codec({"signed": _Signed, "sent": _Sent, "result": _Result})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Begun:
+    """The one model of a training round."""
+
+    training_round: int
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Failed:
+    """A training round in which this site enters zeros."""
+
+    training_round: int
+
+
+_Record = _Signed | _Sent | _Result | _Begun | _Failed
+_CODEC = kind_codec(
+    {
+        "signed": _Signed,
+        "sent": _Sent,
+        "result": _Result,
+        "begun": _Begun,
+        "failed": _Failed,
+    }
+)
 
 
 class SiteRecord:
@@ -60,6 +87,8 @@ class SiteRecord:
         self._signed: dict[int, _Signed] = {}
         self._sent: dict[int, tuple[SentInput, ...]] = {}
         self._result: _Result | None = None
+        self._models: dict[int, str] = {}
+        self._failed: set[int] = set()
 
     @classmethod
     def create(cls, path: Path) -> SiteRecord:
@@ -79,10 +108,35 @@ class SiteRecord:
     def allows(self, training_round: int, *, model_hash: bytes) -> bool:
         """Whether this site may still take part in ``training_round`` on this model.
 
-        A later round than any that was signed, or one that was signed with the same model.
+        A later round than any that was signed, or one that was signed; never with a second model.
         """
         with self._journal.caught_up():
             return self._allows(training_round, model_hash)
+
+    def begin(self, training_round: int, *, model_hash: bytes) -> bool:
+        """Record the model about to be trained on; False where a promise forbids it."""
+        with self._journal.caught_up():
+            if not self._allows(training_round, model_hash):
+                return False
+            if training_round not in self._models:
+                self._journal.append(_Begun(training_round=training_round, model=model_hash.hex()))
+            return True
+
+    def fail(self, training_round: int) -> None:
+        """Record that this site enters zeros in ``training_round``; before it answers."""
+        with self._journal.caught_up():
+            if training_round not in self._failed:
+                self._journal.append(_Failed(training_round=training_round))
+
+    def has_failed(self, training_round: int) -> bool:
+        """Whether this site enters zeros in ``training_round``."""
+        with self._journal.caught_up():
+            return training_round in self._failed
+
+    def has_sent(self, training_round: int) -> bool:
+        """Whether an input left for ``training_round``, under whatever number."""
+        with self._journal.caught_up():
+            return training_round in self._sent
 
     def transcript_before(self, protocol_round: int) -> bytes | None:
         """The hash that an offer of ``protocol_round`` must name, if this site saw the last one."""
@@ -135,9 +189,10 @@ class SiteRecord:
 
     def _allows(self, training_round: int, model_hash: bytes) -> bool:
         signed = self._signed.get(training_round)
-        if signed is not None:
-            return signed.model == model_hash.hex()
-        return training_round > max(self._signed, default=0)
+        known = self._models.get(training_round) if signed is None else signed.model
+        if known not in (None, model_hash.hex()):
+            return False
+        return signed is not None or training_round > max(self._signed, default=0)
 
     def _follow(self, record: _Record) -> None:
         match record:
@@ -154,6 +209,10 @@ class SiteRecord:
                 self._sent[number] = (*self._sent.get(number, ()), sent)
             case _Result():
                 self._result = record
+            case _Begun():
+                self._models.setdefault(record.training_round, record.model)
+            case _Failed():
+                self._failed.add(record.training_round)
 
 
 class TrainingCounter:

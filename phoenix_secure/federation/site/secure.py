@@ -3,6 +3,9 @@
 - A request that comes again gets the same bytes; a different one for the same stage is refused.
 - A session lives in memory alone. A site that was restarted is a dropout of that attempt, and
   never masks a second input for it.
+- One model for each training round is on the disk before the site trains on it; another one is
+  refused, signed or not.
+- No answer before the sum depends on the images (``site_input``).
 - The update is kept until the result is out, so that another attempt needs no training.
 - Under differential privacy an event is in the site's ledger before a masked input leaves.
 """
@@ -22,13 +25,13 @@ from phoenix_secure.federation.round.messages import (
     SecureTrainRequest,
     TrainRequest,
 )
-from phoenix_secure.federation.secagg.payload import Payload, encode_update
+from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
-from phoenix_secure.training.local import LocalUpdate
+from phoenix_secure.federation.site.site_input import SiteInput, Train
 from protocol import (
     SERVER,
     ClientSession,
@@ -46,8 +49,6 @@ __all__ = ["SecureSite"]
 _log = logging.getLogger(__name__)
 _STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 _MAX_ANNOUNCEMENT = 1 << 22
-
-Train = Callable[[TrainRequest], LocalUpdate]
 
 
 @dataclass(kw_only=True, slots=True, repr=False)
@@ -70,6 +71,8 @@ class SecureSite:
     noise_entropy  secret bytes for a round's noise under privacy unit ``site``
     residuals      what rounding left out of earlier answers; None without error feedback
     note           writes to the site's own log
+    model_size     parameters of the models that the server sends; None: any number
+    local_steps    of a round, where they are public
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class SecureSite:
         noise_entropy: Callable[[int], Entropy] = lambda round_number: os_entropy,
         residuals: Residuals | None = None,
         note: Note = lambda event, **facts: None,
+        model_size: int | None = None,
+        local_steps: int = 1,
     ) -> None:
         self._identity = identity
         self._roster = roster
@@ -94,13 +99,20 @@ class SecureSite:
         self._policy = terms.policy(roster)
         self._record = record
         self._max_rounds = max_rounds
-        self._rounding_key = rounding_key
         self._entropy = entropy
         self._num_threads = num_threads
         self._releases = releases
-        self._noise_entropy = noise_entropy
-        self._residuals = residuals
         self._note = note
+        self._model_size = model_size
+        self._input = SiteInput(
+            site=identity.id,
+            terms=terms,
+            record=record,
+            rounding_key=rounding_key,
+            noise_entropy=noise_entropy,
+            residuals=residuals,
+            local_steps=local_steps,
+        )
         self._attempt: _Attempt | None = None
         self._kept: tuple[bytes, Payload] | None = None
         # A late training and the next attempt's offer may meet: one after the other.
@@ -112,7 +124,7 @@ class SecureSite:
     def handle(self, stage: str, body: bytes, *, train: Train) -> bytes:
         """Answer one stage.
 
-        Raises:     SiteFailure with the code that the server may see; whatever ``train`` raises.
+        Raises:     SiteFailure with the code that the server may see; Cancelled from ``train``.
         """
         if stage not in _STAGES:
             raise self._refused(stage[:64], "not a stage of secure rounds")
@@ -146,9 +158,9 @@ class SecureSite:
         if not 1 <= training_round <= self._max_rounds:
             raise self._refused("announce", f"training round {training_round}")
         if not self._record.allows(training_round, model_hash=model_hash):
-            raise self._refused(
-                "announce", f"training round {training_round}, which is signed or past"
-            )
+            raise self._refused("announce", _not_promised(training_round))
+        if self._model_size not in (None, request.parameters.size):
+            raise MalformedMessage(f"expected a model of {self._model_size} parameters")
         counter = self._record.counter(training_round, model_hash=model_hash)
         session = ClientSession(
             self._identity,
@@ -164,6 +176,8 @@ class SecureSite:
             raise self._refused("announce", "a cohort that is not the one drawn for the round")
         advertisement = session.accept_model(offer.model).outbound
         # From here on the server is known to have signed the offer.
+        if not self._record.begin(training_round, model_hash=model_hash):
+            raise self._refused("announce", _not_promised(training_round))
         if self._attempt is not None:
             self._attempt.session.abort()
             self._attempt = None
@@ -190,30 +204,15 @@ class SecureSite:
         not drawn a second time.
         """
 
-        def make() -> Payload:
-            number, store = request.round_number, self._residuals
-            size = self._terms.num_parameters
-            payload = encode_update(
-                train(request),
-                terms=self._terms,
-                rounding_key=self._rounding_key(number),
-                entropy=self._noise_entropy(number),
-                residual=None if store is None else store.before(number, size=size),
-                clip_factor=request.clip_factor,
-            )
-            if store is not None and payload.residual is not None:
-                store.save(number, payload.residual)
-            return payload
-
         if self._kept is None or self._kept[0] != model_hash:
             self._kept = None
             if self._releases is None:
-                self._kept = model_hash, make()
+                self._kept = model_hash, self._input.make(request, train=train)
             else:
                 body = self._releases.prepare(
                     request.round_number,
                     model_hash=model_hash,
-                    make=lambda: make().to_bytes(),
+                    make=lambda: self._input.make(request, train=train).to_bytes(),
                 )
                 self._kept = model_hash, Payload.from_bytes(body)
         return self._kept[1]
@@ -241,6 +240,10 @@ class SecureSite:
     def _refused(self, stage: str, what: str) -> SiteFailure:
         _log.warning("%s refused %s: %s", self._identity.id, stage, what)
         return SiteFailure(FailureCode.REFUSED, why=what)
+
+
+def _not_promised(training_round: int) -> str:
+    return f"training round {training_round}, which is past, or which has another model here"
 
 
 def _peek(announcement: bytes) -> RoundSpec:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +34,9 @@ class SiteWorker:
 
     With ``secure`` set, the site takes part in secure rounds only: a server that asks for a
     plaintext update is refused, whatever the run's settings say at its end. ``privacy`` is the
-    site's side of differential privacy, for plaintext rounds too.
+    site's side of differential privacy, for plaintext rounds too. ``reply_after_s`` is when the
+    answer that follows a training leaves, counted from its request: never earlier, and later by at
+    most a local step and an evaluation. None: as soon as it is there.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class SiteWorker:
         secure: SecureSite | None = None,
         privacy: SitePrivacy | None = None,
         strategies: SiteStrategies | None = None,
+        reply_after_s: float | None = None,
         progress: Callable[[str, int], object] = lambda site, images: None,
     ) -> None:
         self._name = name
@@ -57,6 +61,8 @@ class SiteWorker:
         self._secure = secure
         self._privacy = privacy
         self._strategies = strategies
+        self._reply_after_s = reply_after_s
+        self._stop_at: float | None = None
         self._progress = progress
 
     def handle(self, stage: str, body: bytes) -> bytes:
@@ -66,7 +72,7 @@ class SiteWorker:
         """
         try:
             if self._secure is not None:
-                return self._secure.handle(stage, body, train=self._train)
+                return self._secure.handle(stage, body, train=self._train_for_sum)
             if stage != "train":
                 raise SiteFailure(FailureCode.REFUSED)
             return self._train_in_the_clear(body)
@@ -77,34 +83,40 @@ class SiteWorker:
         except (MalformedMessage, ValueError):
             raise SiteFailure(FailureCode.MALFORMED) from None
 
+    def _train_for_sum(self, request: TrainRequest) -> LocalUpdate:
+        """Train, and answer no earlier than ``reply_after_s`` lets it."""
+        if self._reply_after_s is None:
+            return self._train(request)
+        stop_at = time.monotonic() + self._reply_after_s
+        self._stop_at = stop_at
+        try:
+            return self._train(request)
+        except Cancelled:
+            if self._cancelled.is_set():
+                raise
+            raise TrainingError(
+                f"the training took more than secure_aggregation.reply_after_s = "
+                f"{self._reply_after_s:g} s"
+            ) from None
+        finally:
+            self._cancelled.wait(max(0.0, stop_at - time.monotonic()))
+
+    def _is_over(self) -> bool:
+        late = self._stop_at is not None and time.monotonic() >= self._stop_at
+        return late or self._cancelled.is_set()
+
     def _train(self, request: TrainRequest) -> LocalUpdate:
         if self._strategies is None:
             return self._train_from(request.parameters, request.round_number)
         return self._strategies.answer(request, train=self._train_from)
 
     def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
-        try:
-            return self._train_locally(parameters, round_number)
-        except TrainingError:
-            if self._privacy is None or not self._privacy.hides_failures:
-                raise
-            # To say that this site's weights diverged would tell of its images, without noise.
-            _log.warning("%s: round %d diverged; it enters no change", self._name, round_number)
-            return LocalUpdate(
-                delta=np.zeros_like(parameters),
-                num_images=len(self._images.images),
-                num_steps=self._privacy.local_steps,
-                loss=0.0,
-                seconds=0.0,
-            )
-
-    def _train_locally(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
         return self._trainer.train(
             parameters,
             self._images,
             round_number=round_number,
             seeds=self._seeds.child("site", self._name, "round", round_number),
-            cancelled=self._cancelled.is_set,
+            cancelled=self._is_over,
             progress=lambda images: self._progress(self._name, images),
         )
 
@@ -112,15 +124,26 @@ class SiteWorker:
         request = TrainRequest.from_bytes(body)
         if self._privacy is None:
             return _reply(request, self._train(request), hides_metrics=False)
-        hides_metrics = self._privacy.hides_metrics
-        model_hash = hashlib.sha256(body).digest()
-        reply = self._privacy.releases.prepare(
+        privacy, model_hash = self._privacy, hashlib.sha256(body).digest()
+        reply = privacy.releases.prepare(
             request.round_number,
             model_hash=model_hash,
-            make=lambda: _reply(request, self._train(request), hides_metrics=hides_metrics),
+            make=lambda: _reply(
+                request, self._private_update(request), hides_metrics=privacy.hides_metrics
+            ),
         )
-        self._privacy.releases.charge(request.round_number, model_hash=model_hash)
+        privacy.releases.charge(request.round_number, model_hash=model_hash)
         return reply
+
+    def _private_update(self, request: TrainRequest) -> LocalUpdate:
+        """The noised update, or one error whatever failed: its kind is not in the guarantee."""
+        try:
+            return self._train(request)
+        except (Cancelled, SiteFailure, TrainingError):
+            raise
+        except Exception as error:
+            _log.exception("%s: the training failed", self._name)
+            raise TrainingError(f"the training of {self._name} failed") from error
 
 
 def _reply(request: TrainRequest, update: LocalUpdate, *, hides_metrics: bool) -> bytes:

@@ -78,7 +78,14 @@ class Scores:
 class Site:
     """A site of two parameters, the second one personal, that adds 1 to both in a round."""
 
-    def __init__(self, folder: Path, judge: Scores | None, rule: FilteringConfig = RULE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        judge: Scores | None,
+        rule: FilteringConfig = RULE,
+        *,
+        is_summed: bool = False,
+    ) -> None:
         self.trained: list[np.ndarray] = []
         self.strategies = SiteStrategies(
             exchange=Exchange(personal=np.array([False, True]), parts=(np.array([0]),)),
@@ -88,6 +95,7 @@ class Site:
             filtering=rule,
             ema=EmaConfig(),
             judge=judge,
+            is_summed=is_summed,
         )
 
     def ask(self, round_number: int) -> LocalUpdate | None:
@@ -135,6 +143,17 @@ def test_between_two_judgements_a_site_refuses_without_training(tmp_path: Path) 
     assert len(site.trained) == 2
     # Round 4 starts from the personal parameter after round 1, the only one trained so far.
     assert site.trained[1].tolist() == [0, 11]
+
+
+def test_a_site_in_a_sum_trains_and_answers_in_every_round(tmp_path: Path) -> None:
+    """A code in place of an answer, or one that comes sooner, would tell of its images."""
+    rule = FilteringConfig(threshold=0.5, max_failures=1, first_round=1, every_rounds=3)
+    site = Site(tmp_path, Scores(0.1, 0.9, 0.9, 0.9), rule, is_summed=True)
+    answers = [site.ask(n) for n in range(1, 5)]
+    assert [answer.sat_out for answer in answers] == [True, True, True, False]
+    assert len(site.trained) == 4
+    assert all(answer.delta.tolist() == [1] for answer in answers)
+    assert site.ask(3).sat_out  # asked again it does what it did
 
 
 def test_the_judge_sees_the_local_model_with_its_personal_parameters(tmp_path: Path) -> None:

@@ -228,16 +228,25 @@ def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
     ]
     federation, folder, state = start(settings, tmp_path / "run", cache_dir)
     reports = list(federation.rounds(state, folder))
-    # Every site fails its own judgement every time; asked again, all stay.
+    # Every site fails its own judgement: asked again, all stay; in a sum all count alike.
     assert [len(report.sites) for report in reports] == [5, 5, 5]
+    assert all(report.update_norm > 0 for report in reports)
     if mode == "on":
-        assert [report.secure.attempts for report in reports] == [2, 2, 2]
+        assert [report.secure.attempts for report in reports] == [1, 1, 1]
+        assert [report.num_images for report in reports] == [5, 5, 5]
 
 
-def test_some_may_sit_out_and_only_a_code_leaves(
-    secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_some_may_sit_out(
+    mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:
-    settings = [*secure_settings, *FILTERING, "federation.rounds=1"]
+    """In plaintext a code says who; nothing that leaves a site for a sum does."""
+    settings = [
+        *secure_settings,
+        *FILTERING,
+        "federation.rounds=1",
+        f"secure_aggregation.mode={mode}",
+    ]
     federation, folder, state = start(settings, tmp_path / "run", cache_dir)
     parts = federation.backend.partition.parts.values()
     sizes = [len(part) - max(4, round(0.1 * len(part))) for part in parts]
@@ -248,8 +257,12 @@ def test_some_may_sit_out_and_only_a_code_leaves(
 
     monkeypatch.setattr(SiteStrategies, "_judged", only_the_smallest_fails)
     (report,) = list(federation.rounds(state, folder))
-    assert len(report.sites) == 4
-    assert set(report.failures.values()) == {"refused"}
+    assert report.num_images == sum(sizes) - min(sizes) + (mode == "on")
+    if mode == "on":
+        assert (len(report.sites), report.failures) == (5, {})
+    else:
+        assert len(report.sites) == 4
+        assert set(report.failures.values()) == {"refused"}
 
 
 def test_personal_models_are_exported_and_differ_from_the_global_one(

@@ -15,6 +15,7 @@ SITE = st.tuples(
     st.integers(1, 5000),  # steps
     st.floats(0, 5000),  # loss
     st.booleans(),
+    st.booleans(),
 )
 
 
@@ -22,30 +23,35 @@ SITE = st.tuples(
 def test_sums_decode_to_the_sums_over_sites(sites, digit_bits: int, max_images: int) -> None:
     words = MetricWords(digit_bits=digit_bits, max_images=max_images)
     encoded = [
-        words.encode(num_images=n, num_steps=s, loss=loss, clipped=clipped)
-        for n, s, loss, clipped in sites
+        words.encode_failure()
+        if failed
+        else words.encode(num_images=n, num_steps=s, loss=loss, clipped=clipped)
+        for n, s, loss, clipped, failed in sites
     ]
     for one in encoded:
         assert all(0 <= v <= b for v, b in zip(one, words.bounds, strict=True))
     sums = [sum(column) for column in zip(*encoded, strict=True)]
     found = words.decode(sums, num_sites=len(sites))
-    counted = [min(n, max_images) for n, *_ in sites]
+    trained = [site for *site, failed in sites if not failed]
+    counted = [min(n, max_images) for n, *_ in trained]
     assert found.num_images == sum(counted)
-    assert found.num_steps == sum(s for _, s, *_ in sites)
-    assert found.num_clipped == sum(clipped for *_, clipped in sites)
-    expected = sum(n * min(loss, 4096) for n, (*_, loss, _) in zip(counted, sites, strict=True))
+    assert found.num_steps == sum(s for _, s, *_ in trained)
+    assert found.num_clipped == sum(clipped for *_, clipped in trained)
+    assert found.num_failed == len(sites) - len(trained)
+    expected = sum(n * min(loss, 4096) for n, (*_, loss, _) in zip(counted, trained, strict=True))
     # Each site's product is rounded to half a step of 2^-20, in units of max_images.
     assert found.weighted_loss == pytest.approx(
         expected, rel=1e-12, abs=len(sites) * max_images * 2**-21 * 1.001
     )
-    assert found.loss == found.weighted_loss / found.num_images
+    if trained:
+        assert found.loss == found.weighted_loss / found.num_images
 
 
 def test_bounds_leave_no_word_wider_than_a_digit() -> None:
     words = MetricWords(digit_bits=7, max_images=1000)
     assert words.bounds[:2] == (127, 1000 >> 7)
     assert max(words.bounds) == 127
-    assert words.bounds[-1] == 1
+    assert words.bounds[-2:] == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -61,18 +67,22 @@ def test_numbers_that_no_training_gives_are_refused(wrong: dict) -> None:
     "sums",
     [
         (2, 2),  # too few words
-        (0, 5, 0, 0, 0, 0),  # no image
-        (1, 5, 0, 0, 0, 0),  # fewer images than sites
-        (-1, 5, 0, 0, 0, 0),
-        (17, 5, 0, 0, 0, 0),  # more images than two sites may say
-        (8, 1, 0, 0, 0, 0),  # fewer steps than sites
-        (8, 5, 0, 0, 0, 3),  # more clipped updates than sites
-        (8, 5, 0, 5, 8192, 0),  # digits within bounds, the number not
+        (0, 5, 0, 0, 0, 0, 0),  # no image
+        (1, 5, 0, 0, 0, 0, 0),  # fewer images than sites
+        (-1, 5, 0, 0, 0, 0, 0),
+        (17, 5, 0, 0, 0, 0, 0),  # more images than two sites may say
+        (8, 1, 0, 0, 0, 0, 0),  # fewer steps than sites
+        (8, 5, 0, 0, 0, 3, 0),  # more clipped updates than sites
+        (8, 5, 0, 5, 8192, 0, 0),  # digits within bounds, the number not
+        (8, 5, 0, 0, 0, 0, 3),  # more failures than sites
+        (9, 5, 0, 0, 0, 0, 1),  # more images than the one site that trained may say
+        (8, 5, 0, 0, 0, 2, 1),  # more clipped updates than sites that trained
+        (0, 0, 1, 0, 0, 0, 2),  # a loss, and nobody trained
     ],
 )
 def test_sums_that_no_sites_could_send_are_refused(sums: tuple[int, ...]) -> None:
     words = MetricWords(digit_bits=20, max_images=8)
-    assert len(words.bounds) == 6
+    assert len(words.bounds) == 7
     with pytest.raises(ValueError, match="expected"):
         words.decode(sums, num_sites=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.secagg.payload import clip_update, decode_sum, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.training.local import LocalUpdate
@@ -132,3 +134,47 @@ def test_clip_that_no_float32_equals_never_breaks_the_encoding(clip_value: float
     delta = np.array([1.0, -1.0, clip_value, -clip_value])
     payload = encode_update(update(delta, num_images=128), terms=agreed, rounding_key=key(1))
     assert np.abs(payload.words).max() <= agreed.fixed_point.max_integer
+
+
+def summed(agreed: SecureTerms, updates: list[LocalUpdate]) -> tuple[np.ndarray, tuple[int, ...]]:
+    payloads = [encode_update(each, terms=agreed, rounding_key=key(1)) for each in updates]
+    words = np.sum([p.words.astype(np.int64) for p in payloads], axis=0) % (1 << agreed.word_bits)
+    extra = tuple(sum(column) for column in zip(*(p.extra for p in payloads), strict=True))
+    return words.astype(np.uint32), extra
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["plain", "record"])
+def test_failures_leave_the_mean_of_those_that_trained(private: bool) -> None:
+    more = ["privacy.unit=record", "privacy.noise_multiplier=1"] if private else []
+    agreed = terms(30, *more)
+    rng = np.random.default_rng(3)
+    trained = [update(rng.normal(0, 0.2, 30), num_images=20 + k) for k in range(4)]
+    failed = dataclasses.replace(update(np.ones(30)), failed=True)
+    mean, metrics = decode_sum(*summed(agreed, [*trained, failed]), num_sites=5, terms=agreed)
+    expected, _ = decode_sum(*summed(agreed, trained), num_sites=4, terms=agreed)
+    np.testing.assert_array_equal(mean, expected)
+    assert metrics.num_failed == 1
+    with pytest.raises(TrainingError, match="the training of 2 of 5 sites failed"):
+        decode_sum(*summed(agreed, [*trained[1:], failed, failed]), num_sites=5, terms=agreed)
+
+
+def test_a_site_that_sits_out_counts_as_one_image_and_its_residual_waits() -> None:
+    agreed = terms(30, "exchange.error_feedback=true")
+    delta = np.random.default_rng(3).normal(0, 0.2, 30)
+    out = dataclasses.replace(update(delta, num_images=100), sat_out=True)
+    one = encode_update(update(delta, num_images=1), terms=agreed, rounding_key=key(1))
+    for residual in (None, np.full(30, 0.5, np.float32)):
+        found = encode_update(out, terms=agreed, rounding_key=key(1), residual=residual)
+        np.testing.assert_array_equal(found.words, one.words)
+        assert (found.extra, found.residual) == (one.extra, None)
+
+
+def test_a_site_that_sits_out_under_differential_privacy_enters_zeros() -> None:
+    agreed = terms(30, "privacy.unit=record", "privacy.noise_multiplier=1")
+    out = dataclasses.replace(update(np.ones(30)), sat_out=True)
+    inside = update(np.ones(30))
+    found = [encode_update(each, terms=agreed, rounding_key=key(1)) for each in (out, inside)]
+    assert not found[0].words.any()
+    assert found[0].extra == found[1].extra
+    with pytest.raises(TrainingError, match="every site entered zeros"):
+        decode_sum(*summed(agreed, [out] * 5), num_sites=5, terms=agreed)

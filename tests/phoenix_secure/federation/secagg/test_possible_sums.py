@@ -103,7 +103,9 @@ def test_hidden_metrics_are_the_constants_that_they_should_be() -> None:
     words, extra = summed(terms, [np.zeros(D)] * 8, [100] * 8)
     decoded(terms, words, extra, 8)
     with pytest.raises(ValueError, match="constant counts"):
-        decoded(terms, words, (*extra[:-1], 1), 8)
+        decoded(terms, words, (*extra[:-2], 1, 0), 8)
+    with pytest.raises(ValueError, match="no count of failures"):
+        decoded(terms, words, (extra[0] - 1, *extra[1:-1], 1), 8)
 
 
 def test_count_of_updates_within_an_adaptive_norm_is_bounded() -> None:

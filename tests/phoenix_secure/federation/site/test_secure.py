@@ -205,5 +205,5 @@ def test_record_file_holds_no_secret_and_is_the_owners_alone(parties) -> None:
     path = parties.path / SITE / "rounds.jsonl"
     assert path.stat().st_mode & 0o077 == 0
     kinds = [line.split('"kind":"')[1].split('"')[0] for line in path.read_text().splitlines()]
-    assert kinds == ["sent", "signed", "result"]
+    assert kinds == ["begun", "sent", "signed", "result"]
     assert SiteRecord(path).last_round == 1
