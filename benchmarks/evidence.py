@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.data.partition import site_names
-from phoenix_secure.evidence import Event, Ledger, read_ledger
+from phoenix_secure.evidence import Event, Ledger, Scope, read_ledger
 from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.secagg.keys import RunKeys
@@ -32,6 +32,7 @@ from phoenix_secure.federation.simulation.parties import local_witnesses
 MEMORY = Path("/dev/shm")  # noqa: S108
 ENTRIES_PER_ROUND = 4
 NUM_SAMPLES = 20
+PLAN = "ab" * 32
 
 
 def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Engine, number: int) -> None:
@@ -67,9 +68,15 @@ def one_round(evidence: RunEvidence, witnesses: Witnesses, engine: Engine, numbe
 def measure(folder: Path, *, num_rounds: int, num_sites: int) -> list[dict[str, float]]:
     """Ten rows, one for each tenth of the rounds: seconds per 1,000 rounds."""
     keys = RunKeys.create(folder, sites=site_names(num_sites))
-    evidence = RunEvidence(Ledger.create(folder / "ledger.jsonl", identity=keys.server))
+    evidence = RunEvidence(
+        Ledger.create(
+            folder / "ledger.jsonl",
+            identity=keys.server,
+            scope=Scope.new(federation=keys.roster.federation_id, plan=PLAN),
+        )
+    )
     witnesses = Witnesses(evidence, identity=keys.server, roster=keys.roster)
-    engine = local_witnesses(folder, keys)
+    engine = local_witnesses(folder, keys, plan=PLAN)
     rows = []
     for tenth in range(10):
         first, last = (num_rounds * each // 10 for each in (tenth, tenth + 1))

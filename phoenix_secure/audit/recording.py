@@ -82,7 +82,8 @@ class AuditRecords:
         keys = self._keys()
         if set(keys.sites) == {site for site, _ in keys.roster.members}:
             witnesses = Witnesses(evidence, identity=keys.server, roster=keys.roster)
-            witnesses.ask(local_witnesses(self._folder.path, keys))
+            plan = sha256_of(self._folder.config_file)
+            witnesses.ask(local_witnesses(self._folder.path, keys, plan=plan))
 
     def _keys(self) -> RunKeys:
         sites = sorted(path.parent.name for path in self._folder.path.glob("sites/*/identity.key"))

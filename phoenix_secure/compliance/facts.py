@@ -13,7 +13,6 @@ from phoenix_secure.compliance.declared import GOVERNANCE, Governance, parse_gov
 from phoenix_secure.compliance.run_files import LEDGER, RunFiles
 from phoenix_secure.compliance.schema import Edition, Evidence
 from phoenix_secure.evidence import Entry, Event, EvidenceError, read_ledger
-from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.privacy.events import Event as PrivacyEvent
@@ -138,8 +137,7 @@ def _first(ledger: LedgerFile, entries: int | None) -> LedgerFile:
     if entries is None or not 0 < entries < ledger.head.size:
         return ledger
     kept = ledger.entries[:entries]
-    head = TreeHead(ledger=ledger.id, size=entries, root=ledger.tree.root(entries).hex())
-    return dataclasses.replace(ledger, entries=kept, head=head)
+    return dataclasses.replace(ledger, entries=kept, head=ledger.head_at(entries))
 
 
 def _check_hashes(facts: Facts) -> None:

@@ -1,7 +1,11 @@
 """A site as a witness: it signs the heads that it was shown, and keeps them.
 
 A server that later shows another history cannot prove that it grew out of a head that the site
-kept: the site refuses, and both signed heads are proof of the fork.
+kept: the site refuses, and both signed heads are proof of the fork. A head names the plan that it
+belongs to; under one plan the site signs no head of another.
+
+Each line of the site's file is ``{"head", "signature", "site"}``: the head, the server's signature
+over it, and the site's own, so that a reader can tell who kept it. Version 0.1.0 wrote no ``site``.
 """
 
 from __future__ import annotations
@@ -99,17 +103,24 @@ class WitnessReply:
 
 
 class Witness:
-    """One site's memory of one ledger, in the file ``path``.
+    """One site's memory of the one ledger of ``plan``, in the file ``path``.
+
+    federation    id of the roster that the site pinned
+    plan          SHA-256 of what the site agreed to, in hexadecimal
 
     Raises:     Forked when the file itself is not as this class wrote it.
     """
 
-    def __init__(self, path: Path, *, identity: Identity, server_key: bytes) -> None:
+    def __init__(
+        self, path: Path, *, identity: Identity, server_key: bytes, federation: str, plan: str
+    ) -> None:
         self._path = path
         self._identity = identity
         self._server_key = server_key
+        self._federation = federation
+        self._plan = plan
         _drop_torn_line(path)
-        kept = read_kept(path, server_key=server_key)
+        kept = read_kept(path, server_key=server_key, site_key=identity.public_key)
         self._kept: TreeHead | None = kept[-1] if kept else None
 
     @property
@@ -125,6 +136,7 @@ class Witness:
         shown = ShownHead.from_bytes(data)
         if not shown.head.is_signed(shown.signature, by=self._server_key):
             raise Forked("the tree head is not signed by the pinned server key")
+        self._check_plan(shown.head)
         if self._kept is None and shown.old_size != 0:
             return WitnessReply(signature=None, kept_size=0).to_bytes()
         if self._kept is not None:
@@ -133,12 +145,29 @@ class Witness:
                 if shown.old_size != self._kept.size:
                     return WitnessReply(signature=None, kept_size=self._kept.size).to_bytes()
                 self._check_growth(self._kept, shown)
+        signature = shown.head.sign(self._identity)
         if shown.head != self._kept:
-            line = {"head": shown.head.to_dict(), "signature": shown.signature.hex()}
+            line = {
+                "head": shown.head.to_dict(),
+                "signature": shown.signature.hex(),
+                "site": signature.hex(),
+            }
             append_line(self._path, canonical(line).decode())
             self._kept = shown.head
-        signature = shown.head.sign(self._identity)
         return WitnessReply(signature=signature, kept_size=shown.head.size).to_bytes()
+
+    def _check_plan(self, head: TreeHead) -> None:
+        """Signatures under this plan must say nothing about another."""
+        if head.scope is None:
+            # A run that version 0.1.0 began goes on; none begins so.
+            if self._kept is None or self._kept.scope is not None:
+                raise Forked("the server's tree head names no plan: the server must be updated")
+            return
+        if (head.scope.federation, head.scope.plan) != (self._federation, self._plan):
+            raise Forked(
+                f"the server shows a history of plan {head.scope.plan[:16]} of "
+                f"{head.scope.federation}, asked under plan {self._plan[:16]}"
+            )
 
     @staticmethod
     def _check_same_ledger(kept: TreeHead, head: TreeHead) -> None:
@@ -146,7 +175,9 @@ class Witness:
             raise Forked(
                 f"the server shows the ledger {head.ledger[:8]}, kept is {kept.ledger[:8]}"
             )
-        if head.size < kept.size or (head.size == kept.size and head.root != kept.root):
+        if (head.size, head.round) < (kept.size, kept.round) or (
+            head.size == kept.size and head != kept
+        ):
             raise Forked(
                 f"the server shows {head.size} entries, and signed {kept.size} others before"
             )
@@ -166,10 +197,13 @@ class Witness:
             )
 
 
-def read_kept(path: Path, *, server_key: bytes) -> list[TreeHead]:
+def read_kept(path: Path, *, server_key: bytes, site_key: bytes | None) -> list[TreeHead]:
     """The heads in a witness's file, oldest first; a line cut by a crash is left out.
 
-    Raises:     Forked when a whole line is not a head that the server signed.
+    site_key    of the site whose file it is; None where nobody pinned one
+
+    Raises:     Forked when a whole line is not a head that the server signed, and the site (heads
+                of version 0.1.0 alone carry no signature of the site).
     """
     if not path.exists():
         return []
@@ -178,12 +212,18 @@ def read_kept(path: Path, *, server_key: bytes) -> list[TreeHead]:
     lines = content[: content.rfind(b"\n") + 1].splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            value = _object(line, {"head", "signature"})
+            value = parse_canonical(line)
             head, signature = TreeHead.from_dict(value["head"]), _hex(value["signature"])
-        except ValueError as error:
+            is_old = head.scope is None and "site" not in value
+            own = b"" if is_old else _hex(value["site"])
+            if set(value) != {"head", "signature"} | (set() if is_old else {"site"}):
+                raise ValueError("expected head, signature and site")
+        except (ValueError, KeyError, TypeError) as error:
             raise Forked(f"{path}, line {number} is damaged: restore it from a copy") from error
         if not head.is_signed(signature, by=server_key):
             raise Forked(f"{path}, line {number} is not signed by the server's key")
+        if not is_old and site_key is not None and not head.is_signed(own, by=site_key):
+            raise Forked(f"{path}, line {number} is not signed by the key of the site that kept it")
         heads.append(head)
     return heads
 

@@ -85,6 +85,10 @@ def test_its_report_still_verifies(tmp_path: Path) -> None:
         roster=load_roster(run / "roster.bin", owner_key=None),
     )
     assert found.exit_code == 0, found.checks
+    # Its heads name no plan, and a reader is told.
+    said = {each.name: each.detail for each in found.checks}
+    for name in ("plan of the ledger", "witnesses"):
+        assert "heads of version 0.1.0, which name neither plan nor federation" in said[name]
 
 
 def test_a_changed_weight_is_found_in_its_report(tmp_path: Path) -> None:

@@ -218,7 +218,11 @@ def audit(path: Path) -> None:
 def ledger(path: Path) -> None:
     times = iter(f"2026-11-29T08:30:0{i}.000+00:00" for i in range(3))
     identity = Identity(SERVER, seed=bytes(range(32)))
-    found = Ledger.create(path, identity=identity, clock=lambda: next(times))
+    # The first line names the run since; a ledger that was begun before goes on as it was.
+    create_file(path, mode=0o666)
+    path.write_bytes((WRITTEN_BEFORE / path.name).read_bytes().splitlines(keepends=True)[0])
+    next(times)
+    found = Ledger(path, identity=identity, clock=lambda: next(times))
     found.append(Event.ROUND_STARTED, round=1, cohort=list(SITES))
     found.append(Event.CHECKPOINT, round=1, loss=0.25, seconds=1.0, kind="é")
 

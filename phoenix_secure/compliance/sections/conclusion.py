@@ -106,9 +106,13 @@ def _answer_statements(answers: Answers) -> None:
 def _answer_evidence(answers: Answers) -> None:
     facts = answers.facts
     head = facts.ledger.head
+    # A ledger of version 0.1.0 names no run.
+    scope = {} if head.scope is None else {"federation": head.scope.federation}
+    scope |= {} if head.scope is None else {"plan": head.scope.plan}
     answers.measured(
         "H1.ledger",
         {
+            **scope,
             "id": head.ledger,
             "entries": head.size,
             "root": head.root,

@@ -18,6 +18,8 @@ from protocol import Roster
 
 __all__ = ["check_evidence"]
 
+_OLD = "heads of version 0.1.0, which name neither plan nor federation"
+
 
 def check_evidence(
     report: Report, run: Path, *, key: bytes, roster: Roster | None, checks: Checks
@@ -39,9 +41,12 @@ def check_evidence(
             return
     with checks.catching("proofs"):
         _check_proofs(report, ledger, checks)
+    with checks.catching("plan of the ledger"):
+        _check_scope(ledger, roster, checks)
     with checks.catching("witnesses"):
         _check_witnesses(ledger, roster, checks)
-    _check_kept_heads(run, ledger, key=key, checks=checks)
+    with checks.catching("heads that sites kept"):
+        _check_kept_heads(run, ledger, roster, key=key, checks=checks)
     with checks.catching("files"):
         _check_files(report, run, checks)
     with checks.catching("report built again"):
@@ -102,6 +107,29 @@ def _check_proofs(report: Report, ledger: LedgerFile, checks: Checks) -> None:
     checks.require("inclusion proofs", not missing, f"entries {missing} are not in the tree")
 
 
+def _check_scope(ledger: LedgerFile, roster: Roster | None, checks: Checks) -> None:
+    """The heads, and so the sites' signatures, name the plan and federation of the entries."""
+    name, scope = "plan of the ledger", ledger.head.scope
+    if scope is None:
+        checks.holds(name, _OLD)
+        return
+    agreed = ledger.of(Event.PLAN) or ledger.of(Event.CONFIG)
+    if not checks.require(
+        name,
+        bool(agreed) and {each.facts.get("sha256") for each in agreed} == {scope.plan},
+        "its heads name another plan than its entries",
+    ):
+        return
+    if roster is None:
+        return
+    rosters = {each.facts.get("sha256") for each in ledger.of(Event.ROSTER)}
+    checks.require(
+        "federation of the ledger",
+        scope.federation == roster.federation_id and rosters == {roster.hash.hex()},
+        "the ledger names another federation or roster than the pinned one",
+    )
+
+
 def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) -> None:
     shown = ledger.of(Event.WITNESSED)
     if roster is None:
@@ -112,7 +140,7 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
         return
     for entry in shown:
         head = TreeHead.from_dict(entry.facts["head"])
-        if head.size > entry.index or ledger.tree.root(head.size).hex() != head.root:
+        if head.size > entry.index or head != ledger.head_at(head.size):
             checks.failed("witnesses", f"entry {entry.index}: sites signed another history")
             return
         for site, text in entry.facts["signatures"].items():
@@ -124,33 +152,37 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
                 )
                 return
     last = shown[-1]
-    checks.holds(
-        "witnesses",
+    said = (
         f"{len(last.facts['signatures'])} sites signed the first {last.facts['head']['size']} "
-        f"of {ledger.head.size} entries",
+        f"of {ledger.head.size} entries"
     )
+    checks.holds("witnesses", said if ledger.head.scope else f"{said}; {_OLD}")
 
 
-def _check_kept_heads(run: Path, ledger: LedgerFile, *, key: bytes, checks: Checks) -> None:
+def _check_kept_heads(
+    run: Path, ledger: LedgerFile, roster: Roster | None, *, key: bytes, checks: Checks
+) -> None:
     """Heads that sites kept at home: a history that was rewritten does not contain them."""
-    tree = ledger.tree
     files = sorted(run.glob("sites/*/heads.jsonl"))
     if not files:
         checks.not_made("heads that sites kept", "none lie below sites/: ask the sites for theirs")
         return
     for path in files:
-        name = f"heads kept by {path.parent.name}"
+        site = path.parent.name
+        name = f"heads kept by {site}"
+        site_key = None if roster is None else roster.key(site)
+        if roster is not None and site_key is None:
+            checks.failed(name, "no such site in the roster")
+            continue
         try:
-            heads = read_kept(path, server_key=key)
+            heads = read_kept(path, server_key=key, site_key=site_key)
         except (Forked, OSError) as error:
             checks.failed(name, str(error))
             continue
         wrong = [
             head.size
             for head in heads
-            if head.ledger != ledger.id
-            or head.size > tree.size
-            or tree.root(head.size).hex() != head.root
+            if head.size > ledger.head.size or head != ledger.head_at(head.size)
         ]
         checks.require(
             name, not wrong, f"the site kept a head of {wrong[:1]} entries of another history"

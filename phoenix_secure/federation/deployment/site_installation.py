@@ -99,6 +99,7 @@ def installer(
                 residuals=memory / "residuals",
                 heads=folder.heads_file(plan.hash),
                 promises=lambda: folder.record(plan.hash),
+                plan=plan.hash,
                 total=settings.policy.total_budget,
                 note=folder.audit().record,
             ),

@@ -18,7 +18,7 @@ import numpy as np
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.evidence import Entry, Event, Ledger
+from phoenix_secure.evidence import Entry, Event, Ledger, Scope
 from phoenix_secure.evidence.ledger import read_ledger
 from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.federation.round.report import RoundReport
@@ -27,7 +27,7 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import sha256_of, storage_errors
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_to_dict
-from protocol import Identity
+from protocol import Identity, Roster
 
 __all__ = ["RunEvidence", "heads_file", "ledger_file"]
 
@@ -55,10 +55,12 @@ class RunEvidence:
         *,
         identity: Identity,
         config: RunConfig,
-        roster_hash: str,
+        roster: Roster,
         plan: str | None = None,
     ) -> RunEvidence:
         """The evidence of a new run: who, under which settings, with which libraries.
+
+        plan    hash of what deployed sites approved; a simulation's sites agree to the settings
 
         A ledger that is there belongs to a start that was killed before it did anything: its keys
         are gone, and nobody was asked for anything.
@@ -67,15 +69,17 @@ class RunEvidence:
         if path.parent.exists():
             with storage_errors(path):
                 shutil.rmtree(path.parent)
-        evidence = cls(Ledger.create(path, identity=identity))
+        settings_hash = sha256_of(folder.config_file)
+        scope = Scope.new(federation=roster.federation_id, plan=plan or settings_hash)
+        evidence = cls(Ledger.create(path, identity=identity, scope=scope))
         append = evidence.ledger.append
         append(
             Event.CONFIG,
-            sha256=sha256_of(folder.config_file),
+            sha256=settings_hash,
             settings=config.with_split().model_dump(mode="json"),
         )
         append(Event.VERSIONS, sha256=sha256_of(folder.path / "versions.json"))
-        append(Event.ROSTER, sha256=roster_hash)
+        append(Event.ROSTER, sha256=roster.hash.hex())
         if plan is not None:
             append(Event.PLAN, sha256=plan)
         return evidence

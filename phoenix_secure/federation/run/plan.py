@@ -24,7 +24,7 @@ __all__ = ["MAX_PLAN_BYTES", "Plan", "plan_hash", "plan_roster"]
 
 MAX_PLAN_BYTES = 1 << 18
 _VERSION = 1
-# A federation id has 64 characters, of which the plan's share takes 17.
+# What the settings of sites and servers allow.
 _MAX_NAME = 46
 
 
@@ -137,9 +137,10 @@ def plan_roster(roster: Roster, plan: Plan) -> Roster:
 
     Every context hash and signature of secure rounds binds the federation id. Messages of one
     plan therefore mean nothing in another, also where both train the same model on the same
-    settings.
+    settings. The id is the plan's whole hash, which names federation and roster: of a shortened one
+    a server could make two plans that share it.
     """
-    return dataclasses.replace(roster, federation_id=f"{plan.federation}.{plan.hash[:16]}")
+    return dataclasses.replace(roster, federation_id=plan.hash)
 
 
 def _is_sha256(value: Any) -> bool:

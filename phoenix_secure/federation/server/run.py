@@ -73,7 +73,7 @@ class Run:
             folder,
             identity=party.identity,
             config=self.config,
-            roster_hash=party.roster.hash.hex(),
+            roster=party.roster,
             plan=None if deployment is None else deployment.plan,
         )
         state = ServerState.initial(

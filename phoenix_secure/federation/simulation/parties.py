@@ -20,6 +20,7 @@ from phoenix_secure.federation.secagg.keys import RunKeys
 from phoenix_secure.federation.site.build import SitePlace
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.witness import with_witness
+from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.events import Event
 from phoenix_secure.privacy.ledger import PrivacyLedger
 
@@ -64,6 +65,7 @@ def place_of(folder: RunFolder, site: str, *, keys: RunKeys) -> SitePlace:
         residuals=own / "residuals",
         heads=heads_file(folder.path, site),
         promises=lambda: SiteRecord(folder.site_rounds(site)),
+        plan=sha256_of(folder.config_file),
     )
 
 
@@ -73,12 +75,19 @@ def spent_events(folder: RunFolder, *, sites: Iterable[str]) -> dict[str, tuple[
     return {site: PrivacyLedger(path).events() for site, path in ledgers.items() if path.exists()}
 
 
-def local_witnesses(folder: Path, keys: RunKeys) -> Engine:
-    """An engine for the one stage that is left when the sites' threads have ended."""
+def local_witnesses(folder: Path, keys: RunKeys, *, plan: str) -> Engine:
+    """An engine for the one stage that is left when the sites' threads have ended.
+
+    plan    SHA-256 of the run's file of settings
+    """
     return _Direct(
         {
             name: Witness(
-                heads_file(folder, name), identity=identity, server_key=keys.roster.server_key
+                heads_file(folder, name),
+                identity=identity,
+                server_key=keys.roster.server_key,
+                federation=keys.roster.federation_id,
+                plan=plan,
             )
             for name, identity in keys.sites.items()
         }

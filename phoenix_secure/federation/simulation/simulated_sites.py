@@ -48,6 +48,7 @@ from phoenix_secure.federation.simulation.parties import (
 )
 from phoenix_secure.federation.site.build import Handler, SiteRun, build_site
 from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.rng import SeedTree
 
@@ -200,7 +201,7 @@ class SimulatedSites:
         }
 
     def witnesses(self, folder: RunFolder) -> Engine | None:
-        return local_witnesses(folder.path, self._keys(folder))
+        return local_witnesses(folder.path, self._keys(folder), plan=sha256_of(folder.config_file))
 
     def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
         spent = {}

@@ -68,6 +68,7 @@ class SitePlace:
     folder        holds ``privacy.jsonl``, ``privacy.key`` and the kept answer
     memory        what strategies keep from round to round
     promises      the record of secure rounds; opened only where there are any
+    plan          SHA-256 of what the site agreed to: the plan, or a simulation's file of settings
     total         what all runs on this site together may spend
     note          writes to the site's own log; a simulated site has none
     """
@@ -80,6 +81,7 @@ class SitePlace:
     residuals: Path
     heads: Path
     promises: Callable[[], SiteRecord]
+    plan: str
     total: Budget | None = None
     note: Note = lambda event, **facts: None
 
@@ -144,5 +146,11 @@ def build_site(
     handle = with_exclusions(
         trained, roster=place.round_roster, note=partial(place.note, plan=run.id)
     )
-    witness = Witness(place.heads, identity=place.identity, server_key=place.roster.server_key)
+    witness = Witness(
+        place.heads,
+        identity=place.identity,
+        server_key=place.roster.server_key,
+        federation=place.roster.federation_id,
+        plan=place.plan,
+    )
     return with_witness(handle, witness)

@@ -15,7 +15,7 @@ import pytest
 from phoenix_secure.compliance.output import write_report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.verification.verify import Verification, load_roster, verify_report
-from phoenix_secure.evidence import Ledger, TreeHead, read_ledger
+from phoenix_secure.evidence import Ledger, Scope, TreeHead, read_ledger
 from phoenix_secure.evidence.canonical import canonical
 from phoenix_secure.evidence.dsse import Envelope, sign_envelope
 from phoenix_secure.evidence.ledger import Entry
@@ -23,6 +23,7 @@ from phoenix_secure.evidence.merkle import MerkleTree
 from protocol import SERVER, Identity, Roster
 
 REPORT, ENVELOPE = "report/report.json", "report/report.dsse.json"
+SCOPE = ("federation", "plan", "nonce")
 LEDGER, MODEL = "evidence/ledger.jsonl", "model/unet/diffusion_pytorch_model.safetensors"
 
 
@@ -65,7 +66,14 @@ def write_ledger(run: Path, entries: list[Entry], identity: Identity) -> None:
     for index, entry in enumerate(entries):
         entry = dataclasses.replace(entry, index=index)
         tree.append(entry.leaf)
-        head = TreeHead(ledger=entry.ledger, size=tree.size, root=tree.root().hex())
+        begun = max(each.round_begun for each in entries[: index + 1])
+        head = TreeHead(
+            ledger=entry.ledger,
+            size=tree.size,
+            root=tree.root().hex(),
+            scope=Scope(**{name: entries[0].facts[name] for name in SCOPE}),
+            round=begun,
+        )
         signature = base64.b64encode(head.sign(identity)).decode()
         line = {"entry": entry.to_dict(), "root": head.root, "signature": signature}
         lines.append(canonical(line) + b"\n")
@@ -230,6 +238,16 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: replace_json(run / "sites" / "site-01" / "heads.jsonl", '"size":', '"size":1'),
         "site-01",
     ),
+    "heads kept by another site": (
+        lambda run: shutil.copyfile(
+            run / "sites" / "site-02" / "heads.jsonl", run / "sites" / "site-01" / "heads.jsonl"
+        ),
+        "the site that kept it",
+    ),
+    "heads of a site that is none": (
+        lambda run: (run / "sites" / "site-01").rename(run / "sites" / "site-99"),
+        "no such site",
+    ),
 }
 
 
@@ -291,7 +309,8 @@ def test_a_forked_ledger_of_the_same_server_is_caught(run: Path, reported: Path)
 def test_another_run_s_ledger_is_caught(run: Path, reported: Path) -> None:
     identity = server_identity(run)
     (run / LEDGER).unlink()
-    Ledger.create(run / LEDGER, identity=identity)
+    scope = Scope.new(federation="other", plan="ab" * 32)
+    Ledger.create(run / LEDGER, identity=identity, scope=scope)
     assert "ledger of another run" in failed(run, pinned=reported)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_secure.evidence import Event, Ledger
+from phoenix_secure.evidence import Event, Ledger, Scope
 from protocol import SERVER, Identity
+
+SCOPE = Scope(federation="f", plan="ab" * 32, nonce="cd" * 16)
 
 
 @pytest.fixture
@@ -16,9 +18,14 @@ def server() -> Identity:
 
 
 @pytest.fixture
+def scope() -> Scope:
+    return SCOPE
+
+
+@pytest.fixture
 def ledger(tmp_path: Path, server: Identity) -> Ledger:
     """Six entries: the opening, settings, two rounds."""
-    ledger = Ledger.create(tmp_path / "evidence" / "ledger.jsonl", identity=server)
+    ledger = Ledger.create(tmp_path / "evidence" / "ledger.jsonl", identity=server, scope=SCOPE)
     ledger.append(Event.CONFIG, sha256="ab" * 32)
     for number in (1, 2):
         ledger.append(Event.ROUND_STARTED, round=number, cohort=["a", "b"])

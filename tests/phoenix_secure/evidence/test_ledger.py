@@ -15,7 +15,7 @@ import pytest
 import rfc8785
 
 from phoenix_secure.errors import StorageError
-from phoenix_secure.evidence import Event, EvidenceError, Ledger, read_ledger
+from phoenix_secure.evidence import Event, EvidenceError, Ledger, Scope, read_ledger
 from phoenix_secure.evidence.merkle import MerkleTree
 from protocol import SERVER, Identity
 
@@ -75,9 +75,10 @@ def test_dropped_repeated_and_reordered_lines_are_named(ledger: Ledger) -> None:
 
 
 def test_a_line_of_another_ledger_is_named(
-    ledger: Ledger, tmp_path: Path, server: Identity
+    ledger: Ledger, tmp_path: Path, server: Identity, scope: Scope
 ) -> None:
-    other = Ledger.create(tmp_path / "other.jsonl", identity=server)
+    new = Scope.new(federation=scope.federation, plan=scope.plan)
+    other = Ledger.create(tmp_path / "other.jsonl", identity=server, scope=new)
     other.append(Event.CONFIG, sha256="cd" * 32)
     lines = ledger.path.read_bytes().splitlines(keepends=True)
     lines[1] = other.path.read_bytes().splitlines(keepends=True)[1]
@@ -94,9 +95,27 @@ def test_a_ledger_of_another_server_is_refused(ledger: Ledger) -> None:
         Ledger(ledger.path, identity=other)
 
 
-def test_evidence_is_never_overwritten(ledger: Ledger, server: Identity) -> None:
+def test_evidence_is_never_overwritten(ledger: Ledger, server: Identity, scope: Scope) -> None:
     with pytest.raises(EvidenceError, match="never overwritten"):
-        Ledger.create(ledger.path, identity=server)
+        Ledger.create(ledger.path, identity=server, scope=scope)
+
+
+def test_a_ledger_killed_in_its_first_line_is_begun_again(
+    ledger: Ledger, server: Identity, scope: Scope
+) -> None:
+    ledger.path.write_bytes(ledger.path.read_bytes()[:80])
+    with pytest.raises(EvidenceError, match="no entry"):
+        Ledger(ledger.path, identity=server)
+    again = Ledger.create(ledger.path, identity=server, scope=scope)
+    assert read_ledger(ledger.path).head == again.head
+
+
+def test_heads_name_the_run_and_the_last_round_that_was_begun(ledger: Ledger, scope: Scope) -> None:
+    found = read_ledger(ledger.path)
+    heads = [found.head_at(size) for size in range(1, 7)]
+    assert [head.round for head in heads] == [0, 0, 1, 1, 2, 2]
+    assert {head.scope for head in heads} == {scope}
+    assert {head.ledger for head in heads} == {scope.ledger} == {ledger.id}
 
 
 def test_two_writers_do_not_fork_a_ledger(ledger: Ledger, server: Identity) -> None:
@@ -122,14 +141,14 @@ def test_facts_that_json_cannot_hold_leave_the_ledger_as_it_was(ledger: Ledger) 
     read_ledger(ledger.path)
 
 
-def test_a_missing_or_empty_ledger_says_so(tmp_path: Path, server: Identity) -> None:
+def test_a_missing_or_empty_ledger_says_so(tmp_path: Path, server: Identity, scope: Scope) -> None:
     with pytest.raises(EvidenceError, match="cannot read"):
         read_ledger(tmp_path / "no.jsonl")
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(EvidenceError, match="no entry"):
         read_ledger(tmp_path / "empty.jsonl")
     with pytest.raises(StorageError):
-        Ledger.create(Path("/proc/nowhere/ledger.jsonl"), identity=server)
+        Ledger.create(Path("/proc/nowhere/ledger.jsonl"), identity=server, scope=scope)
 
 
 WRITER = """
@@ -147,10 +166,10 @@ while True:
 
 
 def test_killed_at_any_moment_no_effect_is_without_its_entry(
-    tmp_path: Path, server: Identity
+    tmp_path: Path, server: Identity, scope: Scope
 ) -> None:
     path, effects = tmp_path / "ledger.jsonl", tmp_path / "effects"
-    Ledger.create(path, identity=server)
+    Ledger.create(path, identity=server, scope=scope)
     chooser = random.Random(3)  # noqa: S311
     for _ in range(8):
         process = subprocess.Popen(

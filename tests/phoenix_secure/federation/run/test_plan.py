@@ -62,6 +62,8 @@ def test_same_members_have_another_federation_id_in_each_plan() -> None:
     assert first.members == second.members == ROSTER.members
     assert len({first.hash, second.hash, ROSTER.hash}) == 3
     assert first.key("s1") == ROSTER.key("s1")
+    # Nothing shorter: two plans with a common beginning are found in minutes.
+    assert first.federation_id == make_plan("seed=1").hash
 
 
 def changed(**fields) -> bytes:

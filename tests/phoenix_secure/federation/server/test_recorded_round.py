@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_secure.evidence import EvidenceError, Ledger, read_ledger
+from phoenix_secure.evidence import EvidenceError, Ledger, Scope, read_ledger
 from phoenix_secure.evidence.merkle import MerkleTree
 from phoenix_secure.evidence.witness import ShownHead, Witness
 from phoenix_secure.federation.engines.exchange import OnReply, Reply
@@ -16,6 +16,7 @@ from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.server.recorded_round import Witnesses
 from protocol import SERVER, Identity, Roster
 
+SCOPE = Scope.new(federation="f", plan="ab" * 32)
 NAMES = tuple(f"site-{number}" for number in range(1, 6))
 
 
@@ -34,7 +35,11 @@ class Sites:
     def restart(self) -> None:
         self.witnesses = {
             name: Witness(
-                self.path / f"{name}.jsonl", identity=identity, server_key=self.server.public_key
+                self.path / f"{name}.jsonl",
+                identity=identity,
+                server_key=self.server.public_key,
+                federation=SCOPE.federation,
+                plan=SCOPE.plan,
             )
             for name, identity in self.identities.items()
         }
@@ -71,7 +76,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.sites = Sites(path)
-        self.ledger = Ledger.create(path / "ledger.jsonl", identity=self.sites.server)
+        self.ledger = Ledger.create(path / "ledger.jsonl", identity=self.sites.server, scope=SCOPE)
         self.evidence = RunEvidence(self.ledger)
         self.restart()
 
