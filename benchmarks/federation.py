@@ -4,7 +4,8 @@
     python benchmarks/federation.py --d 35700000 --sites 5
     python benchmarks/federation.py --json
 
-No training: every site answers with a random update. Real Flower messages carry real protocol
+No training: every site answers with a random update, and computes the model from each sum. Real
+Flower messages carry real protocol
 sessions; promises go to disk with fsync. "plain" is the same model and updates through the same
 engine with secure_aggregation.mode=off. Both are measured in turn, the best of several rounds.
 """
@@ -24,6 +25,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.partition import site_names
 from phoenix_secure.data.site_images import SiteImages
@@ -34,8 +36,10 @@ from phoenix_secure.federation.engines.in_process import in_process_engine
 from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import StageReport
+from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.secagg.model_rule import ModelRule
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.server.attempt import STAGES, simulation_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.party import ServerParty
@@ -69,8 +73,19 @@ class RandomTrainer:
 class NoStrategies:
     """Stands in for a run's strategies: the whole vector travels, images stay as they are."""
 
-    def __init__(self, num_parameters: int) -> None:
+    def __init__(self, num_parameters: int, config: RunConfig) -> None:
         self.exchange = SimpleNamespace(num_uploaded=num_parameters)
+        self._config = config
+
+    def start_vector(self) -> np.ndarray:
+        """Zeros."""
+        return np.zeros(self.exchange.num_uploaded, np.float32)
+
+    def model_rule(self, terms: SecureTerms | None, *, plan: bytes) -> ModelRule | None:
+        """How server and sites compute the model."""
+        if terms is None or self._config.secure_aggregation.broadcast != "sum":
+            return None
+        return ModelRule.of(self._config, terms=terms, plan=plan, start=self.start_vector)
 
     def aggregator(self, inner: Aggregator) -> Aggregator:
         """The aggregator itself."""
@@ -102,11 +117,15 @@ class Parties:
         self.folder, self.names = RunFolder(path), site_names(num_sites)
         self.config = load_config(
             None, [f"partition.num_sites={num_sites}", "federation.rounds=1000", "device=cpu"]
-        )
+        ).with_split()
         self.terms = choose_terms(
             self.config, num_parameters=num_parameters, largest_site=NUM_IMAGES
         )
-        self.strategies = NoStrategies(num_parameters)
+        self.strategies = NoStrategies(num_parameters, self.config)
+        self.rule = self.strategies.model_rule(self.terms, plan=bytes(32))
+        self.state = ServerState.initial(
+            self.strategies.start_vector(), federation=self.config.federation
+        )
         self.trainer = RandomTrainer(num_parameters)
         self.keys = create_parties(self.folder, sites=self.names, secure=True)
         SecureJournal.create(self.folder.server_rounds)
@@ -117,6 +136,9 @@ class Parties:
         backend = SimpleNamespace(
             config=self.config,
             terms=self.terms if secure else None,
+            rule=self.rule if secure else None,
+            sites=self.names,
+            sites_forget=True,
             strategies=self.strategies,
             timeouts=simulation_timeouts(self.config),
         )
@@ -125,7 +147,9 @@ class Parties:
         )
         engine = self._engine(secure=secure)
         try:
-            yield build_aggregator(backend, engine, party=party, folder=self.folder)
+            yield build_aggregator(
+                backend, engine, party=party, folder=self.folder, state=self.state
+            )
         finally:
             engine.close()
 
@@ -136,6 +160,7 @@ class Parties:
             seeds=SeedTree(0),
             strategies=self.strategies,
             terms=self.terms if secure else None,
+            rule=self.rule if secure else None,
             privacy=None,
             cancelled=threading.Event(),
         )
@@ -166,11 +191,11 @@ def measure(num_sites: int, num_parameters: int, repetitions: int) -> dict[str, 
             parties.aggregator(secure=True) as secure,
             parties.aggregator(secure=False) as plain,
         ):
+            state = parties.state
             for number in range(1, repetitions + 1):
-                request = TrainRequest(
-                    round_number=number, parameters=np.zeros(num_parameters, np.float32)
-                )
+                request = TrainRequest(round_number=number, parameters=state.parameters)
                 found, reports, total = run_round(secure, request, parties.names)
+                state = found.state
                 if total < best.get("secure_s", float("inf")):
                     best = {"secure_s": total} | {r.stage: r.seconds for r in reports}
                 reference, _, seconds = run_round(plain, request, parties.names)
@@ -185,6 +210,7 @@ def measure(num_sites: int, num_parameters: int, repetitions: int) -> dict[str, 
         "bytes_up_per_parameter": found.bytes_up / num_sites / num_parameters,
         "plain_bytes_up_per_parameter": reference.bytes_up / num_sites / num_parameters,
         "bytes_down_per_parameter": found.bytes_down / num_sites / num_parameters,
+        "plain_bytes_down_per_parameter": reference.bytes_down / num_sites / num_parameters,
     }
 
 
@@ -217,7 +243,8 @@ def main() -> None:
     print(
         f"\nbytes up per parameter: float32 {rows[0]['plain_bytes_up_per_parameter']:.5f}, "
         f"Flower's SecAgg+ {FLOWER_BYTES}; down, all stages: "
-        f"{rows[0]['bytes_down_per_parameter']:.5f}"
+        f"{rows[0]['bytes_down_per_parameter']:.5f}, "
+        f"of a model {rows[0]['plain_bytes_down_per_parameter']:.5f}"
     )
     print(f"{num_cores()} cores, load average {os.getloadavg()[0]:.1f}")
 

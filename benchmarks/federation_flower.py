@@ -19,12 +19,10 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import yaml
 from federation import DEMO_PARAMETERS, NoStrategies, RandomTrainer, run_round
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
-from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.device import num_cores
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
@@ -32,6 +30,7 @@ from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.stages import PLAN_STAGE
+from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.secagg.terms import choose_terms
@@ -90,29 +89,34 @@ class Bench(Rehearsal):
             bundle=bundle,
         )
         engine.exchange(PLAN_STAGE, dict.fromkeys(self.sites, plan.to_bytes()), deadline_s=300)
-        aggregator = self._aggregator(engine, config, plan)
+        aggregator, state = self._aggregator(engine, plan)
         best: dict[str, float] = {"all": float("inf")}
         for number in range(1, repetitions + 1):
-            request = TrainRequest(
-                round_number=number, parameters=np.zeros(self.num_parameters, np.float32)
-            )
-            _, reports, seconds = run_round(aggregator, request, self.sites)
+            request = TrainRequest(round_number=number, parameters=state.parameters)
+            found, reports, seconds = run_round(aggregator, request, self.sites)
+            state = found.state or state
             if seconds < best["all"]:
                 best = {"all": seconds} | {report.stage: report.seconds for report in reports}
         engine.close()
         return best
 
-    def _aggregator(self, engine: FlowerEngine, config: RunConfig, plan: Plan) -> Aggregator:
-        terms = None
+    def _aggregator(self, engine: FlowerEngine, plan: Plan) -> tuple[Aggregator, ServerState]:
+        """The server's side, and the state that it starts from."""
+        config, terms = plan.config, None
         if config.secure_aggregation.mode == "on":
             terms = choose_terms(config, num_parameters=self.num_parameters)
         folder, roster = RunFolder(self.root / "run"), self.server.roster()
         if terms is not None:
             SecureJournal.create(folder.server_rounds)
+        strategies = NoStrategies(self.num_parameters, config)
+        state = ServerState.initial(strategies.start_vector(), federation=config.federation)
         backend = SimpleNamespace(
             config=config,
             terms=terms,
-            strategies=NoStrategies(self.num_parameters),
+            rule=strategies.model_rule(terms, plan=bytes.fromhex(plan.hash)),
+            sites=self.sites,
+            sites_forget=False,
+            strategies=strategies,
             timeouts=deployment_timeouts(config),
         )
         party = ServerParty(
@@ -120,7 +124,8 @@ class Bench(Rehearsal):
             roster=roster,
             round_roster=plan_roster(roster, plan),
         )
-        return build_aggregator(backend, engine, party=party, folder=folder)
+        aggregator = build_aggregator(backend, engine, party=party, folder=folder, state=state)
+        return aggregator, state
 
 
 def serve_site(folder: str, num_parameters: int) -> None:
@@ -129,7 +134,7 @@ def serve_site(folder: str, num_parameters: int) -> None:
     from phoenix_secure.federation.deployment import site_installation as installation
 
     replaced = {
-        "deployment_strategies": lambda *_, **__: NoStrategies(num_parameters),
+        "deployment_strategies": lambda config, **_: NoStrategies(num_parameters, config),
         "make_trainer": lambda *_, **__: RandomTrainer(num_parameters),
     }
     for name, replacement in replaced.items():

@@ -9,7 +9,7 @@ from protocol.encoding import encode, encode_text
 from protocol.masks import Words
 from protocol.words import pack
 
-__all__ = ["sum_digest", "transcript_hash"]
+__all__ = ["packed_digest", "sum_digest", "transcript_hash"]
 
 _CHUNK = 1 << 20
 
@@ -19,6 +19,13 @@ def sum_digest(words: Words, *, word_bits: int) -> bytes:
     digest = hashlib.sha256(encode([labels.SUM_DIGEST]))
     for start in range(0, words.size, _CHUNK):
         digest.update(pack(words[start : start + _CHUNK], word_bits=word_bits))
+    return digest.digest()
+
+
+def packed_digest(packed: bytes | memoryview) -> bytes:
+    """``sum_digest`` of words that are packed already."""
+    digest = hashlib.sha256(encode([labels.SUM_DIGEST]))
+    digest.update(packed)
     return digest.digest()
 
 

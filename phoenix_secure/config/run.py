@@ -83,11 +83,16 @@ class RunConfig(Section):
         return self
 
     def with_split(self) -> RunConfig:
-        """These settings with ``data.split`` spelt out where a unit of privacy decides it.
+        """These settings as a new run or plan has them: ``data.split`` spelt out where a unit of
+        privacy decides it, and ``secure_aggregation.broadcast``.
 
-        New runs and plans are made of it. A file of an old one, which names no scheme, means the
-        stratified one: whoever reads it says so before he comes here.
+        A file of an old run, which names no scheme, means the stratified one, and a model that the
+        server sends: whoever reads it says so before he comes here.
         """
+        secure = self.secure_aggregation
+        if secure.mode == "on" and secure.broadcast is None:
+            spelt = secure.model_copy(update={"broadcast": "sum"})
+            return self.model_copy(update={"secure_aggregation": spelt}).with_split()
         if self.privacy.unit == "none" or self.data.split is not None:
             return self
         return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})

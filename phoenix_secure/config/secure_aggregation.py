@@ -56,6 +56,15 @@ class SecureAggregationConfig(Section):
         description="[images] Public bound on one site's images; a larger site counts as this "
         "many. Empty: the next power of two above the largest site, only in a simulation.",
     )
+    # Unwritten unless the sites recompute the model: what a file from before it existed says by
+    # silence, so that plans and run folders of that time keep their bytes, and their hashes.
+    broadcast: Literal["sum", "model"] | None = Field(
+        None,
+        exclude_if=lambda broadcast: broadcast != "sum",
+        description="[name] sum: the server sends each round's sum, every site computes the model "
+        "from it and refuses another one. model: the server sends a model, which sites have to "
+        "believe. Empty: sum.",
+    )
     max_attempts: int = Field(
         3, ge=1, le=100, description="[attempts] Tries at one round before the run stops."
     )

@@ -5,6 +5,8 @@ Sites send one vector; averaging at the server halves what averaging at the site
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from phoenix_secure.config import EmaConfig
@@ -12,13 +14,20 @@ from phoenix_secure.config import EmaConfig
 __all__ = ["ema_decay", "update_ema"]
 
 
-def ema_decay(ema: EmaConfig, *, num_updates: int, steps_per_round: float) -> float:
+def ema_decay(
+    ema: EmaConfig,
+    *,
+    num_updates: int,
+    steps_per_round: float,
+    power: Callable[[float, float], float] = pow,
+) -> float:
     """Decay of one round: ``decay ** steps_per_round``, shorter at first when ``warmup``.
 
     The warm-up min(d, (1 + n) / (10 + n)) after n earlier updates is that of TensorFlow's
-    ExponentialMovingAverage (``num_updates``); n counts rounds here, not steps.
+    ExponentialMovingAverage (``num_updates``); n counts rounds here, not steps. ``power`` raises
+    the decay: where several machines must get the same bits, one that does not ask the C library.
     """
-    decay = float(ema.decay**steps_per_round)
+    decay = float(power(ema.decay, steps_per_round))
     if ema.warmup:
         return min(decay, (1 + num_updates) / (10 + num_updates))
     return decay

@@ -106,6 +106,7 @@ def _objections(proposal: Proposal, policy: SitePolicy) -> tuple[str, ...]:
         )
     for against in (
         policy.objection(proposal.plan),
+        policy.model_objection(proposal.plan.config),
         policy.release_objection(proposal.release),
     ):
         if against is not None:

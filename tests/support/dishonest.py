@@ -12,9 +12,10 @@ import hashlib
 import numpy as np
 
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
-from phoenix_secure.federation.round.messages import SecureTrainRequest, TrainRequest
+from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.stages import PLAN_STAGE
 from phoenix_secure.federation.run.plan import plan_roster
+from phoenix_secure.federation.secagg.offers import RoundOffer
 from phoenix_secure.federation.server.attempt import STAGES
 from protocol import RoundSpec, ServerSession
 from protocol.events import RoundCompleted
@@ -54,20 +55,25 @@ class DishonestServer:
         parameters = self._parameters + np.float32(moved_by)
         return TrainRequest(round_number=training_round, parameters=parameters).to_bytes()
 
-    def spec(self, model: bytes, *, protocol_round: int = 1) -> RoundSpec:
+    def spec(
+        self, model: bytes, *, protocol_round: int = 1, previous: bytes = bytes(32)
+    ) -> RoundSpec:
         """What an honest server would offer."""
         return self.terms.spec(
             roster=self.roster,
             cohort=self.sites,
             protocol_round=protocol_round,
             model=model,
-            previous=bytes(32),
+            previous=previous,
         )
 
-    def offer(self, spec: RoundSpec, model: bytes) -> bytes:
+    def offer(self, spec: RoundSpec, model: bytes, *, base: int = 0) -> bytes:
         """The announcement of ``spec``, correctly signed, whatever it says."""
-        announcement = self.signed(RoundAnnouncement(spec=spec), spec)
-        return SecureTrainRequest(announcement=announcement, model=model).to_bytes()
+        return RoundOffer(
+            announcement=self.signed(RoundAnnouncement(spec=spec), spec),
+            round_number=TrainRequest.from_bytes(model).round_number,
+            base=base,
+        ).to_bytes()
 
     def signed(self, body, spec: RoundSpec) -> bytes:
         return seal(self.identity, label=body.LABEL, context=spec.context, body=body.encode())
@@ -94,10 +100,17 @@ class DishonestServer:
         self.completed = next((e for e in step.events if isinstance(e, RoundCompleted)), None)
         return session, requests
 
-    def is_refused(self, stage: str, requests: dict[str, bytes], *, why: str) -> None:
+    def is_refused(
+        self,
+        stage: str,
+        requests: dict[str, bytes],
+        *,
+        why: str,
+        code: FailureCode = FailureCode.REFUSED,
+    ) -> None:
         """Every site asked refuses with nothing but a code, and writes down which rule it was."""
         answers = self.ask(stage, requests)
-        assert set(answers.values()) == {Failure(code=FailureCode.REFUSED)}
+        assert set(answers.values()) == {Failure(code=code)}
         for site in answers:
             line = self._federation.site(site).audit().lines()[-1]
             assert (line["event"], line["stage"]) == ("refused", stage)

@@ -11,13 +11,18 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.payload import Payload, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.server.attempt import Timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.model_chain import ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.secure_round import SecureAggregator
+from phoenix_secure.federation.server.sums import KeptSums
 from phoenix_secure.federation.site.exclusions import with_exclusions
+from phoenix_secure.federation.site.model_state import DiskStates, SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.rng import SeedTree
@@ -60,11 +65,21 @@ class Site:
             max_rounds=1000,
             rounding_key=lambda number: seed_key(self.name, number),
             note=self.note,
+            model=None if parties.rule is None else self._model(parties, parties.rule),
         )
         self._answer = with_exclusions(
             lambda stage, body: self.secure.handle(stage, body, train=self.train),
             roster=parties.roster,
             note=self.note,
+        )
+
+    def _model(self, parties: Parties, rule: ModelRule) -> SiteModel:
+        return SiteModel(
+            parties.identities[self.name],
+            roster=parties.roster,
+            rule=rule,
+            store=DiskStates(parties.path / self.name / "model", plan=rule.plan),
+            num_colluders=parties.terms.num_colluders,
         )
 
     def note(self, event: str, **facts: object) -> None:
@@ -126,11 +141,45 @@ class Parties:
         for name in names:
             SiteRecord.create(path / name / "rounds.jsonl")
         SecureJournal.create(path / "server" / "rounds.jsonl")
+        self.rule: ModelRule | None = None
+        if self.config.secure_aggregation.broadcast == "sum":
+            self.rule = ModelRule.of(
+                self.config, terms=self.terms, plan=bytes(range(32)), start=self.zeros
+            )
+            self.state: ServerState = self.rule.start().state
         self.sites = {name: Site(name, self) for name in names}
         self.names = tuple(names)
         self.engine = LoopEngine(self)
         self.stages: list = []
         self.excluded: list = []  # as a server's evidence would hear of them
+
+    def chain(self) -> ModelChain | None:
+        """The server's side of a model that sites compute, from ``state``, as after a restart."""
+        if self.rule is None:
+            return None
+        return ModelChain(
+            self.state,
+            rule=self.rule,
+            roster=self.roster,
+            sums=KeptSums(
+                self.path / "server" / "sums", keep=3, packed_size=self.rule.step.packed_size
+            ),
+            journal=SecureJournal(self.path / "server" / "rounds.jsonl"),
+        )
+
+    def next_round(self, aggregator: SecureAggregator | None = None):
+        """One round from ``state``, which moves on; by a server that has just been started, if
+        none is given."""
+        request = TrainRequest(
+            round_number=self.state.round_number + 1, parameters=self.state.parameters
+        )
+        stages = (aggregator or self.aggregator()).aggregate(request, cohort=self.names)
+        while True:
+            try:
+                self.stages.append(next(stages))
+            except StopIteration as end:
+                self.state = end.value.state
+                return end.value
 
     def aggregator(self, *, max_attempts: int = 3) -> SecureAggregator:
         """A server that has just been started."""
@@ -142,6 +191,7 @@ class Parties:
             timeouts=TIMEOUTS,
             max_attempts=max_attempts,
             on_excluded=self.excluded.append,
+            chain=self.chain(),
         )
 
     def sum(self, training_round: int = 1, *, max_attempts: int = 3, parameters=None):

@@ -49,6 +49,7 @@ class DeployedSites:
 
     # A stage over a network takes seconds: the sites sign every so many rounds.
     witness_every = 10
+    sites_forget = False
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class DeployedSites:
         make_engine: Callable[[str], Engine] | None = None,
     ) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
+        config = config.with_split()
         self.config = config
         self._server = server
         self._settings = server.settings()
@@ -88,6 +90,7 @@ class DeployedSites:
         self.terms = None
         if config.secure_aggregation.mode == "on":
             self.terms = choose_terms(config, num_parameters=self.strategies.exchange.num_uploaded)
+        self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
         self.privacy = plan_privacy(config, terms=self.terms)
         self.evaluator: Evaluator | None = None
         self.timeouts = deployment_timeouts(config)

@@ -179,6 +179,11 @@ class SiteFolder:
         path = self.path / "rounds" / f"{plan}.jsonl"
         return SiteRecord(path) if path.exists() else SiteRecord.create(path)
 
+    def has_promises(self, plan: str) -> bool:
+        """Whether this site has taken part in a secure round of ``plan``."""
+        path = self.path / "rounds" / f"{plan}.jsonl"
+        return path.exists() and path.stat().st_size > 0
+
     def heads_file(self, plan: str) -> Path:
         """The server's tree heads that this site saw under one plan."""
         return self.path / "heads" / f"{plan}.jsonl"

@@ -29,6 +29,7 @@ from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_priva
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
+from phoenix_secure.federation.site.model_state import DiskStates
 from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
@@ -49,7 +50,8 @@ def installer(
 
     approver    says which other plans have part of the privacy budget
 
-    Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room;
+    Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room,
+                            REFUSED where its policy wants models that it computes itself;
                             ConfigError or DataError when the plan cannot run on this site's
                             images; CheckpointError for a damaged record of promises.
     """
@@ -60,6 +62,9 @@ def installer(
 
     def install(plan: Plan) -> Handler:
         config = plan.config
+        objection = settings.policy.model_objection(config)
+        if objection is not None and not folder.has_promises(plan.hash):
+            raise SiteFailure(FailureCode.REFUSED, why=f"policy: {objection}")
         torch.set_num_threads(config.federation.threads_per_site)
         try:
             budget.require_fit_to_start(plan)
@@ -86,6 +91,7 @@ def installer(
                 seeds=seeds,
                 strategies=strategies,
                 terms=terms,
+                rule=strategies.model_rule(terms, plan=bytes.fromhex(plan.hash)),
                 privacy=privacy,
                 cancelled=cancelled,
                 holds_replies=True,
@@ -100,6 +106,7 @@ def installer(
                 heads=folder.heads_file(plan.hash),
                 promises=lambda: folder.record(plan.hash),
                 plan=plan.hash,
+                states=lambda: DiskStates(memory / "model", plan=bytes.fromhex(plan.hash)),
                 total=settings.policy.total_budget,
                 note=folder.audit().record,
             ),

@@ -18,9 +18,16 @@ class FailureCode(enum.StrEnum):
     MALFORMED = "malformed"  # an answer came that cannot be read
     REFUSED = "refused"  # the site's own policy forbids the request
     DIVERGED = "diverged"  # the site's loss became NaN or infinite
+    BEHIND = "behind"  # the site was away, and has no proof of the model offered
+    ANOTHER_MODEL = "another-model"  # not the one that the site computed from the sums
     BUDGET = "budget"  # the site's privacy budget allows no further release
     CANCELLED = "cancelled"  # the user stopped the run
     ERROR = "error"  # anything else; the details stay in the site's own log
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the site understood the request and will not do it."""
+        return self in (FailureCode.REFUSED, FailureCode.BEHIND, FailureCode.ANOTHER_MODEL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,8 @@ from phoenix_secure.federation.heterogeneity.sharing import SharedImages, mix, s
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.run.evaluation import feature_extractor
+from phoenix_secure.federation.secagg.model_rule import ModelRule
+from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector, to_vector
@@ -96,6 +98,24 @@ class RunStrategies:
         if self.exchange.is_whole:
             return inner
         return PartialAggregator(inner, exchange=self.exchange)
+
+    def model_rule(self, terms: SecureTerms | None, *, plan: bytes) -> ModelRule | None:
+        """How server and sites compute the model; None where the server sends one.
+
+        ``plan`` (32 bytes) names the run and its settings.
+        """
+        config, exchange = self._config, self.exchange
+        if terms is None or config.secure_aggregation.broadcast != "sum":
+            return None
+
+        return ModelRule.of(
+            config,
+            terms=terms,
+            plan=plan,
+            start=self.start_vector,
+            place=lambda update, number: exchange.from_sites(update, round_number=number),
+            sent=exchange.to_sites,
+        )
 
     def site(
         self, name: str, own: SiteImages, *, folder: Path

@@ -10,6 +10,7 @@ import numpy as np
 
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
+from phoenix_secure.federation.round.state import ServerState
 
 __all__ = ["Aggregate", "Aggregator", "Stages", "result_of"]
 
@@ -37,6 +38,7 @@ class Aggregate:
     num_failed: int = 0  # of ``sites``, those whose training failed, where that is told
     unclipped_fraction: float | None = None  # noised share of updates within an adaptive clip norm
     secure: SecureRoundRecord | None = None  # None: the server saw every update
+    state: ServerState | None = None  # the next one, where sites recomputed and confirmed it
 
     def __repr__(self) -> str:
         return f"<Aggregate over {len(self.sites)} sites>"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from phoenix_secure.config import FederationConfig
 
 __all__ = ["ServerState"]
+
+_LABEL = b"phoenix-secure/model-state/v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,16 @@ class ServerState:
             raise ValueError("expected float32 vectors")
         if sizes[1] != d or sizes[2] not in (0, d) or sizes[3] not in (0, d):
             raise ValueError(f"expected vectors of {d} parameters, got sizes {sizes}")
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over every bit of the state, the same on every machine."""
+        digest = hashlib.sha256(_LABEL)
+        digest.update(struct.pack(">Qd", self.round_number, self.clip_factor))
+        for vector in (self.parameters, self.ema, self.momentum, self.second_moment):
+            digest.update(struct.pack(">Q", vector.size))
+            digest.update(np.ascontiguousarray(vector, "<f4").data)
+        return digest.digest()
 
     @classmethod
     def initial(cls, parameters: np.ndarray, *, federation: FederationConfig) -> ServerState:

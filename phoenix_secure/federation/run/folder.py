@@ -42,7 +42,7 @@ from phoenix_secure.federation.run.checkpoint import (
 )
 from phoenix_secure.files import append_line, storage_errors, write_bytes
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "settings_hash"]
 
 _LOCK = ".lock"
 
@@ -98,6 +98,11 @@ class RunFolder:
         """The server's journal of secure rounds."""
         return self.path / "server" / "rounds.jsonl"
 
+    @property
+    def server_sums(self) -> Path:
+        """The newest sums of secure rounds, with the sites' signatures under what follows."""
+        return self.path / "server" / "sums"
+
     def site_rounds(self, name: str) -> Path:
         """A site's record of promises in secure rounds."""
         return self.path / "sites" / name / "rounds.jsonl"
@@ -152,10 +157,14 @@ class RunFolder:
         """The settings that the run was started with.
 
         A private run that names no ``data.split`` is older than the keyed one: it keeps its own.
+        One that names no ``secure_aggregation.broadcast`` sent its sites the model, and goes on so.
         """
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
         config = load_config(self.config_file)
+        if config.secure_aggregation.broadcast is None:
+            sent = config.secure_aggregation.model_copy(update={"broadcast": "model"})
+            config = config.model_copy(update={"secure_aggregation": sent})
         if config.privacy.unit == "none" or config.data.split is not None:
             return config
         data = config.data.model_copy(update={"split": "stratified"})
@@ -213,7 +222,7 @@ class RunFolder:
         save_checkpoint(
             state,
             self.checkpoints,
-            settings_hash=_settings_hash(config),
+            settings_hash=settings_hash(config),
             keep=config.output.keep_checkpoints,
         )
 
@@ -238,16 +247,16 @@ class RunFolder:
         if not self.has_state:
             raise CheckpointError(f"{self.path} has no checkpoint: start it again with --overwrite")
         _, newest = list_checkpoints(self.checkpoints)[-1]
-        return load_checkpoint(newest, settings_hash=_settings_hash(config))
+        return load_checkpoint(newest, settings_hash=settings_hash(config))
 
     def load_states(self, *, config: RunConfig) -> list[ServerState]:
         """The states of all checkpoints that are kept, oldest first.
 
         Raises:     CheckpointError when one is damaged or of other settings.
         """
-        settings_hash = _settings_hash(config)
+        settings = settings_hash(config)
         files = [file for _, file in list_checkpoints(self.checkpoints)]
-        return [load_checkpoint(file, settings_hash=settings_hash) for file in files]
+        return [load_checkpoint(file, settings_hash=settings) for file in files]
 
     def check_split(self, split: Split, *, image_set: ImageSet) -> None:
         """Refuse to go on with other images than those of the start, or other parts of them.
@@ -294,10 +303,11 @@ def _is_leftover(path: Path) -> bool:
     return path.name == _LOCK or (path.name.startswith(".") and path.suffix == ".tmp")
 
 
-def _settings_hash(config: RunConfig) -> str:
+def settings_hash(config: RunConfig) -> str:
     """Over what decides the weights; pictures and the server's timeouts do not.
 
-    The split's scheme is in ``split.npz``: ``check_split``.
+    The split's scheme is in ``split.npz``: ``check_split``. Whether sites compute the model moves
+    no weight (but perhaps the last bit of an average).
     """
     irrelevant_to_weights: dict[str, Any] = {
         "data": {"split"},
@@ -306,6 +316,7 @@ def _settings_hash(config: RunConfig) -> str:
         "sampling": True,
         "audit": {"profile"},
         "secure_aggregation": {
+            "broadcast",
             "max_attempts",
             "stage_deadline_s",
             "grace_s",

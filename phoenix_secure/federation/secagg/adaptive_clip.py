@@ -14,6 +14,7 @@ sigma_count = z sqrt(1 + kappa^2) / (2 kappa), which is the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,11 +47,16 @@ def sensitivity_ratio(privacy: PrivacyConfig) -> float:
 
 
 def next_clip_factor(
-    factor: float, *, unclipped_fraction: float | None, privacy: PrivacyConfig
+    factor: float,
+    *,
+    unclipped_fraction: float | None,
+    privacy: PrivacyConfig,
+    exp: Callable[[float], float] = math.exp,
 ) -> float:
     """f_{r+1} = f_r exp(-eta (b - gamma)), with b the noised share of updates within the norm.
 
-    It reads released numbers only, so that it costs nothing more.
+    It reads released numbers only, so that it costs nothing more. ``exp`` is the exponential: where
+    several machines must get the same bits, one that does not ask the C library.
 
     >>> from phoenix_secure.config import PrivacyConfig
     >>> site = PrivacyConfig(unit="site", epsilon=8, adaptive_clip=True)
@@ -59,7 +65,7 @@ def next_clip_factor(
     """
     if unclipped_fraction is None or not privacy.adaptive_clip:
         return factor
-    moved = factor * math.exp(
+    moved = factor * exp(
         -privacy.clip_learning_rate
         * (min(1.0, max(0.0, unclipped_fraction)) - privacy.clip_quantile)
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from phoenix_secure.config import RunConfig
 from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
 from phoenix_secure.federation.round.aggregate import Stages
-from phoenix_secure.federation.round.messages import SecureTrainRequest
 from phoenix_secure.federation.round.report import StageReport
+from phoenix_secure.federation.server.broadcast import Broadcast
 from protocol import RemoteProtocolError, ServerSession, ServerStep, SessionAborted
 from protocol.events import RoundCompleted
 
@@ -23,6 +23,8 @@ __all__ = [
     "simulation_timeouts",
 ]
 
+# Times that sites are asked to confirm a model, as long as too few have.
+_RESULT_TRIES = 3
 # R0 with the training, then R1 to R4 of the protocol; R5 tells the sites the result.
 STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 
@@ -156,13 +158,14 @@ def run_attempt(
     session: ServerSession,
     stages: StageRunner,
     *,
-    model: bytes,
+    broadcast: Broadcast,
     asked: tuple[str, ...],
     before_signing: Callable[[tuple[str, ...]], object],
     before_result: Callable[[RoundCompleted], object],
 ) -> Stages[RoundCompleted]:
     """Drive ``session`` from the announcement to the result.
 
+    broadcast        what the sites get to train from, and what they hear of the sum
     asked            sites of the cohort that the announcement goes to
     before_signing   called with the survivors before they are asked to sign
     before_result    called with the sum before the sites hear of it
@@ -171,19 +174,31 @@ def run_attempt(
     """
     quorum = session.spec.quorum
     announcement = session.start().outbound[session.spec.cohort[0]]
-    body = SecureTrainRequest(announcement=announcement, model=model).to_bytes()
-    requests = dict.fromkeys(asked, body)
+    requests = broadcast.offers(announcement, asked=asked)
     for stage in STAGES[:-1]:
-        step = yield from stages.run(
-            stage, requests, quorum=quorum, receive=session.receive, close=session.close_stage
-        )
+        try:
+            step = yield from stages.run(
+                stage, requests, quorum=quorum, receive=session.receive, close=session.close_stage
+            )
+        finally:
+            if stage == "announce" and stages.reports:
+                report = stages.reports[-1]
+                for site in report.asked:
+                    broadcast.heard(site, report.failures.get(site))
         requests = step.outbound
         if stage == "mask":
             before_signing(tuple(sorted(requests)))
     completed = next(event for event in step.events if isinstance(event, RoundCompleted))
     before_result(completed)
-    # Best effort: a site that misses the result only knows less of the transcript.
-    yield from stages.run(
-        "result", requests, quorum=quorum, receive=lambda site, reply: None, close=None
-    )
+    # Best effort: a site that misses the result knows less of the transcript, and catches up with
+    # the model later.
+    requests = broadcast.results(completed, requests)
+    for _ in range(_RESULT_TRIES if requests else 0):
+        yield from stages.run(
+            "result", requests, quorum=quorum, receive=broadcast.confirmed, close=None
+        )
+        if not broadcast.missing():
+            break
+        answered = stages.reports[-1].answered
+        requests = {site: body for site, body in requests.items() if site not in answered}
     return completed

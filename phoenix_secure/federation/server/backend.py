@@ -12,6 +12,7 @@ from phoenix_secure.federation.run.evaluation import Evaluator
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
+from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import Timeouts
@@ -25,6 +26,8 @@ class Backend(Protocol):
     """The sites of a run, and everything that depends on where they are.
 
     terms           of secure rounds; None where the server sees every site's update
+    rule            how server and sites compute the model; None where the server sends one
+    sites_forget    whether the sites' states end with this process (a simulation)
     privacy         what each site may release; None without differential privacy
     evaluator       None where no sample is evaluated
     deployment      federation, plan and code that deployed sites approved; None in a simulation
@@ -35,6 +38,8 @@ class Backend(Protocol):
     model: GlobalModel
     strategies: RunStrategies
     terms: SecureTerms | None
+    rule: ModelRule | None
+    sites_forget: bool
     privacy: PrivacyPlan | None
     evaluator: Evaluator | None
     deployment: DeploymentRecord | None

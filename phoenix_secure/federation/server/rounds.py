@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.diffusion.ema import ema_decay, update_ema
-from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator
+from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.round.cohort import cohort_of_round
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import RoundReport, StageReport
 from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.round.step import next_state
 from phoenix_secure.federation.secagg.adaptive_clip import next_clip_factor
-from phoenix_secure.federation.server.optimizer import server_step
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["FinishedRound", "run_rounds"]
@@ -48,8 +46,18 @@ def run_rounds(
         )
         started = time.perf_counter()
         found = yield from aggregator.aggregate(request, cohort=cohort)
-        steps = found.num_steps / (len(found.sites) - found.num_failed)
-        state = _advance(state, found, config=config, steps=steps)
+        # Where the sites recompute the model, the one that they confirmed is the next state.
+        state = found.state or next_state(
+            state,
+            found.update,
+            config=config,
+            steps_per_site=found.num_steps / (len(found.sites) - found.num_failed),
+            clip_factor=next_clip_factor(
+                state.clip_factor,
+                unclipped_fraction=found.unclipped_fraction,
+                privacy=config.privacy,
+            ),
+        )
         seconds = time.perf_counter() - started
         report = RoundReport(
             round_number=round_number,
@@ -65,32 +73,3 @@ def run_rounds(
             secure=found.secure,
         )
         yield FinishedRound(state=state, report=report)
-
-
-def _advance(
-    state: ServerState, found: Aggregate, *, config: RunConfig, steps: float
-) -> ServerState:
-    """The server's step, then the moving average and the next clip norm."""
-    parameters, momentum, second_moment = server_step(
-        config.federation,
-        found.update,
-        parameters=state.parameters,
-        momentum=state.momentum,
-        second_moment=state.second_moment,
-    )
-    if not np.isfinite(parameters).all():
-        raise TrainingError(
-            f"round {state.round_number + 1}: the global model became infinite: "
-            "lower federation.server_learning_rate"
-        )
-    decay = ema_decay(config.ema, num_updates=state.round_number, steps_per_round=steps)
-    return ServerState(
-        round_number=state.round_number + 1,
-        parameters=parameters,
-        ema=update_ema(state.ema, parameters, decay=decay),
-        momentum=momentum,
-        second_moment=second_moment,
-        clip_factor=next_clip_factor(
-            state.clip_factor, unclipped_fraction=found.unclipped_fraction, privacy=config.privacy
-        ),
-    )

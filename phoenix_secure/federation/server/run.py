@@ -19,11 +19,13 @@ from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.federation.run.trackers import metrics_writer
 from phoenix_secure.federation.server.backend import Backend
 from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.model_chain import ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
 from phoenix_secure.federation.server.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.federation.server.secure_round import SecureAggregator
+from phoenix_secure.federation.server.sums import KeptSums
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.rng import SeedTree
 
@@ -104,6 +106,7 @@ class Run:
                     engine,
                     party=party,
                     folder=folder,
+                    state=state,
                     on_excluded=evidence.excluded,
                 ),
                 evidence,
@@ -209,9 +212,10 @@ def build_aggregator(
     *,
     party: ServerParty,
     folder: RunFolder,
+    state: ServerState,
     on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
 ) -> Aggregator:
-    """The way in which the server sums what the sites of ``engine`` answer."""
+    """The way in which the server sums what the sites of ``engine`` answer, from ``state`` on."""
     config, terms = backend.config, backend.terms
     if terms is None:
         inner: Aggregator = PlaintextAggregator(
@@ -221,14 +225,43 @@ def build_aggregator(
             hides_metrics=config.privacy.hides_metrics,
         )
     else:
+        journal = SecureJournal(folder.server_rounds)
         inner = SecureAggregator(
             engine,
             party=party,
             terms=terms,
-            journal=SecureJournal(folder.server_rounds),
+            journal=journal,
             timeouts=backend.timeouts,
             max_attempts=config.secure_aggregation.max_attempts,
             num_threads=num_cores(),
             on_excluded=on_excluded,
+            chain=_chain(backend, state, party=party, folder=folder, journal=journal),
         )
     return backend.strategies.aggregator(inner)
+
+
+def _chain(
+    backend: Backend,
+    state: ServerState,
+    *,
+    party: ServerParty,
+    folder: RunFolder,
+    journal: SecureJournal,
+) -> ModelChain | None:
+    """The model as all sites compute it; None where the server sends one."""
+    rule = backend.rule
+    if rule is None:
+        return None
+    return ModelChain(
+        state,
+        rule=rule,
+        roster=party.round_roster,
+        sums=KeptSums(
+            folder.server_sums,
+            # One more than the checkpoints: the oldest of those may have to be gone on from.
+            keep=backend.config.output.keep_checkpoints + 1,
+            packed_size=rule.step.packed_size,
+        ),
+        journal=journal,
+        holding=backend.sites if backend.sites_forget else None,
+    )

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.engines.exchange import Engine
+from phoenix_secure.federation.engines.exchange import Engine, FailureCode
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
 from phoenix_secure.federation.round.exclusions import Exclusion, ExclusionNotice
 from phoenix_secure.federation.round.messages import TrainRequest
@@ -27,8 +27,11 @@ from phoenix_secure.federation.round.stages import EXCLUSION_STAGE
 from phoenix_secure.federation.secagg.payload import decode_sum, unclipped_fraction
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
+from phoenix_secure.federation.server.broadcast import Broadcast, SentModel
 from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.model_chain import ComputedModel, ModelChain
 from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.sums import KeptSum
 from protocol import RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
 
@@ -56,7 +59,9 @@ class SecureAggregator:
         max_attempts: int,
         num_threads: int = 1,
         on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
+        chain: ModelChain | None = None,
     ) -> None:
+        """``chain`` is the model as all sites compute it; None where they are sent one."""
         self._engine = engine
         self._identity = party.identity
         self._roster = party.round_roster
@@ -67,6 +72,7 @@ class SecureAggregator:
         self._num_threads = num_threads
         self._on_excluded = on_excluded
         self._told: set[str] = set()
+        self._chain = chain
 
     def members(self) -> tuple[str, ...]:
         """The whole roster, reachable or not: a cohort must not depend on who is away."""
@@ -81,6 +87,10 @@ class SecureAggregator:
         """
         self._tell_exclusions()
         round_number = request.round_number
+        kept = None if self._chain is None else self._chain.kept(round_number)
+        if kept is not None:
+            # Its sites confirmed the model already; only the checkpoint was lost.
+            return self._repeated(kept, request, cohort=cohort)
         model = request.to_bytes()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
@@ -105,8 +115,9 @@ class SecureAggregator:
             )
             num_excluded = len(self._journal.excluded)
             try:
+                broadcast = self._broadcast(request, spec)
                 completed = yield from self._attempt(
-                    spec, stages, round_number=round_number, model=model
+                    spec, stages, round_number=round_number, broadcast=broadcast
                 )
             except SessionAborted as error:
                 self._tell_exclusions()
@@ -117,18 +128,46 @@ class SecureAggregator:
             finally:
                 reports += stages.reports
             self._tell_exclusions()
-            return self._aggregate(
+            found = self._aggregate(
                 completed,
                 reports,
-                spec=spec,
+                request=request,
+                protocol_round=spec.round,
                 cohort=cohort,
                 aborts=aborts,
-                clip_factor=request.clip_factor,
             )
+            if broadcast.missing():
+                raise TrainingError(
+                    f"round {round_number}: {broadcast.missing()} more sites must confirm the new "
+                    f"model ({_listed(reports[-1].failures)}): start them, then resume"
+                )
+            return replace(found, state=broadcast.finish(completed))
         raise TrainingError(self._why(round_number, reports, aborts))
 
+    def _broadcast(self, request: TrainRequest, spec: RoundSpec) -> Broadcast:
+        if self._chain is None:
+            return SentModel(request)
+        number = request.round_number
+        return ComputedModel(self._chain, round_number=number, protocol_round=spec.round)
+
+    def _repeated(
+        self, kept: KeptSum, request: TrainRequest, *, cohort: tuple[str, ...]
+    ) -> Aggregate:
+        """The outcome of a round that was done before this server was started again."""
+        if self._chain is None:
+            raise AssertionError("kept sums belong to a chain")
+        found = self._aggregate(
+            kept.completed(self._terms),
+            [],
+            request=request,
+            protocol_round=kept.protocol_round,
+            cohort=cohort,
+            aborts=[],
+        )
+        return replace(found, state=self._chain.repeat(kept))
+
     def _attempt(
-        self, spec: RoundSpec, stages: StageRunner, *, round_number: int, model: bytes
+        self, spec: RoundSpec, stages: StageRunner, *, round_number: int, broadcast: Broadcast
     ) -> Stages[RoundCompleted]:
         session = ServerSession(
             self._identity, roster=self._roster, spec=spec, num_threads=self._num_threads
@@ -144,7 +183,7 @@ class SecureAggregator:
                 yield from run_attempt(
                     session,
                     stages,
-                    model=model,
+                    broadcast=broadcast,
                     asked=asked,
                     before_signing=lambda survivors: self._journal.record_survivors(
                         round_number, survivors=survivors
@@ -181,12 +220,12 @@ class SecureAggregator:
         completed: RoundCompleted,
         reports: list[StageReport],
         *,
-        spec: RoundSpec,
+        request: TrainRequest,
+        protocol_round: int,
         cohort: tuple[str, ...],
         aborts: list[SessionAborted],
-        clip_factor: float,
     ) -> Aggregate:
-        survivors, terms = completed.survivors, self._terms
+        survivors, terms, clip_factor = completed.survivors, self._terms, request.clip_factor
         try:
             update, metrics = decode_sum(
                 completed.words, completed.extra, num_sites=len(survivors), terms=terms
@@ -194,13 +233,13 @@ class SecureAggregator:
             within = unclipped_fraction(completed.words, num_sites=len(survivors), terms=terms)
         except ValueError as error:
             raise TrainingError(
-                f"round {reports[-1].training_round}: no honest sites enter such a sum: {error}. "
+                f"round {request.round_number}: no honest sites enter such a sum: {error}. "
                 f"One of {', '.join(survivors)} does not run the agreed software; sums do not say "
                 "which. Nothing was used. Find it and resume with --skip-round"
             ) from error
         except TrainingError as error:
             raise TrainingError(
-                f"round {reports[-1].training_round}: {error}, and start again; or resume with "
+                f"round {request.round_number}: {error}, and start again; or resume with "
                 "--skip-round. Nothing was used"
             ) from error
         update *= clip_factor  # in place: a copy would be the largest thing in memory
@@ -224,7 +263,7 @@ class SecureAggregator:
             bytes_up=sum(report.bytes_up for report in reports),
             secure=SecureRoundRecord(
                 terms=replace(terms.record, clip_norm=terms.clip_norm * clip_factor),
-                protocol_round=spec.round,
+                protocol_round=protocol_round,
                 attempts=attempt,
                 failed_attempts=tuple(error.reason.value for error in aborts),
                 survivors=len(survivors),
@@ -243,7 +282,7 @@ class SecureAggregator:
     ) -> str:
         """One line: what failed, who was missing, what to do."""
         last = reports[-1]
-        missing = ", ".join(f"{site}: {code}" for site, code in last.failures.items())
+        missing = _listed(last.failures)
         text = (
             f"round {round_number}: no secure sum after {len(aborts)} attempts "
             f"({aborts[-1].reason.value} in stage {last.stage}"
@@ -254,6 +293,16 @@ class SecureAggregator:
         )
         if excluded:
             text += f"; proven by their own signed messages, and excluded: {excluded}"
+        if (
+            self._chain is not None
+            and _is_another_model(last)
+            and not self._chain.base.round_number
+        ):
+            return (
+                f"{text}: the sites start from another model than this server: use the same "
+                "version and kind of processor, without sharing.warmup_steps; or let owners accept "
+                "models from the server, secure_aggregation.broadcast=model"
+            )
         needed = self._journal.survivors(round_number)
         if needed is not None:
             return (
@@ -262,6 +311,14 @@ class SecureAggregator:
                 "good, resume with --skip-round"
             )
         return f"{text}: at least {self._terms.threshold} sites must stay; start them, then resume"
+
+
+def _is_another_model(report: StageReport) -> bool:
+    return FailureCode.ANOTHER_MODEL.value in report.failures.values()
+
+
+def _listed(failures: dict[str, str]) -> str:
+    return ", ".join(f"{site}: {code}" for site, code in failures.items())
 
 
 def _dropouts(reports: list[StageReport], *, attempt: int) -> dict[str, dict[str, str]]:

@@ -17,7 +17,9 @@ from phoenix_secure.federation.round.stages import WITNESS_STAGE
 from phoenix_secure.federation.run.evidence import heads_file
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.keys import RunKeys
+from phoenix_secure.federation.secagg.sum_step import KnownState
 from phoenix_secure.federation.site.build import SitePlace
+from phoenix_secure.federation.site.model_state import MemoryStates
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.files import sha256_of
@@ -53,8 +55,10 @@ def create_parties(folder: RunFolder, *, sites: Iterable[str], secure: bool) -> 
     return keys
 
 
-def place_of(folder: RunFolder, site: str, *, keys: RunKeys) -> SitePlace:
-    """The private places of a simulated site."""
+def place_of(
+    folder: RunFolder, site: str, *, keys: RunKeys, first: KnownState | None = None
+) -> SitePlace:
+    """The private places of a simulated site, which knows the state ``first``."""
     own = folder.path / "sites" / site
     return SitePlace(
         identity=keys.sites[site],
@@ -66,6 +70,7 @@ def place_of(folder: RunFolder, site: str, *, keys: RunKeys) -> SitePlace:
         heads=heads_file(folder.path, site),
         promises=lambda: SiteRecord(folder.site_rounds(site)),
         plan=sha256_of(folder.config_file),
+        states=lambda: MemoryStates(first),
     )
 
 

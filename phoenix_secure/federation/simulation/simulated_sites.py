@@ -25,10 +25,11 @@ from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.heterogeneity.sharing import SharedImages, load_shared, shared_size
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator, evaluator_of
-from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.folder import RunFolder, settings_hash
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.keys import RunKeys
+from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
@@ -36,8 +37,11 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     guarantee_of,
     plan_privacy,
 )
+from phoenix_secure.federation.secagg.sum_step import KnownState
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.server.attempt import simulation_timeouts
+from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.model_chain import last_summed
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.simulation.parties import (
     ImagesTrained,
@@ -62,6 +66,9 @@ class SimulatedSites:
 
     Raises:     ConfigError or DataError for whatever is wrong with settings or images.
     """
+
+    # Sites start again from what the run resumes from, and share each step that one of them took.
+    sites_forget = True
 
     def __init__(self, config: RunConfig, *, cache_dir: Path) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
@@ -97,6 +104,9 @@ class SimulatedSites:
                 num_parameters=self.strategies.exchange.num_uploaded,
                 largest_site=max(len(part) for part in self.partition.parts.values()),
             )
+        self.rule: ModelRule | None = self.strategies.model_rule(
+            self.terms, plan=bytes.fromhex(settings_hash(config))
+        )
         self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
         for name, part in self.partition.parts.items():
             check_images(config, len(part), site=name)
@@ -163,7 +173,7 @@ class SimulatedSites:
             for site in self.sites:
                 self._memory(folder, site).forget_after(state.round_number)
         cancelled = threading.Event()
-        handlers = self._handlers(folder, cancelled=cancelled)
+        handlers = self._handlers(folder, state=state, cancelled=cancelled)
         return in_process_engine(
             client_app(lambda site, stage, body: handlers[site](stage, body)),
             sites=list(handlers),
@@ -171,14 +181,22 @@ class SimulatedSites:
             on_close=cancelled.set,
         )
 
-    def _handlers(self, folder: RunFolder, *, cancelled: threading.Event) -> dict[str, Handler]:
-        """A handler for each site; sites share trainers, one a device."""
+    def _handlers(
+        self, folder: RunFolder, *, state: ServerState, cancelled: threading.Event
+    ) -> dict[str, Handler]:
+        """A handler for each site, which goes on from ``state``; sites share trainers, one a
+        device."""
+        first = None
+        if self.rule is not None:
+            given_up = SecureJournal(folder.server_rounds).given_up
+            first = KnownState.of(last_summed(state, given_up=given_up))
         run = SiteRun(
             id="this run",
             config=self.config,
             seeds=self._seeds,
             strategies=self.strategies,
             terms=self.terms,
+            rule=self.rule,
             privacy=self.privacy,
             cancelled=cancelled,
             progress=self.images_trained,
@@ -194,7 +212,7 @@ class SimulatedSites:
                 name,
                 self.partition.site_images(name),
                 run=run,
-                place=place_of(folder, name, keys=keys),
+                place=place_of(folder, name, keys=keys, first=first),
                 trainer=trainers[number % len(trainers)],
             )
             for number, name in enumerate(self.sites)

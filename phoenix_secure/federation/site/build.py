@@ -12,9 +12,11 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
+from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note, with_exclusions
+from phoenix_secure.federation.site.model_state import SiteModel, StateStore
 from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
 from phoenix_secure.federation.site.privacy import (
     open_site_privacy,
@@ -41,6 +43,7 @@ Handler = Callable[[str, bytes], bytes]
 class SiteRun:
     """The parts of a run that all sites of one process share.
 
+    rule        how sites compute the model; None where the server sends one
     id          names the run in a site's privacy ledger
     cancelled   set when the process is asked to stop
     holds_replies  whether ``secure_aggregation.reply_after_s`` counts: not where one process holds
@@ -53,6 +56,7 @@ class SiteRun:
     seeds: SeedTree
     strategies: RunStrategies
     terms: SecureTerms | None
+    rule: ModelRule | None
     privacy: PrivacyPlan | None
     cancelled: threading.Event
     progress: Callable[[str, int], object] = lambda site, num_images: None
@@ -69,6 +73,7 @@ class SitePlace:
     memory        what strategies keep from round to round
     promises      the record of secure rounds; opened only where there are any
     plan          SHA-256 of what the site agreed to: the plan, or a simulation's file of settings
+    states        the model as this site computed it; opened only where it computes one
     total         what all runs on this site together may spend
     note          writes to the site's own log; a simulated site has none
     """
@@ -82,6 +87,7 @@ class SitePlace:
     heads: Path
     promises: Callable[[], SiteRecord]
     plan: str
+    states: Callable[[], StateStore]
     total: Budget | None = None
     note: Note = lambda event, **facts: None
 
@@ -113,7 +119,15 @@ def build_site(
         run=run.id,
         total=place.total,
     )
-    secure = None
+    secure = model = None
+    if run.terms is not None and run.rule is not None:
+        model = SiteModel(
+            place.identity,
+            roster=place.round_roster,
+            rule=run.rule,
+            store=place.states(),
+            num_colluders=run.terms.num_colluders,
+        )
     if run.terms is not None:
         secure = SecureSite(
             place.identity,
@@ -129,6 +143,7 @@ def build_site(
             note=partial(place.note, plan=run.id),
             model_size=exchange.num_parameters - exchange.num_personal,
             local_steps=run.config.training.local_steps or 1,
+            model=model,
         )
     worker = SiteWorker(
         name,

@@ -87,7 +87,7 @@ class Gate:
                 self._audit.record("refused", **facts, why=str(refusal))
                 raise SiteFailure(FailureCode.REFUSED) from None
             except SiteFailure as failure:
-                event = "refused" if failure.code is FailureCode.REFUSED else "failed"
+                event = "refused" if failure.code.is_refusal else "failed"
                 why = {"why": failure.why} if failure.why else {}
                 self._audit.record(event, **facts, code=failure.code.value, **why)
                 raise

@@ -23,6 +23,11 @@ class SitePolicy(Section):
     require_secure_aggregation: bool = Field(
         True, description="[flag] Never let the server see this site's own update."
     )
+    require_computed_model: bool = Field(
+        True,
+        description="[flag] Train only from models that this site computes itself from the sums "
+        "(secure_aggregation.broadcast sum), and none that the server sends.",
+    )
     min_sites: int = Field(
         5, ge=1, le=65_536, description="[sites] Fewest sites that an update hides among."
     )
@@ -79,6 +84,19 @@ class SitePolicy(Section):
         if release in self.releases:
             return None
         return f"release to {release} is not among {', '.join(self.releases)}"
+
+    def model_objection(self, config: RunConfig) -> str | None:
+        """The objection to a plan whose models come from the server; None where there is none.
+
+        Apart from the others, for a run that an older version began is finished as it began.
+        """
+        secure = config.secure_aggregation
+        if not self.require_computed_model or secure.mode != "on" or secure.broadcast == "sum":
+            return None
+        return (
+            "secure_aggregation.broadcast is not sum: the server could send any model; where you "
+            "accept that, set policy.require_computed_model: false"
+        )
 
     def objection(self, plan: Plan) -> str | None:
         """The first rule that ``plan`` breaks, naming the setting; None where it breaks none."""

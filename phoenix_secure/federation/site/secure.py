@@ -25,9 +25,11 @@ from phoenix_secure.federation.round.messages import (
     SecureTrainRequest,
     TrainRequest,
 )
+from phoenix_secure.federation.secagg.offers import BroadcastSum, RoundOffer
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note
+from phoenix_secure.federation.site.model_state import SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
@@ -36,7 +38,9 @@ from protocol import (
     SERVER,
     ClientSession,
     Identity,
+    Misbehaviour,
     ProtocolError,
+    RemoteProtocolError,
     Roster,
     RoundSpec,
 )
@@ -73,6 +77,7 @@ class SecureSite:
     note           writes to the site's own log
     model_size     parameters of the models that the server sends; None: any number
     local_steps    of a round, where they are public
+    model          the model as this site computes it; None where the server sends one
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class SecureSite:
         note: Note = lambda event, **facts: None,
         model_size: int | None = None,
         local_steps: int = 1,
+        model: SiteModel | None = None,
     ) -> None:
         self._identity = identity
         self._roster = roster
@@ -113,6 +119,7 @@ class SecureSite:
             residuals=residuals,
             local_steps=local_steps,
         )
+        self._model = model
         self._attempt: _Attempt | None = None
         self._kept: tuple[bytes, Payload] | None = None
         # A late training and the next attempt's offer may meet: one after the other.
@@ -145,11 +152,12 @@ class SecureSite:
 
     def _announce(self, body: bytes, digest: bytes, train: Train) -> bytes:
         """R0 and the training: keys are drawn first, and shown after the training."""
-        offer = SecureTrainRequest.from_bytes(body)
-        spec = _peek(offer.announcement)
+        announcement, model_of = self._opened(body)
+        spec = _peek(announcement)
         number = (spec.round, spec.attempt)
         if self._attempt is not None and number <= self._attempt.number:
             raise self._refused("announce", f"an attempt {number} that is not new")
+        offer = SecureTrainRequest(announcement=announcement, model=model_of(spec))
         model_hash = hashlib.sha256(offer.model).digest()
         request = TrainRequest.from_bytes(offer.model)
         training_round = request.round_number
@@ -192,6 +200,25 @@ class SecureSite:
         )
         return advertisement
 
+    def _opened(self, body: bytes) -> tuple[bytes, Callable[[RoundSpec], bytes]]:
+        """The announcement in an offer, and where its model comes from."""
+        if self._model is None:
+            sent = SecureTrainRequest.from_bytes(body)
+            return sent.announcement, lambda spec: sent.model
+        offered = self._model.read(body)
+        return offered.announcement, lambda spec: self._computed(offered, spec)
+
+    def _computed(self, offered: RoundOffer, spec: RoundSpec) -> bytes:
+        """The model as this site computes it.
+
+        Raises:     SiteFailure where it is not the offered one.
+        """
+        announcement = Envelope.parse(offered.announcement, peer=SERVER, max_size=_MAX_ANNOUNCEMENT)
+        # Else anybody on the network could make this site compute and keep states.
+        if self._model is None or not announcement.is_signed_by(self._roster.server_key):
+            raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, "announcement")
+        return self._model.model_for(offered, model_hash=spec.model_hash)
+
     def _drawn(self, training_round: int) -> tuple[str, ...]:
         """The cohort as this site draws it; whoever is left out of it stays in, and is absent."""
         members = tuple(id for id, _ in self._roster.members)
@@ -226,16 +253,25 @@ class SecureSite:
         if stage == "mask" and self._releases is not None:
             # The masked input is what leaves: its privacy event is on the disk before it.
             self._releases.charge(attempt.training_round, model_hash=attempt.model_hash)
-        step = attempt.session.receive(body)
+        if stage == "result" and self._model is not None:
+            broadcast = BroadcastSum.from_bytes(body, packed_size=self._terms.masked_bytes)
+            step = attempt.session.receive(broadcast.result)
+        else:
+            broadcast, step = None, attempt.session.receive(body)
+        reply = step.outbound
         for event in step.events:
             if isinstance(event, RoundFinished):
+                if self._model is not None and broadcast is not None:
+                    reply = self._model.confirm(
+                        attempt.training_round, broadcast.summed, finished=event
+                    )
                 self._record.record_result(attempt.number[0], transcript=event.transcript_hash)
                 self._kept = None
             if isinstance(event, AttemptEnded):
                 why = f"{event.culprit} dealt a share that does not fit what it signed"
                 self._note("complained", site=event.culprit, why=why)
-        attempt.answers[stage] = digest, step.outbound
-        return step.outbound
+        attempt.answers[stage] = digest, reply
+        return reply
 
     def _refused(self, stage: str, what: str) -> SiteFailure:
         _log.warning("%s refused %s: %s", self._identity.id, stage, what)

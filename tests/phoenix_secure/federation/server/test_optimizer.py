@@ -9,7 +9,8 @@ import pytest
 
 from phoenix_secure.config import FederationConfig
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.federation.server.optimizer import mean_update, server_step
+from phoenix_secure.federation.round.step import server_step
+from phoenix_secure.federation.server.optimizer import mean_update
 
 UPDATES = [np.array([0.3, -0.02, 0.0]), np.array([-0.1, 0.05, 0.4]), np.array([0.2, 0.2, -0.3])]
 

@@ -1,0 +1,145 @@
+"""Sites' signatures under the model that they computed from a round's sum.
+
+A site that was away cannot compute the model: it has no authentic sum. It believes a model that
+more than C sites signed, where C sites of the roster may work with the server: one of the signers
+at least is honest, and signs only what it computed itself, or believed for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol import SERVER, Identity, Roster
+from protocol.encoding import Reader, encode, encode_text, encode_uint
+from protocol.identity import SIGNATURE_SIZE, verify_signature
+
+__all__ = ["Certificate", "Confirmation", "ModelClaim"]
+
+_LABEL = b"phoenix-secure/model-confirmation/v1"
+_HASH_SIZE = 32
+_MAX_ROUND = 1 << 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelClaim:
+    """A statement: in the run ``plan``, this sum in this round led to this state.
+
+    plan     32 bytes that name the run and all of its settings
+    sum      digest of the packed sum
+    state    digest of the state after the round (``ServerState.digest``)
+    """
+
+    plan: bytes
+    round_number: int
+    sum: bytes
+    state: bytes
+
+    def message(self, *, roster: Roster, site: str) -> bytes:
+        """What ``site`` signs."""
+        return encode(
+            [
+                _LABEL,
+                encode_text(roster.federation_id),
+                roster.hash,
+                self.plan,
+                encode_uint(self.round_number),
+                self.sum,
+                self.state,
+                encode_text(site),
+            ]
+        )
+
+    def confirmed_by(self, identity: Identity, *, roster: Roster) -> Confirmation:
+        """The site's signature under this statement."""
+        signature = identity.sign(self.message(roster=roster, site=identity.id))
+        return Confirmation(claim=self, site=identity.id, signature=signature)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """One site's signature."""
+
+    claim: ModelClaim
+    site: str
+    signature: bytes
+
+    def to_bytes(self) -> bytes:
+        return encode([self.claim.state, self.signature])
+
+    @classmethod
+    def from_bytes(
+        cls, body: bytes, *, site: str, plan: bytes, round_number: int, sum_digest: bytes
+    ) -> Confirmation:
+        """Parse the answer of ``site``; who asked knows everything but the state.
+
+        Raises:     RemoteProtocolError naming the site.
+        """
+        reader = Reader(body, peer=site)
+        state = reader.exact("state", size=_HASH_SIZE)
+        signature = reader.exact("signature", size=SIGNATURE_SIZE)
+        reader.finish()
+        claim = ModelClaim(plan=plan, round_number=round_number, sum=sum_digest, state=state)
+        return cls(claim=claim, site=site, signature=signature)
+
+    def is_valid(self, roster: Roster) -> bool:
+        """Whether the site of the roster signed it."""
+        message = self.claim.message(roster=roster, site=self.site)
+        key = roster.key(self.site) or b""
+        return verify_signature(key, signature=self.signature, message=message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """A statement, and who signed it: (site, signature), sorted by site."""
+
+    claim: ModelClaim
+    signatures: tuple[tuple[str, bytes], ...]
+
+    def to_bytes(self) -> bytes:
+        claim = self.claim
+        fields = [claim.plan, encode_uint(claim.round_number), claim.sum, claim.state]
+        return encode([*fields, encode(encode([encode_text(s), b]) for s, b in self.signatures)])
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes | memoryview, *, max_sites: int, peer: str = SERVER
+    ) -> Certificate:
+        """Parse; it proves nothing before ``objection`` finds none.
+
+        Raises:     RemoteProtocolError naming ``peer``.
+        """
+        reader = Reader(data, peer=peer)
+        plan = reader.exact("plan", size=_HASH_SIZE)
+        round_number = reader.uint("round", max_value=_MAX_ROUND)
+        hashes = [reader.exact(name, size=_HASH_SIZE) for name in ("sum", "state")]
+
+        def signature(items: Reader) -> tuple[str, bytes]:
+            item = Reader(items.view("signature", max_size=256), peer=peer)
+            found = item.text("site"), item.exact("signature", size=SIGNATURE_SIZE)
+            item.finish()
+            return found
+
+        signatures = reader.items(
+            "signatures", signature, max_items=max_sites, max_size=len(memoryview(data))
+        )
+        reader.finish()
+        claim = ModelClaim(plan=plan, round_number=round_number, sum=hashes[0], state=hashes[1])
+        return cls(claim=claim, signatures=tuple(signatures))
+
+    def objection(self, *, plan: bytes, roster: Roster, num_colluders: int) -> str | None:
+        """Why this proves nothing; None where more than ``num_colluders`` sites of the roster
+        signed the statement, each once, in the run ``plan``."""
+        if self.claim.plan != plan:
+            return "the signatures are of another plan"
+        sites = [site for site, _ in self.signatures]
+        if sites != sorted(set(sites)):
+            return "the signatures are not of different sites"
+        for site, signature in self.signatures:
+            if not Confirmation(claim=self.claim, site=site, signature=signature).is_valid(roster):
+                return f"the signature of {site} does not hold"
+        if len(sites) <= num_colluders:
+            return (
+                f"{len(sites)} sites signed it, and {num_colluders} may work with the server: "
+                f"{num_colluders + 1} are needed"
+            )
+        return None

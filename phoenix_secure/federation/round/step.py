@@ -1,0 +1,116 @@
+"""The step from one state of the global model to the next, by the mean update of a round.
+
+The server takes it, and in secure rounds every site takes it too. Both must end with the same bits
+on different machines, so all of it is elementwise: each numpy operation below is one operation of
+IEEE 754 a coordinate, whose result does not depend on the CPU, the number of threads or the order
+of coordinates. Sums over coordinates, dot products, BLAS and torch have no place here; powers and
+exponentials come from ``round/exact.py``. Computed in float64, stored as float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phoenix_secure.config import FederationConfig, RunConfig
+from phoenix_secure.diffusion.ema import ema_decay, update_ema
+from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.round.exact import exact_power
+from phoenix_secure.federation.round.state import ServerState
+
+__all__ = ["next_state", "server_step"]
+
+
+def next_state(
+    state: ServerState,
+    update: np.ndarray,
+    *,
+    config: RunConfig,
+    steps_per_site: float,
+    clip_factor: float,
+) -> ServerState:
+    """The state after the round that follows ``state``: the server's step, then the moving average.
+
+    update          mean update (d,) float64 of the sites in the sum
+    steps_per_site  local steps, mean over those sites
+    clip_factor     adaptive clip norm of the round after
+
+    Guarantee:  the same bits on every machine where the sites recompute the model
+                (``secure_aggregation.broadcast`` sum).
+    Raises:     TrainingError for a model that became infinite.
+    """
+    parameters, momentum, second_moment = server_step(
+        config.federation,
+        update,
+        parameters=state.parameters,
+        momentum=state.momentum,
+        second_moment=state.second_moment,
+    )
+    if not np.isfinite(parameters).all():
+        raise TrainingError(
+            f"round {state.round_number + 1}: the global model became infinite: "
+            "lower federation.server_learning_rate"
+        )
+    # A run that began with the C library's power goes on with it.
+    is_recomputed = config.secure_aggregation.broadcast == "sum"
+    decay = ema_decay(
+        config.ema,
+        num_updates=state.round_number,
+        steps_per_round=steps_per_site,
+        power=exact_power if is_recomputed else pow,
+    )
+    return ServerState(
+        round_number=state.round_number + 1,
+        parameters=parameters,
+        ema=update_ema(state.ema, parameters, decay=decay),
+        momentum=momentum,
+        second_moment=second_moment,
+        clip_factor=clip_factor,
+    )
+
+
+def server_step(
+    federation: FederationConfig,
+    update: np.ndarray,
+    *,
+    parameters: np.ndarray,
+    momentum: np.ndarray,
+    second_moment: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One server step from the mean ``update`` Delta (d,) float64.
+
+    With eta = server_learning_rate, beta1 = server_momentum, tau = server_tau::
+
+        fedavg   x += eta Delta
+        fedavgm  m = beta1 m + Delta;                    x += eta m
+        fedadam  m = beta1 m + (1 - beta1) Delta;
+                 v = beta2 v + (1 - beta2) Delta^2;      x += eta m / (sqrt(v) + tau)
+        fedyogi  v = v - (1 - beta2) Delta^2 sign(v - Delta^2), the rest as fedadam
+
+    with m = 0 and v = tau^2 before the first round (``ServerState.initial``).
+
+    Returns:    new parameters, momentum and second moment, float32; unused moments as given.
+    Source:     Hsu et al. (2019), section 4 (fedavgm); Reddi et al. (2021), Algorithm 2.
+    """
+    x = parameters.astype(np.float64)
+    m, v = momentum.astype(np.float64), second_moment.astype(np.float64)
+    eta, beta1, beta2 = (
+        federation.server_learning_rate,
+        federation.server_momentum,
+        federation.server_beta2,
+    )
+    match federation.server_optimizer:
+        case "fedavg":
+            x += eta * update
+        case "fedavgm":
+            m = beta1 * m + update
+            x += eta * m
+        case "fedadam" | "fedyogi":
+            m = beta1 * m + (1 - beta1) * update
+            square = update**2
+            if federation.server_optimizer == "fedadam":
+                v = beta2 * v + (1 - beta2) * square
+            else:
+                v = v - (1 - beta2) * square * np.sign(v - square)
+            x += eta * m / (np.sqrt(v) + federation.server_tau)
+    with np.errstate(over="ignore"):  # the caller refuses an infinite model, with advice
+        return x.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
