@@ -40,6 +40,7 @@ def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> Non
         "parameters": int(sites.model.initial_parameters.size),
         "rounds": sites.config.federation.rounds,
         "secure_aggregation": sites.config.secure_aggregation.mode,
+        "model": _who_makes_the_model(is_computed=sites.rule is not None),
         "secure": None if terms is None else terms.record.to_dict(),
         "guarantee": sites.guarantee().text,
         "masked_bytes_per_site": None if terms is None else terms.masked_bytes,
@@ -73,7 +74,8 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
         "parameters": d,
         "rounds": rounds,
         "local_steps_per_round": steps_per_round,
-        "bytes_down_per_round": 4 * d * cohort,
+        "bytes_down_per_round": _bytes_down(sites, cohort=cohort),
+        "model": _who_makes_the_model(is_computed=sites.rule is not None),
         "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
@@ -112,6 +114,17 @@ def _guarantee(sites: SimulatedSites) -> dict[str, Any]:
     for number, warning in enumerate(guarantee["warnings"], start=1):
         facts[f"privacy_warning_{number}"] = warning
     return facts
+
+
+def _who_makes_the_model(*, is_computed: bool) -> str:
+    return "every site, from the sums" if is_computed else "the server, and sites believe it"
+
+
+def _bytes_down(sites: SimulatedSites, *, cohort: int) -> int:
+    """Where no site was away."""
+    if sites.terms is None or sites.rule is None:
+        return 4 * sites.model.initial_parameters.size * cohort
+    return sites.terms.masked_bytes * cohort
 
 
 def _bytes_up(sites: SimulatedSites, *, cohort: int) -> int:

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from protocol.transcript import sum_digest, transcript_hash
+from protocol.transcript import packed_digest, sum_digest, transcript_hash
 from protocol.words import pack, word_dtype
 
 BASE = {"context": bytes(32), "h2": bytes(32), "survivors": ("a", "b"), "digest": bytes(32)}
@@ -17,6 +17,7 @@ def test_the_digest_is_that_of_the_packed_words_in_any_chunks(word_bits):
     label = b"\x00\x00\x00\x08FSA2/sum"
     whole = hashlib.sha256(label + pack(words, word_bits=word_bits)).digest()
     assert sum_digest(words, word_bits=word_bits) == whole
+    assert packed_digest(pack(words, word_bits=word_bits)) == whole
 
 
 def test_the_transcript_hash_changes_with_every_input():

@@ -216,6 +216,7 @@ def _site_settings(deployment: Deployment, site: str, port: int) -> dict[str, An
         "data": {"source": "share-of-plan"} if deployment.rehearsal else own,
         "policy": {
             "require_secure_aggregation": True,
+            "require_computed_model": True,
             "min_sites": min(5, len(deployment.sites)),
             "max_rounds": 1000,
         },

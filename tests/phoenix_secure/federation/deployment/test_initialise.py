@@ -80,6 +80,7 @@ def test_folders_load_and_belong_together(folder: Path) -> None:
 def test_policy_of_a_new_site_is_strict(folder: Path) -> None:
     policy = SiteFolder(folder / "sites" / "clinic").settings().policy
     assert policy.require_secure_aggregation
+    assert policy.require_computed_model
     assert policy.min_sites == len(SITES)
 
 

@@ -191,7 +191,7 @@ def test_bytes_fall_with_what_stays_at_home(tmp_path: Path, secure_settings, cac
     assert sent["decoder at home"][0] < 0.5 * sent["all"][0]
     assert sent["decoder at home"][1] < 0.5 * sent["all"][1]
     assert sent["alternate"][0] < 0.8 * sent["all"][0]
-    assert sent["alternate"][1] == pytest.approx(sent["all"][1], rel=0.01)
+    assert sent["alternate"][1] < 0.8 * sent["all"][1]  # the sum comes down, not the model
 
 
 @pytest.mark.parametrize("strategy", ALL_AT_ONCE)
