@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dishonest
+from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import RoundReport
@@ -111,3 +112,32 @@ def test_site_that_lost_its_state_catches_up_with_what_others_signed(
     (report,) = rounds
     # Its server believed that it had the state; it says that it is behind, and is the one dropout.
     assert report.failures == {"site-04": "behind"}
+
+
+def test_models_from_the_server_need_the_owners_word(folder_federation, tmp_path) -> None:
+    """Under every other policy the plan is refused; one that an older version began is finished."""
+    federation = folder_federation
+    federation.change("site-02", policy={"require_computed_model": False})
+    federation.start()
+    job = federation.job(
+        f"seed={next(_seeds)}", "secure_aggregation.broadcast=model", "federation.rounds=1"
+    )
+    assert b"broadcast" not in job.backend.plan.to_bytes()
+    with pytest.raises(TrainingError, match="1 of 5 sites take part"):
+        train(job, tmp_path / "refused")
+    why = federation.site("site-01").audit().lines()[-1]["why"]
+    assert why.startswith("policy: secure_aggregation.broadcast is not sum")
+    for name in federation.sites:
+        record = federation.site(name).record(job.backend.plan.hash)
+        record.record_result(0, transcript=bytes(32))
+    (report,) = train(job, tmp_path / "begun")
+    assert report.sites == federation.sites
+    # The model comes down with the offer.
+    announce, *_ = report.secure.stages
+    assert announce.bytes_down > 5 * 4 * job.backend.model.initial_parameters.size
+
+
+def train(job, path) -> list[RoundReport]:
+    folder = RunFolder(path)
+    events = job.events(job.start(folder, overwrite=False), folder)
+    return [event for event in events if isinstance(event, RoundReport)]
