@@ -74,7 +74,9 @@ class NoStrategies:
     """Stands in for a run's strategies: the whole vector travels, images stay as they are."""
 
     def __init__(self, num_parameters: int, config: RunConfig) -> None:
-        self.exchange = SimpleNamespace(num_uploaded=num_parameters)
+        self.exchange = SimpleNamespace(
+            num_uploaded=num_parameters, num_parameters=num_parameters, num_personal=0
+        )
         self._config = config
 
     def start_vector(self) -> np.ndarray:

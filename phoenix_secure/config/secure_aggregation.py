@@ -80,8 +80,10 @@ class SecureAggregationConfig(Section):
     training_grace_s: float = Field(
         1800.0, ge=0, description="[seconds] The same while the sites train."
     )
+    # Unwritten where it is off, for the same reason as ``broadcast``.
     reply_after_s: float | None = Field(
         None,
+        exclude_if=lambda seconds: seconds is None,
         gt=0,
         le=86_400,
         description="[seconds] A site trains for so long at most, and answers then and not before, "

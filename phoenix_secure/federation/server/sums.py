@@ -22,7 +22,7 @@ from protocol import RemoteProtocolError
 from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.events import RoundCompleted
 
-__all__ = ["KeptSum", "KeptSums"]
+__all__ = ["KeptSum", "KeptSums", "last_confirmed"]
 
 _WHO = "this file"
 _MAX_SITES = 1 << 16
@@ -124,8 +124,20 @@ class KeptSums:
 
     def rounds(self) -> list[int]:
         """The rounds that are kept, sorted."""
-        names = (path.stem.removeprefix("round-") for path in self._folder.glob("round-*.bin"))
-        return sorted(int(name) for name in names if name.isdecimal())
+        return _rounds(self._folder)
 
     def _path(self, round_number: int) -> Path:
         return self._folder / f"round-{round_number:06d}.bin"
+
+
+def last_confirmed(folder: Path, *, round_number: int) -> int:
+    """The round up to which a run asks no site again that resumes after ``round_number``."""
+    kept = set(_rounds(folder))
+    while round_number + 1 in kept:
+        round_number += 1
+    return round_number
+
+
+def _rounds(folder: Path) -> list[int]:
+    names = (path.stem.removeprefix("round-") for path in folder.glob("round-*.bin"))
+    return sorted(int(name) for name in names if name.isdecimal())

@@ -43,6 +43,7 @@ from phoenix_secure.federation.server.attempt import simulation_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import last_summed
 from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.sums import last_confirmed
 from phoenix_secure.federation.simulation.parties import (
     ImagesTrained,
     create_parties,
@@ -169,9 +170,10 @@ class SimulatedSites:
         self.privacy = continuing(self.privacy, self.config, begun)
         if self.privacy is None:
             # Under privacy a round that is repeated is not trained again: its answer was kept, and
-            # so is what the site remembers of it.
+            # so is what the site remembers of it. Nor is a round whose model the sites confirmed.
+            done = last_confirmed(folder.server_sums, round_number=state.round_number)
             for site in self.sites:
-                self._memory(folder, site).forget_after(state.round_number)
+                self._memory(folder, site).forget_after(done)
         cancelled = threading.Event()
         handlers = self._handlers(folder, state=state, cancelled=cancelled)
         return in_process_engine(

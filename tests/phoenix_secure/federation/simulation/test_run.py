@@ -46,7 +46,7 @@ def test_run_folder_holds_what_it_promises(
     state = complete(tiny_config, tmp_path / "run", cache_dir)
     run = tmp_path / "run"
     folder = RunFolder(run)
-    assert folder.load_config() == tiny_config
+    assert folder.load_config() == tiny_config.with_split()
     lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
     assert [line["round_number"] for line in lines] == [1, 2, 3, 4]
     assert all(line["bytes_up"] > 3 * 4 * state.parameters.size for line in lines)
