@@ -32,6 +32,7 @@ from protocol.messages import (
     ShareKeys,
     Unmask,
 )
+from protocol.messages.limits import reply_limits
 from protocol.proofs import Proof
 from protocol.roster import Roster
 from protocol.server_rounds import (
@@ -96,8 +97,6 @@ _STAGE_OF: Final = {
     "ConsistencyCheck": Checking,
     "Unmask": Unmasking,
 }
-# Each share or signature in a list takes less; a masked input adds its words.
-_MAX_MEMBER_SIZE: Final = 640
 
 
 class ServerSession(Session):
@@ -109,7 +108,7 @@ class ServerSession(Session):
     Raises:     ValueError where identity, roster and spec do not belong together.
     """
 
-    __slots__ = ("_centre", "_excluded", "_proofs", "_seen")
+    __slots__ = ("_centre", "_excluded", "_limits", "_proofs", "_seen")
 
     def __init__(
         self, identity: Identity, *, roster: Roster, spec: RoundSpec, num_threads: int = 1
@@ -129,6 +128,7 @@ class ServerSession(Session):
             points={id: place for place, id in enumerate(spec.cohort, start=1)},
             num_threads=num_threads,
         )
+        self._limits = reply_limits(spec)
         self._excluded: dict[str, Misbehaviour] = {}
         self._proofs: list[Proof] = []
         self._seen: dict[tuple[str, str], bytes] = {}
@@ -156,6 +156,17 @@ class ServerSession(Session):
         """Sites whose answer in the present stage may still come; empty: close the stage."""
         expected, answered = self._expected()
         return frozenset(expected) - frozenset(answered) - self._excluded.keys()
+
+    @property
+    def reply_limit(self) -> int:
+        """Bytes of the largest message that a site may answer with in the present stage.
+
+        For whoever carries the messages: what is longer need not be read to its end.
+        """
+        fitting = [
+            size for label, size in self._limits.items() if self._move(_NAMES[label]) is not None
+        ]
+        return max(fitting, default=0)
 
     def start(self) -> ServerStep:
         """R0: the signed offer for each site of the cohort."""
@@ -245,9 +256,7 @@ class ServerSession(Session):
 
     def _authenticate(self, peer: str, data: bytes | memoryview) -> tuple[Envelope, str]:
         """The message, if ``peer`` is in the cohort and signed it for this very attempt."""
-        spec = self._centre.spec
-        limit = 4096 + _MAX_MEMBER_SIZE * len(spec.cohort) + spec.masked_size
-        envelope = Envelope.parse(data, peer=peer, max_size=limit)
+        envelope = Envelope.parse(data, peer=peer, max_size=max(self._limits.values()))
         if envelope.sender != peer or peer not in self._centre.points:
             raise RemoteProtocolError(peer, Misbehaviour.UNKNOWN_SENDER)
         name = _NAMES.get(envelope.label)

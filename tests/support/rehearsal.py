@@ -116,7 +116,7 @@ class Rehearsal:
     def kill_superlink(self) -> None:
         """SIGKILL the SuperLink alone, as when it runs out of memory."""
         for child in psutil.Process(self._processes["server"].pid).children(recursive=True):
-            if any("flower_superlink" in part for part in child.cmdline()):
+            if any("engines.superlink" in part for part in child.cmdline()):
                 child.kill()
 
     def approve(self, plan: Plan, *, sites: Iterable[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 
@@ -42,6 +43,8 @@ def carry_out(request: SiteRequest) -> bytes:
             return b"late"
         case "grow":
             return bytes(what["size"])
+        case "flood":  # no two objects of it are alike, so that all of it travels
+            return os.urandom(what["size"])
         case "refuse":
             raise SiteFailure(FailureCode.REFUSED)
         case _:

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.exchange import (
+    SMALL_REPLY_BYTES,
+    Failure,
+    FailureCode,
+    Reply,
+)
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
@@ -238,14 +243,23 @@ class LoopEngine:
         self.num_exchanges = 0
         self.received: list[tuple[str, str, bytes]] = []
         self.sent: list[tuple[str, str, bytes]] = []
+        self.limits: dict[str, int] = {}  # what the stage allowed an answer to be
 
     @property
     def sites(self) -> tuple[str, ...]:
         return self.parties.names
 
     def exchange(
-        self, stage: str, requests: Mapping[str, bytes], *, on_reply=None, **_: object
+        self,
+        stage: str,
+        requests: Mapping[str, bytes],
+        *,
+        on_reply=None,
+        max_reply_bytes: int | None = None,
+        **_: object,
     ) -> dict:
+        limit = SMALL_REPLY_BYTES if max_reply_bytes is None else max_reply_bytes
+        self.limits[stage] = limit
         self.num_exchanges += 1
         answers: dict[str, Reply | Failure] = {}
         faults = {site: self.fault(stage, site, self.num_exchanges) for site in requests}
@@ -262,7 +276,9 @@ class LoopEngine:
             except SiteFailure as failure:
                 answers[site] = Failure(code=failure.code)
                 continue
-            if fault != "after":
+            if len(reply) > limit:
+                answers[site] = Failure(code=FailureCode.MALFORMED)
+            elif fault != "after":
                 answers[site] = Reply(body=reply)
                 self.received.append((stage, site, reply))
         if "crash-after" in faults.values():

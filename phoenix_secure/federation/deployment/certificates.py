@@ -1,10 +1,10 @@
-"""The federation's own certificate authority, the server's TLS certificate, the nodes' keys."""
+"""The federation's own certificate authority, TLS certificates of server and sites, nodes' keys."""
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["KeyPair", "TlsFiles", "make_node_key", "make_tls_files"]
+__all__ = ["CertifiedKey", "KeyPair", "TlsFiles", "make_node_key", "make_tls_files"]
 
 # Clocks of sites may be a little behind.
 _BACKDATED = dt.timedelta(hours=1)
@@ -33,8 +33,16 @@ class KeyPair:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CertifiedKey:
+    """A certificate and its key, PEM."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TlsFiles:
-    """PEM files; the key of the authority is thrown away once it has signed the one certificate.
+    """PEM files; the key of the authority is thrown away once it has signed the certificates.
 
     An authority without a key can sign nothing else: no certificate for a second, false server
     will ever verify at the sites.
@@ -43,22 +51,29 @@ class TlsFiles:
     ca_certificate: bytes
     server_certificate: bytes
     server_key: bytes = field(repr=False)
+    clients: Mapping[str, CertifiedKey] = field(default_factory=dict)
 
 
 def make_tls_files(
-    *, federation: str, hosts: Sequence[str], days: int, now: dt.datetime | None = None
+    *,
+    federation: str,
+    hosts: Sequence[str],
+    days: int,
+    clients: Sequence[str] = (),
+    now: dt.datetime | None = None,
 ) -> TlsFiles:
-    """A fresh authority and one server certificate for ``hosts`` (names or addresses).
+    """A fresh authority, a server certificate for ``hosts`` (names or addresses), one a client.
 
-    Guarantee:  P-256 keys; the certificate holds for ``hosts`` and the loopback; it may serve TLS
-                and nothing else; the authority may sign end certificates only (path length 0).
+    Guarantee:  P-256 keys; the server's certificate holds for ``hosts`` and the loopback; it may
+                serve TLS and nothing else, a client's may open connections and nothing else; the
+                authority may sign end certificates only (path length 0).
     Raises:     ValueError for no hosts or a validity below one day.
     """
     if not hosts or days < 1:
         raise ValueError("expected at least one host and one day")
     start = (now or dt.datetime.now(dt.UTC)) - _BACKDATED
     end = start + dt.timedelta(days=days)
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = _name(f"{federation} authority")
 
     def builder(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
@@ -80,21 +95,36 @@ def make_tls_files(
         .add_extension(ca_id, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    certificate = (
-        builder(_name(f"{federation} server"), key.public_key())
-        .add_extension(x509.SubjectAlternativeName(_alternatives(hosts)), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id), critical=False
+
+    def certified(name: str, purpose: x509.ObjectIdentifier, names: Sequence[str]) -> CertifiedKey:
+        own_key = ec.generate_private_key(ec.SECP256R1())
+        unsigned = (
+            builder(_name(name), own_key.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(sign_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ca_id),
+                critical=False,
+            )
         )
-        .sign(ca_key, hashes.SHA256())
-    )
+        if names:
+            alternatives = x509.SubjectAlternativeName(_alternatives(names))
+            unsigned = unsigned.add_extension(alternatives, critical=False)
+        certificate = unsigned.sign(ca_key, hashes.SHA256())
+        return CertifiedKey(
+            certificate=certificate.public_bytes(Encoding.PEM),
+            key=own_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        )
+
+    server = certified(f"{federation} server", ExtendedKeyUsageOID.SERVER_AUTH, hosts)
     return TlsFiles(
         ca_certificate=ca.public_bytes(Encoding.PEM),
-        server_certificate=certificate.public_bytes(Encoding.PEM),
-        server_key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        server_certificate=server.certificate,
+        server_key=server.key,
+        clients={
+            client: certified(client, ExtendedKeyUsageOID.CLIENT_AUTH, ()) for client in clients
+        },
     )
 
 

@@ -16,12 +16,16 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerFiles:
-    """Paths of the server's TLS files and of the secret that lets a process take tasks."""
+    """Paths of the server's TLS files and of the secret that lets a process take tasks.
+
+    asks_clients   whether the door is for holders of a client certificate alone
+    """
 
     ca_certificate: Path
     certificate: Path
     key: Path
     task_secret: Path
+    asks_clients: bool = False
 
 
 def superlink(files: ServerFiles, *, port: int, environment: dict[str, str], log: Path) -> Child:
@@ -33,7 +37,7 @@ def superlink(files: ServerFiles, *, port: int, environment: dict[str, str], log
     return Child(
         name="superlink",
         command=[
-            *_module("flwr.superlink.cli.flower_superlink", "flower_superlink"),
+            *(sys.executable, "-m", "phoenix_secure.federation.engines.superlink"),
             *("--host", LOOPBACK, "--port", str(port)),
             *("--ssl-ca-certfile", str(files.ca_certificate)),
             *("--ssl-certfile", str(files.certificate)),
@@ -67,6 +71,7 @@ def fleet_proxy(
             *("--root-certificates", str(files.ca_certificate)),
             *("--certificate", str(files.certificate)),
             *("--key", str(files.key)),
+            *(["--client-certificates"] if files.asks_clients else []),
         ],
         environment=environment,
         log=log,
@@ -100,12 +105,3 @@ def supernode(
         environment=environment | {"PHOENIX_SUPERNODE_STATE": str(log.with_suffix(".node"))},
         log=log,
     )
-
-
-def _module(module: str, function: str) -> list[str]:
-    """Run a console script's function by name, without relying on PATH; it dies with us."""
-    code = (
-        "from phoenix_secure.processes import die_with_parent; die_with_parent(); "
-        f"from {module} import {function}; {function}()"
-    )
-    return [sys.executable, "-c", code]

@@ -4,135 +4,105 @@ A SuperLink serves three APIs on one port. Two of them, Control (start runs, let
 Runtime (take over a run), need no account. So the SuperLink stays on the loopback and this proxy
 faces the network. A request is passed on when its method and path are *exactly* one of the calls
 that a SuperNode makes; a path with anything to decode in it is refused rather than interpreted.
+
+Bodies pass through in pieces. Where the server asks for client certificates, whoever has none does
+not get past the TLS handshake.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import re
+import asyncio
+import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
+from phoenix_secure.federation.deployment.proxy_connections import accept_connections
+from phoenix_secure.federation.deployment.proxy_http import Upstream, serve_requests
+from phoenix_secure.federation.deployment.proxy_limits import ProxyLimits
 from phoenix_secure.processes import die_with_parent
 
-__all__ = ["fleet_proxy", "serve_fleet_proxy"]
+__all__ = ["FleetProxy", "door_tls", "serve_fleet_proxy"]
 
-# What a registered SuperNode calls. Not register-node: nodes are let in at the server itself.
-_CALLS = frozenset(
-    f"/v1/fleet/{call}".encode()
-    for call in (
-        "activate-node",
-        "confirm-message-received",
-        "deactivate-node",
-        "get-fab",
-        "get-run",
-        "pull-messages",
-        "pull-object",
-        "push-messages",
-        "push-object",
-        "send-node-heartbeat",
-    )
-)
-# Large messages go in objects of at most 5 MiB (``engines.wire``), each in a call of its own. A
-# stranger's request is held in memory before the SuperLink refuses it, so the limit is close to it.
-MAX_BODY_BYTES = 16 << 20
-_REQUEST_HEADERS = re.compile(r"(content-type|accept|user-agent|traceparent|flwr.*|x-flwr.*)")
-_RESPONSE_HEADERS = re.compile(r"(content-type|flwr.*|x-flwr.*)")
+_BACKLOG = 128
 
 
-def fleet_proxy(upstream: str, *, root_certificates: Path) -> Starlette:
-    """The application that passes Fleet calls to ``upstream`` (``https://127.0.0.1:PORT``)."""
-    verify = ssl.create_default_context(cafile=str(root_certificates))
-    client = httpx.AsyncClient(base_url=upstream, verify=verify, timeout=120, trust_env=False)
+class FleetProxy:
+    """Passes Fleet calls to ``upstream`` (``https://127.0.0.1:PORT``)."""
 
-    async def forward(request: Request) -> Response:
-        raw_path: bytes = request.scope.get("raw_path", b"")
-        if raw_path not in _CALLS or request.url.query:
-            return Response("only the Fleet API is served here\n", 403)
-        try:
-            body = b"".join([chunk async for chunk in _limited(request)])
-        except _TooLarge:
-            return Response("request too large\n", 413)
-        try:
-            answer = await client.post(
-                raw_path.decode("ascii"),
-                content=body,
-                headers=_only(request.headers.items(), _REQUEST_HEADERS),
+    def __init__(
+        self, upstream: str, *, root_certificates: Path, limits: ProxyLimits | None = None
+    ) -> None:
+        self._upstream = upstream
+        self._verify = ssl.create_default_context(cafile=str(root_certificates))
+        self._limits = limits or ProxyLimits()
+
+    async def serve(self, listener: socket.socket, *, tls: ssl.SSLContext) -> None:
+        """Serve whoever connects to ``listener``, until cancelled."""
+        limits = self._limits
+        async with httpx.AsyncClient(
+            base_url=self._upstream,
+            verify=self._verify,
+            timeout=limits.answer_s,
+            trust_env=False,
+            headers={"accept-encoding": "identity"},
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        ) as client:
+            # What the SuperLink says to one site is not to come back with the request of another.
+            client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            upstream = Upstream(client=client, limits=limits)
+            await accept_connections(
+                listener,
+                lambda connection: serve_requests(connection, upstream),
+                tls=tls,
+                limits=limits,
             )
-        except httpx.HTTPError:
-            return Response("the SuperLink is away\n", 502)
-        headers = _only(answer.headers.items(), _RESPONSE_HEADERS)
-        return Response(answer.content, answer.status_code, headers)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with client:
-            yield
 
-    return Starlette(routes=[Route("/{path:path}", forward, methods=["POST"])], lifespan=lifespan)
+def door_tls(*, certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:
+    """TLS 1.3 of the door; with ``clients``, for holders of a certificate of that authority."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    tls.load_cert_chain(certificate, key)
+    if clients is not None:
+        tls.verify_mode = ssl.CERT_REQUIRED
+        tls.load_verify_locations(clients)
+    return tls
 
 
 def serve_fleet_proxy(
-    upstream: str, *, host: str, port: int, root_certificates: Path, certificate: Path, key: Path
+    upstream: str, *, host: str, port: int, root_certificates: Path, tls: ssl.SSLContext
 ) -> None:
     """Serve until stopped."""
-    uvicorn.run(
-        fleet_proxy(upstream, root_certificates=root_certificates),
-        host=host,
-        port=port,
-        ssl_certfile=str(certificate),
-        ssl_keyfile=str(key),
-        log_level="warning",
-        access_log=False,
-        ws="none",
-        server_header=False,
-    )
-
-
-class _TooLarge(Exception):  # noqa: N818
-    pass
-
-
-async def _limited(request: Request) -> AsyncIterator[bytes]:
-    """The body in pieces, up to the limit."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _TooLarge
-        yield chunk
-
-
-def _only(headers: Iterable[tuple[str, str]], wanted: re.Pattern[str]) -> dict[str, str]:
-    return {name: value for name, value in headers if wanted.fullmatch(name.lower())}
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
+        proxy = FleetProxy(upstream, root_certificates=root_certificates)
+        asyncio.run(proxy.serve(listener, tls=tls))
 
 
 def main() -> None:
     """The command of ``deploy.commands.fleet_proxy``."""
     die_with_parent()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     parser = argparse.ArgumentParser(description="Pass Flower's Fleet API on and nothing else")
     for name in ("--upstream", "--host"):
         parser.add_argument(name, required=True)
     parser.add_argument("--port", type=int, required=True)
     for name in ("--root-certificates", "--certificate", "--key"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--client-certificates", action="store_true")
     given = parser.parse_args()
+    clients = given.root_certificates if given.client_certificates else None
     serve_fleet_proxy(
         given.upstream,
         host=given.host,
         port=given.port,
         root_certificates=given.root_certificates,
-        certificate=given.certificate,
-        key=given.key,
+        tls=door_tls(certificate=given.certificate, key=given.key, clients=clients),
     )
 
 

@@ -25,7 +25,12 @@ from typing import Any
 import yaml
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.certificates import KeyPair, make_node_key, make_tls_files
+from phoenix_secure.federation.deployment.certificates import (
+    CertifiedKey,
+    KeyPair,
+    make_node_key,
+    make_tls_files,
+)
 from phoenix_secure.federation.deployment.texts import (
     approve_script,
     compose_file,
@@ -120,7 +125,10 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
     sites = {site: Identity.generate(site) for site in deployment.sites}
     nodes = {site: make_node_key() for site in deployment.sites}
     tls = make_tls_files(
-        federation=deployment.federation, hosts=[deployment.host], days=deployment.days
+        federation=deployment.federation,
+        hosts=[deployment.host],
+        days=deployment.days,
+        clients=deployment.sites,
     )
     roster = Roster.create(
         federation_id=deployment.federation,
@@ -154,6 +162,7 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
             deployment,
             identity=sites[site],
             node=nodes[site],
+            door=tls.clients[site],
             signed=signed,
             owner_key=owner.public_key,
             ca_certificate=tls.ca_certificate,
@@ -175,6 +184,7 @@ def _make_site(
     *,
     identity: Identity,
     node: KeyPair,
+    door: CertifiedKey,
     signed: bytes,
     owner_key: bytes,
     ca_certificate: bytes,
@@ -183,6 +193,8 @@ def _make_site(
     approver = Identity.generate("approver")
     make_private_folder(place)
     write_bytes(place / "ca.crt", ca_certificate)
+    write_bytes(place / "door.crt", door.certificate)
+    write_secret(place / "door.key", door.key)
     write_secret(place / "node.key", node.private)
     write_secret(place / "task.secret", os.urandom(_TASK_SECRET_SIZE))
     write_secret(place / "identity.key", identity.export_seed())
@@ -202,6 +214,7 @@ def _server_settings(deployment: Deployment) -> dict[str, Any]:
         "listen": "127.0.0.1" if local else "0.0.0.0",  # noqa: S104 - the proxy is the open door
         "port": deployment.port,
         "superlink_port": deployment.superlink_port,
+        "client_certificates": True,
     }
 
 

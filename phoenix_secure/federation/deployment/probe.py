@@ -65,7 +65,7 @@ def probe_server(folder: ServerFolder) -> list[Finding]:
     return [
         *_own_files(folder.secrets, folder.path),
         _certificate(folder.files.certificate),
-        *_door(settings.address, ca_file),
+        *(_guard if settings.client_certificates else _door)(settings.address, ca_file),
         *_closed_port(settings.address, settings.superlink_port),
     ]
 
@@ -75,7 +75,7 @@ def probe_site(folder: SiteFolder) -> list[Finding]:
     settings = folder.settings()
     findings = [*_own_files(folder.secrets, folder.path), _roster(folder)]
     if settings.server is not None:
-        findings += _door(settings.server, folder.ca_certificate)
+        findings += _site_door(settings.server, folder)
     if folder.approver_key.exists():
         message = f"{folder.approver_key} is still here: take it to whoever owns the images"
         findings.append(Finding(name="approver", level="note", message=message))
@@ -121,12 +121,67 @@ def _certificate(path: Path) -> Finding:
     return Finding(name="certificate", level=level, message=f"valid for {days} more days")
 
 
-def _door(address: str, ca_file: Path) -> list[Finding]:
-    """Checks what the Fleet proxy at ``address`` lets an outsider with the CA certificate do."""
+def _site_door(address: str, folder: SiteFolder) -> list[Finding]:
+    """The door as this site finds it, and as a stranger does."""
+    own = folder.door_certificate
+    if not own.exists():
+        return _door(address, folder.ca_certificate)
+    findings = [_certificate(own), *_guard(address, folder.ca_certificate)]
+    if any(finding.level == "bad" for finding in findings):
+        return findings
+    return findings + _door(address, folder.ca_certificate, (own, folder.door_key))
+
+
+def _guard(address: str, ca_file: Path) -> list[Finding]:
+    """Whether the Fleet proxy speaks with somebody who has no client certificate."""
+    tls = _client_tls(ca_file, None)
+    if isinstance(tls, Finding):
+        return [tls]
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
     try:
-        verify = ssl.create_default_context(cafile=str(ca_file))
+        plain = socket.create_connection((host, int(port)), timeout=_TIMEOUT_S)
+    except OSError as error:
+        return [_nobody(address, error)]
+    answered = b""
+    try:
+        with plain, tls.wrap_socket(plain, server_hostname=host) as connection:
+            # In TLS 1.3 the server looks for the certificate after the client's last word.
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            answered = connection.recv(1)
+    except ssl.SSLCertVerificationError as error:
+        message = f"TLS with {address} fails ({error.reason}): compare ca.crt with the server's"
+        return [Finding(name="door", level="bad", message=message)]
+    except OSError:
+        pass  # it hung up on us
+    if answered:
+        message = "no client certificate is asked for: set client_certificates: true in server.yaml"
+        return [Finding(name="door", level="note", message=message)]
+    message = "whoever has no client certificate is refused in the TLS handshake"
+    return [Finding(name="door", level="ok", message=message)]
+
+
+def _nobody(address: str, error: Exception) -> Finding:
+    message = f"nobody answers at {address} ({type(error).__name__}): start the server"
+    return Finding(name="door", level="bad", message=message)
+
+
+def _client_tls(ca_file: Path, own: tuple[Path, Path] | None) -> ssl.SSLContext | Finding:
+    try:
+        tls = ssl.create_default_context(cafile=str(ca_file))
+        if own is not None:
+            tls.load_cert_chain(*own)
     except (OSError, ssl.SSLError):
-        return [Finding(name="door", level="bad", message=f"{ca_file} cannot be read")]
+        names = ", ".join(str(path) for path in (ca_file, *(own or ())))
+        return Finding(name="door", level="bad", message=f"{names} cannot be read")
+    return tls
+
+
+def _door(address: str, ca_file: Path, own: tuple[Path, Path] | None = None) -> list[Finding]:
+    """Checks what the Fleet proxy at ``address`` lets an outsider do, or the holder of ``own``."""
+    verify = _client_tls(ca_file, own)
+    if isinstance(verify, Finding):
+        return [verify]
     try:
         with httpx.Client(
             base_url=f"https://{address}", verify=verify, timeout=_TIMEOUT_S, trust_env=False
@@ -147,8 +202,7 @@ def _door(address: str, ca_file: Path) -> list[Finding]:
                 headers={"content-type": _MEDIA_TYPE},
             )
     except httpx.HTTPError as error:
-        message = f"nobody answers at {address} ({type(error).__name__}): start the server"
-        return [Finding(name="door", level="bad", message=message)]
+        return [_nobody(address, error)]
     findings = []
     if open_paths:
         message = f"an outsider reaches {', '.join(open_paths)}: put the Fleet proxy in front"

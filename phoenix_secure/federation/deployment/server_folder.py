@@ -41,6 +41,11 @@ class ServerSettings(Section):
     )
     port: Port = Field(description="[port] Port of the Fleet proxy.")
     superlink_port: Port = Field(9093, description="[port] Loopback port of the SuperLink.")
+    client_certificates: bool = Field(
+        False,
+        description="[yes/no] Whether the Fleet proxy speaks with nobody but holders of a client "
+        "certificate (door.crt of each site).",
+    )
     gather_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
         60.0, description="[seconds] How long a run waits at its start for all sites."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 
@@ -81,7 +82,7 @@ class ServerProcess:
                 log=folder.logs / "superlink.log",
             ),
             fleet_proxy(
-                folder.files,
+                replace(folder.files, asks_clients=settings.client_certificates),
                 host=settings.listen,
                 port=settings.port,
                 superlink_port=settings.superlink_port,

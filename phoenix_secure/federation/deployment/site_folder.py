@@ -5,7 +5,8 @@
     site.yaml                settings                     plans/HASH.json      what was offered
     ca.crt                   whom to believe as server    approvals/HASH.json  what may run
     node.key                 proves the SuperNode         rounds/HASH.jsonl    what was promised
-    identity.key             signs this site's messages   audit.jsonl          what happened
+    door.crt, door.key       open the server's door (TLS) audit.jsonl          what happened
+    identity.key             signs this site's messages
     task.secret              for the worker alone         logs/                programs' output
     heads/HASH.jsonl         the server's evidence, as it was shown
     roster.bin, federation-owner.pub, approver.pub        whose signatures count
@@ -53,6 +54,15 @@ class SiteFolder:
         return self.path / "node.key"
 
     @property
+    def door_certificate(self) -> Path:
+        """Missing where the federation was made before there were client certificates."""
+        return self.path / "door.crt"
+
+    @property
+    def door_key(self) -> Path:
+        return self.path / "door.key"
+
+    @property
     def task_secret(self) -> Path:
         return self.path / "task.secret"
 
@@ -72,7 +82,8 @@ class SiteFolder:
     @property
     def secrets(self) -> tuple[Path, ...]:
         """Files that nobody but this site's user may read."""
-        return self.node_key, self.task_secret, self.identity_key
+        door = (self.door_key,) if self.door_certificate.exists() else ()
+        return self.node_key, self.task_secret, self.identity_key, *door
 
     @property
     def plans(self) -> Path:

@@ -13,6 +13,7 @@ from phoenix_secure.federation.deployment.site_settings import SiteSettings
 from phoenix_secure.federation.engines.flower_api import FlowerAddress, quiet_flower
 from phoenix_secure.federation.engines.flower_site import serve_flower
 from phoenix_secure.federation.engines.folder_site import serve_folder
+from phoenix_secure.federation.engines.supernode import CERTIFICATE_VARIABLE, KEY_VARIABLE
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.gate import Gate
 from phoenix_secure.files import storage_errors
@@ -115,7 +116,17 @@ class SiteProcess:
             node_key=folder.node_key,
             task_secret=folder.task_secret,
             port=settings.supernode_port,
-            environment=quiet_flower() | {"FLWR_HOME": str(home)},
+            environment=quiet_flower() | {"FLWR_HOME": str(home)} | _door(folder),
             log=folder.logs / "supernode.log",
         )
         return Supervisor([child], say=self._say)
+
+
+def _door(folder: SiteFolder) -> dict[str, str]:
+    """Where the SuperNode finds the certificate that opens the server's door, if there is one."""
+    if not folder.door_certificate.exists():
+        return {}
+    return {
+        CERTIFICATE_VARIABLE: str(folder.door_certificate),
+        KEY_VARIABLE: str(folder.door_key),
+    }

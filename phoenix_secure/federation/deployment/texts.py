@@ -35,15 +35,39 @@ Environment=FLWR_TELEMETRY_ENABLED=0
 Environment=FLWR_DISABLE_UPDATE_CHECK=1
 Environment=FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
 UMask=0077
+# What one program may take before the system ends it; adjust to the machine (docs/deployment.md).
+MemoryHigh=70%
+MemoryMax=80%
+MemorySwapMax=0
+TasksMax=512
+LimitNOFILE=4096
+# No image, key or update may end up in a core dump.
+LimitCORE=0
 NoNewPrivileges=yes
 PrivateTmp=yes
+PrivateMounts=yes
 ProtectSystem=strict
-ProtectHome=read-only
+ProtectHome={home}
 ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
 ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
 RestrictSUIDSGID=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+RemoveIPC=yes
 LockPersonality=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet=
+AmbientCapabilities=
+KeyringMode=private
+{devices}RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 ReadWritePaths={writable}
 
 [Install]
@@ -71,6 +95,8 @@ def server_unit() -> str:
         what="server",
         command="server start /srv/phoenix/server",
         writable="/srv/phoenix/server",
+        home="yes",
+        devices="PrivateDevices=yes\n",
     )
 
 
@@ -81,6 +107,8 @@ def site_unit() -> str:
         what="site",
         command="site start /srv/phoenix/site",
         writable="/srv/phoenix/site",
+        home="read-only",
+        devices="# A GPU needs its device files: PrivateDevices stays off here.\n",
     )
 
 

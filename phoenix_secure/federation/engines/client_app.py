@@ -9,7 +9,13 @@ from flwr.clientapp import ClientApp
 
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode
 from phoenix_secure.federation.engines.request import Handle, SiteRequest, answer
-from phoenix_secure.federation.engines.wire import ACTION, error_message, pack, unpack_request
+from phoenix_secure.federation.engines.wire import (
+    ACTION,
+    error_message,
+    pack,
+    read_group,
+    unpack_request,
+)
 
 __all__ = ["client_app", "site_app"]
 
@@ -30,7 +36,7 @@ def site_app(handle: Handle, *, bundle_hash: str | None = None) -> ClientApp:
             return error_message(FailureCode.MALFORMED, reply_to=message)
         request = SiteRequest(
             site=str(context.node_config["site"]),
-            session=message.metadata.group_id,
+            session=read_group(message.metadata.group_id)[0],
             stage=stage,
             body=body,
             bundle_hash=bundle_hash,

@@ -26,6 +26,7 @@ __all__ = ["Envelope", "MalformedEnvelope", "read_envelope", "write_envelope"]
 
 _MAGIC = b"PHXF"
 _LENGTH = struct.Struct(">I")
+_PREFIX = len(_MAGIC) + _LENGTH.size
 _MAX_HEADER = 4096
 
 
@@ -58,28 +59,53 @@ class Envelope:
 
         Raises:     MalformedEnvelope for anything that ``to_bytes`` does not make.
         """
-        start = len(_MAGIC) + _LENGTH.size
-        if len(data) < start or not data.startswith(_MAGIC):
-            raise MalformedEnvelope("expected an envelope of this version")
-        (size,) = _LENGTH.unpack_from(data, len(_MAGIC))
-        if size > min(_MAX_HEADER, len(data) - start):
-            raise MalformedEnvelope("truncated header")
-        body = data[start + size :]
-        try:
-            header = json.loads(data[start : start + size])
-        except (ValueError, RecursionError):
-            raise MalformedEnvelope("expected a JSON header") from None
-        texts = ("kind", "site", "session", "stage", "code", "sha256")
-        if not isinstance(header, dict) or set(header) != {*texts, "size"}:
-            raise MalformedEnvelope("expected exactly the fields of an envelope")
-        if not all(isinstance(header[name], str) for name in texts):
-            raise MalformedEnvelope("expected text fields")
-        if header["kind"] not in ("request", "reply"):
-            raise MalformedEnvelope("expected a request or a reply")
-        if header["size"] != len(body) or header["sha256"] != hashlib.sha256(body).hexdigest():
+        size = _header_size(data[:_PREFIX])
+        start = _PREFIX + size
+        return _read_header(data[_PREFIX:start], size).whole(data[start:])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Header:
+    """The fields of an envelope before its body was read."""
+
+    fields: dict[str, str]
+    size: int
+    sha256: str
+
+    def whole(self, body: bytes) -> Envelope:
+        """The envelope, if ``body`` is the one that the header announces."""
+        if self.size != len(body) or self.sha256 != hashlib.sha256(body).hexdigest():
             raise MalformedEnvelope("expected a whole body")
-        fields = {name: header[name] for name in texts if name != "sha256"}
-        return cls(**fields, body=body)
+        return Envelope(**self.fields, body=body)  # type: ignore[arg-type]
+
+
+def _header_size(prefix: bytes) -> int:
+    if len(prefix) < _PREFIX or not prefix.startswith(_MAGIC):
+        raise MalformedEnvelope("expected an envelope of this version")
+    (size,) = _LENGTH.unpack_from(prefix, len(_MAGIC))
+    if size > _MAX_HEADER:
+        raise MalformedEnvelope("truncated header")
+    return int(size)
+
+
+def _read_header(data: bytes, size: int) -> _Header:
+    if len(data) != size:
+        raise MalformedEnvelope("truncated header")
+    try:
+        header = json.loads(data)
+    except (ValueError, RecursionError):
+        raise MalformedEnvelope("expected a JSON header") from None
+    texts = ("kind", "site", "session", "stage", "code", "sha256")
+    if not isinstance(header, dict) or set(header) != {*texts, "size"}:
+        raise MalformedEnvelope("expected exactly the fields of an envelope")
+    if not all(isinstance(header[name], str) for name in texts):
+        raise MalformedEnvelope("expected text fields")
+    if header["kind"] not in ("request", "reply"):
+        raise MalformedEnvelope("expected a request or a reply")
+    if type(header["size"]) is not int or header["size"] < 0:
+        raise MalformedEnvelope("expected the size of the body")
+    fields = {name: header[name] for name in texts if name != "sha256"}
+    return _Header(fields=fields, size=header["size"], sha256=header["sha256"])
 
 
 def write_envelope(path: Path, envelope: Envelope) -> None:
@@ -93,7 +119,10 @@ def write_envelope(path: Path, envelope: Envelope) -> None:
 def read_envelope(path: Path, *, max_bytes: int) -> Envelope:
     """Read a file that somebody else wrote.
 
-    Raises:     MalformedEnvelope for links, pipes, more than ``max_bytes``, or other content;
+    Guarantee:  what the header announces is held against ``max_bytes`` before the body is
+                read, and the body is counted as it is read: holes of a sparse file count like
+                content, whatever the file takes on the disk.
+    Raises:     MalformedEnvelope for links, pipes, a longer body, or other content;
                 FileNotFoundError when it is gone.
     """
     # No links, and no waiting for the other end of a pipe.
@@ -106,10 +135,15 @@ def read_envelope(path: Path, *, max_bytes: int) -> Envelope:
         raise MalformedEnvelope("expected a readable file") from None
     try:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-            raise MalformedEnvelope(f"expected a file of at most {max_bytes} bytes")
+        if not stat.S_ISREG(status.st_mode):
+            raise MalformedEnvelope("expected a file")
     except BaseException:
         os.close(handle)
         raise
     with os.fdopen(handle, "rb") as file:
-        return Envelope.from_bytes(file.read(max_bytes + 1))
+        size = _header_size(file.read(_PREFIX))
+        header = _read_header(file.read(size), size)
+        if header.size > max_bytes:
+            raise MalformedEnvelope(f"expected a body of at most {max_bytes} bytes")
+        # One byte more than announced shows what is longer than it says.
+        return header.whole(file.read(header.size + 1))

@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Engine", "Failure", "FailureCode", "OnReply", "Reply"]
+__all__ = ["SMALL_REPLY_BYTES", "Engine", "Failure", "FailureCode", "OnReply", "Reply"]
+
+# Enough for a code, a signature or a short list: what a stage may be answered with that says
+# nothing else. A stage whose answers are larger states how large.
+SMALL_REPLY_BYTES = 64 << 10
 
 
 class FailureCode(enum.StrEnum):
@@ -65,15 +69,20 @@ class Engine(Protocol):
         quorum: int | None = None,
         grace_s: float = 0.0,
         on_reply: OnReply | None = None,
+        max_reply_bytes: int | None = None,
     ) -> dict[str, Reply | Failure]:
         """Deliver ``requests`` and wait.
+
+        ``max_reply_bytes`` bounds one answer of this stage; None stands for the engine's own
+        limit, ``SMALL_REPLY_BYTES`` unless it was made with another.
 
         ``on_reply(site, reply)`` takes each answer as it comes, so that large ones need not lie
         in memory until the stage closes. It runs in the calling thread, once for a site; what it
         raises ends the exchange.
 
-        Guarantee:  one entry for each site asked. Returns as soon as all have answered; or
-                    ``grace_s`` after ``quorum`` sites did; or at ``deadline_s``.
+        Guarantee:  an answer above the limit is MALFORMED, and no more of it than the limit was
+                    kept anywhere. One entry for each site asked. Returns as soon as all have
+                    answered; or ``grace_s`` after ``quorum`` sites did; or at ``deadline_s``.
                     An answer that comes later is never returned by a later call.
                     With ``on_reply`` the entry of an answer that it took is an empty reply; one
                     that it turned into a Failure does not count towards the quorum.

@@ -81,6 +81,7 @@ class FlowerEngine:
         quorum: int | None = None,
         grace_s: float = 0.0,
         on_reply: OnReply | None = None,
+        max_reply_bytes: int | None = None,
     ) -> dict[str, Reply | Failure]:
         engine = self._connected()
         started = time.monotonic()
@@ -92,6 +93,7 @@ class FlowerEngine:
             quorum=quorum,
             grace_s=grace_s,
             on_reply=on_reply,
+            max_reply_bytes=max_reply_bytes,
         )
         away = dict.fromkeys(absent, Failure(code=FailureCode.UNREACHABLE))
         return dict(sorted((answers | away).items()))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 from flwr.app import Message
@@ -19,6 +18,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from phoenix_secure.federation.engines.bounded_pull import Pulling, pull_reply
 from phoenix_secure.federation.engines.bundle import bundle_hash
 from phoenix_secure.federation.engines.flower_api import (
     FlowerAddress,
@@ -29,6 +29,7 @@ from phoenix_secure.federation.engines.flower_api import (
     task_client,
 )
 from phoenix_secure.federation.engines.grid import GridLost
+from phoenix_secure.federation.engines.wire import read_group
 
 __all__ = ["COMPLETED", "FAILED", "ServerTask"]
 
@@ -79,6 +80,8 @@ class _LosableGrid(HttpGrid):
     """Flower's Grid, but a refused token or a SuperLink that stays away raises GridLost."""
 
     _PATIENCE_S = 10.0
+    # Answers in memory at a time, beside the one that is being read.
+    _NUM_SLOTS = 2
     # A busy one may keep a call waiting for its whole timeout (30 s), and is not gone.
     _BUSY_PATIENCE_S = 150.0
 
@@ -92,13 +95,20 @@ class _LosableGrid(HttpGrid):
         # In place of the client that HttpGrid would make, which sends SIGINT when refused.
         self._client = task_client(superlink, token=token, component="flwr-serverapp")
         self._pulls: dict[str, _Pull] = {}
+        self._limits: dict[str, int] = {}
+        self._slots = threading.Semaphore(self._NUM_SLOTS)
+        self._run_id = run.run_id
         self.set_run(run)
 
     def push_messages(self, messages: list[Message]) -> list[str | None]:  # type: ignore[override]
         try:
-            return list(super().push_messages(messages))
+            ids = list(super().push_messages(messages))
         except httpx.HTTPError as error:
             raise GridLost from error
+        for message, message_id in zip(messages, ids, strict=True):
+            if message_id:
+                self._limits[message_id] = read_group(message.metadata.group_id)[1]
+        return [message_id or None for message_id in ids]
 
     def pull_messages(self, message_ids: list[str]) -> Iterator[Message]:  # type: ignore[override]
         """The answers that are here, each fetched by a thread of its own.
@@ -113,12 +123,25 @@ class _LosableGrid(HttpGrid):
             self._pulls.pop(message_id).abandon()
         for message_id in message_ids:
             if message_id not in self._pulls:
-                fetch = functools.partial(super().pull_messages, [message_id])
                 self._pulls[message_id] = _Pull(
-                    fetch, patience_s=self._PATIENCE_S, busy_patience_s=self._BUSY_PATIENCE_S
+                    functools.partial(self._fetch, message_id, self._limits.pop(message_id)),
+                    slots=self._slots,
+                    patience_s=self._PATIENCE_S,
+                    busy_patience_s=self._BUSY_PATIENCE_S,
                 )
         # One after another, so that whoever drops each never holds them all.
         return (message for pull in list(self._pulls.values()) for message in pull.take())
+
+    def _fetch(self, message_id: str, max_bytes: int, abandoned: threading.Event) -> Message | None:
+        """The answer if it is here, and no more of it than its request allows."""
+        request = Pulling(
+            message_id=message_id,
+            run_id=self._run_id,
+            max_bytes=max_bytes,
+            slots=self._slots,
+            abandoned=abandoned,
+        )
+        return pull_reply(self._runtime_client, request)
 
     def close(self) -> None:
         for pull in self._pulls.values():
@@ -127,44 +150,62 @@ class _LosableGrid(HttpGrid):
 
 
 class _Pull:
-    """Asks for one answer until it is here; a daemon, so that a hanging one ends with us."""
+    """Asks for one answer until it is here; a daemon, so that a hanging one ends with us.
+
+    An answer that ``fetch`` returns holds one of ``slots`` until it is taken or given up.
+    """
 
     _POLL_S = 0.2
 
     def __init__(
         self,
-        fetch: Callable[[], Iterable[Message]],
+        fetch: Callable[[threading.Event], Message | None],
         *,
+        slots: threading.Semaphore,
         patience_s: float,
         busy_patience_s: float,
     ) -> None:
         self._fetch = fetch
+        self._slots = slots
         self._patience_s = patience_s
         self._busy_patience_s = busy_patience_s
-        self._found: queue.SimpleQueue[Message | httpx.HTTPError] = queue.SimpleQueue()
+        self._found: Message | None = None
+        self._error: httpx.HTTPError | None = None
+        self._lock = threading.Lock()
         self._abandoned = threading.Event()
         threading.Thread(target=self._run, name="pull", daemon=True).start()
 
     def take(self) -> list[Message]:
         """The answer, once; nothing while it is on its way."""
-        try:
-            found = self._found.get_nowait()
-        except queue.Empty:
-            return []
-        if isinstance(found, httpx.HTTPError):
-            raise GridLost from found
-        return [found]
+        with self._lock:
+            if self._error is not None:
+                raise GridLost from self._error
+            return self._handed_over()
 
     def abandon(self) -> None:
         """Give up on this answer: nobody waits for it any more."""
-        self._abandoned.set()
+        with self._lock:
+            self._abandoned.set()
+            self._handed_over()
+
+    def _handed_over(self) -> list[Message]:
+        found, self._found = self._found, None
+        if found is None:
+            return []
+        self._slots.release()
+        return [found]
 
     def _run(self) -> None:
         last_heard = time.monotonic()
         while not self._abandoned.is_set():
             try:
-                for message in self._fetch():
-                    self._found.put(message)
+                message = self._fetch(self._abandoned)
+                if message is not None:
+                    with self._lock:
+                        self._found = message
+                        del message
+                        if self._abandoned.is_set():
+                            self._handed_over()
                     return
                 last_heard = time.monotonic()
             except httpx.HTTPError as error:
@@ -173,6 +214,6 @@ class _Pull:
                 is_slow = isinstance(error, httpx.TimeoutException)
                 patience_s = self._busy_patience_s if is_slow else self._patience_s
                 if not isinstance(error, httpx.TransportError) or silent_s > patience_s:
-                    self._found.put(error)
+                    self._error = error
                     return
             self._abandoned.wait(self._POLL_S)

@@ -23,7 +23,13 @@ from phoenix_secure.federation.engines.envelope import (
     read_envelope,
     write_envelope,
 )
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
+from phoenix_secure.federation.engines.exchange import (
+    SMALL_REPLY_BYTES,
+    Failure,
+    FailureCode,
+    OnReply,
+    Reply,
+)
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.files import storage_errors
 from protocol.encoding import is_id
@@ -47,6 +53,8 @@ def replies_of(root: Path, site: str) -> Path:
 class FolderEngine:
     """Carries stages through files below ``root``.
 
+    ``max_reply_bytes`` bounds the answers of stages that state no limit of their own.
+
     Raises:     ConfigError for names that cannot be folders; StorageError where it cannot write.
     """
 
@@ -57,7 +65,7 @@ class FolderEngine:
         sites: Iterable[str],
         session: str = "",
         poll_s: float = 0.05,
-        max_reply_bytes: int = MAX_MESSAGE_BYTES,
+        max_reply_bytes: int = SMALL_REPLY_BYTES,
     ) -> None:
         self._root = root
         self._sites = tuple(sorted(sites))
@@ -87,10 +95,12 @@ class FolderEngine:
         quorum: int | None = None,
         grace_s: float = 0.0,
         on_reply: OnReply | None = None,
+        max_reply_bytes: int | None = None,
     ) -> dict[str, Reply | Failure]:
         open_stage = Stage(
             requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s, on_reply=on_reply
         )
+        limit = self._max_reply_bytes if max_reply_bytes is None else max_reply_bytes
         name = f"{uuid.uuid4().hex}.msg"
         for site, body in requests.items():
             if site not in self._sites:
@@ -105,7 +115,7 @@ class FolderEngine:
                 for site in sorted(open_stage.waiting):
                     path = replies_of(self._root, site) / name
                     if path.exists():
-                        open_stage.settle(site, self._take(path, site, stage))
+                        open_stage.settle(site, self._take(path, site, stage, limit))
                 if not open_stage.closed:
                     time.sleep(self._poll_s)
         finally:
@@ -120,11 +130,10 @@ class FolderEngine:
         for site in self._sites:
             _remove_messages(requests_of(self._root, site))
 
-    def _take(self, path: Path, site: str, stage: str) -> Reply | Failure:
+    def _take(self, path: Path, site: str, stage: str, limit: int) -> Reply | Failure:
         """Read an answer that has appeared, and remove it."""
         try:
-            # The header and a little more than the body: the limit is the caller's on the body.
-            reply = read_envelope(path, max_bytes=self._max_reply_bytes + 8192)
+            reply = read_envelope(path, max_bytes=limit)
         except MalformedEnvelope:
             return Failure(code=FailureCode.MALFORMED)
         path.unlink(missing_ok=True)
@@ -136,7 +145,7 @@ class FolderEngine:
             code=reply.code,
             body=reply.body,
         )
-        if reply != expected or len(reply.body) > self._max_reply_bytes:
+        if reply != expected:
             return Failure(code=FailureCode.MALFORMED)
         if not reply.code:
             return Reply(body=reply.body)

@@ -9,9 +9,15 @@ from collections.abc import Iterable, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
+from phoenix_secure.federation.engines.exchange import (
+    SMALL_REPLY_BYTES,
+    Failure,
+    FailureCode,
+    OnReply,
+    Reply,
+)
 from phoenix_secure.federation.engines.stage import Stage
-from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply
+from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, group_of, pack, unpack_reply
 
 __all__ = ["GridEngine", "GridLost"]
 
@@ -26,8 +32,9 @@ class GridLost(ConnectionError):  # noqa: N818
 class GridEngine:
     """Carries stages over ``grid``; ``nodes`` maps each site's name to its Flower node.
 
-    ``session`` travels with every request (as Flower's group id) and says which plan the stage
-    belongs to. An answer of more than ``max_reply_bytes`` counts as malformed.
+    ``session`` travels with every request (in Flower's group id) and says which plan the stage
+    belongs to. ``max_reply_bytes`` bounds the answers of stages that state no limit of their own;
+    None is ``SMALL_REPLY_BYTES``.
     """
 
     def __init__(
@@ -43,7 +50,7 @@ class GridEngine:
         self._nodes = dict(nodes)
         self._poll_s = poll_s
         self._session = session
-        self._max_reply_bytes = max_reply_bytes
+        self._max_reply_bytes = SMALL_REPLY_BYTES if max_reply_bytes is None else max_reply_bytes
         self.is_lost = False
 
     @property
@@ -59,13 +66,15 @@ class GridEngine:
         quorum: int | None = None,
         grace_s: float = 0.0,
         on_reply: OnReply | None = None,
+        max_reply_bytes: int | None = None,
     ) -> dict[str, Reply | Failure]:
         # Not Grid.send_and_receive: it sleeps three seconds between two looks.
         open_stage = Stage(
             requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s, on_reply=on_reply
         )
+        limit = self._max_reply_bytes if max_reply_bytes is None else max_reply_bytes
         try:
-            self._carry(stage, requests, open_stage)
+            self._carry(stage, requests, open_stage, limit)
         except GridLost as error:
             _log.warning(
                 "the connection was lost in %s (%s)", stage, type(error.__cause__).__name__
@@ -80,27 +89,32 @@ class GridEngine:
         if close is not None:
             close()
 
-    def _carry(self, stage: str, requests: Mapping[str, bytes], open_stage: Stage) -> None:
-        waiting = self._push(stage, requests, open_stage)
+    def _carry(
+        self, stage: str, requests: Mapping[str, bytes], open_stage: Stage, limit: int
+    ) -> None:
+        waiting = self._push(stage, requests, open_stage, limit)
         while not open_stage.closed:
             for reply in self._pull(list(waiting)):
                 # Flower reports a lost node under a foreign node id: only this id is reliable.
                 site = waiting.pop(reply.metadata.reply_to_message_id, None)
                 if site is not None:
-                    open_stage.settle(site, self._answer(reply, stage))
+                    open_stage.settle(site, unpack_reply(reply, stage=stage, max_bytes=limit))
                 del reply  # else a large answer would stay while the next one is fetched
             if not open_stage.closed:
                 time.sleep(self._poll_s)
 
-    def _push(self, stage: str, requests: Mapping[str, bytes], open_stage: Stage) -> dict[str, str]:
+    def _push(
+        self, stage: str, requests: Mapping[str, bytes], open_stage: Stage, limit: int
+    ) -> dict[str, str]:
         """Send each request by itself and return the message ids that are waited for."""
         waiting: dict[str, str] = {}
+        group = group_of(self._session, max_reply_bytes=limit)
         for site, body in requests.items():
             node = self._nodes.get(site)
             if node is None:
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
                 continue
-            message = Message(pack(stage, body), node, MESSAGE_TYPE, group_id=self._session)
+            message = Message(pack(stage, body), node, MESSAGE_TYPE, group_id=group)
             (message_id,) = self._grid.push_messages([message])
             if message_id is None:  # the SuperLink does not take messages for this node
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
@@ -110,10 +124,3 @@ class GridEngine:
 
     def _pull(self, message_ids: list[str]) -> Iterable[Message]:
         return self._grid.pull_messages(message_ids) if message_ids else []
-
-    def _answer(self, reply: Message, stage: str) -> Reply | Failure:
-        answer = unpack_reply(reply, stage=stage)
-        limit = self._max_reply_bytes
-        if isinstance(answer, Reply) and limit is not None and len(answer.body) > limit:
-            return Failure(code=FailureCode.MALFORMED)
-        return answer

@@ -5,6 +5,8 @@
 - A SuperNode that was killed is refused (exit code 305) until the SuperLink has missed its
   heartbeats for a minute. This one remembers its node id in ``PHOENIX_SUPERNODE_STATE`` and first
   signs off, with its own key, what died.
+- The server's door asks for a client certificate: ``PHOENIX_SUPERNODE_CERTIFICATE`` and
+  ``PHOENIX_SUPERNODE_CERTIFICATE_KEY`` name it. Without them none is shown.
 
 ``python -m phoenix_secure.federation.engines.supernode`` takes the arguments of
 ``flower-supernode``.
@@ -14,16 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supernode import start_client_internal
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.retry import RetryInvoker
+from flwr.supernode import fleet_http_connection, start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.fleet_http_connection import http_request_response
@@ -33,8 +38,17 @@ from phoenix_secure.federation.engines.flower_api import check_flower_version
 from phoenix_secure.files import write_bytes
 from phoenix_secure.processes import die_with_parent
 
-__all__ = ["POLL_VARIABLE", "STATE_VARIABLE", "main"]
+__all__ = [
+    "CERTIFICATE_VARIABLE",
+    "KEY_VARIABLE",
+    "POLL_VARIABLE",
+    "STATE_VARIABLE",
+    "CertifiedClient",
+    "main",
+]
 
+CERTIFICATE_VARIABLE = "PHOENIX_SUPERNODE_CERTIFICATE"
+KEY_VARIABLE = "PHOENIX_SUPERNODE_CERTIFICATE_KEY"
 POLL_VARIABLE = "PHOENIX_SUPERNODE_POLL_S"
 STATE_VARIABLE = "PHOENIX_SUPERNODE_STATE"
 _DEFAULT_POLL_S = 0.3
@@ -52,6 +66,41 @@ class _ShorterPauses:
         time.sleep(min(seconds, self._longest_s))
 
 
+class CertifiedClient(FleetHttpClient):
+    """Flower's client of the Fleet API, with the certificate that the environment names."""
+
+    @classmethod
+    def from_server_address(
+        cls,
+        server_address: str,
+        insecure: bool,
+        root_certificates: bytes | str | None,
+        interceptors: Sequence[ProtobufClientInterceptor],
+        *,
+        retry_invoker: RetryInvoker | None = None,
+    ) -> Self:
+        certificate = os.environ.get(CERTIFICATE_VARIABLE)
+        if certificate is None or insecure or root_certificates is None:
+            return super().from_server_address(
+                server_address,
+                insecure,
+                root_certificates,
+                interceptors,
+                retry_invoker=retry_invoker,
+            )
+        if isinstance(root_certificates, bytes):
+            tls = ssl.create_default_context(cadata=root_certificates.decode("ascii"))
+        else:
+            tls = ssl.create_default_context(cafile=root_certificates)
+        tls.load_cert_chain(certificate, os.environ[KEY_VARIABLE])
+        return cls(
+            f"https://{server_address}",
+            interceptors=interceptors,
+            verify=tls,
+            retry_invoker=retry_invoker,
+        )
+
+
 def main() -> None:
     """Run a SuperNode until it is stopped or the process that started it is gone."""
     check_flower_version()
@@ -60,6 +109,7 @@ def main() -> None:
     # The loop calls time.sleep(3) and time.sleep(0.5) and nothing else of the module.
     vars(start_client_internal)["time"] = _ShorterPauses(pause)
     vars(start_client_internal)["http_request_response"] = _connection
+    vars(fleet_http_connection)["FleetHttpClient"] = CertifiedClient
     flower_supernode()
 
 
@@ -98,7 +148,7 @@ def _sign_off(
     ]
     with (
         contextlib.suppress(httpx.HTTPError),
-        FleetHttpClient.from_server_address(
+        CertifiedClient.from_server_address(
             address, False, root_certificates, interceptors=interceptors
         ) as client,
     ):

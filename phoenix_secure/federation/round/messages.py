@@ -11,6 +11,8 @@ from safetensors.numpy import load, save
 __all__ = ["MalformedMessage", "SecureTrainRequest", "TrainReply", "TrainRequest"]
 
 _LENGTH_SIZE = 4
+# What safetensors and the single numbers take beside the vector of an answer.
+_MAX_FRAME = 4096
 _LEAST_FACTOR = 2.0**-20
 
 
@@ -99,6 +101,11 @@ class TrainReply:
     num_steps: int
     loss: float
     seconds: float
+
+    @staticmethod
+    def max_bytes(num_parameters: int) -> int:
+        """The longest that an answer with a change of ``num_parameters`` can be."""
+        return num_parameters * np.dtype(np.float32).itemsize + _MAX_FRAME
 
     def to_bytes(self) -> bytes:
         return save(

@@ -91,8 +91,11 @@ class StageRunner:
         quorum: int,
         receive: Callable[[str, bytes], object],
         close: Callable[[], ServerStep] | None,
+        max_reply_bytes: int | None = None,
     ) -> Stages[ServerStep]:
         """Send, hand every answer to ``receive``, and ``close``; the report covers all of it.
+
+        ``max_reply_bytes`` bounds each answer; None is the engine's limit for small ones.
 
         Raises:     SessionAborted when too few answered; the stage is reported all the same.
         """
@@ -125,6 +128,7 @@ class StageRunner:
             quorum=quorum,
             grace_s=waits.training_grace_s if is_training else waits.grace_s,
             on_reply=take_in,
+            max_reply_bytes=max_reply_bytes,
         )
         for site, answer in answers.items():
             if isinstance(answer, Failure):
@@ -178,7 +182,12 @@ def run_attempt(
     for stage in STAGES[:-1]:
         try:
             step = yield from stages.run(
-                stage, requests, quorum=quorum, receive=session.receive, close=session.close_stage
+                stage,
+                requests,
+                quorum=quorum,
+                receive=session.receive,
+                close=session.close_stage,
+                max_reply_bytes=session.reply_limit,
             )
         finally:
             if stage == "announce" and stages.reports:

@@ -44,14 +44,15 @@ class PlaintextAggregator:
         yield from ()  # its one stage is the round, which the round's own report tells of
         round_number = request.round_number
         body = request.to_bytes()
-        answers = self._ask(cohort, body)
+        num_parameters = self._num_uploaded or request.parameters.size
+        limit = TrainReply.max_bytes(num_parameters)
+        answers = self._ask(cohort, body, max_reply_bytes=limit)
         refused = [site for site, answer in answers.items() if _is_refusal(answer)]
         asked = len(cohort)
         if refused and len(cohort) - len(refused) < self._federation.min_sites:
             # A site that sat the round out by its own evaluation stays when it is asked again.
-            answers |= self._ask(tuple(refused), body)
+            answers |= self._ask(tuple(refused), body, max_reply_bytes=limit)
             asked += len(refused)
-        num_parameters = self._num_uploaded or request.parameters.size
         replies, failures = _read(answers, round_number, num_parameters=num_parameters)
         if len(replies) < self._federation.min_sites:
             codes = ", ".join(f"{site}: {code}" for site, code in failures.items())
@@ -73,9 +74,14 @@ class PlaintextAggregator:
             bytes_up=sum(len(a.body) for a in answers.values() if isinstance(a, Reply)),
         )
 
-    def _ask(self, sites: tuple[str, ...], body: bytes) -> dict[str, Reply | Failure]:
+    def _ask(
+        self, sites: tuple[str, ...], body: bytes, *, max_reply_bytes: int
+    ) -> dict[str, Reply | Failure]:
         return self._engine.exchange(
-            "train", dict.fromkeys(sites, body), deadline_s=self._federation.deadline_s
+            "train",
+            dict.fromkeys(sites, body),
+            deadline_s=self._federation.deadline_s,
+            max_reply_bytes=max_reply_bytes,
         )
 
 

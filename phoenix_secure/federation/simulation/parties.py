@@ -117,6 +117,7 @@ class _Direct:
         quorum: int | None = None,
         grace_s: float = 0.0,
         on_reply: OnReply | None = None,
+        max_reply_bytes: int | None = None,
     ) -> dict[str, Reply | Failure]:
         answers: dict[str, Reply | Failure] = {}
         for site, body in requests.items():

@@ -2,93 +2,29 @@
 
 from __future__ import annotations
 
-import http.server
-import socket
-import ssl
-import threading
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
-from phoenix_secure.federation.deployment.certificates import make_tls_files
-from phoenix_secure.federation.deployment.fleet_proxy import MAX_BODY_BYTES, fleet_proxy
-from rehearsal import free_ports
-
-
-class Upstream(http.server.BaseHTTPRequestHandler):
-    """Stands where the SuperLink is, and says what reached it."""
-
-    seen: list[tuple[str, dict[str, str], bytes]] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-        self.send_response(401 if b"stranger" in body else 200)
-        self.send_header("content-type", "application/x-protobuf")
-        self.send_header("flwr-answer", "yes")
-        self.send_header("set-cookie", "no")
-        self.end_headers()
-        self.wfile.write(b"pong")
-
-    def log_message(self, *args) -> None:
-        pass
+from fleet_door import PULL, open_door
+from phoenix_secure.federation.deployment.proxy_limits import max_body_bytes
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory):
-    root: Path = tmp_path_factory.mktemp("proxy")
-    tls = make_tls_files(federation="f", hosts=["127.0.0.1"], days=2)
-    for name, content in (
-        ("ca.crt", tls.ca_certificate),
-        ("crt", tls.server_certificate),
-        ("key", tls.server_key),
-    ):
-        (root / name).write_bytes(content)
-    upstream_port, port = free_ports(2)
-    upstream = http.server.ThreadingHTTPServer(("127.0.0.1", upstream_port), Upstream)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(root / "crt", root / "key")
-    upstream.socket = context.wrap_socket(upstream.socket, server_side=True)
-    threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    app = fleet_proxy(f"https://127.0.0.1:{upstream_port}", root_certificates=root / "ca.crt")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=port,
-            ssl_certfile=str(root / "crt"),
-            ssl_keyfile=str(root / "key"),
-            log_level="error",
-            ws="none",
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    verify = ssl.create_default_context(cafile=str(root / "ca.crt"))
-    with httpx.Client(
-        base_url=f"https://127.0.0.1:{port}", verify=verify, trust_env=False, timeout=20
-    ) as client:
-        for _ in range(200):
-            try:
-                client.get("/")
-                break
-            except httpx.ConnectError:
-                threading.Event().wait(0.05)
-        yield client, port, verify, upstream
-    server.should_exit = True
-    thread.join(20)
-    upstream.shutdown()
+def door(tmp_path_factory):
+    with open_door(tmp_path_factory.mktemp("door")) as found:
+        yield found
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    Upstream.seen.clear()
+@pytest.fixture
+def client(door):
+    door.seen.clear()
+    with door.client() as found:
+        yield found
 
 
-def test_fleet_calls_pass_with_flowers_headers_and_no_others(proxy) -> None:
-    client, *_ = proxy
+def test_fleet_calls_pass_with_flowers_headers_and_no_others(door, client) -> None:
     answer = client.post(
         "/v1/fleet/pull-messages",
         content=b"ping",
@@ -97,14 +33,13 @@ def test_fleet_calls_pass_with_flowers_headers_and_no_others(proxy) -> None:
     assert (answer.status_code, answer.content) == (200, b"pong")
     assert answer.headers["flwr-answer"] == "yes"
     assert "set-cookie" not in answer.headers
-    ((path, headers, body),) = Upstream.seen
+    ((path, headers, body),) = door.seen
     assert (path, body, headers["flwr-public-key"]) == ("/v1/fleet/pull-messages", b"ping", "k")
     assert not {"cookie", "x-forwarded-for"} & headers.keys()
 
 
-def test_refusals_of_the_superlink_come_through(proxy) -> None:
-    client, *_ = proxy
-    assert client.post("/v1/fleet/pull-messages", content=b"stranger").status_code == 401
+def test_refusals_of_the_superlink_come_through(door, client) -> None:
+    assert client.post(PULL, content=b"stranger").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -133,49 +68,84 @@ def test_refusals_of_the_superlink_come_through(proxy) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_everything_else_ends_at_the_proxy(proxy, target: str, method: str) -> None:
+def test_everything_else_ends_at_the_proxy(door, target: str, method: str) -> None:
     """As raw bytes, because clients tidy paths up."""
-    _, port, verify, _ = proxy
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
-        verify.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-    ):
+    door.seen.clear()
+    with door.connection() as connection:
         head = f"{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close"
         connection.sendall(f"{head}\r\n\r\n".encode())
         answer = connection.recv(4096).split(b" ", 2)[1]
     assert answer in {b"400", b"403", b"404", b"405"}
-    assert Upstream.seen == []
+    assert door.seen == []
 
 
-def test_other_methods_are_refused_on_fleet_paths(proxy) -> None:
-    client, *_ = proxy
+def test_other_methods_are_refused_on_fleet_paths(door, client) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
         assert client.request(method, "/v1/fleet/pull-messages").status_code in {403, 405}
-    assert Upstream.seen == []
+    assert door.seen == []
 
 
-def test_oversized_requests_are_cut_off(proxy) -> None:
-    client, *_ = proxy
+def test_body_of_unknown_length_is_refused(door, client) -> None:
+    assert client.post(PULL, content=iter([b"x"])).status_code == 411
+    assert door.seen == []
 
-    def chunks():
-        for _ in range(MAX_BODY_BYTES // (1 << 20) + 1):
-            yield bytes(1 << 20)
 
-    assert client.post("/v1/fleet/push-object", content=chunks()).status_code == 413
-    assert Upstream.seen == []
+def test_length_that_is_announced_is_refused_before_a_byte_of_it(door, client) -> None:
+    head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    for path in (b"/v1/fleet/push-object", b"/v1/fleet/push-messages", PULL.encode()):
+        with door.connection() as connection:
+            connection.sendall(head % (path, max_body_bytes(path) + 1))
+            assert connection.recv(4096).split(b" ", 2)[1] == b"413"
+    assert door.seen == []
+
+
+def test_bodies_pass_whole_and_one_connection_carries_many(door, client) -> None:
+    bodies = [bytes([number]) * size for number, size in enumerate((0, 1, 70_000, 2 << 20))]
+    for body in bodies:
+        answer = client.post("/v1/fleet/push-object", content=body)
+        assert (answer.status_code, answer.content) == (200, b"pong")
+    assert [body for _, _, body in door.seen] == bodies
+    assert not any("cookie" in headers for _, headers, _ in door.seen)
+
+
+def test_continue_is_said_to_who_waits_for_it(door, client) -> None:
+    head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"
+    with door.connection() as connection:
+        connection.sendall(head % PULL.encode())
+        assert connection.recv(4096).split(b" ", 2)[1] == b"100"
+        connection.sendall(b"ping")
+        assert connection.recv(4096).split(b" ", 2)[1] == b"200"
+    assert door.seen[0][2] == b"ping"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"POST " + b"/" * 40_000,
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 5_000,
+    ],
+)
+def test_what_is_no_request_is_refused(door, client, raw: bytes) -> None:
+    with door.connection() as connection:
+        connection.sendall(raw)
+        answer = connection.recv(4096)
+    assert answer[:10] in {b"HTTP/1.1 4"}
+    assert door.seen == []
+    assert client.post(PULL, content=b"x").status_code == 200
 
 
 def test_absent_superlink_is_a_plain_502(tmp_path: Path) -> None:
-    tls = make_tls_files(federation="f", hosts=["127.0.0.1"], days=2)
-    (tmp_path / "ca.crt").write_bytes(tls.ca_certificate)
-    (port,) = free_ports(1)
-    app = fleet_proxy(f"https://127.0.0.1:{port}", root_certificates=tmp_path / "ca.crt")
+    with open_door(tmp_path, stays=False) as door, door.client() as client:
+        assert client.post(PULL).status_code == 502
+        assert client.post(PULL).status_code == 502
 
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
-            return await client.post("/v1/fleet/pull-messages")
 
-    import asyncio
-
-    assert asyncio.run(ask()).status_code == 502
+def test_answer_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    with open_door(tmp_path) as door, door.client() as client:
+        with pytest.raises(httpx.HTTPError):
+            client.post(PULL, content=b"break off")
+        assert client.post(PULL, content=b"x").status_code == 200

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.certificates import make_tls_files
@@ -22,7 +25,15 @@ from phoenix_secure.secret_files import read_secret, write_secret
 from protocol import Identity, Roster
 
 SITES = ("clinic", "hospital-a", "hospital-b")
-SECRETS = {"approver.key", "identity.key", "node.key", "owner.key", "server.key", "task.secret"}
+SECRETS = {
+    "approver.key",
+    "door.key",
+    "identity.key",
+    "node.key",
+    "owner.key",
+    "server.key",
+    "task.secret",
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +51,8 @@ def secret_files(root: Path) -> list[Path]:
 
 def test_every_secret_is_private_and_held_once(folder: Path) -> None:
     found = secret_files(folder)
-    # owner, server key, server identity, server task secret; four for each site
-    assert len(found) == 4 + 4 * len(SITES)
+    # owner, server key, server identity, server task secret; five for each site
+    assert len(found) == 4 + 5 * len(SITES)
     assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
     contents = [path.read_bytes() for path in found]
     assert len(set(contents)) == len(contents)
@@ -181,6 +192,57 @@ def test_authority_signed_the_server_and_can_sign_nothing_more() -> None:
     assert server.not_valid_after_utc - now < dt.timedelta(days=30)
     assert isinstance(server.public_key(), ec.EllipticCurvePublicKey)
     assert b"PRIVATE" not in repr(tls).encode()
+
+
+def test_clients_get_certificates_that_open_connections_and_nothing_else() -> None:
+    tls = make_tls_files(federation="f", hosts=["127.0.0.1"], days=30, clients=SITES)
+    ca = x509.load_pem_x509_certificate(tls.ca_certificate)
+    assert set(tls.clients) == set(SITES)
+    for site, own in tls.clients.items():
+        found = x509.load_pem_x509_certificate(own.certificate)
+        found.verify_directly_issued_by(ca)
+        assert found.subject.rfc4514_string() == f"CN={site}"
+        purposes = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert list(purposes) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+        assert found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert b"PRIVATE" not in repr(tls).encode()
+
+
+def test_new_federations_ask_for_client_certificates_and_old_ones_do_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    server = ServerFolder(folder / "server")
+    assert server.settings().client_certificates
+    clinic = SiteFolder(folder / "sites" / "clinic")
+    assert clinic.door_key in clinic.secrets
+    content = yaml.safe_load(server.settings_file.read_text())
+    del content["client_certificates"]
+    (tmp_path / "server.yaml").write_text(yaml.safe_dump(content))
+    assert not ServerFolder(tmp_path).settings().client_certificates
+    old = SiteFolder(tmp_path)
+    assert old.door_key not in old.secrets
+
+
+@pytest.mark.parametrize("unit", ["server", "sites/clinic"])
+def test_units_bound_memory_and_give_away_no_right_that_is_not_needed(
+    folder: Path, unit: str
+) -> None:
+    (path,) = (folder / unit).glob("*.service")
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert settings["MemoryMax"] == "80%"
+    assert settings["LimitCORE"] == "0"
+    assert settings["NoNewPrivileges"] == "yes"
+    assert settings["CapabilityBoundingSet"] == ""
+    assert {"SystemCallFilter=@system-service", "SystemCallFilter=~@privileged"} <= set(lines)
+    if shutil.which("systemd-analyze"):
+        checked = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", str(path)],
+            capture_output=True,
+            text=True,
+        )
+        level = re.search(r"exposure level for .*: ([0-9.]+)", checked.stdout)
+        assert level is None or float(level[1]) < 2  # what 0.1.0 wrote had 7.6
 
 
 def test_key_files_open_to_others_links_and_wrong_sizes_are_refused(tmp_path: Path) -> None:

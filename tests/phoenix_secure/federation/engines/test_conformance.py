@@ -49,6 +49,25 @@ def test_oversized_answers_are_malformed(federation, order) -> None:
     assert answers["site-02"] == Reply(body=bytes(1 << 20))
 
 
+def test_stage_that_states_a_limit_is_held_to_it(federation, order) -> None:
+    answers = federation.engine.exchange(
+        "announce",
+        {"site-01": order("grow", size=201), "site-02": order("grow", size=200)},
+        deadline_s=60,
+        max_reply_bytes=200,
+    )
+    assert answers["site-01"] == Failure(code=FailureCode.MALFORMED)
+    assert answers["site-02"] == Reply(body=bytes(200))
+    # The next stage has a limit of its own, here a larger one than the engine's.
+    answers = federation.engine.exchange(
+        "mask",
+        {"site-01": order("grow", size=3 << 20)},
+        deadline_s=60,
+        max_reply_bytes=3 << 20,
+    )
+    assert answers["site-01"] == Reply(body=bytes(3 << 20))
+
+
 def test_strangers_are_unreachable(federation, order) -> None:
     answers = federation.engine.exchange(
         "train",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,38 @@ def test_links_pipes_and_large_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(MalformedEnvelope):
             read_envelope(tmp_path / name, max_bytes=10_000)
     with pytest.raises(MalformedEnvelope):
-        read_envelope(secret, max_bytes=10)
-    assert read_envelope(secret, max_bytes=10_000) == REQUEST
+        read_envelope(secret, max_bytes=len(REQUEST.body) - 1)
+    assert read_envelope(secret, max_bytes=len(REQUEST.body)) == REQUEST
+
+
+def sparse(path: Path, *, announced: int, size: int) -> None:
+    """An envelope whose body is a hole of ``size`` bytes: it takes nothing on the disk."""
+    head = Envelope(kind="request", site="a", session="s", stage="x", body=b"").to_bytes()
+    header = head[8:].replace(b'"size": 0', b'"size": %d' % announced)
+    path.write_bytes(b"PHXF" + len(header).to_bytes(4, "big") + header)
+    os.truncate(path, path.stat().st_size + size)
+
+
+@pytest.mark.parametrize("announced", [0, 100, 1 << 40])
+def test_sparse_files_are_measured_by_their_content(tmp_path: Path, announced: int) -> None:
+    path = tmp_path / "x.msg"
+    sparse(path, announced=announced, size=1 << 40)
+    assert path.stat().st_blocks < 64
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedEnvelope):
+            read_envelope(path, max_bytes=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", ["-1", "1.0", "true", "null", '"4"'])
+def test_sizes_that_are_no_size_are_refused(size: str) -> None:
+    whole = REQUEST.to_bytes()
+    header = whole[8 : -len(REQUEST.body)].replace(b'"size": 4', f'"size": {size}'.encode())
+    with pytest.raises(MalformedEnvelope):
+        Envelope.from_bytes(b"PHXF" + len(header).to_bytes(4, "big") + header + REQUEST.body)
 
 
 def test_half_written_files_are_never_seen(tmp_path: Path) -> None:

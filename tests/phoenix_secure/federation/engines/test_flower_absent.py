@@ -20,7 +20,8 @@ class Carrier:
 
     def exchange(self, stage, requests, **how):
         self.asked.append(tuple(requests))
-        how.pop("quorum")
+        for name in ("quorum", "max_reply_bytes"):
+            how.pop(name)
         open_stage = Stage(requests, quorum=None, **how)
         for site in requests:
             open_stage.settle(site, Reply(body=b"x"))

@@ -12,10 +12,14 @@ from io import BytesIO
 
 import pytest
 from flwr.common.config import get_fab_config
+from flwr.server.superlink.linkstate import linkstate_factory
+from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import NodeStatus, TaskType
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid import HttpGrid
+from flwr.superlink.routers.fleet import router as fleet_router
 from flwr.supernode import start_client_internal
+from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.runtime import run_clientapp
 
@@ -28,6 +32,8 @@ from phoenix_secure.federation.engines.flower_api import (
     node_key_bytes,
     quiet_flower,
 )
+from phoenix_secure.federation.engines.superlink import BoundedLinkState
+from phoenix_secure.federation.engines.supernode import CertifiedClient
 
 
 @pytest.mark.parametrize("version", ["1.40.0", "1.42.0", "2.0.0", "1.41.0rc1"])
@@ -66,6 +72,27 @@ def test_supernode_opens_its_connection_where_we_stand_in() -> None:
         "max_retries",
         "max_wait_time",
     ]
+
+
+def test_superlink_makes_its_state_and_answers_nodes_where_we_stand_in() -> None:
+    source = inspect.getsource(linkstate_factory.LinkStateFactory.state)
+    assert "InMemoryLinkState(\n                    self.federation_manager, object_store" in source
+    assert "fleet_handlers.push_messages(request=request, state=state)" in inspect.getsource(
+        fleet_router.fleet_push_messages
+    )
+    for name in ("store_message_and_object_tree", "store_object", "get_message_res"):
+        ours = inspect.signature(getattr(BoundedLinkState, name)).parameters
+        theirs = inspect.signature(getattr(InMemoryLinkState, name)).parameters
+        assert list(ours) == list(theirs)
+
+
+def test_supernode_makes_its_client_where_we_stand_in() -> None:
+    assert "with FleetHttpClient.from_server_address(" in inspect.getsource(http_request_response)
+    ours, theirs = (
+        list(inspect.signature(kind.from_server_address).parameters)
+        for kind in (CertifiedClient, FleetHttpClient)
+    )
+    assert ours == theirs
 
 
 def test_worker_calls_are_as_we_call_them() -> None:

@@ -34,10 +34,10 @@ class Answer:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch):
-    """``fetch`` stands for Flower's blocking call; each test says what it does."""
+    """``fetch`` stands for the blocking call; each test says what it does."""
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
     grid = _LosableGrid.__new__(_LosableGrid)
-    grid._pulls = {}
+    grid._pulls, grid._limits, grid._slots = {}, {}, threading.Semaphore(2)
     monkeypatch.setattr(flower_task._LosableGrid, "_PATIENCE_S", 0.3)
 
     numbers = itertools.count()
@@ -48,7 +48,13 @@ def engine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(HttpGrid, "push_messages", push)
 
     def use(fetch) -> GridEngine:
-        monkeypatch.setattr(HttpGrid, "pull_messages", lambda self, ids: fetch(*ids))
+        def fetched(self, message_id, max_bytes, abandoned):
+            found = fetch(message_id)
+            if found:
+                assert self._slots.acquire(timeout=30)
+            return found[0] if found else None
+
+        monkeypatch.setattr(_LosableGrid, "_fetch", fetched)
         return GridEngine(grid, nodes=NODES)
 
     return use

@@ -144,7 +144,9 @@ def test_messages_are_copied_never_shared() -> None:
     engine = engine_of(keep)
     body = bytes(range(256)) * 1000
     try:
-        answer = engine.exchange("train", {"site-01": body}, deadline_s=30)["site-01"]
+        answer = engine.exchange(
+            "train", {"site-01": body}, deadline_s=30, max_reply_bytes=len(body)
+        )["site-01"]
     finally:
         engine.close()
     assert isinstance(answer, Reply)

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
-from phoenix_secure.federation.deployment.fleet_proxy import MAX_BODY_BYTES
+from phoenix_secure.federation.deployment.proxy_limits import MAX_BODY_BYTES
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, pack, unpack_reply, unpack_request
 
