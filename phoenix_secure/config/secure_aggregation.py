@@ -80,7 +80,7 @@ class SecureAggregationConfig(Section):
     training_grace_s: float = Field(
         1800.0, ge=0, description="[seconds] The same while the sites train."
     )
-    # Unwritten where it is off, for the same reason as ``broadcast``.
+    # Unwritten unless set, so that plans of before keep their bytes and their hashes.
     reply_after_s: float | None = Field(
         None,
         exclude_if=lambda seconds: seconds is None,
