@@ -12,6 +12,7 @@
     roster.bin, federation-owner.pub, approver.pub        whose signatures count
     reviews/HASH.json        what the owner was shown (approver: syft)
     privacy.jsonl, privacy.key, record-hashes/            what was released, and about which images
+    releases/HASH.bin        the newest noised answer under a plan, until the server has the result
     split.key                decides which images are members, held out, or references
 
 ``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.

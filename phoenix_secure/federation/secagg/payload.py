@@ -49,21 +49,29 @@ class Payload:
     residual: np.ndarray | None = None
 
     def to_bytes(self) -> bytes:
-        """For the site's own disk, without the residual, which has a file of its own."""
-        fields = {"words": self.words, "extra": np.array(self.extra, np.int64)}
-        if self.noise is not None:
-            fields["noise"] = self.noise
-        return save(fields)
+        """For the site's own disk, without the residual, which has a file of its own.
+
+        Guarantee:  words and noise as their sum alone: neither can be read from it.
+        """
+        extra = np.array(self.extra, np.int64)
+        if self.noise is None:
+            return save({"words": self.words, "extra": extra})
+        return save({"noised": self.words + self.noise, "extra": extra})
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Payload:
-        """What ``to_bytes`` wrote."""
+    def from_bytes(cls, content: bytes, *, max_word: int = 0) -> Payload:
+        """What ``to_bytes`` wrote, or version 0.1.0.
+
+        A noised sum is split again into words of at most ``max_word`` and the rest, since that is
+        how a session takes it; the split is a new one, which says nothing.
+        """
         fields = load(content)
-        return cls(
-            words=fields["words"],
-            extra=tuple(int(each) for each in fields["extra"]),
-            noise=fields.get("noise"),
-        )
+        words, noise = fields.get("words"), fields.get("noise")
+        if words is None:
+            noised = fields["noised"]
+            words = noised.clip(-max_word, max_word).astype(np.int32)
+            noise = noised - words
+        return cls(words=words, extra=tuple(int(each) for each in fields["extra"]), noise=noise)
 
     def __repr__(self) -> str:
         return f"<Payload of {self.words.size} words>"

@@ -168,4 +168,6 @@ def build_site(
         federation=place.roster.federation_id,
         plan=place.plan,
     )
-    return with_witness(handle, witness)
+    if secure is None:
+        return with_witness(handle, witness)
+    return with_witness(handle, witness, settle=secure.settle)

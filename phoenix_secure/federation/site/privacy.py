@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
+from phoenix_secure.federation.site.kept_answers import KeptAnswers
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.data_sets import keep_records
@@ -64,7 +66,7 @@ def open_site_privacy(
 
     own      the site's own images, without public ones that a strategy mixes in
     folder   holds ``privacy.jsonl`` (all runs of this site), ``privacy.key``, ``record-hashes`` and
-             the kept answer
+             the kept answers
     run      names the run in the ledger
     total    what all runs on this site together may spend
 
@@ -75,6 +77,11 @@ def open_site_privacy(
     """
     if plan is None:
         return None
+
+    def noised(body: bytes) -> bytes:
+        is_summed = config.secure_aggregation.mode == "on"
+        return Payload.from_bytes(body).to_bytes() if is_summed else body
+
     try:
         check_images(config, len(own.images), site=site)
     except ConfigError as error:
@@ -82,9 +89,12 @@ def open_site_privacy(
     key = open_key(folder / "privacy.key")
     digest = data_digest(own.images, own.labels, key=key)
     keep_records(folder / "record-hashes", digest=digest, images=own.images, key=key)
+    ledger = PrivacyLedger.open(folder / "privacy.jsonl")
+    plans = {release.id: release.plan for release in ledger.releases()}
+    KeptAnswers.take_over(folder, plan_of=plans.get, noised=noised)
     releases = Releases(
-        PrivacyLedger.open(folder / "privacy.jsonl"),
-        kept=folder / "release.bin",
+        ledger,
+        kept=KeptAnswers(folder, plan=run),
         run=run,
         plan=plan,
         data=digest,

@@ -105,6 +105,14 @@ class SiteRecord:
         with self._journal.caught_up():
             return self._last_round
 
+    @property
+    def finished_round(self) -> int:
+        """The training round of the newest result that this site saw, 0 for none."""
+        with self._journal.caught_up():
+            last = -1 if self._result is None else self._result.round
+            signed = self._signed.values()
+            return max((each.training_round for each in signed if each.round <= last), default=0)
+
     def allows(self, training_round: int, *, model_hash: bytes) -> bool:
         """Whether this site may still take part in ``training_round`` on this model.
 

@@ -5,61 +5,31 @@
     budget checked -> trained and noised -> kept on the disk -> event recorded -> answered
 
 A site that is killed anywhere on this way goes on where it was: the kept answer is sent again under
-its own event, and nothing is noised a second time.
+its own event, and nothing is noised a second time. Answers are kept for one plan, round and model
+(``kept_answers``), until the server has the result.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-from phoenix_secure.errors import BudgetExhausted, CheckpointError, TrainingError
+from phoenix_secure.errors import BudgetExhausted, TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
-from phoenix_secure.files import replace_file
+from phoenix_secure.federation.site.kept_answers import KeptAnswer, KeptAnswers
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
 __all__ = ["Releases"]
 
-_LENGTH_SIZE = 4
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
-class _Kept:
-    """An answer that may have left: of which round and model, under which event."""
-
-    round_number: int
-    model: str
-    id: str
-    body: bytes
-
-    def to_bytes(self) -> bytes:
-        header = {"round": self.round_number, "model": self.model, "id": self.id}
-        text = json.dumps(header).encode()
-        return len(text).to_bytes(_LENGTH_SIZE, "big") + text + self.body
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> _Kept:
-        end = _LENGTH_SIZE + int.from_bytes(content[:_LENGTH_SIZE], "big")
-        header = json.loads(content[_LENGTH_SIZE:end])
-        return cls(
-            round_number=int(header["round"]),
-            model=str(header["model"]),
-            id=str(header["id"]),
-            body=content[end:],
-        )
-
 
 class Releases:
     """The releases of one site in one run.
 
-    kept     file for the newest noised answer; for this site's eyes alone
+    kept     the noised answers; for this site's eyes alone
     run      names the run in the ledger
     data     keyed digest of the images
     total    what all runs on this site together may spend
@@ -69,14 +39,14 @@ class Releases:
         self,
         ledger: PrivacyLedger,
         *,
-        kept: Path,
+        kept: KeptAnswers,
         run: str,
         plan: PrivacyPlan,
         data: str,
         total: Budget | None = None,
     ) -> None:
         self._ledger = ledger
-        self._file = kept
+        self._kept = kept
         self._run = run
         self._plan = plan
         self._data = data
@@ -92,9 +62,10 @@ class Releases:
                     where it tells of the images.
         """
         with self._lock:
-            kept = self._find(round_number, model_hash.hex())
+            kept = self._kept.find(round_number, model=model_hash.hex())
             if kept is not None:
                 return kept.body
+            self._kept.forget()
             release = self._release(round_number, model_hash.hex())
             try:
                 self._ledger.check(release, max_releases=self._plan.max_releases, total=self._total)
@@ -112,8 +83,14 @@ class Releases:
                 # answers with the same one.
                 self._charge(release)
                 raise
-            self._keep(
-                _Kept(round_number=round_number, model=model_hash.hex(), id=release.id, body=body)
+            self._kept.keep(
+                KeptAnswer(
+                    plan=self._run,
+                    round_number=round_number,
+                    model=model_hash.hex(),
+                    id=release.id,
+                    body=body,
+                )
             )
             self._open = None
             return body
@@ -124,10 +101,15 @@ class Releases:
         Raises:     SiteFailure BUDGET; it must not leave then.
         """
         with self._lock:
-            kept = self._find(round_number, model_hash.hex())
+            kept = self._kept.find(round_number, model=model_hash.hex())
             if kept is None:
                 raise ValueError("expected an answer that was prepared")
             self._charge(self._release(round_number, kept.model, id_of_kept=kept.id))
+
+    def settle(self, round_number: int) -> None:
+        """Delete the answer of ``round_number`` or an earlier one: its result is in safe hands."""
+        with self._lock:
+            self._kept.forget(round_number)
 
     def _charge(self, release: Release) -> None:
         try:
@@ -145,17 +127,3 @@ class Releases:
             data=self._data,
             event=self._plan.event,
         )
-
-    def _keep(self, kept: _Kept) -> None:
-        replace_file(self._file, lambda path: path.write_bytes(kept.to_bytes()), mode=0o600)
-
-    def _find(self, round_number: int, model: str) -> _Kept | None:
-        if not self._file.exists():
-            return None
-        try:
-            kept = _Kept.from_bytes(self._file.read_bytes())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{self._file} is damaged: delete it; the next answer counts as a new release"
-            ) from error
-        return kept if (kept.round_number, kept.model) == (round_number, model) else None

@@ -150,6 +150,11 @@ class SecureSite:
                 # Protocol errors name what was wrong and never hold a secret.
                 raise self._refused(stage, str(error)) from None
 
+    def settle(self) -> None:
+        """Delete a noised answer whose result this site has seen, and the server holds safely."""
+        if self._releases is not None:
+            self._releases.settle(self._record.finished_round)
+
     def _announce(self, body: bytes, digest: bytes, train: Train) -> bytes:
         """R0 and the training: keys are drawn first, and shown after the training."""
         announcement, model_of = self._opened(body)
@@ -241,7 +246,8 @@ class SecureSite:
                     model_hash=model_hash,
                     make=lambda: self._input.make(request, train=train).to_bytes(),
                 )
-                self._kept = model_hash, Payload.from_bytes(body)
+                largest = self._terms.fixed_point.max_integer
+                self._kept = model_hash, Payload.from_bytes(body, max_word=largest)
         return self._kept[1]
 
     def _answer(self, stage: str, body: bytes, digest: bytes) -> bytes:

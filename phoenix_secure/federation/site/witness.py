@@ -17,18 +17,26 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[str, bytes], bytes]
 
 
-def with_witness(handle: Handler, witness: Witness) -> Handler:
-    """``handle``, preceded by the witness's own stage."""
+def with_witness(
+    handle: Handler, witness: Witness, *, settle: Callable[[], object] = lambda: None
+) -> Handler:
+    """``handle``, preceded by the witness's own stage.
+
+    ``settle`` is called once the site has signed a head: a server shows one when the round before
+    is on its disk.
+    """
 
     def answer(stage: str, body: bytes) -> bytes:
         if stage != WITNESS_STAGE:
             return handle(stage, body)
         try:
-            return witness.handle(body)
+            signed = witness.handle(body)
         except Forked as error:
             _log.error("the server rewrote its evidence: %s", error)
             raise SiteFailure(FailureCode.REFUSED) from None
         except ValueError:
             raise SiteFailure(FailureCode.MALFORMED) from None
+        settle()
+        return signed
 
     return answer

@@ -13,7 +13,12 @@ from hypothesis.extra.numpy import arrays
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.secagg.payload import clip_update, decode_sum, encode_update
+from phoenix_secure.federation.secagg.payload import (
+    Payload,
+    clip_update,
+    decode_sum,
+    encode_update,
+)
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.training.local import LocalUpdate
 
@@ -178,3 +183,24 @@ def test_a_site_that_sits_out_under_differential_privacy_enters_zeros() -> None:
     assert found[0].extra == found[1].extra
     with pytest.raises(TrainingError, match="every site entered zeros"):
         decode_sum(*summed(agreed, [out] * 5), num_sites=5, terms=agreed)
+
+
+def test_a_kept_answer_holds_words_plus_noise_and_never_the_words() -> None:
+    settings = ["privacy.unit=site", "privacy.epsilon=8", "privacy.clip_norm=2"]
+    agreed = terms(400, *settings, "secure_aggregation.word_bits=32")
+    delta = np.random.default_rng(0).normal(0, 0.05, 400)
+    made = encode_update(update(delta), terms=agreed, rounding_key=key(1))
+    assert made.noise is not None
+    content = made.to_bytes()
+    for dtype in (np.int32, np.int64):
+        assert made.words.astype(dtype)[:8].tobytes() not in content
+        assert made.noise.astype(dtype)[:8].tobytes() not in content
+    largest = agreed.fixed_point.max_integer
+    again = Payload.from_bytes(content, max_word=largest)
+    assert again.noise is not None
+    np.testing.assert_array_equal(again.words + again.noise, made.words + made.noise)
+    # A session takes it: words within the clip, the rest within what noise may be.
+    assert np.abs(again.words).max() <= largest
+    assert np.abs(again.noise).max() <= max(np.abs(made.noise).max(), 1)
+    assert again.extra == made.extra
+    assert Payload.from_bytes(content, max_word=largest).to_bytes() == content

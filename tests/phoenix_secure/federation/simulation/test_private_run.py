@@ -20,7 +20,7 @@ from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
-from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.federation.site.site_input import SiteInput
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from protocol.words import centre
@@ -52,6 +52,7 @@ def test_the_ledgers_hold_what_the_run_states_and_no_metric_leaves(
     config = load_config(None, [*secure_settings, *unit])
     _, summary, folder = run(config, tmp_path / "run", cache_dir)
     guarantee = summary.guarantee
+    assert not list(folder.path.glob("sites/*/releases/*"))  # every result is in safe hands
     assert guarantee["unit"] == config.privacy.unit
     spent = {
         site: epsilon_of(ledger.events(), delta=1e-5).value
@@ -97,9 +98,21 @@ class Killed(BaseException):
     ],
 )
 def test_a_killed_run_spends_nothing_twice(
-    stage: str, secure_settings: list[str], tmp_path: Path, cache_dir: Path
+    stage: str,
+    secure_settings: list[str],
+    tmp_path: Path,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = load_config(None, [*secure_settings, *RECORD])
+    made: list[int] = []
+    make = SiteInput.make
+
+    def counted(self, request, *, train):
+        made.append(request.round_number)
+        return make(self, request, train=train)
+
+    monkeypatch.setattr(SiteInput, "make", counted)
 
     def train_until_killed(federation: Run, folder: RunFolder) -> None:
         state = federation.start(folder, overwrite=False)
@@ -112,13 +125,14 @@ def test_a_killed_run_spends_nothing_twice(
     with pytest.raises(Killed):
         train_until_killed(federation, folder)
     before = {site: ledger.releases() for site, ledger in ledgers(folder.path).items()}
-    kept = {path: path.read_bytes() for path in folder.path.glob("sites/*/release.bin")}
+    kept = {path: path.read_bytes() for path in folder.path.glob("sites/*/releases/*.bin")}
     assert len(kept) == 5
     again = Run(SimulatedSites(config, cache_dir=cache_dir))
     steps = again.rounds(again.resume(folder), folder)
     next(steps)
-    # The same noised answers entered the sum of round 2 as before the kill.
-    assert {path: path.read_bytes() for path in kept} == kept
+    # The same noised answers entered the sum of round 2 as before the kill: none was made again.
+    assert sorted(made) == [1] * 5 + [2] * 5
+    assert not any(path.exists() for path in kept)
     for _ in steps:
         pass
     for site, ledger in ledgers(folder.path).items():
@@ -134,11 +148,11 @@ def test_the_server_unmasks_the_noised_sum_and_nothing_else(
     seen: list[np.ndarray] = []
     from phoenix_secure.federation.server import secure_round
 
-    original = SecureSite._payload
+    original = SiteInput.make
     decode = secure_round.decode_sum
 
-    def payload(self, request, model_hash, train):
-        found = original(self, request, model_hash, train)
+    def payload(self, request, *, train):
+        found = original(self, request, train=train)
         entered.append(found)
         return found
 
@@ -146,7 +160,7 @@ def test_the_server_unmasks_the_noised_sum_and_nothing_else(
         seen.append(words.copy())
         return decode(words, extra, **terms)
 
-    monkeypatch.setattr(SecureSite, "_payload", payload)
+    monkeypatch.setattr(SiteInput, "make", payload)
     monkeypatch.setattr(secure_round, "decode_sum", decode_sum)
     config = load_config(None, [*secure_settings, *SITE, "federation.rounds=1"])
     federation = Run(SimulatedSites(config, cache_dir=cache_dir))
