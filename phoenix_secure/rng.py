@@ -4,14 +4,14 @@ Each use names its own path, so that a stream depends on *what* it is for and ne
 in which threads or sites happen to ask. A run can therefore be resumed, or its sites run in any
 order, without storing the state of a generator.
 
-These streams are reproducible by design and therefore **not secret**: never use them for keys,
-masks or differential-privacy noise.
+These streams are reproducible by design. Those of a public seed are **not secret**, and torch's
+generators keep 32 bits of any: never use them for keys, masks or differential-privacy noise.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["SeedTree"]
 
 @dataclass(frozen=True, slots=True)
 class SeedTree:
-    """A node in the tree of seeds.
+    """A node in the tree of seeds; the seed, which may be a secret, is never shown.
 
     >>> root = SeedTree(7)
     >>> root.child("site", 3, "round", 1) == root.child("site", 3).child("round", 1)
@@ -33,8 +33,15 @@ class SeedTree:
     False
     """
 
-    seed: int
+    seed: int = field(repr=False)
     path: tuple[str | int, ...] = ()
+
+    @classmethod
+    def of_secret(cls, key: bytes) -> SeedTree:
+        """The tree below 32 secret bytes: as repeatable, for whoever has them."""
+        if len(key) != 32:
+            raise ValueError("expected a key of 32 bytes")
+        return cls(int.from_bytes(key, "big"), ("secret",))
 
     def child(self, *names: str | int) -> SeedTree:
         """The node below this one that ``names`` lead to."""

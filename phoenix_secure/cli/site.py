@@ -22,6 +22,7 @@ from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.site_budget import SiteBudget
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
+    from phoenix_secure.federation.run.plan import Plan
     from phoenix_secure.federation.site.budget import DataBudget
 
 __all__ = ["app"]
@@ -119,7 +120,8 @@ def approve(
 ) -> None:
     """Sign a plan, after reading it; `site reject` or deleting the file in `approvals` withdraws.
 
-    What it adds to the site's privacy budget is shown; a plan that does not fit is refused.
+    What it adds to the site's privacy budget is shown; a plan that does not fit is refused. One
+    that is nearly an earlier one, on the same images with the same seed, is shown beside it.
 
     With `approver: syft`: sign exactly what `site review` showed last.
     """
@@ -134,11 +136,13 @@ def approve(
         found = desk.find(plan)
         if found.proposal is not None:
             _show_budget(desk.budget().rows(found.proposal.plan))
+            _warn_of_similar(desk.budget(), found.proposal.plan)
         path = desk.approve(found, owner=owner, days=days)
     else:
         offered = Plan.from_bytes((place.plans / f"{place.find_plan(plan)}.json").read_bytes())
         budget = _budget(place)
         _show_budget(budget.rows(offered))
+        _warn_of_similar(budget, offered)
         budget.require_fit(offered)
         path = sign_approval(
             place.approvals,
@@ -171,6 +175,11 @@ def _budget(place: SiteFolder) -> SiteBudget:
         return open_desk(place).budget()
     settings = place.settings()
     return SiteBudget(place, policy=settings.policy, approver=place.approver(settings))
+
+
+def _warn_of_similar(budget: SiteBudget, plan: Plan) -> None:
+    for similar in budget.similar(plan):
+        console.print(f"warning: {similar.warning}", markup=False, soft_wrap=True)
 
 
 def _show_budget(rows: list[DataBudget]) -> None:

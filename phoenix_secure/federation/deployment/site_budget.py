@@ -20,6 +20,7 @@ from phoenix_secure.federation.site.budget import (
     reservation_of,
 )
 from phoenix_secure.federation.site.policy import SitePolicy
+from phoenix_secure.federation.site.similar_plans import SimilarPlan, similar_plans
 from phoenix_secure.privacy.data_sets import overlapping
 from phoenix_secure.privacy.events import Event
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
@@ -81,6 +82,10 @@ class SiteBudget:
         """The events that the site has released under ``plan``, by its ledger."""
         return tuple(each.event for each in self._releases() if each.plan == plan.hash)
 
+    def similar(self, plan: Plan) -> list[SimilarPlan]:
+        """Approved plans that ``plan`` nearly repeats, and those that this site trained under."""
+        return similar_plans(plan, self._approved(or_trained=True))
+
     def _require_fit(self, plan: Plan, *, only_begun: bool) -> None:
         total = self._policy.total_budget
         if total is None:
@@ -107,9 +112,10 @@ class SiteBudget:
         )
         return tuple(each for each in found if each is not None and each.releases)
 
-    def _approved(self) -> Iterator[Plan]:
+    def _approved(self, *, or_trained: bool = False) -> Iterator[Plan]:
         for path in sorted(self._place.plans.glob("*.json")):
-            if not self._approver.decide(path.stem).approved:
+            is_old = or_trained and self._place.has_record(path.stem)
+            if not (is_old or self._approver.decide(path.stem).approved):
                 continue
             try:
                 plan = Plan.from_bytes(path.read_bytes())

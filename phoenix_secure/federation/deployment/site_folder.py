@@ -14,6 +14,8 @@
     privacy.jsonl, privacy.key, record-hashes/            what was released, and about which images
     releases/HASH.bin        the newest noised answer under a plan, until the server has the result
     split.key                decides which images are members, held out, or references
+    training.key             root of the site's random draws; no other party can repeat them
+    signed-models.jsonl      which models were signed over which sites, under all plans
 
 ``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
 """
@@ -28,7 +30,9 @@ from phoenix_secure.federation.deployment.site_settings import SiteSettings, loa
 from phoenix_secure.federation.site.approval import SignedApprovals
 from phoenix_secure.federation.site.audit_log import AuditLog
 from phoenix_secure.federation.site.promises import SiteRecord
+from phoenix_secure.federation.site.signed_models import SignedModels
 from phoenix_secure.files import storage_errors
+from phoenix_secure.journal import create_file
 from phoenix_secure.secret_files import read_secret
 from protocol import Identity, RemoteProtocolError, Roster
 from protocol.identity import KEY_SIZE
@@ -75,6 +79,11 @@ class SiteFolder:
     def split_key(self) -> Path:
         """Made at the first private plan; with another one, other images would be members."""
         return self.path / "split.key"
+
+    @property
+    def training_key(self) -> Path:
+        """Made at the first plan; with another one, a repeated round would have another input."""
+        return self.path / "training.key"
 
     @property
     def approver_key(self) -> Path:
@@ -188,8 +197,18 @@ class SiteFolder:
 
     def record(self, plan: str) -> SiteRecord:
         """The record of promises under one plan; a plan's first use makes the file."""
-        path = self.path / "rounds" / f"{plan}.jsonl"
-        return SiteRecord(path) if path.exists() else SiteRecord.create(path)
+        path = self._record_file(plan)
+        if not path.exists():
+            create_file(path)
+        others = SignedModels.open(self.path / "signed-models.jsonl")
+        return SiteRecord(path, plan=plan, others=others)
+
+    def has_record(self, plan: str) -> bool:
+        """Whether this site was ever ready to train under a plan."""
+        return self._record_file(plan).exists()
+
+    def _record_file(self, plan: str) -> Path:
+        return self.path / "rounds" / f"{plan}.jsonl"
 
     def has_promises(self, plan: str) -> bool:
         """Whether this site has taken part in a secure round of ``plan``."""

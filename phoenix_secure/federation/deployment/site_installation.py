@@ -30,6 +30,7 @@ from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
 from phoenix_secure.federation.site.model_state import DiskStates
+from phoenix_secure.federation.site.own_randomness import own_seeds
 from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
@@ -71,7 +72,8 @@ def installer(
         except BudgetExhausted as error:
             raise SiteFailure(FailureCode.BUDGET, why=str(error)) from None
         seeds = SeedTree(config.seed)
-        # Random streams follow the position in the roster, as in a simulation.
+        # Streams are named by the position in the roster, as in a simulation; their root is the
+        # site's own.
         stream = _stream_name(roster, settings.site)
         device = pick_devices(settings.device)[0]
         strategies = deployment_strategies(config, seeds=seeds, device=device, cache_dir=images_in)
@@ -88,7 +90,6 @@ def installer(
             run=SiteRun(
                 id=plan.hash,
                 config=config,
-                seeds=seeds,
                 strategies=strategies,
                 terms=terms,
                 rule=strategies.model_rule(terms, plan=bytes.fromhex(plan.hash)),
@@ -98,6 +99,7 @@ def installer(
             ),
             place=SitePlace(
                 identity=identity,
+                seeds=own_seeds(folder.training_key, plan=plan.hash),
                 roster=roster,
                 round_roster=plan_roster(roster, plan),
                 folder=folder.path,

@@ -118,15 +118,17 @@ class RunStrategies:
         )
 
     def site(
-        self, name: str, own: SiteImages, *, folder: Path
+        self, name: str, own: SiteImages, *, folder: Path, seeds: SeedTree
     ) -> tuple[SiteImages, SiteStrategies]:
-        """The training images of site ``name``, and its strategies; ``folder`` is for its memory.
+        """The training images of site ``name``, and its strategies.
+
+        ``folder`` is for its memory, ``seeds`` the root of its own randomness.
 
         A site with fewer than 2 (nearest_k + 1) images has too few to evaluate itself and never
         refuses.
         """
         settings = self._config
-        seeds = self._seeds.child("site", name)
+        seeds = seeds.child("site", name)
         judge = None
         if settings.filtering.is_on:
             own, reference = self._reference(own, rng=seeds.child("held-back").numpy())

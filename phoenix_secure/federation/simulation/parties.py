@@ -25,6 +25,7 @@ from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.events import Event
 from phoenix_secure.privacy.ledger import PrivacyLedger
+from phoenix_secure.rng import SeedTree
 
 __all__ = ["ImagesTrained", "create_parties", "local_witnesses", "place_of", "spent_events"]
 
@@ -56,12 +57,21 @@ def create_parties(folder: RunFolder, *, sites: Iterable[str], secure: bool) -> 
 
 
 def place_of(
-    folder: RunFolder, site: str, *, keys: RunKeys, first: KnownState | None = None
+    folder: RunFolder,
+    site: str,
+    *,
+    keys: RunKeys,
+    seeds: SeedTree,
+    first: KnownState | None = None,
 ) -> SitePlace:
-    """The private places of a simulated site, which knows the state ``first``."""
+    """The private places of a simulated site, which knows the state ``first``.
+
+    ``seeds`` is the root of its randomness.
+    """
     own = folder.path / "sites" / site
     return SitePlace(
         identity=keys.sites[site],
+        seeds=seeds,
         roster=keys.roster,
         round_roster=keys.roster,
         folder=own,

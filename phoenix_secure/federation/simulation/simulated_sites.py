@@ -195,7 +195,6 @@ class SimulatedSites:
         run = SiteRun(
             id="this run",
             config=self.config,
-            seeds=self._seeds,
             strategies=self.strategies,
             terms=self.terms,
             rule=self.rule,
@@ -214,11 +213,16 @@ class SimulatedSites:
                 name,
                 self.partition.site_images(name),
                 run=run,
-                place=place_of(folder, name, keys=keys, first=first),
+                place=place_of(folder, name, keys=keys, seeds=self.site_seeds(name), first=first),
                 trainer=trainers[number % len(trainers)],
             )
             for number, name in enumerate(self.sites)
         }
+
+    def site_seeds(self, name: str) -> SeedTree:
+        """The root of a site's randomness: the run's seed. One process keeps no secret from itself,
+        and its runs repeat."""
+        return self._seeds
 
     def witnesses(self, folder: RunFolder) -> Engine | None:
         return local_witnesses(folder.path, self._keys(folder), plan=sha256_of(folder.config_file))

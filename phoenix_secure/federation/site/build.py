@@ -53,7 +53,6 @@ class SiteRun:
 
     id: str
     config: RunConfig
-    seeds: SeedTree
     strategies: RunStrategies
     terms: SecureTerms | None
     rule: ModelRule | None
@@ -67,6 +66,7 @@ class SiteRun:
 class SitePlace:
     """The private places of one site, and the budget it may spend.
 
+    seeds         root of this site's own randomness (``own_randomness``)
     roster        as its owner signed it
     round_roster  the same members under the federation id that binds secure rounds to one plan
     folder        holds ``privacy.jsonl``, ``privacy.key`` and the kept answer
@@ -79,6 +79,7 @@ class SitePlace:
     """
 
     identity: Identity
+    seeds: SeedTree
     roster: Roster
     round_roster: Roster
     folder: Path
@@ -103,13 +104,13 @@ def build_site(
     """The handler of one site's stages, from the images that it holds.
 
     ``name`` is the position's name (``site-01``): random streams follow it, so that a deployment
-    and its simulation train alike.
+    and a simulation with the same ``place.seeds`` train alike.
 
     Raises:     ConfigError or DataError when the run is not possible on these images;
                 CheckpointError for a damaged record of promises.
     """
     exchange = run.strategies.exchange
-    images, strategies = run.strategies.site(name, own, folder=place.memory)
+    images, strategies = run.strategies.site(name, own, folder=place.memory, seeds=place.seeds)
     privacy = open_site_privacy(
         run.config,
         run.privacy,
@@ -135,10 +136,10 @@ def build_site(
             terms=run.terms,
             record=place.promises(),
             max_rounds=run.config.federation.rounds,
-            rounding_key=rounding_keys(run.config, run.seeds, site=name),
+            rounding_key=rounding_keys(run.config, place.seeds, site=name),
             num_threads=run.config.federation.threads_per_site,
             releases=None if privacy is None else privacy.releases,
-            noise_entropy=site_noise_entropy(run.config, run.seeds, site=name),
+            noise_entropy=site_noise_entropy(run.config, place.seeds, site=name),
             residuals=open_residuals(run.config, place.residuals),
             note=partial(place.note, plan=run.id),
             model_size=exchange.num_parameters - exchange.num_personal,
@@ -151,7 +152,7 @@ def build_site(
         strategies=strategies,
         trainer=trainer,
         privacy=privacy,
-        seeds=run.seeds,
+        seeds=place.seeds,
         cancelled=run.cancelled,
         secure=secure,
         reply_after_s=run.config.secure_aggregation.reply_after_s if run.holds_replies else None,

@@ -139,8 +139,8 @@ def site_noise_entropy(
 def rounding_keys(config: RunConfig, seeds: SeedTree, *, site: str) -> Callable[[int], bytes]:
     """32 bytes for the stochastic rounding of a round.
 
-    They follow the run's seed, so that weights repeat bit for bit, unless there is a guarantee:
-    then they are the operating system's.
+    They follow from ``seeds``, the root of the site's own randomness, so that a repeated round has
+    the same input, unless there is a guarantee: then they are the operating system's.
     """
     privacy = config.privacy
     if privacy.unit != "none" and privacy.noise_source == "secure":

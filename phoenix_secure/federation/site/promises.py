@@ -5,7 +5,7 @@ them: when a server crashes after the signatures, the same training round is sum
 higher protocol number. A site would then enter the same update twice, and two sums over different
 survivors could be subtracted. So on top of the protocol's rule this record keeps, for each
 training round, what was signed, and lets the site sign it again only for *the same model and the
-same survivors*: that sum says nothing new.
+same survivors*: that sum says nothing new. Between plans ``signed_models`` keeps the same promise.
 
 A model is written down before the site trains on it, and a training round has one: a server that
 could ask again with another model would choose among answers. A training that failed is written
@@ -20,6 +20,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from phoenix_secure.federation.site.signed_models import SignedModels
 from phoenix_secure.journal import Journal, create_file, kind_codec
 from protocol import SentInput
 
@@ -79,9 +80,15 @@ _CODEC = kind_codec(
 
 
 class SiteRecord:
-    """The file at ``path``. Every method is atomic over threads and processes."""
+    """The file at ``path``. Every method is atomic over threads and processes.
 
-    def __init__(self, path: Path) -> None:
+    plan, others   names the plan among those of this site, whose signatures ``others`` knows; None
+                   where a site has one plan in its life
+    """
+
+    def __init__(self, path: Path, *, plan: str = "", others: SignedModels | None = None) -> None:
+        self._plan = plan
+        self._others = others
         self._journal: Journal[_Record] = Journal(path, _CODEC, follow=self._follow)
         self._last_round = -1
         self._signed: dict[int, _Signed] = {}
@@ -158,9 +165,16 @@ class SiteRecord:
         with self._journal.caught_up():
             self._journal.append(_Result(round=protocol_round, transcript=transcript))
 
-    def counter(self, training_round: int, *, model_hash: bytes) -> TrainingCounter:
-        """The protocol's counter for sessions of one training round."""
-        return TrainingCounter(self, training_round=training_round, model_hash=model_hash)
+    def counter(
+        self, training_round: int, *, model_hash: bytes, parameters: str = ""
+    ) -> TrainingCounter:
+        """The protocol's counter for sessions of one training round.
+
+        ``parameters`` is ``signed_models.parameters_hash`` of the model.
+        """
+        return TrainingCounter(
+            self, training_round=training_round, model_hash=model_hash, parameters=parameters
+        )
 
     def sign(
         self,
@@ -169,6 +183,7 @@ class SiteRecord:
         training_round: int,
         model_hash: bytes,
         survivors: tuple[str, ...],
+        parameters: str = "",
     ) -> bool:
         """Record a signature about to be given; False where a promise forbids it."""
         digest = _digest(survivors)
@@ -177,6 +192,10 @@ class SiteRecord:
                 return False
             earlier = self._signed.get(training_round)
             if earlier is not None and earlier.survivors != digest:
+                return False
+            if self._others is not None and not self._others.sign(
+                model=parameters, plan=self._plan, survivors=digest
+            ):
                 return False
             self._journal.append(
                 _Signed(
@@ -226,10 +245,13 @@ class SiteRecord:
 class TrainingCounter:
     """The protocol's ``RoundCounter`` for the sessions of one training round."""
 
-    def __init__(self, record: SiteRecord, *, training_round: int, model_hash: bytes) -> None:
+    def __init__(
+        self, record: SiteRecord, *, training_round: int, model_hash: bytes, parameters: str
+    ) -> None:
         self._record = record
         self._training_round = training_round
         self._model_hash = model_hash
+        self._parameters = parameters
 
     def last_signed_round(self) -> int:
         """The highest protocol round recorded, -1 for none."""
@@ -242,6 +264,7 @@ class TrainingCounter:
             training_round=self._training_round,
             model_hash=self._model_hash,
             survivors=survivors,
+            parameters=self._parameters,
         )
 
     def record_sent_input(self, round_number: int, sent: SentInput) -> tuple[SentInput, ...]:

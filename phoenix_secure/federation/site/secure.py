@@ -33,6 +33,7 @@ from phoenix_secure.federation.site.model_state import SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
+from phoenix_secure.federation.site.signed_models import parameters_hash
 from phoenix_secure.federation.site.site_input import SiteInput, Train
 from protocol import (
     SERVER,
@@ -174,7 +175,11 @@ class SecureSite:
             raise self._refused("announce", _not_promised(training_round))
         if self._model_size not in (None, request.parameters.size):
             raise MalformedMessage(f"expected a model of {self._model_size} parameters")
-        counter = self._record.counter(training_round, model_hash=model_hash)
+        counter = self._record.counter(
+            training_round,
+            model_hash=model_hash,
+            parameters=parameters_hash(request.parameters),
+        )
         session = ClientSession(
             self._identity,
             roster=self._roster,

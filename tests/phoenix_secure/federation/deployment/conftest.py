@@ -17,7 +17,9 @@ from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.folder import FolderEngine
 from phoenix_secure.federation.server.run import Run
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.approval import sign_approval
+from phoenix_secure.federation.site.own_randomness import own_seeds
 from rehearsal import Rehearsal
 
 SETTINGS = [
@@ -37,6 +39,14 @@ SETTINGS = [
     "output.samples_every_rounds=0",
     "device=cpu",
 ]
+
+
+def simulated(sites, job: Run, *, cache_dir: Path) -> Run:
+    """A simulation of ``job`` in which each site has the secret that the deployed one has."""
+    backend = SimulatedSites(job.config, cache_dir=cache_dir)
+    plan = job.backend.plan.hash
+    backend.site_seeds = lambda name: own_seeds(sites(name).training_key, plan=plan)
+    return Run(backend)
 
 
 class FolderFederation:
@@ -87,6 +97,9 @@ class FolderFederation:
                 sign_approval(place.approvals, plan=job.backend.plan.hash, site=name, owner=owner)
         return job
 
+    def simulation(self, job: Run) -> Run:
+        return simulated(self.site, job, cache_dir=self.root / "cache")
+
     def close(self) -> None:
         self.stop.set()
         for thread in self.threads:
@@ -111,6 +124,9 @@ class Network(Rehearsal):
         if approved:
             self.approve(job.backend.plan)
         return job
+
+    def simulation(self, job: Run, *, cache_dir: Path) -> Run:
+        return simulated(self.site, job, cache_dir=cache_dir)
 
     def engine(self, session: str, **more) -> FlowerEngine:
         return FlowerEngine(

@@ -18,7 +18,6 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deployment.certificates import make_node_key
 from phoenix_secure.federation.deployment.probe import probe_server, probe_site
@@ -36,7 +35,6 @@ from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageR
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.server.skip_round import skip_round
-from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 pytestmark = pytest.mark.slow
 log = logging.getLogger(__name__)
@@ -97,9 +95,10 @@ def test_plan_nobody_approved_is_refused_and_recorded(federation, tmp_path) -> N
 
 
 def test_secure_run_gives_the_weights_of_a_run_in_one_process(federation, tmp_path) -> None:
-    over_network = train(federation.job("seed=2"), tmp_path / "network")
-    config = load_config(None, [*federation.settings, "seed=2"])
-    embedded = Run(SimulatedSites(config, cache_dir=tmp_path / "cache"))
+    job = federation.job("seed=2")
+    over_network = train(job, tmp_path / "network")
+    config = job.config
+    embedded = federation.simulation(job, cache_dir=tmp_path / "cache")
     folder = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(folder, overwrite=False), folder):
         pass

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.deployment.initialise import numbered_sites
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.server.run import Run
-from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 SITES = tuple(numbered_sites(5))
 
@@ -38,9 +36,7 @@ def test_secure_run_over_folders_gives_the_weights_of_a_run_in_one_process(
     summary = job.finish(folder)
     assert summary.deployment.plan == job.backend.plan.hash
     assert (folder.model / "model_index.json").exists()
-    embedded = Run(
-        SimulatedSites(load_config(None, federation.settings), cache_dir=tmp_path / "cache")
-    )
+    embedded = federation.simulation(job)
     here = RunFolder(tmp_path / "here")
     for _ in embedded.rounds(embedded.start(here, overwrite=False), here):
         pass

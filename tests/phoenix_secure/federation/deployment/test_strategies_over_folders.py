@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.server.run import Run
-from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 STRATEGIES = (
     "sharing.source=public",
@@ -30,8 +27,8 @@ def test_strategies_over_folders_give_the_weights_of_one_process(
     list(job.rounds(state, folder))
     summary = job.finish(folder)
     assert summary.strategies["sharing"]["num_images"] == 20
-    config = load_config(None, [*folder_federation.settings, *STRATEGIES])
-    embedded = Run(SimulatedSites(config, cache_dir=tmp_path / "cache"))
+    config = job.config
+    embedded = folder_federation.simulation(job)
     here = RunFolder(tmp_path / "here")
     list(embedded.rounds(embedded.start(here, overwrite=False), here))
     np.testing.assert_array_equal(
