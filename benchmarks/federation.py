@@ -159,7 +159,6 @@ class Parties:
         run = SiteRun(
             id="benchmark",
             config=self.config,
-            seeds=SeedTree(0),
             strategies=self.strategies,
             terms=self.terms if secure else None,
             rule=self.rule if secure else None,
@@ -171,7 +170,7 @@ class Parties:
                 name,
                 SiteImages(images=np.zeros((1, 1, 1, 1), np.uint8), labels=None),
                 run=run,
-                place=place_of(self.folder, name, keys=self.keys),
+                place=place_of(self.folder, name, keys=self.keys, seeds=SeedTree(0)),
                 trainer=self.trainer,
             )
             for name in self.names

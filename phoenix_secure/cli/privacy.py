@@ -98,11 +98,11 @@ def ledger(
 
 def _rows(site: str, found: PrivacyLedger, *, delta: float) -> list[dict[str, Any]]:
     from phoenix_secure.privacy.accounting import epsilon_of
-    from phoenix_secure.privacy.events import Event, SkellamSum
+    from phoenix_secure.privacy.events import Event, unit_of
 
     groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for release in found.releases():
-        unit = "site" if isinstance(release.event, SkellamSum) else "record"
+        unit = unit_of(release.event)
         groups[release.plan, unit].append(release.event)
         groups["all runs", unit].append(release.event)
     runs = {run for run, _ in groups} - {"all runs"}

@@ -23,13 +23,21 @@ from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
+from phoenix_secure.federation.round.report import (
+    FitReport,
+    RoundReport,
+    RunEvent,
+    StageReport,
+)
 from phoenix_secure.federation.run.summary import RunSummary, SecureSummary
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["RunDisplay", "print_guarantee"]
+
+
+_EVENTS = {StageReport: "stage", RoundReport: "round", FitReport: "fit"}
 
 
 class _Counted(Progress):
@@ -151,12 +159,19 @@ class RunDisplay:
     def show(self, event: RunEvent) -> None:
         """Show one stage or one round."""
         if self._as_json:
-            name = "stage" if isinstance(event, StageReport) else "round"
-            print_json({"event": name, **event.to_dict()})
+            print_json({"event": _EVENTS[type(event)], **event.to_dict()})
+        elif isinstance(event, FitReport):
+            self._show_fit(event)
         elif isinstance(event, StageReport):
             self._show_stage(event)
         else:
             self._show_round(event)
+
+    def _show_fit(self, report: FitReport) -> None:
+        text = f"fitting the {report.what}, step {report.step}/{report.num_steps}"
+        self._bar.update(self._task, loss=_loss(report.loss), speed="-", stage=text)
+        if not console.is_terminal or report.step == report.num_steps:
+            console.print(f"{text}  loss {report.loss:.4f}  {report.seconds:.1f} s")
 
     def _show_stage(self, report: StageReport) -> None:
         """Sites that are missing are named as soon as they are."""

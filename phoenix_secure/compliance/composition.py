@@ -15,7 +15,13 @@ import dp_accounting
 import numpy as np
 from dp_accounting import pld, rdp
 
-from phoenix_secure.privacy.events import Adjacency, Event, PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.events import (
+    Adjacency,
+    DiscreteGaussianSum,
+    Event,
+    PoissonSampledGaussian,
+    SkellamSum,
+)
 from phoenix_secure.privacy.skellam import skellam_rdp
 
 __all__ = ["composed_epsilon"]
@@ -38,6 +44,7 @@ def composed_epsilon(
 ) -> float:
     """The epsilon at ``delta`` of events that were merged, of which there is at least one."""
     gaussians = [each for each in merged if isinstance(each, PoissonSampledGaussian)]
+    gaussians += [each.gaussian for each in merged if isinstance(each, DiscreteGaussianSum)]
     skellams = [each for each in merged if isinstance(each, SkellamSum)]
     if adjacency is Adjacency.REPLACE_ONE:
         return _replaced(gaussians, skellams, delta=delta)

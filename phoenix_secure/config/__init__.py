@@ -10,6 +10,7 @@ from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
 from phoenix_secure.config.privacy import PrivacyConfig
+from phoenix_secure.config.release import ReleaseConfig
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
 from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, SharingConfig
@@ -28,6 +29,7 @@ __all__ = [
     "OutputConfig",
     "PartitionConfig",
     "PrivacyConfig",
+    "ReleaseConfig",
     "RunConfig",
     "SamplingConfig",
     "SecureAggregationConfig",

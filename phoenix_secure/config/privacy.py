@@ -22,6 +22,14 @@ class PrivacyConfig(Section):
     unit: Literal["none", "record", "site"] = Field(
         "none", description="[name] What one neighbour adds or removes: an image or a whole site."
     )
+    # Unwritten where it says what files from before it existed say by silence.
+    trust: Literal["site-local", "sum"] = Field(
+        "site-local",
+        exclude_if=lambda trust: trust == "site-local",
+        description="[name] Who adds the noise of unit record. site-local: each site all of it, "
+        "which holds against everybody. sum: the sites together, inside secure aggregation, which "
+        "holds while at most c sites work with the server; for a release (release.features).",
+    )
     epsilon: float | None = Field(
         None,
         gt=0,
@@ -135,6 +143,8 @@ class PrivacyConfig(Section):
                 )
         elif (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("set exactly one of privacy.epsilon and privacy.noise_multiplier")
+        if self.trust == "sum" and self.unit != "record":
+            raise ValueError("trust sum is about single images: set privacy.unit to record")
         if self.adaptive_clip and self.unit != "site":
             raise ValueError("adaptive_clip is for whole updates: set privacy.unit to site")
         return self

@@ -12,6 +12,7 @@ from phoenix_secure.config.images import DataConfig, PartitionConfig
 from phoenix_secure.config.network import DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
 from phoenix_secure.config.privacy import PrivacyConfig
+from phoenix_secure.config.release import ReleaseConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
 from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, SharingConfig
@@ -39,6 +40,12 @@ class RunConfig(Section):
         SecureAggregationConfig(), description="Secure aggregation of the updates."
     )
     privacy: PrivacyConfig = Field(PrivacyConfig(), description="Differential privacy.")
+    # Unwritten where it is off: plans and run folders from before it keep their bytes.
+    release: ReleaseConfig = Field(
+        ReleaseConfig(),
+        exclude_if=lambda release: not release.is_on,
+        description="One noised release of features in place of rounds.",
+    )
     sharing: SharingConfig = Field(SharingConfig(), description="Images that all may see.")
     exchange: ExchangeConfig = Field(ExchangeConfig(), description="Which parameters travel.")
     filtering: FilteringConfig = Field(FilteringConfig(), description="Sites that sit out.")
@@ -82,6 +89,36 @@ class RunConfig(Section):
             raise ValueError("data.fraction needs data.split=keyed; or use data.max_images")
         return self
 
+    @model_validator(mode="after")
+    def _release_alone(self) -> Self:
+        """A release is one full pass: whatever belongs to rounds of training is refused."""
+        if not self.release.is_on:
+            if self.privacy.trust == "sum":
+                raise ValueError(
+                    "privacy.trust sum is for a release: set release.features, or leave it out"
+                )
+            return self
+        needed = {
+            "privacy.unit": (self.privacy.unit, "record"),
+            "privacy.trust": (self.privacy.trust, "sum"),
+            "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
+            "federation.rounds": (self.federation.rounds, 1),
+            "federation.participation": (self.federation.participation, 1.0),
+            "federation.server_optimizer": (self.federation.server_optimizer, "fedavg"),
+            "federation.server_learning_rate": (self.federation.server_learning_rate, 1.0),
+            "privacy.release_metrics": (self.privacy.release_metrics, False),
+            "sharing.source": (self.sharing.source, "none"),
+            "exchange.personal": (self.exchange.personal, ()),
+            "exchange.upload": (self.exchange.upload, "all"),
+            "exchange.error_feedback": (self.exchange.error_feedback, False),
+            "filtering.threshold": (self.filtering.threshold, 0.0),
+            "audit.canaries": (self.audit.canaries, 0),
+        }
+        for name, (found, value) in needed.items():
+            if found != value:
+                raise ValueError(f"a release (release.features) needs {name}={_text(value)}")
+        return self
+
     def with_split(self) -> RunConfig:
         """These settings as a new run or plan has them: ``data.split`` spelt out where a unit of
         privacy decides it, and ``secure_aggregation.broadcast``.
@@ -96,3 +133,10 @@ class RunConfig(Section):
         if self.privacy.unit == "none" or self.data.split is not None:
             return self
         return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})
+
+
+def _text(value: object) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "[]" if value == () else f"{value:g}" if isinstance(value, float) else str(value)

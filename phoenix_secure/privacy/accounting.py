@@ -8,6 +8,8 @@
 - Skellam sums: the RDP bound of Agarwal et al., converted by dp-accounting and by Opacus; the
   larger is quoted. Beside them the PLD of a Gaussian of the same variance, which no Skellam sum of
   this accuracy is below.
+- Sums with discrete Gaussian noise: as the continuous mechanism that dominates them
+  (``events.DiscreteGaussianSum``), by PLD and PRV.
 
 Neighbours differ by adding or removing one record (or one party), or by replacing one: see
 ``Adjacency`` and ``privacy_loss``. The GDP accountant is not used: it is a limit theorem, and
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.privacy.events import (
     Adjacency,
+    DiscreteGaussianSum,
     Event,
     PoissonSampledGaussian,
     SkellamSum,
@@ -145,6 +148,7 @@ def _bounds(events: tuple[Event, ...], delta: float, adjacency: Adjacency) -> di
 
 def _split(events: Sequence[Event]) -> tuple[list[PoissonSampledGaussian], list[SkellamSum]]:
     gaussians = [each for each in events if isinstance(each, PoissonSampledGaussian)]
+    gaussians += [each.gaussian for each in events if isinstance(each, DiscreteGaussianSum)]
     skellams = [each for each in events if isinstance(each, SkellamSum)]
     if len(gaussians) + len(skellams) != len(events):
         raise AccountingError("an event of an unknown kind: no epsilon can be computed")

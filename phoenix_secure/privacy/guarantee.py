@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["NO_GUARANTEE", "Guarantee"]
+__all__ = ["NO_GUARANTEE", "Guarantee", "SumTrust"]
 
 _ADJACENCY = {
     "none": "",
@@ -51,6 +51,34 @@ _TRUSTED = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SumTrust:
+    """Assumptions of noise that the sites add together (``privacy.trust: sum``).
+
+    num_sites       n of the federation
+    num_colluders   c of them may work with the server
+    num_shares      t - c: shares of noise that every sum holds and the colluders do not know
+    epsilon_alone   what a site keeps if all others work with the server
+    surplus         noise of a sum over everybody, in units of the noise that is accounted for
+    """
+
+    num_sites: int
+    num_colluders: int
+    num_shares: int
+    epsilon_alone: float
+    surplus: float
+
+    @property
+    def text(self) -> str:
+        return (
+            f"as long as at most {self.num_colluders} of {self.num_sites} sites work with the "
+            f"server (if all others do: epsilon {self.epsilon_alone:.4g})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "text": self.text}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Guarantee:
     """A guarantee of differential privacy.
 
@@ -66,6 +94,7 @@ class Guarantee:
     steps               noised steps over the run (record), or noised sums (site)
     releases            rounds in which one site may answer
     mechanism, sampler, noise_source
+    trust               what noise that the sites add together rests on; else None
     per_site            epsilon spent so far by each site's own ledger, where it can be read
     """
 
@@ -86,6 +115,7 @@ class Guarantee:
     per_site: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     condition: str = ""
+    trust: SumTrust | None = None
 
     @property
     def adjacency(self) -> str:
@@ -112,7 +142,7 @@ class Guarantee:
         return (
             f"({self.epsilon:.4g}, {self.delta:g})-differential privacy per {self.unit} "
             f"({self.adjacency}){replaced}; {self.mechanism}, noise multiplier "
-            f"{self.noise_multiplier:.4g}"
+            f"{self.noise_multiplier:.4g}{'' if self.trust is None else '; ' + self.trust.text}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,10 +167,24 @@ class Guarantee:
             "sampler": self.sampler,
             "noise_source": self.noise_source,
             "per_site": dict(self.per_site),
-            "trusted": dict(_TRUSTED[self.unit]),
+            "trusted": self._trusted,
             "not_protected": list(_NOT_PROTECTED[self.unit]),
             "warnings": list(self.warnings),
             "text": self.text,
+            # Unwritten where noise is no matter of trust: older readers know the rest.
+            **({} if self.trust is None else {"trust": self.trust.to_dict()}),
+        }
+
+    @property
+    def _trusted(self) -> dict[str, str]:
+        if self.trust is None:
+            return dict(_TRUSTED[self.unit])
+        return {
+            "each site": "with its own images, and to add its share of the noise",
+            "server": "with nothing, as long as secure aggregation is on",
+            "other sites": f"at most {self.trust.num_colluders} of {self.trust.num_sites} work "
+            "with the server; none holds images of the same person",
+            "reader of the model": "with nothing",
         }
 
 

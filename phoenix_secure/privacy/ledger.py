@@ -13,7 +13,7 @@ from phoenix_secure.errors import BudgetExhausted, DataError
 from phoenix_secure.journal import Journal, create_file, json_line, json_object
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.budget import Budget
-from phoenix_secure.privacy.events import Event, event_from_dict, event_to_dict
+from phoenix_secure.privacy.events import Event, event_from_dict, event_to_dict, unit_of
 
 __all__ = ["PrivacyLedger", "Release"]
 
@@ -104,7 +104,7 @@ class PrivacyLedger:
             )
         if total is not None:
             events = [each.event for each in self._releases.values()] + [release.event]
-            if len({type(event) for event in events}) > 1:
+            if len({unit_of(event) for event in events}) > 1:
                 raise BudgetExhausted(
                     "the ledger holds releases under another unit, and epsilons of images and of "
                     "whole sites do not add up: the site stops"

@@ -27,7 +27,7 @@ def deployment_strategies(
     return RunStrategies(
         config,
         form=form,
-        num_classes=0,
+        num_classes=len(config.release.class_names),
         seeds=seeds,
         device=device,
         load_shared=lambda: load_shared(

@@ -15,7 +15,7 @@ from phoenix_secure.config import ExchangeConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.heterogeneity.selection import Layout, select
 
-__all__ = ["Exchange", "plan_exchange"]
+__all__ = ["Exchange", "plan_exchange", "whole_exchange"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -118,3 +118,8 @@ def plan_exchange(settings: ExchangeConfig, layout: Layout) -> Exchange:
             "exchange.upload=all"
         )
     return Exchange(personal=personal, parts=tuple(np.flatnonzero(part) for part in parts))
+
+
+def whole_exchange(num_words: int) -> Exchange:
+    """Every one of ``num_words`` coordinates travels in every round."""
+    return Exchange(personal=np.zeros(num_words, bool), parts=(np.arange(num_words),))

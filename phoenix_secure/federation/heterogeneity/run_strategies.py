@@ -18,7 +18,7 @@ from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.heterogeneity.checks import check_strategies
-from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange
+from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange, whole_exchange
 from phoenix_secure.federation.heterogeneity.filtering import SelfEvaluator
 from phoenix_secure.federation.heterogeneity.memory import Memory
 from phoenix_secure.federation.heterogeneity.partial import PartialAggregator
@@ -29,6 +29,7 @@ from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.run.evaluation import feature_extractor
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.release.layout import ReleaseLayout, layout_of_release
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector, to_vector
@@ -41,6 +42,8 @@ class RunStrategies:
 
     form            (channels, image size)
     load_shared     makes G; called at once when sharing is on
+
+    release         layout of the words that travel in place of a model; None in a run of rounds
 
     Raises:     ConfigError or DataError naming the setting.
     """
@@ -56,12 +59,20 @@ class RunStrategies:
         load_shared: Callable[[], SharedImages],
     ) -> None:
         check_strategies(config)
+        self.exchange: Exchange
         self._config = config
         self._form = form
         self._num_classes = num_classes
         self._seeds = seeds
         self._device = device
-        self.exchange: Exchange = plan_exchange(config.exchange, layout_of(self._network()))
+        self.release: ReleaseLayout | None = None
+        if config.release.is_on:
+            self.release = layout_of_release(
+                config.release, channels=form[0], image_size=form[1], num_classes=num_classes
+            )
+            self.exchange = whole_exchange(self.release.num_words)
+        else:
+            self.exchange = plan_exchange(config.exchange, layout_of(self._network()))
         self.shared: SharedImages | None = None
         if config.sharing.source != "none":
             self.shared = load_shared()
@@ -89,6 +100,8 @@ class RunStrategies:
         Guarantee:  a function of settings, seed and G; computed once.
         """
         with self._lock:
+            if self._start is None and self.release is not None:
+                self._start = np.zeros(self.release.num_words, np.float32)
             if self._start is None:
                 self._start = self._warmed_up(to_vector(self._network()))
             return self._start

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-__all__ = ["RoundReport", "RunEvent", "SecureRoundRecord", "StageReport", "TermsRecord"]
+__all__ = [
+    "FitReport",
+    "RoundReport",
+    "RunEvent",
+    "SecureRoundRecord",
+    "StageReport",
+    "TermsRecord",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,5 +157,23 @@ class RoundReport:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitReport:
+    """Progress of what a release's server makes of the noised sum, after its one round.
+
+    what    generator or ddpm
+    loss    an estimate; the generator's is unbiased and may be below zero
+    """
+
+    what: str
+    step: int
+    num_steps: int
+    loss: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 # What a run tells while it is under way, in order.
-RunEvent = StageReport | RoundReport
+RunEvent = StageReport | RoundReport | FitReport

@@ -52,7 +52,11 @@ class GlobalModel:
     def use(self, state: ServerState) -> None:
         """Take the averaged parameters of ``state``, or the plain ones when averaging is off."""
         has_ema = self._config.ema.decay > 0
-        load_vector(self._unet, state.ema if has_ema else state.parameters)
+        self.use_vector(state.ema if has_ema else state.parameters)
+
+    def use_vector(self, parameters: np.ndarray) -> None:
+        """Take ``parameters`` (d,)."""
+        load_vector(self._unet, parameters)
 
     def sample(
         self, num_images: int, *, purpose: str, progress: Callable[[int], object] = lambda _: None

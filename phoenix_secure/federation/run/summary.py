@@ -57,6 +57,7 @@ class RunSummary:
     guarantee         as the run stated it (``privacy.guarantee.Guarantee.to_dict``)
     deployment        None for a simulation
     skipped_rounds    signed, and never summed
+    release           what a release summed and what was made of it; None for a run of rounds
     """
 
     rounds: int
@@ -73,6 +74,7 @@ class RunSummary:
     guarantee: dict[str, Any] | None = None
     deployment: DeploymentRecord | None = None
     skipped_rounds: tuple[int, ...] = ()
+    release: Mapping[str, Any] | None = None
 
     @classmethod
     def of_rounds(
@@ -113,7 +115,9 @@ class RunSummary:
             "secure_aggregation": "off" if self.secure is None else "on",
             "skipped_rounds": list(self.skipped_rounds),
         }
-        del values["deployment"], values["secure"], values["quality_personal"]
+        del values["deployment"], values["secure"], values["quality_personal"], values["release"]
+        if self.release is not None:
+            values["release"] = dict(self.release)
         if self.quality_personal is not None:
             values["quality_personal"] = self.quality_personal
         if self.secure is None:
@@ -150,7 +154,7 @@ _TOTALS = (
     *("rounds", "sites", "num_parameters"),
     *("bytes_down", "bytes_up", "training_seconds", "loss"),
 )
-_OPTIONAL = ("quality", "quality_personal", "strategies", "guarantee")
+_OPTIONAL = ("quality", "quality_personal", "strategies", "guarantee", "release")
 
 
 def read_summary(folder: Path) -> RunSummary:

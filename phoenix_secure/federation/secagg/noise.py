@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from phoenix_secure.config import PrivacyConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.privacy.calibration import calibrate
-from phoenix_secure.privacy.events import SkellamSum
+from phoenix_secure.privacy.events import DiscreteGaussianSum, SkellamSum
 from phoenix_secure.privacy.quantised import rounded_norm_bound
 from protocol.parameters import skellam_tail
 
@@ -30,7 +30,7 @@ class SiteNoise:
 
     noise_multiplier   z: deviation of the honest noise in the sum, in units of ``clip_norm``
     scale              S: fixed-point steps per unit, a power of two
-    l2_bound           D: L2 norm, in steps, that no site's rounded update exceeds
+    l2_bound           D: L2 norm, in steps, that no site's rounded input exceeds
     share_variance     of one site's noise in one coordinate, in steps^2
     event              one release: one round
     """
@@ -39,7 +39,7 @@ class SiteNoise:
     scale: float
     l2_bound: float
     share_variance: float
-    event: SkellamSum
+    event: SkellamSum | DiscreteGaussianSum
 
 
 def choose_site_noise(

@@ -25,11 +25,20 @@ from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.secagg.metrics import Metrics
 from phoenix_secure.federation.secagg.possible_sums import check_sum
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.privacy.discrete_gaussian import draw_discrete_gaussian
 from phoenix_secure.privacy.quantised import round_within
 from phoenix_secure.privacy.skellam import SkellamTable
+from phoenix_secure.release.class_sums import ClassSums
 from phoenix_secure.training.local import LocalUpdate
 
-__all__ = ["Payload", "clip_update", "decode_sum", "encode_update", "unclipped_fraction"]
+__all__ = [
+    "Payload",
+    "clip_update",
+    "decode_sum",
+    "encode_sums",
+    "encode_update",
+    "unclipped_fraction",
+]
 
 _CHUNK = 1 << 20
 
@@ -191,6 +200,23 @@ def encode_update(
         lost = (values[:d] - words[:d] / terms.scale) / weight
         left_out = (lost * clip_factor).astype(np.float32)
     return Payload(words=words, extra=extra, noise=noise, residual=left_out)
+
+
+def encode_sums(
+    sums: ClassSums, *, terms: SecureTerms, entropy: Callable[[int], bytes] = os.urandom
+) -> Payload:
+    """The integers that a site enters into a release: whole numbers already, and its noise.
+
+    Guarantee:  ``noise`` has the law that the accounting assumes; beside it go constants.
+    Raises:     ValueError for sums of another size, or terms of another kind of run.
+    """
+    if terms.grid is None or terms.noise is None or sums.words.shape != (terms.num_words,):
+        raise ValueError(f"expected class sums of {terms.num_words} words in a release")
+    noise = draw_discrete_gaussian(
+        sums.words.size, variance=int(terms.noise.share_variance), entropy=entropy
+    )
+    extra = terms.metric_words.encode(num_images=1, num_steps=1, loss=0.0, clipped=False)
+    return Payload(words=sums.words.astype(np.int32), extra=extra, noise=noise)
 
 
 def decode_sum(

@@ -16,12 +16,13 @@ from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
 from phoenix_secure.privacy.events import (
     Adjacency,
+    DiscreteGaussianSum,
     Event,
     PoissonSampledGaussian,
     SkellamSum,
     repeated,
 )
-from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
+from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee, SumTrust
 from phoenix_secure.training.private import public_steps
 
 __all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
@@ -86,6 +87,8 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
     if privacy.unit == "none":
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
+    if config.release.is_on:
+        return _release_plan(config, terms)
     local_steps = public_steps(config)
     releases = max_participations(config)
     if privacy.unit == "site":
@@ -136,6 +139,22 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
     )
 
 
+def _release_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
+    if terms is None or terms.noise is None:
+        raise ConfigError(
+            "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site alone "
+            "does not hide its images from the server"
+        )
+    event = terms.noise.event
+    return PrivacyPlan(
+        unit="record",
+        noise_multiplier=terms.noise.noise_multiplier,
+        event=event,
+        max_releases=1,
+        planned=epsilon_of([event], delta=config.privacy.delta),
+    )
+
+
 def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
     """Whether a site has enough images for the settings' unit and delta; the log warns of a delta
     above 1/images^2.
@@ -154,7 +173,7 @@ def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
             f"privacy.delta = {privacy.delta:g} is not below 1/images = {1 / num_images:g} of "
             f"{site}: one image could be fully disclosed; lower it"
         )
-    if privacy.sampling_rate * num_images < 1:
+    if not config.release.is_on and privacy.sampling_rate * num_images < 1:
         raise ConfigError(
             f"{site} has {num_images} images, and privacy.sampling_rate = "
             f"{privacy.sampling_rate:g} samples less than one a step: its updates would be noise "
@@ -175,9 +194,11 @@ def guarantee_of(
     *,
     spent: Mapping[str, Iterable[Event]] | None = None,
     dealt: PartitionConfig | None = None,
+    terms: SecureTerms | None = None,
 ) -> Guarantee:
     """The guarantee of a run. No image has a part in it.
 
+    terms    of secure rounds, on which a guarantee of trust ``sum`` rests
     spent    each site's recorded events, where they can be read
     dealt    how a simulation partitioned the images; None where each site brings its own
     """
@@ -198,6 +219,13 @@ def guarantee_of(
                 "sensitivity)"
             )
         sampler = "none: every draw of a cohort counts in full"
+    elif isinstance(event, DiscreteGaussianSum):
+        steps, rate = event.steps, None
+        mechanism = (
+            "one release of class-wise sums of features, discrete Gaussian noise of all sites "
+            "inside secure aggregation"
+        )
+        sampler = "none: every image enters once"
     else:
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
         mechanism = "DP-SGD: per-image gradients clipped, Gaussian noise at each site"
@@ -211,7 +239,7 @@ def guarantee_of(
         figures=plan.planned.figures,
         replace_one_figures=replaced.figures,
         noise_multiplier=plan.noise_multiplier,
-        clip_norm=privacy.clip_norm,
+        clip_norm=None if config.release.is_on else privacy.clip_norm,
         sampling_rate=rate,
         steps=steps,
         releases=plan.max_releases,
@@ -219,7 +247,9 @@ def guarantee_of(
         sampler=sampler,
         noise_source=(
             "AES-256-CTR keyed by the operating system"
-            if is_secret and plan.unit == "record"
+            if is_secret and isinstance(event, PoissonSampledGaussian)
+            else "the operating system's generator, by exact rejection"
+            if is_secret and isinstance(event, DiscreteGaussianSum)
             else "the operating system's generator, by table inversion"
             if is_secret
             else "seeded, repeatable"
@@ -227,6 +257,21 @@ def guarantee_of(
         per_site=per_site if is_secret else {},
         warnings=_warnings(config, plan),
         condition=_condition(config, dealt),
+        trust=_trust(event, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
+    )
+
+
+def _trust(event: Event, *, terms: SecureTerms | None, delta: float, sites: int) -> SumTrust | None:
+    """What a guarantee of trust ``sum`` rests on; None for one that holds by itself."""
+    if not isinstance(event, DiscreteGaussianSum) or terms is None:
+        return None
+    alone = dataclasses.replace(event, num_shares=1)
+    return SumTrust(
+        num_sites=sites,
+        num_colluders=terms.num_colluders,
+        num_shares=event.num_shares,
+        epsilon_alone=epsilon_of([alone], delta=delta).value,
+        surplus=math.sqrt(terms.cohort_size / event.num_shares),
     )
 
 

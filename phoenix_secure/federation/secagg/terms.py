@@ -19,6 +19,8 @@ from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
+from phoenix_secure.federation.secagg.release_noise import choose_release_noise
+from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, max_input
@@ -47,7 +49,9 @@ class SecureTerms:
     policy_hash      SHA-256 over the settings that decide what a site trains
     privacy_hash     SHA-256 over the differential-privacy settings
     hides_metrics    sites count alike, and tell neither losses nor numbers of images
-    noise            what the sites add under privacy unit ``site``, else None
+    noise            what the sites add together, under privacy unit ``site`` or in a release;
+                     else None
+    grid             of a release: the whole numbers that its sums are made of; else None
     """
 
     num_parameters: int
@@ -66,6 +70,7 @@ class SecureTerms:
     hides_metrics: bool = False
     noise: SiteNoise | None = None
     clip_bit_value: float = 0.0
+    grid: IntegerGrid | None = None
 
     @property
     def num_honest(self) -> int:
@@ -179,9 +184,13 @@ class SecureTerms:
 
 
 def choose_terms(
-    config: RunConfig, *, num_parameters: int, largest_site: int | None = None
+    config: RunConfig,
+    *,
+    num_parameters: int,
+    largest_site: int | None = None,
+    layout: ReleaseLayout | None = None,
 ) -> SecureTerms:
-    """The terms that follow from the settings.
+    """The terms that follow from the settings; ``layout`` is a release's.
 
     ``largest_site`` is the largest number of images at one site; only a run in one process knows
     it, and it is used only where ``secure_aggregation.max_images`` is empty.
@@ -225,7 +234,17 @@ def choose_terms(
     count = clip_bit_value(privacy)
     clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
-    noise = None
+    noise, grid = None, None
+    if layout is not None:
+        noise, grid = choose_release_noise(
+            privacy,
+            layout,
+            cohort_size=n,
+            num_honest=graph.threshold - graph.num_colluders,
+            word_bits=settings.word_bits,
+        )
+        scale, clip_value = noise.scale, grid.limit / noise.scale
+        clip_norm = noise.l2_bound / noise.scale
     if privacy.unit == "site":
         noise = choose_site_noise(
             privacy,
@@ -256,6 +275,7 @@ def choose_terms(
         hides_metrics=privacy.hides_metrics,
         noise=noise,
         clip_bit_value=count,
+        grid=grid,
     )
 
 
@@ -277,6 +297,7 @@ def _policy_hash(config: RunConfig) -> bytes:
             "sharing": True,
             "exchange": True,
             "filtering": True,
+            "release": True,  # unwritten where it is off
             "secure_aggregation": {"mode", "clip_norm", "clip_value", "max_images"},
         },
     )

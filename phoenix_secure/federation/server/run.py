@@ -11,10 +11,16 @@ from phoenix_secure.device import num_cores
 from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.round.exclusions import Exclusion
-from phoenix_secure.federation.round.report import RoundReport, RunEvent, StageReport
+from phoenix_secure.federation.round.report import (
+    FitReport,
+    RoundReport,
+    RunEvent,
+    StageReport,
+)
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.federation.run.trackers import metrics_writer
 from phoenix_secure.federation.server.backend import Backend
@@ -90,7 +96,8 @@ class Run:
             yield from (event for event in events if isinstance(event, RoundReport))
 
     def events(self, state: ServerState, folder: RunFolder) -> Generator[RunEvent, None, None]:
-        """Run what is left, yielding a report after every stage and every round.
+        """Run what is left, yielding a report after every stage and every round, and in a release
+        while the server fits to the sum.
 
         State, metrics and pictures of a round are on the disk before its report is yielded.
 
@@ -125,6 +132,12 @@ class Run:
                 yield report
         finally:
             engine.close()
+        # The sites have answered: what follows needs nothing but the sum.
+        yield from self._learn(folder.load_state(config=self.config), folder)
+
+    def _learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
+        if isinstance(self.backend.model, ReleasedModel):
+            yield from self.backend.model.learn(state, folder)
 
     def _keep(
         self, finished: FinishedRound, folder: RunFolder, evidence: RunEvidence
@@ -152,6 +165,8 @@ class Run:
         """Export the model, write the last pictures, evaluate its samples. Can be repeated."""
         backend, model = self.backend, self.backend.model
         state = folder.load_state(config=self.config)
+        for _ in self._learn(state, folder):
+            pass  # learned before, unless the caller read no events
         model.use(state)
         model.export(folder.model)
         model.save_grid(folder.path / "samples.png")
@@ -177,9 +192,12 @@ class Run:
             guarantee=backend.guarantee(folder).to_dict(),
             deployment=backend.deployment,
             skipped_rounds=self._skipped_rounds(folder),
+            release=model.facts if isinstance(model, ReleasedModel) else None,
         )
         folder.write_json("summary.json", summary.to_dict())
         evidence.exported(folder.model, round_number=state.round_number)
+        if isinstance(model, ReleasedModel):
+            evidence.exported(folder.path / "generator", round_number=state.round_number)
         engine = backend.witnesses(folder)
         if engine is not None:
             party = backend.party(folder)

@@ -16,6 +16,7 @@ from phoenix_secure.data.partition_plot import save_partition_plot
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.split import save_split
 from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.engines.client_app import client_app
 from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.engines.in_process import in_process_engine
@@ -26,6 +27,7 @@ from phoenix_secure.federation.heterogeneity.sharing import SharedImages, load_s
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator, evaluator_of
 from phoenix_secure.federation.run.folder import RunFolder, settings_hash
+from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.keys import RunKeys
@@ -52,10 +54,13 @@ from phoenix_secure.federation.simulation.parties import (
     spent_events,
 )
 from phoenix_secure.federation.site.build import Handler, SiteRun, build_site
-from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.federation.site.privacy import make_summer, make_trainer
 from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.guarantee import Guarantee
+from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.private import PrivateTrainer
 
 __all__ = ["SimulatedSites"]
 
@@ -82,14 +87,6 @@ class SimulatedSites:
             config, seeds=self._seeds, cache_dir=cache_dir
         )
         images = self.partition.image_set
-        self.model = GlobalModel(
-            config,
-            image_size=images.image_size,
-            channels=images.channels,
-            class_names=images.class_names,
-            seeds=self._seeds,
-            device=self.devices[0],
-        )
         self.strategies = RunStrategies(
             config,
             form=(images.channels, images.image_size),
@@ -104,10 +101,12 @@ class SimulatedSites:
                 config,
                 num_parameters=self.strategies.exchange.num_uploaded,
                 largest_site=max(len(part) for part in self.partition.parts.values()),
+                layout=self.strategies.release,
             )
         self.rule: ModelRule | None = self.strategies.model_rule(
             self.terms, plan=bytes.fromhex(settings_hash(config))
         )
+        self.model = self._model()
         self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
         for name, part in self.partition.parts.items():
             check_images(config, len(part), site=name)
@@ -117,6 +116,32 @@ class SimulatedSites:
         self.deployment: DeploymentRecord | None = None
         self.timeouts = simulation_timeouts(config)
         self.witness_every = 1
+
+    def _model(self) -> GlobalModel | ReleasedModel:
+        images, layout = self.partition.image_set, self.strategies.release
+        if layout is not None and self.terms is not None:
+            names = self.config.release.class_names
+            if names and names != images.class_names:
+                raise ConfigError(
+                    f"release.class_names are not the classes of {images.name}: leave them out, "
+                    f"or set {list(images.class_names)}"
+                )
+            return ReleasedModel(
+                self.config,
+                layout=layout,
+                terms=self.terms,
+                class_names=images.class_names,
+                seeds=self._seeds,
+                device=self.devices[0],
+            )
+        return GlobalModel(
+            self.config,
+            image_size=images.image_size,
+            channels=images.channels,
+            class_names=images.class_names,
+            seeds=self._seeds,
+            device=self.devices[0],
+        )
 
     def _shared_images(self, cache_dir: Path) -> SharedImages:
         members = np.concatenate(list(self.partition.parts.values()))
@@ -204,8 +229,10 @@ class SimulatedSites:
         )
         keys = self._keys(folder)
         num_classes = self.partition.image_set.num_classes
-        trainers = [
-            make_trainer(self.config, self.privacy, num_classes=num_classes, device=device)
+        trainers: list[LocalTrainer | PrivateTrainer | FeatureSummer] = [
+            make_summer(self.strategies.release, self.terms, seeds=self._seeds)
+            if self.strategies.release is not None
+            else make_trainer(self.config, self.privacy, num_classes=num_classes, device=device)
             for device in self.devices
         ]
         return {
@@ -231,7 +258,9 @@ class SimulatedSites:
         spent = {}
         if folder is not None and self.privacy is not None:
             spent = spent_events(folder, sites=self.sites)
-        return guarantee_of(self.config, self.privacy, spent=spent, dealt=self.config.partition)
+        return guarantee_of(
+            self.config, self.privacy, spent=spent, dealt=self.config.partition, terms=self.terms
+        )
 
     def _keys(self, folder: RunFolder) -> RunKeys:
         return RunKeys.load(folder.path, sites=self.sites)
@@ -245,7 +274,7 @@ class SimulatedSites:
         For research: a deployed site can only sample from its own.
         """
         exchange = self.strategies.exchange
-        if exchange.num_personal == 0:
+        if exchange.num_personal == 0 or not isinstance(self.model, GlobalModel):
             return None
         states = {
             site: personal_state(

@@ -15,7 +15,7 @@ from typing import Any
 from phoenix_secure.errors import BudgetExhausted
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.budget import Budget
-from phoenix_secure.privacy.events import Event, SkellamSum, repeated
+from phoenix_secure.privacy.events import Event, repeated, unit_of
 from phoenix_secure.privacy.ledger import Release
 
 __all__ = [
@@ -100,7 +100,9 @@ def data_budgets(
     """
     delta = delta if total is None else total.delta
     asked = [*reservations, *([added] if added else [])]
-    units = sorted({_unit(e) for e in [each.event for each in releases] + [r.event for r in asked]})
+    units = sorted(
+        {unit_of(e) for e in [each.event for each in releases] + [r.event for r in asked]}
+    )
     named: list[tuple[str, frozenset[str] | None]] = [
         (", ".join(sorted(digest[:16] for digest in group)), group) for group in groups
     ]
@@ -112,12 +114,12 @@ def data_budgets(
             of_group = [
                 each
                 for each in releases
-                if _unit(each.event) == unit and (group is None or each.data in group)
+                if unit_of(each.event) == unit and (group is None or each.data in group)
             ]
             waiting = [
                 each
                 for each in asked
-                if _unit(each.event) == unit
+                if unit_of(each.event) == unit
                 and (group is None or each.data is None or each.data in group)
             ]
             if of_group or waiting:
@@ -142,7 +144,7 @@ def require_fit(
         return
     events = [each.event for each in releases]
     events += [event for each in (*reservations, added) for event in each.events]
-    if len({_unit(event) for event in events}) > 1:
+    if len({unit_of(event) for event in events}) > 1:
         raise BudgetExhausted(
             "the site holds releases or approved plans under another unit, and epsilons of images "
             "and of whole sites do not add up: the plan is refused"
@@ -208,7 +210,3 @@ def reservation_of(
         event=event,
         releases=max(0, max_releases - len(own)),
     )
-
-
-def _unit(event: Event) -> str:
-    return "site" if isinstance(event, SkellamSum) else "record"

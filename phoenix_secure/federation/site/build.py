@@ -29,6 +29,7 @@ from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.federation.site.witness import with_witness
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.privacy.budget import Budget
+from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer
@@ -99,7 +100,7 @@ def build_site(
     *,
     run: SiteRun,
     place: SitePlace,
-    trainer: LocalTrainer | PrivateTrainer,
+    trainer: LocalTrainer | PrivateTrainer | FeatureSummer,
 ) -> Handler:
     """The handler of one site's stages, from the images that it holds.
 

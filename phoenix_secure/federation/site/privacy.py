@@ -19,11 +19,15 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
 from phoenix_secure.federation.site.kept_answers import KeptAnswers
+from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.data_sets import keep_records
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
+from phoenix_secure.release.class_sums import FeatureSummer
+from phoenix_secure.release.features import FeatureMap
+from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer
@@ -31,6 +35,7 @@ from protocol.entropy import Entropy, os_entropy
 
 __all__ = [
     "SitePrivacy",
+    "make_summer",
     "make_trainer",
     "open_site_privacy",
     "rounding_keys",
@@ -120,10 +125,22 @@ def make_trainer(
     return LocalTrainer(config, num_classes=num_classes, device=device)
 
 
+def make_summer(
+    layout: ReleaseLayout, terms: SecureTerms | None, *, seeds: SeedTree
+) -> FeatureSummer:
+    """Sums features in a release; always on the CPU, where the bits of one image are its own.
+
+    Raises:     ValueError without the terms of a release.
+    """
+    if terms is None or terms.grid is None:
+        raise ValueError("expected the terms of a release")
+    return FeatureSummer(FeatureMap(layout, seeds=seeds), grid=terms.grid)
+
+
 def site_noise_entropy(
     config: RunConfig, seeds: SeedTree, *, site: str
 ) -> Callable[[int], Entropy]:
-    """Bytes for the noise of unit ``site``: the operating system's, or repeatable for research."""
+    """Bytes for shares of noise: the operating system's, or repeatable for research."""
     if config.privacy.noise_source == "secure":
         return lambda round_number: os_entropy
 

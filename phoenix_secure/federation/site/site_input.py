@@ -18,10 +18,11 @@ from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
-from phoenix_secure.federation.secagg.payload import Payload, encode_update
+from phoenix_secure.federation.secagg.payload import Payload, encode_sums, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.residuals import Residuals
+from phoenix_secure.release.class_sums import ClassSums
 from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.steps import Cancelled
 from protocol.entropy import Entropy
@@ -30,7 +31,7 @@ __all__ = ["SiteInput", "Train"]
 
 _log = logging.getLogger(__name__)
 
-Train = Callable[[TrainRequest], LocalUpdate]
+Train = Callable[[TrainRequest], LocalUpdate | ClassSums]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -78,7 +79,13 @@ class SiteInput:
                 ) from None
             self.record.fail(number)
         _log.warning("%s: training round %d enters zeros", self.site, number)
-        failure = LocalUpdate(
+        return self._encoded(self._failure, request, residuals=None)
+
+    @property
+    def _failure(self) -> LocalUpdate | ClassSums:
+        if self.terms.grid is not None:
+            return ClassSums(words=np.zeros(self.terms.num_words, np.int64))
+        return LocalUpdate(
             delta=np.zeros(self.terms.num_parameters, np.float32),
             num_images=1,
             num_steps=self.local_steps,
@@ -86,12 +93,17 @@ class SiteInput:
             seconds=0.0,
             failed=True,
         )
-        return self._encoded(failure, request, residuals=None)
 
     def _encoded(
-        self, update: LocalUpdate, request: TrainRequest, *, residuals: Residuals | None
+        self,
+        update: LocalUpdate | ClassSums,
+        request: TrainRequest,
+        *,
+        residuals: Residuals | None,
     ) -> Payload:
         number = request.round_number
+        if isinstance(update, ClassSums):
+            return encode_sums(update, terms=self.terms, entropy=self.noise_entropy(number))
         residual = None
         if residuals is not None:
             residual = residuals.before(number, size=self.terms.num_parameters)

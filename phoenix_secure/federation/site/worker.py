@@ -19,6 +19,7 @@ from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.round.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.site.privacy import SitePrivacy
 from phoenix_secure.federation.site.secure import SecureSite
+from phoenix_secure.release.class_sums import ClassSums, FeatureSummer
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.private import PrivateTrainer
@@ -44,7 +45,7 @@ class SiteWorker:
         name: str,
         *,
         images: SiteImages,
-        trainer: LocalTrainer | PrivateTrainer,
+        trainer: LocalTrainer | PrivateTrainer | FeatureSummer,
         seeds: SeedTree,
         cancelled: threading.Event,
         secure: SecureSite | None = None,
@@ -83,14 +84,14 @@ class SiteWorker:
         except (MalformedMessage, ValueError):
             raise SiteFailure(FailureCode.MALFORMED) from None
 
-    def _train_for_sum(self, request: TrainRequest) -> LocalUpdate:
+    def _train_for_sum(self, request: TrainRequest) -> LocalUpdate | ClassSums:
         """Train, and answer no earlier than ``reply_after_s`` lets it."""
         if self._reply_after_s is None:
-            return self._train(request)
+            return self._for_sum(request)
         stop_at = time.monotonic() + self._reply_after_s
         self._stop_at = stop_at
         try:
-            return self._train(request)
+            return self._for_sum(request)
         except Cancelled:
             if self._cancelled.is_set():
                 raise
@@ -100,6 +101,19 @@ class SiteWorker:
             ) from None
         finally:
             self._cancelled.wait(max(0.0, stop_at - time.monotonic()))
+
+    def _for_sum(self, request: TrainRequest) -> LocalUpdate | ClassSums:
+        """An update, or in a release the class sums, for which the request's vector means nothing.
+
+        A release sums the site's own images once; ``strategies`` have no part in it.
+        """
+        if isinstance(self._trainer, FeatureSummer):
+            return self._trainer.sum(self._images, before_block=self._stop_if_over)
+        return self._train(request)
+
+    def _stop_if_over(self) -> None:
+        if self._is_over():
+            raise Cancelled
 
     def _is_over(self) -> bool:
         late = self._stop_at is not None and time.monotonic() >= self._stop_at
@@ -111,6 +125,8 @@ class SiteWorker:
         return self._strategies.answer(request, train=self._train_from)
 
     def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
+        if isinstance(self._trainer, FeatureSummer):
+            raise ValueError("expected a trainer: a release answers secure rounds alone")
         return self._trainer.train(
             parameters,
             self._images,

@@ -1,0 +1,84 @@
+"""One noised release of class-wise mean features, and the generator that is fitted to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from phoenix_secure.config.section import Section
+
+__all__ = ["ReleaseConfig"]
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class ReleaseConfig(Section):
+    """A run that sums features once in place of training by rounds.
+
+    The sites enter, class by class, the sum of the features of their images and the number of
+    images into one secure round (``privacy.unit: record``, ``privacy.trust: sum``). The server
+    fits a generator to the noised sum: that costs no privacy.
+    """
+
+    features: Literal["none", "pixel", "hog", "hogpix", "pixel-hog"] = Field(
+        "none",
+        description="[name] none: a run of rounds. pixel: random Fourier features of pixels. hog: "
+        "of gradient orientations. hogpix: hog with pooled brightness and contrast. pixel-hog: "
+        "half and half.",
+    )
+    num_features: int = Field(
+        6000,
+        ge=16,
+        le=100_000,
+        multiple_of=4,
+        description="[features] Random Fourier features of one class; noise grows with its root.",
+    )
+    classes: Literal["labels", "none"] = Field(
+        "labels",
+        description="[name] labels: one sum for each class, where images have labels. none: one "
+        "sum of all images.",
+    )
+    class_names: tuple[ClassName, ...] = Field(
+        (),
+        max_length=1000,
+        description="[names] Public list of classes; needed in a deployment with classes=labels. "
+        "Images of other classes enter nothing. Empty in a simulation: the data set's own.",
+    )
+    count_weight: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="[1] Weight lambda of an image's count beside its features of norm 1: the "
+        "sensitivity is sqrt(1 + lambda^2).",
+    )
+    max_images: int = Field(
+        16_384,
+        ge=1,
+        le=2**24,
+        description="[images] Public bound on one site's images, for which the integer scale is "
+        "chosen. A larger site's sums are cut off: less accurate, no less private.",
+    )
+    fit_steps: int = Field(800, ge=1, le=1_000_000, description="[steps] Steps of the generator.")
+    fit_batch: int = Field(
+        800, ge=4, le=65_536, description="[images] Images generated in one step, all classes."
+    )
+    fit_learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="[1] Adam's peak learning rate; it falls as a cosine."
+    )
+    latent_size: int = Field(
+        32, ge=1, le=1024, description="[numbers] Random numbers from which an image is generated."
+    )
+    then: Literal["none", "ddpm"] = Field(
+        "none",
+        description="[name] none: the generator is the run's model. ddpm: a DDPM is trained on "
+        "its images alone (training.local_steps steps), at no further cost of privacy.",
+    )
+    then_images: int = Field(
+        20_000, ge=1, le=1_000_000, description="[images] Generated images to train it on."
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the run is a release."""
+        return self.features != "none"

@@ -1,0 +1,139 @@
+"""Features of single images, fixed before anybody looks at data, with an L2 norm of at most 1.
+
+Random Fourier features, (cos Wx, sin Wx) / sqrt(d / 2), of one or both of
+
+- pixel: the pixels themselves;
+- hog: differences of neighbouring pixels along eight directions, the positive parts pooled to a
+  grid of 7 x 7 and scaled to length 1. Differences leave brightness and contrast free.
+
+*hogpix* adds the pooled means of the pixels and of their squares, a fifth of the squared norm.
+Colour images enter channel by channel.
+
+The same map is used twice. A site needs ``exact_features``: the features of one image must not
+depend on the images beside it, bit for bit, because a neighbouring data set lacks one of them. The
+generator needs gradients and speed: ``FeatureMap.__call__``.
+
+Source: Rahimi and Recht (2007), Random Features for Large-Scale Kernel Machines; Dalal and Triggs
+(2005) for orientations; Harder, Adamczewski and Park (2021), arXiv:2002.11603 (DP-MERF) for
+releasing class-wise mean features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from phoenix_secure.release.layout import DIRECTIONS, GRID, ReleaseLayout
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["NORM_BOUND", "FeatureMap", "exact_features"]
+
+# Below 1 by more than float64 rounding can add.
+NORM_BOUND = 1 - 1e-6
+_HOG_BAND = 0.5
+_PIXEL_BAND = 9.0  # about the median distance of two digits of 28 x 28 pixels
+# Images of one block, always filled up: the same instructions run whatever the batch is.
+_BLOCK = 64
+# Inputs and weights of the projections are whole multiples of these: every partial sum below 2^17
+# is then exact in float64, in whatever order a machine adds.
+_INPUT_BITS = 20
+_WEIGHT_BITS = 16
+
+Quantise = Callable[[torch.Tensor], torch.Tensor]
+
+
+class FeatureMap:
+    """phi: images (B, C, H, W) in [0, 1] -> (B, D), |phi| <= 1 - 1e-6.
+
+    seeds   of the random matrices: public, the plan's
+    """
+
+    def __init__(self, layout: ReleaseLayout, *, seeds: SeedTree) -> None:
+        self.layout = layout
+        self.form = layout.channels, layout.image_size, layout.image_size
+        self.size = layout.num_features
+        # Distances of pictures grow with the root of the number of pixels.
+        inputs = layout.num_inputs
+        bands = {"pixel": _PIXEL_BAND * math.sqrt(inputs["pixel"] / 784), "hog": _HOG_BAND}
+        streams = seeds.child("release", "features")
+        self._projections = {
+            kind: _projection(inputs[kind], bands[kind], size=size, rng=streams.child(kind).numpy())
+            for kind, size in layout.projections.items()
+        }
+
+    def to(self, device: torch.device) -> FeatureMap:
+        """Move the matrices."""
+        self._projections = {name: each.to(device) for name, each in self._projections.items()}
+        return self
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Differentiable, in the precision of ``images``."""
+        return self._features(images, lambda values: values)
+
+    def _features(self, images: torch.Tensor, quantise: Quantise) -> torch.Tensor:
+        parts = []
+        for kind, projection in self._projections.items():
+            inputs = images.flatten(1) if kind == "pixel" else _hog(images, quantise)
+            angles = quantise(inputs) @ projection.to(images.dtype)
+            wave = torch.cat([angles.cos(), angles.sin()], 1) * self.layout.wave_weights[kind]
+            if kind == "hog":
+                # A picture without an edge has no direction: it enters zeros.
+                wave = wave * (inputs.detach() != 0).any(1, keepdim=True)
+            parts.append(wave)
+        if self.layout.num_anchors:
+            means = torch.cat([_pooled(images), _pooled(images * images)], 1)
+            parts.append(means * self.layout.anchor_weight)
+        phi = quantise(torch.cat(parts, 1))
+        norm = phi.norm(dim=1, keepdim=True)
+        return phi * (NORM_BOUND / norm.clamp(min=NORM_BOUND))
+
+
+@torch.no_grad()
+def exact_features(images: np.ndarray, features: FeatureMap) -> Iterator[np.ndarray]:
+    """The features (b, D) float64 of images (n, C, H, W) uint8, block by block, in order.
+
+    Guarantee:  the features of one image are the same bits whatever images come with it. Blocks
+                have one shape; sums that a library may order as it likes are exact; everything
+                else is arithmetic on single values.
+    Raises:     ValueError for images of another form.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != features.form:
+        raise ValueError(f"expected uint8 images of {features.form}, got {images.shape[1:]}")
+    for start in range(0, len(images), _BLOCK):
+        part = images[start : start + _BLOCK]
+        block = np.zeros((_BLOCK, *features.form))
+        block[: len(part)] = part
+        found = features._features(torch.from_numpy(block).div_(255), _to_grid)
+        yield found[: len(part)].numpy()
+
+
+def _to_grid(values: torch.Tensor) -> torch.Tensor:
+    return (values * 2.0**_INPUT_BITS).round() * 2.0**-_INPUT_BITS
+
+
+def _projection(
+    num_inputs: int, band: float, *, size: int, rng: np.random.Generator
+) -> torch.Tensor:
+    """W (inputs, size / 2), from numpy's generator, whose normal values are the same anywhere."""
+    drawn = rng.standard_normal((num_inputs, size // 2)) / band
+    step = 2.0**-_WEIGHT_BITS
+    return torch.from_numpy(np.rint(drawn / step) * step)
+
+
+def _hog(images: torch.Tensor, quantise: Quantise) -> torch.Tensor:
+    """(B, C * 8 * 49): length 1, or zeros for a picture without an edge."""
+    dx = images[:, :, 1:-1, 2:] - images[:, :, 1:-1, :-2]
+    dy = images[:, :, 2:, 1:-1] - images[:, :, :-2, 1:-1]
+    turns = [2 * math.pi * k / DIRECTIONS for k in range(DIRECTIONS)]
+    along = torch.cat([(math.cos(a) * dx + math.sin(a) * dy).relu() for a in turns], 1)
+    pooled = quantise(_pooled(F.pad(along, (1, 1, 1, 1))))
+    return F.normalize(pooled, dim=1)
+
+
+def _pooled(images: torch.Tensor) -> torch.Tensor:
+    """Means over 7 x 7 cells, which overlap where 7 does not divide the side."""
+    return F.adaptive_avg_pool2d(images, GRID).flatten(1)

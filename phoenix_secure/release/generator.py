@@ -1,0 +1,229 @@
+"""The generator G(z, k), and its folder: safetensors weights and a JSON description.
+
+::
+
+    generator.safetensors    weights and running means
+    release.json             what they are of: form, classes, the noised sum they were fitted to
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from phoenix_secure.errors import CheckpointError
+from phoenix_secure.files import sha256_of, storage_errors, write_bytes
+from phoenix_secure.rng import SeedTree
+
+__all__ = [
+    "DESCRIPTION",
+    "FittedGenerator",
+    "Generator",
+    "GeneratorForm",
+    "build_generator",
+    "load_generator",
+    "sample_generated",
+    "save_generator",
+]
+
+DESCRIPTION = "release.json"
+_WEIGHTS = "generator.safetensors"
+_FORMAT = "phoenix-secure/generator/v1"
+_GLOBAL_GENERATOR = threading.Lock()
+_BATCH = 500
+_HIDDEN = 256
+_WIDTH = 32
+_LARGEST = 4096  # pixels a side, numbers in a latent: a folder cannot ask for any memory it likes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorForm:
+    """The sizes that decide the network; ``num_classes`` = 1 is one without labels."""
+
+    channels: int
+    image_size: int
+    num_classes: int
+    latent_size: int
+
+    def __post_init__(self) -> None:
+        sizes = self.channels, self.image_size, self.num_classes, self.latent_size
+        if not all(isinstance(size, int) and 1 <= size <= _LARGEST for size in sizes):
+            raise ValueError(f"expected sizes of a generator from 1 to {_LARGEST}, got {sizes}")
+
+
+class Generator(nn.Module):
+    """Latents (B, latent_size) and labels (B,) -> images (B, C, H, W) in [0, 1]."""
+
+    def __init__(self, form: GeneratorForm) -> None:
+        super().__init__()
+        self.form = form
+        doublings = 2 if form.image_size <= 32 else 3
+        self._side = -(-form.image_size // 2**doublings)
+        inputs = form.latent_size + (form.num_classes if form.num_classes > 1 else 0)
+        widest = _WIDTH * 2 ** (doublings - 2) * (1 if form.channels == 1 else 2)
+        self._shape = widest, self._side, self._side
+        flat = widest * self._side**2
+        self.dense = nn.Sequential(
+            *(nn.Linear(inputs, _HIDDEN), nn.BatchNorm1d(_HIDDEN), nn.ReLU()),
+            *(nn.Linear(_HIDDEN, flat), nn.BatchNorm1d(flat), nn.ReLU()),
+        )
+        layers: list[nn.Module] = []
+        width = widest
+        for _ in range(doublings - 1):
+            layers += [
+                nn.Upsample(scale_factor=2, mode="bilinear"),
+                nn.Conv2d(width, width // 2, 3, padding=1),
+                nn.BatchNorm2d(width // 2),
+                nn.ReLU(),
+            ]
+            width //= 2
+        self.image = nn.Sequential(
+            *layers,
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.Conv2d(width, form.channels, 5, padding=2),
+        )
+
+    def forward(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.form.num_classes > 1:
+            one_hot = F.one_hot(labels, self.form.num_classes).to(latents.dtype)
+            latents = torch.cat([latents, one_hot], 1)
+        folded = self.dense(latents).view(len(latents), *self._shape)
+        size = self.form.image_size
+        images: torch.Tensor = self.image(folded)[:, :, :size, :size].sigmoid()
+        return images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedGenerator:
+    """A generator, the names of its classes (empty: none), and those that it knows.
+
+    known     classes that the noised counts left with images, ascending; only these are sampled
+    sum_sha256    of the noised sum that it was fitted to
+    """
+
+    network: Generator
+    class_names: tuple[str, ...]
+    known: tuple[int, ...]
+    sum_sha256: str
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the classes that can be sampled."""
+        return tuple(self.class_names[k] for k in self.known) if self.class_names else ()
+
+    def labels(self, num_images: int) -> np.ndarray:
+        """Known classes in turn, (num_images,) int64."""
+        known = np.array(self.known, np.int64)
+        return known[np.arange(num_images) % known.size]
+
+
+def build_generator(form: GeneratorForm, *, seeds: SeedTree) -> Generator:
+    """Freshly initialised, the same for the same ``seeds``."""
+    # torch initialises from its global generator, which is lent to one thread and put back.
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.child("release", "initial-weights").entropy() % (1 << 63))
+        return Generator(form)
+
+
+@torch.no_grad()
+def sample_generated(
+    fitted: FittedGenerator,
+    *,
+    num_images: int,
+    generator: torch.Generator,
+    class_labels: np.ndarray | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> np.ndarray:
+    """Images (num_images, C, H, W) float32 in [-1, 1]; known classes in turn by default."""
+    network = fitted.network.eval()
+    device = next(network.parameters()).device
+    labels = fitted.labels(num_images) if class_labels is None else class_labels
+    parts = []
+    for start in range(0, num_images, _BATCH):
+        of_batch = torch.from_numpy(labels[start : start + _BATCH])
+        latents = torch.randn(len(of_batch), network.form.latent_size, generator=generator)
+        images = network(latents.to(device), of_batch.to(device))
+        parts.append(images.mul(2).sub(1).cpu().numpy())
+        progress(len(of_batch))
+    return np.concatenate(parts)
+
+
+def save_generator(fitted: FittedGenerator, path: Path) -> None:
+    """Write the folder ``path``, replacing it atomically.
+
+    Raises:     StorageError.
+    """
+    form = fitted.network.form
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        new.mkdir()
+        try:
+            tensors = {
+                name: value.detach().cpu().contiguous()
+                for name, value in fitted.network.state_dict().items()
+            }
+            write_bytes(new / _WEIGHTS, save(tensors))
+            description = {
+                "format": _FORMAT,
+                "channels": form.channels,
+                "image_size": form.image_size,
+                "num_classes": form.num_classes,
+                "latent_size": form.latent_size,
+                "class_names": list(fitted.class_names),
+                "known": list(fitted.known),
+                "sum_sha256": fitted.sum_sha256,
+                "weights_sha256": sha256_of(new / _WEIGHTS),
+            }
+            text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+            write_bytes(new / DESCRIPTION, text.encode())
+            if path.exists():
+                shutil.rmtree(path)
+            new.replace(path)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
+    """Open a folder that ``save_generator`` wrote.
+
+    Raises:     CheckpointError naming the folder and the fix.
+    """
+    damaged = f"the generator in {path} is missing or damaged: go on with `phoenix-secure resume`"
+    try:
+        found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        if found["format"] != _FORMAT:
+            raise CheckpointError(f"the generator in {path} was written by another version")
+        sizes = ("channels", "image_size", "num_classes", "latent_size")
+        form = GeneratorForm(**{name: found[name] for name in sizes})
+        class_names = tuple(str(name) for name in found["class_names"])
+        known = tuple(int(k) for k in found["known"])
+        if not known or not all(0 <= k < form.num_classes for k in known):
+            raise ValueError("expected known classes")
+        if class_names and len(class_names) != form.num_classes:
+            raise ValueError("expected a name for each class")
+        if sha256_of(path / _WEIGHTS) != found["weights_sha256"]:
+            raise ValueError("expected the weights of the description")
+        network = Generator(form)
+        network.load_state_dict(load_file(path / _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(damaged) from error
+    return FittedGenerator(
+        network=network.to(device).eval(),
+        class_names=class_names,
+        known=known,
+        sum_sha256=str(found["sum_sha256"]),
+    )
