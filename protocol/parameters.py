@@ -25,6 +25,7 @@ __all__ = [
     "MIN_HONEST",
     "CompleteGraph",
     "choose",
+    "highest_threshold",
     "max_input",
     "num_colluders",
     "skellam_tail",
@@ -95,6 +96,15 @@ def threshold(num_clients: int, num_colluders: int) -> int:
             f"{max(min(t, n) - c, 0)} honest inputs, {MIN_HONEST} are required"
         )
     return t
+
+
+def highest_threshold(num_clients: int, *, delta: float) -> int:
+    """n - ceil(delta n): the most sites that a round can wait for if delta n vanish.
+
+    >>> highest_threshold(10, delta=0.1)
+    9
+    """
+    return num_clients - _ceil_fraction(num_clients, delta, "delta")
 
 
 def choose(

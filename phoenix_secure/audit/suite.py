@@ -39,6 +39,7 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.release.generator import sample_generated
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
@@ -218,6 +219,12 @@ def _samples(
         return None
     profile = request.profile
     progress("sampling images", 0, 1)
+    if target.generator is not None:
+        return sample_generated(
+            target.generator,
+            num_images=profile.num_samples,
+            generator=seeds.child("samples").torch(),
+        )
     sampling = target.sampling or SamplingConfig()
     limit = int(target.pipeline.scheduler.config.num_train_timesteps)
     steps = min(profile.sampling_steps, limit)
@@ -263,7 +270,8 @@ def _attacks(
             if obstacle is not None:
                 skipped[name] = obstacle
         elif target.model is None:
-            skipped[name] = "needs the model, and the target is a folder of samples"
+            what = "a folder of samples" if target.generator is None else "a release's generator"
+            skipped[name] = f"needs a denoiser, and the target is {what}"
     chosen = [by_name[name] for name in request.names if name in by_name]
     if not chosen and not any(n in SHADOW_ATTACKS and n not in skipped for n in request.names):
         reasons = "; ".join(f"{name} {why}" for name, why in skipped.items())

@@ -23,6 +23,7 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.record_hashes import open_key
+from phoenix_secure.release.generator import DESCRIPTION, FittedGenerator, load_generator
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["Target", "open_target"]
@@ -32,7 +33,8 @@ __all__ = ["Target", "open_target"]
 class Target:
     """Everything that an audit may look at.
 
-    model:      None for a folder of samples, which ``samples`` then holds.
+    model:      None for a folder of samples, which ``samples`` then holds, and for a release,
+                whose ``generator`` makes samples and answers no queries.
     run:        the run folder and its settings, where the target is one.
     sha256:     of the weights, or of the samples' pixels.
     facts:      what the report prints about it.
@@ -45,6 +47,7 @@ class Target:
     pipeline: Any = None
     sampling: SamplingConfig | None = None
     samples: NDArray[np.float32] | None = field(default=None, repr=False)
+    generator: FittedGenerator | None = field(default=None, repr=False)
     run: RunFolder | None = None
     config: RunConfig | None = None
     claim: Claim | None = None
@@ -144,17 +147,25 @@ def _open_run(
         raise CheckpointError(
             f"{folder.path} has no model yet: finish it with `phoenix-secure resume {folder.path}`"
         )
-    saved = load_model(folder.model, device=pick_devices(device)[0])
-    model = PipelineDenoiser(saved.pipeline, device=pick_devices(device)[0])
+    generator = pipeline = sampling = model = None
+    if (folder.model / DESCRIPTION).exists():
+        generator = load_generator(folder.model, device=pick_devices(device)[0])
+        form = generator.network.form
+        shape = form.channels, form.image_size, form.image_size
+    else:
+        saved = load_model(folder.model, device=pick_devices(device)[0])
+        pipeline, sampling = saved.pipeline, saved.sampling
+        model = PipelineDenoiser(pipeline, device=pick_devices(device)[0])
+        shape = model.shape
     if members is not None and non_members is not None:
-        images = images_of_files(members, non_members, reference, shape=model.shape)
+        images = images_of_files(members, non_members, reference, shape=shape)
     elif members is not None or non_members is not None:
         raise ConfigError("--members and --non-members belong together: give both or neither")
     else:
         images = images_of_run(folder, cache_dir=cache_dir)
-    if images.shape != model.shape:
+    if images.shape != shape:
         raise DataError(
-            f"images of shape {images.shape} do not fit the model's {model.shape}: restore the "
+            f"images of shape {images.shape} do not fit the model's {shape}: restore the "
             "run's config.yaml"
         )
     return Target(
@@ -162,8 +173,9 @@ def _open_run(
         sha256=_weights_digest(folder.model),
         images=images,
         model=model,
-        pipeline=saved.pipeline,
-        sampling=saved.sampling,
+        pipeline=pipeline,
+        sampling=sampling,
+        generator=generator,
         run=folder,
         config=config,
         claim=stated or _claim_of(folder),
@@ -198,7 +210,16 @@ def _claim_of(run: RunFolder) -> Claim | None:
 
 
 def _run_facts(config: RunConfig, images: AuditImages) -> dict[str, str]:
-    training, sites = config.training, config.partition.num_sites
+    sites = config.partition.num_sites
+    if config.release.is_on:
+        what = "a DDPM trained on" if config.release.then == "ddpm" else "a generator fitted to"
+        return {
+            "weights": f"{what} one noised release ({config.release.features} features)",
+            "epochs per image": "each image enters one sum, once",
+            "augmentation": "none",
+            **_source(config, images),
+        }
+    training = config.training
     num = images.members.num_images
     steps = num_local_steps(training, num_images=max(1, num // sites))
     share = max(1, round(config.federation.participation * sites))
@@ -208,6 +229,13 @@ def _run_facts(config: RunConfig, images: AuditImages) -> dict[str, str]:
         "weights": "moving average (EMA)" if config.ema.decay > 0 else "last round",
         "epochs per image": f"about {seen:.1f}",
         "augmentation": flip,
+        **_source(config, images),
+    }
+
+
+def _source(config: RunConfig, images: AuditImages) -> dict[str, str]:
+    num, sites = images.members.num_images, config.partition.num_sites
+    return {
         "data": f"{images.members.name}, {num} members at {sites} sites",
         "duplicates left out": str(images.num_duplicates),
         "secure aggregation": config.secure_aggregation.mode,
@@ -216,7 +244,8 @@ def _run_facts(config: RunConfig, images: AuditImages) -> dict[str, str]:
 
 
 def _weights_digest(folder: Path) -> str:
-    files = sorted((folder / "unet").glob("*.safetensors"))
+    is_generator = (folder / DESCRIPTION).exists()
+    files = sorted((folder if is_generator else folder / "unet").glob("*.safetensors"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}:{sha256_of(file)}\n".encode())

@@ -21,6 +21,7 @@ from phoenix_secure.federation.run.evaluation import feature_extractor
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import write_bytes
 from phoenix_secure.metrics.quality import compare
+from phoenix_secure.release.generator import DESCRIPTION
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
@@ -52,7 +53,8 @@ def evaluate(
     is_run = RunFolder(target).config_file.exists()
     if reference is None and not is_run:
         raise ConfigError(f"{target} is not a run folder: name the real images with --reference")
-    images = _images_of(target) if not (is_run or (target / "model_index.json").exists()) else None
+    is_model = any((target / name).exists() for name in ("model_index.json", DESCRIPTION))
+    images = None if is_run or is_model else _images_of(target)
     shape = None if images is None else (images.image_size, images.channels)
     real, held_out = _real_images(reference or str(target), seed=seed, shape=shape)
     size = min(num_images, len(real), len(held_out), images.num_images if images else num_images)
@@ -62,7 +64,6 @@ def evaluate(
             model,
             num_images=size,
             seed=seed,
-            sampling=model.sampling,
             quiet=output_format is Format.JSON,
         )
     else:

@@ -13,17 +13,24 @@ from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import MEMBER
 from phoenix_secure.errors import ConfigError, NoImages
 
-__all__ = ["keyed_members"]
+__all__ = ["in_public_classes", "keyed_members"]
 
 
 def keyed_members(
-    name: str, path: str | None, *, plan: DataConfig, key: bytes, cache_dir: Path
+    name: str,
+    path: str | None,
+    *,
+    plan: DataConfig,
+    key: bytes,
+    cache_dir: Path,
+    class_names: tuple[str, ...] = (),
 ) -> SiteImages:
     """The members among a site's images, at the plan's form, in the order of their tags.
 
     name, path    of the site's own data
     plan          states image_size, channels, held_out, reference and fraction: public constants
     key           the site's own (``keyed_split.open_split_key``)
+    class_names   of the plan: labels count in them then, -1 for any other class of the site's own
 
     Guarantee:  one image more or less in the folder changes one entry of the result, or none. None
                 left is an answer like any other.
@@ -52,4 +59,23 @@ def keyed_members(
     order = keyed_order(tags, labels=found.labels)
     members = order[is_member[order]]
     labels = None if found.labels is None else found.labels[members]
-    return SiteImages(images=found.images[members], labels=labels)
+    return in_public_classes(
+        SiteImages(images=found.images[members], labels=labels),
+        own=found.class_names,
+        public=class_names,
+    )
+
+
+def in_public_classes(
+    site: SiteImages, *, own: tuple[str, ...], public: tuple[str, ...]
+) -> SiteImages:
+    """``site`` with labels that count in the ``public`` classes, by name; -1 for any other class.
+
+    Which classes a site happens to hold then moves no label. Without public classes, or labels,
+    nothing changes.
+    """
+    if not public or site.labels is None:
+        return site
+    places = {name: place for place, name in enumerate(public)}
+    table = np.array([places.get(name, -1) for name in own], np.int64)
+    return SiteImages(images=site.images, labels=table[site.labels])

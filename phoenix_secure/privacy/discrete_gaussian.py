@@ -20,11 +20,11 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["draw_discrete_gaussian"]
+__all__ = ["LARGEST_VARIANCE", "draw_discrete_gaussian"]
 
 Entropy = Callable[[int], bytes]
 
-_LARGEST_VARIANCE = 1 << 52
+LARGEST_VARIANCE = 1 << 52
 _WORD = 2.0**64
 # Float64 exponentials and their arguments are off by less than 2^-48; what is nearer is decided
 # with more digits.
@@ -42,7 +42,7 @@ def draw_discrete_gaussian(size: int, *, variance: int, entropy: Entropy) -> np.
     Guarantee:  exactly this law for uniform bytes.
     Raises:     ValueError for another variance.
     """
-    if int(variance) != variance or not 1 <= variance <= _LARGEST_VARIANCE:
+    if int(variance) != variance or not 1 <= variance <= LARGEST_VARIANCE:
         raise ValueError(f"expected a whole variance from 1 to 2^52, got {variance}")
     variance = int(variance)
     out = np.empty(size, np.int64)

@@ -71,7 +71,8 @@ class SumTrust:
     def text(self) -> str:
         return (
             f"as long as at most {self.num_colluders} of {self.num_sites} sites work with the "
-            f"server (if all others do: epsilon {self.epsilon_alone:.4g})"
+            f"server (if all others do: epsilon {self.epsilon_alone:.4g}); a sum over every site "
+            f"holds {self.surplus:.3g} times the noise that this needs"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ checked in whole numbers. One image, its label included, then changes a site's v
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from phoenix_secure.release.features import FeatureMap, exact_features
 from phoenix_secure.release.layout import IntegerGrid
 
 __all__ = ["ClassMeans", "ClassSums", "FeatureSummer", "class_means", "sum_features"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -76,6 +79,15 @@ class FeatureSummer:
     def sum(self, site: SiteImages) -> ClassSums:
         """The site's words (``sum_features``)."""
         num_classes = self._features.layout.num_classes
+        if num_classes > 1:
+            labels = np.full(len(site.images), -1) if site.labels is None else site.labels
+            outside = int(((labels < 0) | (labels >= num_classes)).sum())
+            if outside:
+                _log.warning(
+                    "%d of %d images have none of the release's classes: they enter nothing",
+                    outside,
+                    len(site.images),
+                )
         return sum_features(site, self._features, grid=self._grid, num_classes=num_classes)
 
 

@@ -25,6 +25,7 @@ from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
+from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
@@ -76,7 +77,34 @@ class DeployedSites:
         )
         _check_settings(config)
         device, seeds = pick_devices(config.device)[0], SeedTree(config.seed)
-        self.model = GlobalModel(
+        self.strategies = deployment_strategies(
+            config, seeds=seeds, device=device, cache_dir=default_cache_dir()
+        )
+        self.terms = None
+        if config.secure_aggregation.mode == "on":
+            self.terms = choose_terms(
+                config,
+                num_parameters=self.strategies.exchange.num_uploaded,
+                layout=self.strategies.release,
+            )
+        self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
+        self.model = self._model(seeds=seeds, device=device)
+        self.privacy = plan_privacy(config, terms=self.terms)
+        self.evaluator: Evaluator | None = None
+        self.timeouts = deployment_timeouts(config)
+
+    def _model(self, *, seeds: SeedTree, device: torch.device) -> GlobalModel | ReleasedModel:
+        config, layout = self.config, self.strategies.release
+        if layout is not None and self.terms is not None:
+            return ReleasedModel(
+                config,
+                layout=layout,
+                terms=self.terms,
+                class_names=config.release.class_names,
+                seeds=seeds,
+                device=device,
+            )
+        return GlobalModel(
             config,
             image_size=config.data.image_size or 0,
             channels=config.data.channels or 0,
@@ -84,16 +112,6 @@ class DeployedSites:
             seeds=seeds,
             device=device,
         )
-        self.strategies = deployment_strategies(
-            config, seeds=seeds, device=device, cache_dir=default_cache_dir()
-        )
-        self.terms = None
-        if config.secure_aggregation.mode == "on":
-            self.terms = choose_terms(config, num_parameters=self.strategies.exchange.num_uploaded)
-        self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
-        self.privacy = plan_privacy(config, terms=self.terms)
-        self.evaluator: Evaluator | None = None
-        self.timeouts = deployment_timeouts(config)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -129,7 +147,7 @@ class DeployedSites:
 
     def guarantee(self, folder: RunFolder | None = None) -> Guarantee:
         """The guarantee as planned; what each site has spent is in its own ledger alone."""
-        return guarantee_of(self.config, self.privacy)
+        return guarantee_of(self.config, self.privacy, terms=self.terms)
 
     def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:
         """None: each site alone has its personal model."""

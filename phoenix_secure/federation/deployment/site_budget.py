@@ -136,9 +136,9 @@ class SiteBudget:
         )
 
     def _privacy(self, config: RunConfig) -> PrivacyPlan | None:
-        if config.privacy.unit != "site":
+        if config.privacy.unit != "site" and config.privacy.trust != "sum":
             return plan_privacy(config, terms=None)
-        # The noise of whole sites is made for the size of what they send: the network is built.
+        # Noise that the sites add together is made for the size of what they send.
         from phoenix_secure.device import pick_devices
         from phoenix_secure.federation.heterogeneity.deployment import (
             deployment_strategies,
@@ -152,5 +152,5 @@ class SiteBudget:
             device=pick_devices("cpu")[0],
             cache_dir=self._cache_dir,
         )
-        terms = choose_terms(config, num_parameters=run.exchange.num_uploaded)
+        terms = choose_terms(config, num_parameters=run.exchange.num_uploaded, layout=run.release)
         return plan_privacy(config, terms=terms)

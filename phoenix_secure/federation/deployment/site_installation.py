@@ -11,7 +11,7 @@ import torch
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.keyed_split import open_split_key
-from phoenix_secure.data.own_images import keyed_members
+from phoenix_secure.data.own_images import in_public_classes, keyed_members
 from phoenix_secure.data.partition import partition_images, site_names
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
@@ -31,7 +31,7 @@ from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
 from phoenix_secure.federation.site.model_state import DiskStates
 from phoenix_secure.federation.site.own_randomness import own_seeds
-from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.federation.site.privacy import make_summer, make_trainer
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
 from protocol import Roster
@@ -81,7 +81,11 @@ def installer(
         own = _images(settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in)
         terms = None
         if config.secure_aggregation.mode == "on":
-            terms = choose_terms(config, num_parameters=strategies.exchange.num_uploaded)
+            terms = choose_terms(
+                config,
+                num_parameters=strategies.exchange.num_uploaded,
+                layout=strategies.release,
+            )
         privacy = continuing(plan_privacy(config, terms=terms), config, budget.begun(plan))
         memory = folder.memory(plan.hash)
         return build_site(
@@ -112,7 +116,11 @@ def installer(
                 total=settings.policy.total_budget,
                 note=folder.audit().record,
             ),
-            trainer=make_trainer(config, privacy, num_classes=0, device=device),
+            trainer=(
+                make_trainer(config, privacy, num_classes=0, device=device)
+                if strategies.release is None
+                else make_summer(strategies.release, terms, seeds=seeds)
+            ),
         )
 
     return install
@@ -132,7 +140,12 @@ def _images(
         if config.data.name in ("image-folder", "npz", "huggingface"):
             # Else a plan could name any folder of this machine.
             raise ConfigError("data.source share-of-plan is for public data sets only")
-        return partition_images(config, seeds=seeds, cache_dir=cache_dir).site_images(stream)
+        dealt = partition_images(config, seeds=seeds, cache_dir=cache_dir)
+        return in_public_classes(
+            dealt.site_images(stream),
+            own=dealt.image_set.class_names,
+            public=config.release.class_names,
+        )
     if config.data.split == "keyed":
         return keyed_members(
             settings.data.name,
@@ -140,6 +153,7 @@ def _images(
             plan=config.data,
             key=open_split_key(folder.split_key),
             cache_dir=cache_dir,
+            class_names=config.release.class_names,
         )
     image_set = load_images(
         settings.data.name,

@@ -17,6 +17,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
+from phoenix_secure.release.generator import DESCRIPTION, load_generator, sample_generated
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["GeneratedImages", "sample_from_run"]
@@ -54,20 +55,10 @@ def sample_from_run(
             "repeatable noise), and may reproduce private images: train it with privacy.unit, or "
             "set sharing.accept_raw_private_images=true"
         )
-    model = load_model(folder.model, device=torch.device("cpu"))
-    labels = None
-    if model.class_names:
-        labels = torch.arange(num_images) % len(model.class_names)
-    drawn = sample_images(
-        model.pipeline,
-        num_images=num_images,
-        sampling=model.sampling,
-        generator=seeds.child("generator").torch(),
-        class_labels=labels,
-    )
+    drawn, labels, class_names, weights = _draw(folder, num_images=num_images, seeds=seeds)
     facts: dict[str, Any] = {
         "generator": {
-            "weights_sha256": sha256_of(folder.model / _WEIGHTS),
+            "weights_sha256": sha256_of(weights),
             "guarantee": guarantee["text"] if is_private and guarantee else "no formal guarantee",
         },
         "raw_private_images": not is_private,
@@ -78,10 +69,30 @@ def sample_from_run(
             "given to every site; they may show private images"
         )
     return GeneratedImages(
-        images=SiteImages(
-            images=from_unit_range(drawn),
-            labels=None if labels is None else np.asarray(labels.numpy()),
-        ),
-        class_names=model.class_names,
+        images=SiteImages(images=from_unit_range(drawn), labels=labels),
+        class_names=class_names,
         facts=facts,
     )
+
+
+def _draw(
+    folder: RunFolder, *, num_images: int, seeds: SeedTree
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Path]:
+    """Images in [-1, 1], their labels, the names of the classes, and the weights' file."""
+    device, generator = torch.device("cpu"), seeds.child("generator").torch()
+    if (folder.model / DESCRIPTION).exists():
+        fitted = load_generator(folder.model, device=device)
+        drawn = sample_generated(fitted, num_images=num_images, generator=generator)
+        labels = fitted.labels(num_images) if fitted.class_names else None
+        return drawn, labels, fitted.class_names, folder.model / "generator.safetensors"
+    model = load_model(folder.model, device=device)
+    in_turn = torch.arange(num_images) % len(model.class_names) if model.class_names else None
+    drawn = sample_images(
+        model.pipeline,
+        num_images=num_images,
+        sampling=model.sampling,
+        generator=generator,
+        class_labels=in_turn,
+    )
+    labels = None if in_turn is None else np.asarray(in_turn.numpy())
+    return drawn, labels, model.class_names, folder.model / _WEIGHTS

@@ -13,6 +13,7 @@ from phoenix_secure.config import PrivacyConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.noise import SiteNoise
 from phoenix_secure.privacy.calibration import calibrate
+from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
 from phoenix_secure.privacy.events import DiscreteGaussianSum
 from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
 from protocol.parameters import skellam_tail
@@ -52,7 +53,8 @@ def choose_release_noise(
 
     def fits(event: DiscreteGaussianSum, grid: IntegerGrid) -> bool:
         tail = skellam_tail(cohort_size * event.share_variance, num_words=layout.num_words)
-        return cohort_size * grid.limit + tail <= largest_sum
+        is_drawn = event.share_variance <= LARGEST_VARIANCE
+        return is_drawn and cohort_size * grid.limit + tail <= largest_sum
 
     # Coarser steps need a little more noise, never less: scales that cannot hold the noise of the
     # finest one are passed over without calibrating again.

@@ -23,7 +23,7 @@ from phoenix_secure.federation.secagg.release_noise import choose_release_noise
 from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
-from protocol.parameters import MIN_CLIENTS, choose, max_input
+from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
 
 __all__ = ["SecureTerms", "choose_terms"]
 
@@ -235,12 +235,16 @@ def choose_terms(
     clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise, grid = None, None
+    threshold = graph.threshold
     if layout is not None:
+        # The honest shares that every sum holds must be enough, and those beyond them are surplus:
+        # the more sites a round waits for, the less of it.
+        threshold = max(threshold, highest_threshold(n, delta=settings.dropout))
         noise, grid = choose_release_noise(
             privacy,
             layout,
             cohort_size=n,
-            num_honest=graph.threshold - graph.num_colluders,
+            num_honest=threshold - graph.num_colluders,
             word_bits=settings.word_bits,
         )
         scale, clip_value = noise.scale, grid.limit / noise.scale
@@ -263,7 +267,7 @@ def choose_terms(
         cohort_size=n,
         draw=CohortDraw.of(config),
         num_colluders=graph.num_colluders,
-        threshold=graph.threshold,
+        threshold=threshold,
         word_bits=settings.word_bits,
         scale=scale,
         clip_norm=clip_norm,

@@ -61,6 +61,13 @@ class SitePolicy(Section):
         description="[names] Units of differential privacy that count towards max_epsilon: one "
         "image (record), one whole site.",
     )
+    privacy_trust: tuple[Literal["site-local", "sum"], ...] = Field(
+        ("site-local",),
+        min_length=1,
+        description="[names] With max_epsilon and privacy.unit record: where the noise may be "
+        "added. site-local: here, all of it. sum: by all sites together, which holds as long as "
+        "at most c of them work with the server.",
+    )
     require_secure_noise: bool = Field(
         True,
         description="[flag] With max_epsilon: only noise from the operating system's generator "
@@ -128,6 +135,8 @@ class SitePolicy(Section):
             return f"epsilon or delta is above ({self.max_epsilon:g}, {self.max_delta:g})"
         if privacy.unit not in self.privacy_units:
             return f"privacy.unit is not among {', '.join(self.privacy_units)}"
+        if privacy.unit == "record" and privacy.trust not in self.privacy_trust:
+            return f"privacy.trust is not among {', '.join(self.privacy_trust)}"
         if self.require_secure_noise and privacy.noise_source != "secure":
             return "privacy.noise_source is not secure"
         return None

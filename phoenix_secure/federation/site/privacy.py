@@ -18,8 +18,8 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
-from phoenix_secure.federation.site.kept_answers import KeptAnswers
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.kept_answers import KeptAnswers
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.data_sets import keep_records
