@@ -56,6 +56,8 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
     """The plan as plain data."""
     config = sites.config
     sizes = {name: len(part) for name, part in sites.partition.parts.items()}
+    if sites.strategies.release is not None:
+        return _release_plan(sites, sizes)
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]
     cohort = cohort_size(config)
     steps_per_round = round(sum(steps) * cohort / len(sizes))
@@ -83,6 +85,36 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
         "secure_aggregation": "off" if sites.terms is None else "on",
         **_aggregation(sites, seconds=aggregation_s),
     }
+
+
+def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any]:
+    """One round of sums, and the fit that follows it."""
+    config, layout = sites.config, sites.strategies.release
+    assert layout is not None  # noqa: S101 - the caller asked
+    cohort, release = cohort_size(config), config.release
+    facts: dict[str, Any] = {
+        "images": f"{sites.partition.image_set.name}, {sum(sizes.values())} to be summed once",
+        "sites": len(sizes),
+        "images_per_site": f"{min(sizes.values())} to {max(sizes.values())}",
+        "rounds": 1,
+        "features_of_a_class": layout.num_features,
+        "classes": layout.num_classes,
+        "words": layout.num_words,
+        "bytes_down_per_round": 4 * layout.num_words * cohort,
+        "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
+        "generator_steps": release.fit_steps,
+        **_guarantee(sites),
+        "secure_aggregation": "on",
+        **_aggregation(sites, seconds=aggregation_seconds(sites)),
+    }
+    if release.then == "ddpm":
+        facts["ddpm_steps_on_generated_images"] = config.training.local_steps
+    if max(sizes.values()) > release.max_images:
+        facts["warning"] = (
+            f"a site holds more than release.max_images = {release.max_images} images: its sums "
+            "are cut off; raise it"
+        )
+    return facts
 
 
 def _guarantee(sites: SimulatedSites) -> dict[str, Any]:

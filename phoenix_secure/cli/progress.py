@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -105,13 +105,8 @@ class RunDisplay:
     def open_simulation(self, sites: SimulatedSites, *, folder: Path, rounds_done: int) -> None:
         """Say what is about to run and set the bar's length."""
         config, parts = self._config, sites.partition.parts
-        per_round = config.training.batch_size * sum(
-            num_local_steps(config.training, num_images=len(part)) for part in parts.values()
-        )
-        share = max(1, round(config.federation.participation * len(parts))) / len(parts)
-        self._images_before = int(per_round * share) * rounds_done
-        total = int(per_round * share) * config.federation.rounds
-        self._bar.update(self._task, total=total, round=rounds_done + 1)
+        if not config.release.is_on:
+            self._expect_images(parts, rounds_done=rounds_done)
         guarantee = sites.guarantee().to_dict()
         if self._as_json:
             print_json(
@@ -137,6 +132,17 @@ class RunDisplay:
         print_guarantee(guarantee)
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
+
+    def _expect_images(self, parts: Mapping[str, Any], *, rounds_done: int) -> None:
+        """Set the bar's length from what the sites will train on."""
+        config = self._config
+        per_round = config.training.batch_size * sum(
+            num_local_steps(config.training, num_images=len(part)) for part in parts.values()
+        )
+        share = max(1, round(config.federation.participation * len(parts))) / len(parts)
+        self._images_before = int(per_round * share) * rounds_done
+        total = int(per_round * share) * config.federation.rounds
+        self._bar.update(self._task, total=total, round=rounds_done + 1)
 
     def open_deployment(self, sites: DeployedSites, *, folder: Path, rounds_done: int) -> None:
         """Say which plan is about to run, and over which sites."""
@@ -252,7 +258,9 @@ class RunDisplay:
         partition = f"    data partition: {folder / 'partition.png'}"
         where = "" if summary.deployment is not None else partition
         console.print(f"curves:   {folder / 'curves.png'}{where}")
-        console.print(f"model:    {folder / 'model'}  (a diffusers pipeline folder)")
+        is_generator = summary.release is not None and summary.release["then"] == "none"
+        kind = "a generator, for `sample`" if is_generator else "a diffusers pipeline folder"
+        console.print(f"model:    {folder / 'model'}  ({kind})")
 
 
 def print_guarantee(guarantee: dict[str, Any]) -> None:

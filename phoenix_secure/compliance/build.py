@@ -135,12 +135,15 @@ def headline_of(fields: tuple[ReportField, ...]) -> Headline:
     """The first lines follow from the fields alone."""
     by_id = {each.id: each.value for each in fields}
     parameters, rounds = by_id["A2.num_parameters"], len(by_id["H1.timeline"])
+    what = f"A diffusion model of {parameters or 0:,} parameters, trained in {rounds} rounds"
+    if "release" in (by_id["A2.architecture"] or {}):
+        network = by_id["A2.architecture"]["network"]
+        what = f"{network[:1].upper()}{network[1:]} of {parameters or 0:,} numbers, made"
     failures = failures_in(fields)
     gaps = [each for each in fields if each.kind is Kind.MISSING and each.clauses]
     names = ", ".join(each.title.lower() for each in gaps[:4])
     return Headline(
-        trained=f"A diffusion model of {parameters or 0:,} parameters, trained in {rounds} rounds "
-        f"by {by_id['B1.num_sites']} sites on images of {by_id['B1.data_set']}.",
+        trained=f"{what} by {by_id['B1.num_sites']} sites on images of {by_id['B1.data_set']}.",
         guarantee=_guarantee(by_id, is_contradicted=bool(failures)),
         strongest_attack=_strongest(by_id["E4.strongest"], by_id["E4.verdict"]),
         missing="Nothing that the chosen profiles ask for."

@@ -13,6 +13,7 @@ from phoenix_secure.compliance.schema import Kind, Report
 
 __all__ = ["to_bom"]
 
+_DIFFUSION = "denoising diffusion probabilistic model"
 _NAMESPACE = uuid.UUID("8a3c3c1e-6f6e-5d8c-9a56-6d1a4b1f5f10")
 
 
@@ -57,6 +58,8 @@ def _model(report: Report) -> dict[str, Any]:
         for name, digest in report.value("A2.files").items()
         if name.endswith(".safetensors")
     }
+    is_generator = architecture.get("release", {}).get("then") == "none"
+    family = "generative moment matching network" if is_generator else _DIFFUSION
     component: dict[str, Any] = {
         "type": "machine-learning-model",
         "bom-ref": "model",
@@ -78,8 +81,12 @@ def _model(report: Report) -> dict[str, Any]:
             "modelParameters": {
                 "approach": {"type": "unsupervised"},
                 "task": "unconditional or class-conditional image generation",
-                "architectureFamily": "denoising diffusion probabilistic model",
-                "modelArchitecture": f"{architecture['network']}, {architecture['preset']}",
+                "architectureFamily": family,
+                "modelArchitecture": ", ".join(
+                    str(architecture[name])
+                    for name in ("network", "preset")
+                    if name in architecture
+                ),
                 "datasets": [{"ref": "training-data"}],
                 "inputs": [{"format": "noise"}],
                 "outputs": [{"format": "image"}],

@@ -92,7 +92,7 @@ def answer_privacy(answers: Answers) -> None:
         "C5.statement",
         f"({guarantee['epsilon']:.4g}, {delta:g})-differential privacy per {unit} "
         f"({guarantee['adjacency']}){_replaced_text(facts)}; {guarantee['mechanism']}, "
-        f"noise multiplier {guarantee['noise_multiplier']:.4g}",
+        f"noise multiplier {guarantee['noise_multiplier']:.4g}{_trust_text(facts)}",
         evidence=summary,
     )
 
@@ -114,6 +114,12 @@ def _replaced(facts: Facts, *, delta: float) -> dict[str, Any]:
 def _replaced_text(facts: Facts) -> str:
     claimed = facts.guarantee.get("replace_one")
     return f", epsilon {claimed['epsilon']:.4g} ({claimed['adjacency']})" if claimed else ""
+
+
+def _trust_text(facts: Facts) -> str:
+    """The assumption under which noise that the sites add together counts."""
+    trust = facts.guarantee.get("trust")
+    return f"; {trust['text']}" if trust else ""
 
 
 def planned_events(facts: Facts) -> list[PrivacyEvent]:

@@ -69,7 +69,9 @@ def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
     privacy, sharing = settings.get("privacy", {}), settings.get("sharing", {})
     is_summed = settings.get("secure_aggregation", {}).get("mode") == "on"
     unit = privacy.get("unit", "none")
-    noised = {"record": "with noise of each site", "site": "with noise of all sites"}.get(unit)
+    is_shared = unit == "site" or privacy.get("trust") == "sum"
+    whose = "all sites" if is_shared else "each site"
+    noised = None if unit == "none" else f"with noise of {whose}"
     update = "no (masked)" if is_summed else (noised if unit == "record" else None) or "yes"
     total = noised or "yes"
     hides = unit != "none" and not privacy.get("release_metrics", False)

@@ -195,9 +195,9 @@ class Run:
             release=model.facts if isinstance(model, ReleasedModel) else None,
         )
         folder.write_json("summary.json", summary.to_dict())
-        evidence.exported(folder.model, round_number=state.round_number)
         if isinstance(model, ReleasedModel):
             evidence.exported(folder.path / "generator", round_number=state.round_number)
+        evidence.exported(folder.model, round_number=state.round_number)
         engine = backend.witnesses(folder)
         if engine is not None:
             party = backend.party(folder)

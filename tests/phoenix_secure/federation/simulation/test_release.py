@@ -16,6 +16,8 @@ from built_once import built_once
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import open_target
+from phoenix_secure.compliance.build import build_report
+from phoenix_secure.compliance.exports.bom import to_bom
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.evidence import Event
@@ -191,6 +193,18 @@ def test_an_audit_sees_samples_only(released: Path, tmp_path: Path) -> None:
         "combined",
     }
     assert "release's generator" in found.report.skipped["loss"]
+
+
+def test_the_report_says_what_it_is_and_recomputes_its_epsilon(released: Path) -> None:
+    report = build_report(released)
+
+    assert report.headline.trained.startswith("A generator fitted to one noised sum of features")
+    assert "at most 1 of 5 sites work with the server" in report.headline.guarantee
+    assert report.value("C2.recomputed") == pytest.approx(report.value("C2.epsilon"), rel=1e-3)
+    assert report.value("D1.trust")["the server"]["the sum of a round"].startswith(
+        "with noise of all sites"
+    )
+    assert b"generative moment matching network" in to_bom(report)
 
 
 def test_its_samples_are_the_private_set_of_data_sharing(released: Path) -> None:
