@@ -112,11 +112,13 @@ class DiscreteGaussianSum:
     mechanism is the continuous one of variance b^2, post-processed without looking at the data:
     a^2 = 16, and each coordinate's chances are off by a factor within 1 +- 5 exp(-32 pi^2). The sum
     of m shares is N_Z(0, m v) in each coordinate but for a factor of exp(+-tau), tau =
-    10 sum_{k<m} exp(-2 pi^2 v k / (k + 1)) <= 10 m exp(-64 pi^2). Over 2^62 coordinates and steps
-    both stay below 2^-300. Shares of further parties are independent noise on top.
+    10 sum_{k<m} exp(-2 pi^2 v k / (k + 1)) <= 10 m exp(-64 pi^2): adding share k + 1 multiplies the
+    chance of z by rho_s(Z + c) with s^2 = v k / (k + 1), which hardly depends on c, hence on z.
+    Over 2^62 coordinates and as many steps both stay below 2^-300. Shares of further parties are
+    independent noise on top.
 
     Source: Peikert (2010), eprint 2010/088, Theorem 3.1 (convolution); Kairouz, Liu and Steinke
-    (2021), arXiv:2102.06387, Theorem 5 (sums of shares).
+    (2021), arXiv:2102.06387 (sums of shares, with this tau).
     """
 
     num_words: int

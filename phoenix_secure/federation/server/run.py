@@ -133,10 +133,11 @@ class Run:
         finally:
             engine.close()
         # The sites have answered: what follows needs nothing but the sum.
-        yield from self._learn(folder.load_state(config=self.config), folder)
+        yield from self._learn(folder)
 
-    def _learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
+    def _learn(self, folder: RunFolder) -> Iterator[FitReport]:
         if isinstance(self.backend.model, ReleasedModel):
+            state = folder.load_state(config=self.config)
             yield from self.backend.model.learn(state, folder)
 
     def _keep(
@@ -165,7 +166,7 @@ class Run:
         """Export the model, write the last pictures, evaluate its samples. Can be repeated."""
         backend, model = self.backend, self.backend.model
         state = folder.load_state(config=self.config)
-        for _ in self._learn(state, folder):
+        for _ in self._learn(folder):
             pass  # learned before, unless the caller read no events
         model.use(state)
         model.export(folder.model)

@@ -9,9 +9,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 from scipy.stats import chisquare
 
+from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.discrete_gaussian import _decided, draw_discrete_gaussian
+from phoenix_secure.privacy.events import (
+    DiscreteGaussianSum,
+    PoissonSampledGaussian,
+    event_from_dict,
+    event_to_dict,
+    merge,
+    unit_of,
+)
 
 
 def stream(label: str) -> Callable[[int], bytes]:
@@ -97,6 +107,61 @@ def test_coins_that_floating_point_cannot_decide_are_decided_by_more_digits() ->
 
     assert then(second - 2)
     assert not then(second + 3)
+
+
+@pytest.mark.parametrize("shift", [1, 5, 9, 20])
+def test_the_discrete_mechanism_spends_no_more_than_the_gaussian_that_dominates_it(
+    shift: int,
+) -> None:
+    event = DiscreteGaussianSum(
+        num_words=1,
+        sampling_rate=1.0,
+        l2_sensitivity=float(shift),
+        share_variance=64.0,
+        num_shares=2,
+        steps=1,
+    )
+    z = event.gaussian.noise_multiplier
+    values = np.arange(-400, 401)
+    here, there = law(128, values), law(128, values - shift)
+
+    for epsilon in (0.0, 0.1, 0.5, 1.0, 2.0, 4.0):
+        discrete = np.maximum(here - math.exp(epsilon) * there, 0).sum()
+        gaussian = ndtr(0.5 / z - epsilon * z) - math.exp(epsilon) * ndtr(-0.5 / z - epsilon * z)
+        assert discrete <= gaussian + 1e-15
+        assert epsilon > 0 or discrete >= 0.8 * gaussian  # what is given up is 16 of 128
+
+
+def test_both_accountants_answer_for_it_and_it_composes_with_dp_sgd() -> None:
+    release = DiscreteGaussianSum(
+        num_words=1000,
+        sampling_rate=1.0,
+        l2_sensitivity=1000.0,
+        share_variance=3e6,
+        num_shares=3,
+        steps=1,
+    )
+    training = PoissonSampledGaussian(sampling_rate=0.01, noise_multiplier=1.2, steps=100)
+    alone = epsilon_of([release], delta=1e-5)
+    both = epsilon_of([release, training], delta=1e-5)
+
+    assert {"pld (dp-accounting)", "prv (opacus)"} <= set(alone.figures)
+    assert alone.value < both.value < alone.value + epsilon_of([training], delta=1e-5).value
+    assert event_from_dict(event_to_dict(release)) == release
+    assert merge([release, release])[0].steps == 2
+    assert unit_of(release) == "record"
+
+
+def test_shares_too_small_for_the_proof_are_refused() -> None:
+    with pytest.raises(ValueError, match="share_variance >= 64"):
+        DiscreteGaussianSum(
+            num_words=1,
+            sampling_rate=1.0,
+            l2_sensitivity=1.0,
+            share_variance=63.0,
+            num_shares=3,
+            steps=1,
+        )
 
 
 @pytest.mark.parametrize("variance", [0, -1, 1.5, 2**53])

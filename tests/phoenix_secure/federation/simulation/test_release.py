@@ -201,7 +201,7 @@ def test_the_report_says_what_it_is_and_recomputes_its_epsilon(released: Path) -
     assert report.headline.trained.startswith("A generator fitted to one noised sum of features")
     assert "at most 1 of 5 sites work with the server" in report.headline.guarantee
     assert report.value("C2.recomputed") == pytest.approx(report.value("C2.epsilon"), rel=1e-3)
-    assert report.value("D1.trust")["the server"]["the sum of a round"].startswith(
+    assert report.value("D1.trust")["the server"]["sum of a round"].startswith(
         "with noise of all sites"
     )
     assert b"generative moment matching network" in to_bom(report)
