@@ -50,7 +50,7 @@ def terms_of(num_sites: int, *, collusion: float, dropout: float) -> tuple[Secur
 
 @pytest.mark.parametrize(
     ("num_sites", "collusion", "dropout"),
-    [(5, 0.1, 0.1), (7, 0.1, 0.3), (10, 0.1, 0.1), (10, 0.3, 0.2), (30, 0.2, 0.1)],
+    [(5, 0.1, 0.1), (7, 0.1, 0.2), (10, 0.1, 0.1), (10, 0.3, 0.2), (30, 0.2, 0.1)],
 )
 def test_noise_that_colluders_do_not_know_is_what_was_promised(
     num_sites: int, collusion: float, dropout: float

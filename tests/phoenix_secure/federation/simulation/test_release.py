@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from built_once import built_once
+from command_line import phoenix
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import open_target
@@ -179,6 +180,20 @@ def test_samples_follow_the_seed_and_the_known_classes(released: Path) -> None:
     assert np.array_equal(drawn(1), drawn(1))
     assert not np.array_equal(drawn(1), drawn(2))
     assert set(fitted.labels(20)) == set(fitted.known)
+
+
+def test_the_commands_take_a_release(released: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.png"
+    known = load_generator(released / "model", device=torch.device("cpu")).known
+    one = phoenix("sample", released, "--num", 2, "--class", known[0], "--out", grid)
+    assert one.code == 0
+    assert grid.exists()
+    refused = phoenix("sample", released, "--steps", 5, "--out", grid)
+    assert refused.code != 0
+    assert "leave them out" in refused.err
+    plan = phoenix("run", released / "config.yaml", "--dry-run", "--format", "json")
+    assert plan.code == 0
+    assert json.loads(plan.out)["words"] == 10 * (64 + 98 + 1)
 
 
 def test_an_audit_sees_samples_only(released: Path, tmp_path: Path) -> None:
