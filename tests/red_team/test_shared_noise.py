@@ -95,10 +95,12 @@ def test_an_image_s_bits_do_not_tell_of_its_company() -> None:
     layout = layout_of_release(release, channels=1, image_size=28, num_classes=1)
     features = FeatureMap(layout, seeds=SeedTree(0))
     images = np.random.default_rng(0).integers(0, 256, (101, 1, 28, 28), np.uint8)
-    with_first = np.concatenate(list(exact_features(images, features)))
-    without = np.concatenate(list(exact_features(images[1:], features)))
+    whole = np.concatenate(list(exact_features(images, features)))
 
-    assert np.array_equal(with_first[1:], without)
+    # Libraries choose another kernel for one image than for two, and for eight than for nine.
+    for count in (1, 2, 3, 7, 8, 9, 33, 100):
+        fewer = np.concatenate(list(exact_features(images[-count:], features)))
+        assert np.array_equal(whole[-count:], fewer)
 
 
 def test_a_plan_does_not_weaken_the_trust_that_an_owner_asks_for() -> None:
