@@ -115,12 +115,16 @@ class RunStrategies:
     def model_rule(self, terms: SecureTerms | None, *, plan: bytes) -> ModelRule | None:
         """How server and sites compute the model; None where the server sends one.
 
-        ``plan`` (32 bytes) names the run and its settings.
+        ``plan`` (32 bytes) names the run and its settings. A release trains from no model: its one
+        request holds none that a site uses.
         """
         config, exchange = self._config, self.exchange
-        if terms is None or config.secure_aggregation.broadcast != "sum":
+        if (
+            terms is None
+            or config.secure_aggregation.broadcast != "sum"
+            or self.release is not None
+        ):
             return None
-
         return ModelRule.of(
             config,
             terms=terms,
