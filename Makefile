@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 15
 ALL_MINUTES   := 60
 
-.PHONY: demo test test-all coverage lint bench clean
+.PHONY: demo test test-all coverage lint docs dist sbom bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,13 @@ lint: $(STAMP)          ## format, lint, types, import contracts, consistent ins
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
 
+dist: $(STAMP)          ## wheel and sdist in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+sbom: $(STAMP)          ## CycloneDX bill of materials of the installed environment
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment $(VENV) --output-file dist/sbom.cdx.json
+
 bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/secagg.py
@@ -49,4 +56,4 @@ bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/evidence.py
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build dist *.egg-info

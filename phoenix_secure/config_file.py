@@ -14,18 +14,47 @@ from pydantic_core import ErrorDetails
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["dump_config", "load_config", "parse_config"]
+__all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped_configs"]
+
+_SHIPPED = Path(__file__).parent / "configs"
 
 
-def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+def shipped_configs() -> tuple[str, ...]:
+    """The names of the settings files that come with this installation: ``demo``, ``dp``, ..."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
+
+
+def find_config(name: str | Path) -> Path:
+    """The settings file ``name``: a path, or the name of a shipped file, such as ``demo``.
+
+    A file of the caller goes before a shipped one of the same name.
+
+    Raises:     ConfigError naming the shipped files.
+    """
+    path = Path(name)
+    if path.exists() and not path.is_dir():
+        return path
+    if str(name) in shipped_configs():
+        return _SHIPPED / f"{name}.yaml"
+    if path.is_dir():
+        raise ConfigError(f"{name} is a folder: give a YAML file with the settings")
+    raise ConfigError(
+        f"no settings file {name}: give a path, or one of {', '.join(shipped_configs())}"
+    )
+
+
+def load_config(path: str | Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     """Read the YAML file ``path`` (or start from the defaults) and apply dotted ``overrides``.
+
+    ``path`` may be the name of a shipped file, such as ``demo``.
 
     >>> load_config(None, ["federation.rounds=3"]).federation.rounds
     3
 
     Raises:     ConfigError naming the setting and the fix.
     """
-    return parse_config(_read_yaml(path) if path else {}, overrides, source=str(path or "settings"))
+    values = _read_yaml(find_config(path)) if path else {}
+    return parse_config(values, overrides, source=str(path or "settings"))
 
 
 def parse_config(
@@ -51,8 +80,6 @@ def dump_config(config: RunConfig) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no settings file {path}: `configs/` holds examples") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path} as text: give a YAML file") from error
     except yaml.YAMLError as error:

@@ -15,7 +15,9 @@ app = typer.Typer(help="Show the settings and what each one means.", no_args_is_
 
 @app.command()
 def show(
-    file: Annotated[Path | None, typer.Argument(help="YAML file; else the defaults.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="YAML file or a shipped name; else the defaults.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes such as federation.rounds=3.")
     ] = None,

@@ -26,7 +26,8 @@ FederationOption = Annotated[
 
 def run(
     file: Annotated[
-        Path, typer.Argument(help="YAML file with the settings, such as configs/demo.yaml.")
+        Path,
+        typer.Argument(help="YAML file with the settings, or a shipped one's name, such as demo."),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes such as federation.rounds=3 device=cpu.")

@@ -17,6 +17,7 @@ from rich.text import Text
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import plan_of
 from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import find_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.errors import CheckpointError, TrainingError
@@ -43,6 +44,7 @@ def run(
     output_format: Format,
 ) -> None:
     """Run a sweep, or list its points."""
+    file = find_config(file)
     spec = load_spec(file)
     everything = expand(spec, folder=file.parent)
     check_measurable(everything, spec)

@@ -11,7 +11,13 @@ from annotated_types import BaseMetadata
 from pydantic import BaseModel, ValidationError
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import dump_config, load_config, parse_config
+from phoenix_secure.config_file import (
+    dump_config,
+    find_config,
+    load_config,
+    parse_config,
+    shipped_configs,
+)
 from phoenix_secure.errors import ConfigError
 
 # Sweeps (sweep_*.yaml but for their common base) have a form of their own: see test_shipped_sweeps.
@@ -124,9 +130,25 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> N
     assert message in str(caught.value)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no settings file .*absent\.yaml"):
+def test_missing_file_is_named_and_shipped_ones_are_offered(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no settings file .*absent\.yaml.* one of .*demo"):
         load_config(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match=r"is a folder"):
+        load_config(tmp_path)
+
+
+def test_shipped_settings_have_names_and_own_files_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(shipped_configs()) == {
+        path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.yaml")
+    }
+    monkeypatch.chdir(tmp_path)
+    assert find_config("demo").name == "demo.yaml"
+    Path("demo").mkdir()  # such as a run folder
+    assert load_config("demo") == load_config(find_config("demo"))
+    Path("dp").write_text("seed: 4")
+    assert load_config("dp").seed == 4
 
 
 @pytest.mark.parametrize(("text", "mode"), [("off", "off"), ("on", "on"), ("'off'", "off")])

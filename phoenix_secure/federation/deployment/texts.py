@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from phoenix_secure import __version__
+
 __all__ = [
     "approve_script",
     "compose_file",
@@ -151,36 +153,40 @@ done
 """
 
 
+_SERVICE = """\
+  {name}:
+    image: phoenix-secure:{version}
+    command: [{command}, /srv/phoenix/{role}]
+    volumes: ["./{folder}:/srv/phoenix/{role}"]
+    networks: [federation]
+    read_only: true
+    tmpfs: [/tmp]
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    restart: unless-stopped
+"""
+
+
+def _service(name: str, *, command: str, folder: str) -> str:
+    return _SERVICE.format(
+        name=name,
+        version=__version__,
+        command=", ".join(command.split()),
+        role=command.split()[0],
+        folder=folder,
+    )
+
+
 def compose_file(sites: Sequence[str]) -> str:
     """A compose file: the SuperLink's port is published by nobody, sites see the server alone."""
-    services = [
-        """\
-  server:
-    image: phoenix-secure:0.1.0
-    command: [server, start, /srv/phoenix/server]
-    volumes: ["./server:/srv/phoenix/server"]
-    networks: [federation]
-    read_only: true
-    tmpfs: [/tmp]
-    restart: unless-stopped
-"""
-    ]
+    services = [_service("server", command="server start", folder="server")]
     services += [
-        f"""\
-  {site}:
-    image: phoenix-secure:0.1.0
-    command: [site, start, /srv/phoenix/site]
-    volumes: ["./sites/{site}:/srv/phoenix/site"]
-    networks: [federation]
-    read_only: true
-    tmpfs: [/tmp]
-    restart: unless-stopped
-"""
-        for site in sorted(sites)
+        _service(site, command="site start", folder=f"sites/{site}") for site in sorted(sites)
     ]
     head = (
         "# Written for `deploy init --host server`; set listen: 0.0.0.0 in server/server.yaml.\n"
-        "# The image holds Python and `pip install phoenix-secure`, entry point phoenix-secure.\n"
+        "# The image is built from the Dockerfile beside the source; its user has the id 10001,\n"
+        "# and so must the folders: chown -R 10001 server sites/*.\n"
     )
     return head + "services:\n" + "".join(services) + "networks:\n  federation: {}\n"
 
