@@ -16,11 +16,17 @@ from PIL import Image
 
 from phoenix_secure.files import replace_file
 
-__all__ = ["save_curves", "save_grid", "save_images"]
+__all__ = ["grid_picture", "save_curves", "save_grid", "save_images"]
 
 
 def save_grid(images: np.ndarray, path: Path, *, scale: int = 2) -> None:
     """Write images (N, C, H, W) uint8 as one PNG, near-square, each pixel ``scale`` wide."""
+    picture = grid_picture(images, scale=scale)
+    replace_file(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def grid_picture(images: np.ndarray, *, scale: int = 2) -> Image.Image:
+    """The picture that ``save_grid`` writes."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     _, channels, height, width = images.shape
@@ -32,8 +38,7 @@ def save_grid(images: np.ndarray, path: Path, *, scale: int = 2) -> None:
         sheet[:, top : top + height, left : left + width] = image
     picture = _picture(sheet[:, :-gap, :-gap])
     size = (picture.width * scale, picture.height * scale)
-    enlarged = picture.resize(size, Image.Resampling.NEAREST)
-    replace_file(path, lambda temporary: enlarged.save(temporary, format="PNG"))
+    return picture.resize(size, Image.Resampling.NEAREST)
 
 
 def save_images(images: np.ndarray, folder: Path) -> None:

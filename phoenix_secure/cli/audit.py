@@ -98,7 +98,7 @@ def audit(
         reference=reference,
         profile=profile.value,
         attacks=attacks or None,
-        fprs=fprs or None,
+        fprs=fprs or (0.1, 0.01, 0.001),
         seed=seed,
         device=device,
         claim=None if epsilon is None else (epsilon, delta),

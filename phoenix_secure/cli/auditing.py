@@ -2,130 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import typer
-from diffusers.utils.logging import disable_progress_bar
 from rich import box
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from phoenix_secure.audit.output import write_findings
-from phoenix_secure.audit.profiles import profile_named
-from phoenix_secure.audit.recording import AuditRecords
+from phoenix_secure.api import attacks
+from phoenix_secure.api.results import AuditResult
 from phoenix_secure.audit.report import AuditReport, Outcome
-from phoenix_secure.audit.suite import Findings, Request, run_audit
-from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.cli.output import console, print_json
-from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.run.folder import RunFolder
 
-__all__ = ["audit", "audit_finished_run", "fix_terms"]
+__all__ = ["audit", "audit_finished_run"]
 
 _COLOURS = {Outcome.LEAK: "bold red", Outcome.NONE: "green", Outcome.INCONCLUSIVE: "yellow"}
 
 
-def audit(
-    target: Path,
-    *,
-    members: Path | None,
-    non_members: Path | None,
-    reference: Path | None,
-    profile: str,
-    attacks: list[str] | None,
-    fprs: list[float] | None,
-    seed: int,
-    device: str,
-    claim: tuple[float, float] | None,
-    federated: bool,
-    edition: Literal["public", "confidential"],
-    out: Path | None,
-    as_json: bool,
-) -> int:
-    """Audit, write, print; the exit code is the verdict's."""
-    request = Request(
-        profile=profile_named(profile),
-        seed=seed,
-        attacks=None if attacks is None else tuple(attacks),
-        fprs=tuple(fprs) if fprs else (0.1, 0.01, 0.001),
-        edition=edition,
-        federated=federated,
-    )
-    disable_progress_bar()
-    opened = open_target(
-        target,
-        members=members,
-        non_members=non_members,
-        reference=reference,
-        device=device,
-        cache_dir=default_cache_dir(),
-        claim=claim,
-    )
-    folder = out or (target / "audit")
-    records = None if opened.run is None else AuditRecords.of(opened.run)
-    report = _run(opened, request, out=folder, quiet=as_json, records=records).report
+def audit(target: Path, *, as_json: bool, **options: Any) -> int:
+    """Audit with the options of ``api.attacks.audit``, print; the exit code is the verdict's."""
+    with _progress(quiet=as_json) as progress:
+        found = attacks.audit(target, progress=progress, **options)
+    _tell_unrecorded(found, quiet=as_json)
     if as_json:
-        typer.echo(report.model_dump_json())
+        typer.echo(found.report.model_dump_json())
     else:
-        _print(report, folder)
-    return report.verdict.outcome.exit_code
-
-
-def fix_terms(folder: RunFolder, *, profile: str) -> None:
-    """Before the first round of a run that is to be audited: what will be tried, in its ledger."""
-    records = AuditRecords.of(folder, locked=True)
-    if records is not None:
-        records.fix_terms(Request(profile=profile_named(profile)))
+        _print(found.report, found.folder)
+    return found.report.verdict.outcome.exit_code
 
 
 def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> None:
     """The audit at the end of ``run``: it reports, and a leak does not make the run fail."""
-    disable_progress_bar()
-    opened = open_target(
-        folder.path,
-        members=None,
-        non_members=None,
-        reference=None,
-        device=folder.load_config().device,
-        cache_dir=default_cache_dir(),
-    )
-    out = folder.path / "audit"
-    request = Request(profile=profile_named(profile))
-    records = AuditRecords.of(folder, locked=True)
-    report = _run(opened, request, out=out, quiet=as_json, records=records).report
+    with _progress(quiet=as_json) as progress:
+        found = attacks.audit_finished_run(folder, profile=profile, progress=progress)
+    _tell_unrecorded(found, quiet=as_json)
     if as_json:
-        verdict = report.verdict.model_dump(mode="json")
-        print_json({"event": "audited", "folder": str(out), "verdict": verdict})
+        verdict = found.report.verdict.model_dump(mode="json")
+        print_json({"event": "audited", "folder": str(found.folder), "verdict": verdict})
     else:
-        _print(report, out)
+        _print(found.report, found.folder)
 
 
-def _run(
-    target: Target, request: Request, *, out: Path, quiet: bool, records: AuditRecords | None
-) -> Findings:
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[attacks.Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("audit", total=None)
-        findings = run_audit(
-            target,
-            request,
-            out=out,
-            progress=lambda what, done, total: bar.update(
-                task, description=what, completed=done, total=total
-            ),
-            planned=(lambda plan: None) if records is None else records.fix_plan,
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total
         )
-    write_findings(findings, out=out)
-    if records is not None:
-        try:
-            records.audited(out / "audit.json")
-        except PhoenixError as error:  # the audit itself is done, and must still be told
-            console.print(f"not recorded in the run's ledger: {error}", markup=False)
-    elif target.run is not None and not quiet:
-        console.print("not recorded in the run's ledger: its server's key is not to be used here")
-    return findings
+
+
+def _tell_unrecorded(found: AuditResult, *, quiet: bool) -> None:
+    if found.unrecorded is not None and not quiet:
+        console.print(f"not recorded in the run's ledger: {found.unrecorded}", markup=False)
 
 
 def _print(report: AuditReport, out: Path) -> None:

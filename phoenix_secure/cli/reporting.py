@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from phoenix_secure.api import reports
 from phoenix_secure.cli.output import Format, console, print_json
-from phoenix_secure.compliance.build import DEFAULT_PROFILES
 from phoenix_secure.compliance.compare import compare
 from phoenix_secure.compliance.declared import governance_template
 from phoenix_secure.compliance.exports.registry import registry_obstacle
-from phoenix_secure.compliance.output import WrittenReport, attach_sweep, declare, write_report
-from phoenix_secure.compliance.schema import Edition, Profile, Report
-from phoenix_secure.compliance.signing import server_identity
+from phoenix_secure.compliance.output import WrittenReport
+from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.alone import read_report
 from phoenix_secure.compliance.verification.verify import FAIL_EXIT_CODE
 from phoenix_secure.errors import ConfigError
@@ -23,36 +23,11 @@ __all__ = ["build", "diff", "print_schema", "print_template", "report_finished_r
 _NOT_RANKED = 8
 
 
-def build(
-    run: Path | None,
-    *,
-    governance: Path | None,
-    sweep: Path | None,
-    edition: str,
-    profiles: list[str],
-    key: Path | None,
-    out: Path | None,
-    pdf: bool,
-    output_format: Format,
-) -> int:
-    """Build, sign, write, print."""
+def build(run: Path | None, *, output_format: Format, **options: Any) -> int:
+    """Build with the options of ``api.reports.report``, sign, write, print."""
     if run is None:
         raise ConfigError("name the folder of a finished run: phoenix-secure report RUN")
-    if not run.is_dir():
-        raise ConfigError(f"{run} is not a folder: name the folder of a finished run")
-    identity = server_identity(run, key=key)
-    if governance is not None:
-        declare(run, governance)
-    if sweep is not None:
-        attach_sweep(run, sweep)
-    written = write_report(
-        run,
-        identity=identity,
-        out=out,
-        edition=Edition(edition),
-        profiles=[Profile(each) for each in profiles] or DEFAULT_PROFILES,
-        pdf=pdf,
-    )
+    written = reports.report(run, **options).written
     _print(written, as_json=output_format is Format.JSON)
     return FAIL_EXIT_CODE if written.report.headline.failures else 0
 
@@ -62,7 +37,7 @@ def report_finished_run(run: Path, *, as_json: bool, key: Path | None = None) ->
 
     key   the server's, where it lies outside the run's folder
     """
-    _print(write_report(run, identity=server_identity(run, key=key)), as_json=as_json)
+    _print(reports.report(run, key=key).written, as_json=as_json)
 
 
 def diff(first: Path, second: Path, *, output_format: Format) -> int:

@@ -118,7 +118,7 @@ def _simulate(
     """Train, then audit and report where the settings ask for it."""
     profile, as_json = started.config.audit.profile, output_format is Format.JSON
     if profile != "none" and state.round_number == 0:
-        from phoenix_secure.cli.auditing import fix_terms
+        from phoenix_secure.api.attacks import fix_terms
 
         fix_terms(folder, profile=profile)
     display = RunDisplay(

@@ -8,26 +8,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from phoenix_secure.api import sweeps
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import plan_of
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import find_config
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.experiments.downstream import downstream_accuracy
 from phoenix_secure.experiments.points import Point, expand, shard_of
-from phoenix_secure.experiments.pool import WorkerPool, available_cores, slots_of
 from phoenix_secure.experiments.report import write_report
 from phoenix_secure.experiments.spec import load_spec
 from phoenix_secure.experiments.store import SweepFolder
-from phoenix_secure.experiments.sweep import PointReport, check_measurable, run_points
+from phoenix_secure.experiments.sweep import PointReport, check_measurable
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
 
@@ -44,28 +43,19 @@ def run(
     output_format: Format,
 ) -> None:
     """Run a sweep, or list its points."""
-    file = find_config(file)
-    spec = load_spec(file)
-    everything = expand(spec, folder=file.parent)
-    check_measurable(everything, spec)
-    points = shard_of(everything, shard)
     if dry_run:
-        _print_plans(points, output_format=output_format)
+        _print_plans(_points(file, shard), output_format=output_format)
         return
-    folder = SweepFolder(out)
-    folder.keep(spec, base_folder=file.parent)
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    size = min(num_workers or num_gpus or num_cores(), len(points))
-    slots = slots_of(num_workers=size, num_gpus=num_gpus, cores=available_cores())
-    pool = WorkerPool(slots)
     try:
-        with _Display(points, output_format=output_format) as display:
-            run_points(points, spec=spec, folder=folder, pool=pool, report=display.show)
+        with _Display(_points(file, shard), output_format=output_format) as display:
+            done = sweeps.sweep(
+                file, out=out, num_workers=num_workers, shard=shard, on_event=display.show
+            )
     except KeyboardInterrupt:
         if output_format is Format.TEXT:
             console.print("stopped; the same command goes on where this one ended")
         raise
-    rows = write_report(everything, spec=spec, folder=folder)
+    rows, folder = done.rows, SweepFolder(done.folder)
     _print_rows(rows, folder=folder, output_format=output_format)
     failed = [row["point"] for row in rows if row["status"] == "failed"]
     if failed:
@@ -73,6 +63,14 @@ def run(
             f"{len(failed)} of {len(rows)} points failed, such as {failed[0]} (see its reason in "
             f"{folder.path / 'results.csv'}): fix the cause, and the same command tries them again"
         )
+
+
+def _points(file: Path, shard: str | None) -> Sequence[Point]:
+    found = find_config(file)
+    spec = load_spec(found)
+    everything = expand(spec, folder=found.parent)
+    check_measurable(everything, spec)
+    return shard_of(everything, shard)
 
 
 def report(path: Path, *, output_format: Format) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from phoenix_secure.api import verification
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.compliance.verification.checks import State
-from phoenix_secure.compliance.verification.verify import (
-    Verification,
-    load_roster,
-    parse_key,
-    verify_report,
-)
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.compliance.verification.verify import Verification
 
 __all__ = ["verify"]
 
@@ -25,31 +21,9 @@ _ANSWERS = {
 }
 
 
-def verify(
-    report: Path,
-    *,
-    evidence: Path | None,
-    roster: Path | None,
-    owner_key: str | None,
-    server_key: str | None,
-    output_format: Format,
-) -> int:
-    """Check and print; the exit code says how it went."""
-    if roster is None and owner_key is not None and evidence is not None:
-        roster = evidence / "roster.bin"
-    if roster is None and owner_key is not None:
-        raise ConfigError("--owner-key needs the roster that it signed: add --roster roster.bin")
-    pinned = None
-    if roster is not None:
-        pinned = load_roster(
-            roster, owner_key=None if owner_key is None else _key(owner_key, "--owner-key")
-        )
-    found = verify_report(
-        report,
-        evidence=evidence,
-        roster=pinned,
-        server_key=None if server_key is None else _key(server_key, "--server-key"),
-    )
+def verify(report: Path, *, output_format: Format, **options: Any) -> int:
+    """Check with the options of ``api.verification.verify``; the exit code says how it went."""
+    found = verification.verify(report, **options)
     if output_format is Format.JSON:
         print_json(
             {
@@ -75,20 +49,3 @@ def _print(found: Verification) -> None:
     for text in found.report.headline.failures if found.report is not None else ():
         console.print(f"FAIL      {text}", style="bold red", markup=False, soft_wrap=True)
     console.print(_ANSWERS[found.exit_code], style="bold", markup=False)
-
-
-def _key(text: str, option: str) -> bytes:
-    """32 bytes, from hexadecimal digits or a file that holds them raw or so written."""
-    content: bytes = text.encode()
-    path = Path(text)
-    try:
-        if path.is_file():
-            content = path.read_bytes()[:200]
-    except OSError as error:
-        raise ConfigError(f"{option}: cannot read {path} ({error.strerror})") from error
-    try:
-        return parse_key(content)
-    except ValueError as error:
-        raise ConfigError(
-            f"{option}: expected 64 hexadecimal digits or a file with a public key"
-        ) from error

@@ -1,0 +1,134 @@
+"""Audits: attacks a model or its samples, and keeps the result where its run can prove it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from diffusers.utils.logging import disable_progress_bar
+
+from phoenix_secure.api.results import AuditResult
+from phoenix_secure.audit.output import write_findings
+from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.recording import AuditRecords
+from phoenix_secure.audit.suite import Request, run_audit
+from phoenix_secure.audit.target import Target, open_target
+from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.errors import PhoenixError
+from phoenix_secure.federation.run.folder import RunFolder
+
+__all__ = ["audit", "audit_finished_run", "fix_terms"]
+
+Progress = Callable[[str, int, int], object]
+_SILENT: Progress = lambda what, done, total: None  # noqa: E731
+
+
+def audit(
+    target: str | Path,
+    *,
+    members: str | Path | None = None,
+    non_members: str | Path | None = None,
+    reference: str | Path | None = None,
+    profile: str = "fast",
+    attacks: Sequence[str] | None = None,
+    fprs: Sequence[float] = (0.1, 0.01, 0.001),
+    seed: int = 0,
+    device: str = "auto",
+    claim: tuple[float, float] | None = None,
+    federated: bool = False,
+    edition: Literal["public", "confidential"] = "public",
+    out: str | Path | None = None,
+    progress: Progress = _SILENT,
+) -> AuditResult:
+    """Try to tell members from non-members of ``target``; the arguments are the command's options.
+
+    target      a run, a diffusers model folder, or a folder of samples
+    claim       (epsilon, delta) that somebody claims for it
+    out         folder of the results; ``target/audit`` where left out
+
+    Raises:     ConfigError, DataError, CheckpointError.
+    """
+    request = Request(
+        profile=profile_named(profile),
+        seed=seed,
+        attacks=None if attacks is None else tuple(attacks),
+        fprs=tuple(fprs),
+        edition=edition,
+        federated=federated,
+    )
+    path = Path(target)
+    disable_progress_bar()
+    opened = open_target(
+        path,
+        members=_path(members),
+        non_members=_path(non_members),
+        reference=_path(reference),
+        device=device,
+        cache_dir=default_cache_dir(),
+        claim=claim,
+    )
+    records = None if opened.run is None else AuditRecords.of(opened.run)
+    folder = Path(out) if out is not None else path / "audit"
+    return _attack(opened, request, out=folder, records=records, progress=progress)
+
+
+def fix_terms(folder: RunFolder, *, profile: str) -> None:
+    """Before the first round of a run that is to be audited: what will be tried, in its ledger."""
+    records = AuditRecords.of(folder, locked=True)
+    if records is not None:
+        records.fix_terms(Request(profile=profile_named(profile)))
+
+
+def audit_finished_run(
+    folder: RunFolder, *, profile: str, progress: Progress = _SILENT
+) -> AuditResult:
+    """The audit at the end of a run, by whoever holds its lock."""
+    disable_progress_bar()
+    opened = open_target(
+        folder.path,
+        members=None,
+        non_members=None,
+        reference=None,
+        device=folder.load_config().device,
+        cache_dir=default_cache_dir(),
+    )
+    return _attack(
+        opened,
+        Request(profile=profile_named(profile)),
+        out=folder.path / "audit",
+        records=AuditRecords.of(folder, locked=True),
+        progress=progress,
+    )
+
+
+def _attack(
+    target: Target,
+    request: Request,
+    *,
+    out: Path,
+    records: AuditRecords | None,
+    progress: Progress = _SILENT,
+) -> AuditResult:
+    """Attack, write, and enter the result into the run's ledger where that can be done."""
+    findings = run_audit(
+        target,
+        request,
+        out=out,
+        progress=progress,
+        planned=(lambda plan: None) if records is None else records.fix_plan,
+    )
+    write_findings(findings, out=out)
+    unrecorded = None
+    if records is not None:
+        try:
+            records.audited(out / "audit.json")
+        except PhoenixError as error:  # the audit itself is done, and must still be told
+            unrecorded = str(error)
+    elif target.run is not None:
+        unrecorded = "its server's key is not to be used here"
+    return AuditResult(report=findings.report, folder=out, unrecorded=unrecorded)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
