@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "AuditResult": "api.results",
+    "ExtensionPoint": "extensions",
     "PhoenixError": "errors",
     "Quality": "api.results",
     "ReportResult": "api.results",
@@ -34,6 +35,7 @@ _PLACES = {
     "evaluate": "api.quality",
     "load_config": "config_file",
     "open_run": "api.runs",
+    "register": "extensions",
     "report": "api.reports",
     "resume": "api.runs",
     "run": "api.runs",
@@ -44,6 +46,7 @@ _PLACES = {
 
 __all__ = [
     "AuditResult",
+    "ExtensionPoint",
     "PhoenixError",
     "Quality",
     "ReportResult",
@@ -57,6 +60,7 @@ __all__ = [
     "evaluate",
     "load_config",
     "open_run",
+    "register",
     "report",
     "resume",
     "run",

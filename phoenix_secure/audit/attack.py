@@ -13,9 +13,11 @@ from attacks import denoising_loss, domias, monte_carlo, nearest, pia, rediffuse
 from attacks.records import Images, Scores
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.errors import DataError
+from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Access", "Attack", "query_attacks", "sample_attacks", "timestep_at"]
+__all__ = ["Access", "Attack", "own_attacks", "query_attacks", "sample_attacks", "timestep_at"]
 
 _COMPONENTS = 8  # of DOMIAS' densities
 _INTERVALS = 4  # DDIM steps from 0 to SecMI's t
@@ -113,6 +115,44 @@ def query_attacks(
         Attack(name="secmi", access=Access.QUERIES, settings=settings, score=secmi_score),
         Attack(name="rediffuse", access=Access.QUERIES, settings=settings, score=rediffuse_score),
     )
+
+
+def own_attacks(
+    names: Sequence[str], model: PipelineDenoiser, *, profile: Profile, seeds: SeedTree
+) -> tuple[Attack, ...]:
+    """Installed attacks, at the timesteps of the profile's noise levels.
+
+    Raises:     ConfigError for a name that nothing answers to; DataError, while scoring, for
+                scores that are not one finite number an image.
+    """
+    bar = model.alpha_bar
+    steps = sorted({max(1, timestep_at(bar, level=level)) for level in profile.noise_levels})
+
+    def eps(z: Images, t: int | NDArray[np.int64]) -> Images:
+        return model(z, np.full(len(z), t, np.int64) if np.ndim(t) == 0 else np.asarray(t))
+
+    def attack(name: str) -> Attack:
+        own = extension(ExtensionPoint.ATTACK, name)
+
+        def score(x: Images, setting: str) -> Scores:
+            rng = seeds.child("attack", name).numpy()
+            found = own(x, eps=eps, alpha_bar=bar, t=int(setting[2:]), rng=rng)
+            scores = np.asarray(found, np.float64)
+            if scores.shape != (len(x),) or not np.isfinite(scores).all():
+                raise DataError(
+                    f"the attack {name} must give one finite score for each of {len(x)} images, "
+                    f"and gave shape {scores.shape}"
+                )
+            return scores
+
+        return Attack(
+            name=name,
+            access=Access.QUERIES,
+            settings=tuple(f"t={t}" for t in steps),
+            score=score,
+        )
+
+    return tuple(attack(name) for name in names)
 
 
 def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Attack, ...]:

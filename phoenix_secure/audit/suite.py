@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from attacks.records import Images
 from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
-from phoenix_secure.audit.attack import Access, Attack, query_attacks, sample_attacks
+from phoenix_secure.audit.attack import Access, Attack, own_attacks, query_attacks, sample_attacks
 from phoenix_secure.audit.canaries import Canaries, evaluate_canaries, load_canaries, plan_canaries
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
@@ -39,6 +39,7 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.extensions import ExtensionPoint, extension_names
 from phoenix_secure.release.generator import sample_generated
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
@@ -64,7 +65,8 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.attacks is not None:
-            unknown = sorted(set(self.attacks) - set(self.profile.attacks))
+            known = {*self.profile.attacks, *extension_names(ExtensionPoint.ATTACK)}
+            unknown = sorted(set(self.attacks) - known)
             if unknown or not self.attacks:
                 raise ConfigError(
                     f"--attack {', '.join(unknown)} is not in the profile {self.profile.name}: "
@@ -89,7 +91,8 @@ class Request:
     def names(self) -> tuple[str, ...]:
         """The attacks asked for, in the profile's order."""
         wanted = self.attacks or self.profile.attacks
-        return tuple(name for name in self.profile.attacks if name in wanted)
+        own = [name for name in wanted if name not in self.profile.attacks]
+        return (*(name for name in self.profile.attacks if name in wanted), *own)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,6 +261,8 @@ def _attacks(
         possible += sample_attacks(samples, calibration=roles.calibration)
     if target.model is not None:
         possible += query_attacks(target.model, profile=request.profile, seeds=seeds)
+        own = [name for name in request.names if name not in request.profile.attacks]
+        possible += own_attacks(own, target.model, profile=request.profile, seeds=seeds)
     by_name = {attack.name: attack for attack in possible}
     skipped = {}
     for name in request.names:

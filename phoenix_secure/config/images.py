@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phoenix_secure.config.section import Fraction, Section
+from phoenix_secure.config.section import Extensible, Fraction, Section
+from phoenix_secure.extensions import ExtensionPoint
 
 __all__ = ["DataConfig", "PartitionConfig"]
 
@@ -14,15 +15,15 @@ __all__ = ["DataConfig", "PartitionConfig"]
 class DataConfig(Section):
     """Which images, at which size, and what is kept back from training."""
 
-    name: Literal[
-        "mnist-5k",
-        "digits",
-        "fashion-mnist",
-        "mnist",
-        "cifar10",
-        "image-folder",
-        "npz",
-        "huggingface",
+    name: Annotated[
+        str,
+        Extensible(
+            ExtensionPoint.DATA_SOURCE,
+            (
+                *("mnist-5k", "digits", "fashion-mnist", "mnist", "cifar10"),
+                *("image-folder", "npz", "huggingface"),
+            ),
+        ),
     ] = Field("mnist-5k", description="[name] The data set; `phoenix-secure data list` shows all.")
     path: str | None = Field(
         None,
@@ -78,7 +79,10 @@ class DataConfig(Section):
 class PartitionConfig(Section):
     """The data partition: the scheme that assigns training images to sites."""
 
-    scheme: Literal["iid", "dirichlet", "shards", "quantity"] = Field(
+    scheme: Annotated[
+        str,
+        Extensible(ExtensionPoint.PARTITION, ("iid", "dirichlet", "shards", "quantity")),
+    ] = Field(
         "dirichlet",
         description="[name] iid, Dirichlet label skew, label shards, or Dirichlet quantity skew.",
     )

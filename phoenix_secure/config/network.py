@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Extensible, Section
+from phoenix_secure.extensions import ExtensionPoint
 from phoenix_secure.presets import MODEL_PRESETS
 
 __all__ = ["DiffusionConfig", "ModelConfig"]
@@ -15,6 +16,12 @@ __all__ = ["DiffusionConfig", "ModelConfig"]
 class ModelConfig(Section):
     """The U-Net (diffusers' UNet2DModel, GroupNorm only)."""
 
+    network: Annotated[str, Extensible(ExtensionPoint.NETWORK, ("unet",))] = Field(
+        "unet",
+        exclude_if=lambda name: name == "unet",
+        description="[name] unet (diffusers' UNet2DModel, sized by the fields below), or an "
+        "installed network, which they do not touch.",
+    )
     preset: Literal["tiny", "tiny-s2d", "small", "base", "cifar10"] = Field(
         "tiny", description="[name] Starting point for the fields below; each can be overridden."
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Extensible, Section
+from phoenix_secure.extensions import ExtensionPoint
 
 __all__ = ["EvaluationConfig", "OutputConfig", "SamplingConfig"]
 
@@ -47,6 +48,12 @@ class EvaluationConfig(Section):
         description="[path] TorchScript file inception-2015-12-05.pt, for extractor inception.",
     )
 
+    metrics: tuple[Annotated[str, Extensible(ExtensionPoint.METRIC, ())], ...] = Field(
+        (),
+        exclude_if=lambda names: not names,
+        description="[names] Installed metrics to evaluate beside the built-in ones.",
+    )
+
     @model_validator(mode="after")
     def _weights_where_needed(self) -> Self:
         if self.extractor == "inception" and not self.inception_weights:
@@ -71,6 +78,11 @@ class OutputConfig(Section):
     report: bool = Field(
         False,
         description="[flag] End a simulation with its signed report, in report/.",
+    )
+    trackers: tuple[Annotated[str, Extensible(ExtensionPoint.TRACKER, ())], ...] = Field(
+        (),
+        exclude_if=lambda names: not names,
+        description="[names] Installed trackers, which get each line of metrics.jsonl.",
     )
     tensorboard: bool = Field(False, description="[flag] Also write TensorBoard events (an extra).")
     mlflow: str | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_run_images
 from phoenix_secure.data.split import Split, make_split
 from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
 from phoenix_secure.files import replace_file
 from phoenix_secure.rng import SeedTree
 
@@ -154,6 +156,10 @@ def deal(
     Raises:     ConfigError for a scheme by label where there are no labels.
     """
     num_sites = settings.num_sites
+    if settings.scheme in extension_names(ExtensionPoint.PARTITION):
+        own = extension(ExtensionPoint.PARTITION, settings.scheme)
+        dealt = own(labels, num_images=num_images, num_sites=num_sites, rng=rng)
+        return _checked(dealt, num_images=num_images, settings=settings)
     if settings.scheme == "iid":
         return schemes.iid(num_images, num_sites=num_sites, rng=rng)
     if settings.scheme == "quantity":
@@ -179,3 +185,21 @@ def deal(
         rng=rng,
         min_images_per_site=settings.min_images_per_site,
     )
+
+
+def _checked(
+    dealt: Sequence[np.ndarray], *, num_images: int, settings: PartitionConfig
+) -> list[np.ndarray]:
+    """The parts of an installed scheme.
+
+    Raises:     DataError when they are not a partition: an image at two sites would break what
+                privacy says of disjoint sites.
+    """
+    parts = [np.asarray(part, np.int64) for part in dealt]
+    everything = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    if len(parts) != settings.num_sites or not np.array_equal(everything, np.arange(num_images)):
+        raise DataError(
+            f"partition.scheme = {settings.scheme} must deal each of {num_images} images to one of "
+            f"{settings.num_sites} sites; it dealt {len(everything)} indices to {len(parts)} sites"
+        )
+    return [np.sort(part) for part in parts]

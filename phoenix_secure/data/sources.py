@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from phoenix_secure.config import DataConfig
 from phoenix_secure.data.bundled import load_digits, load_mnist_5k
 from phoenix_secure.data.cache import read_cached
@@ -15,6 +17,7 @@ from phoenix_secure.data.npz import load_npz
 from phoenix_secure.data.pixels import check_form, conform_set
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
 
 __all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images"]
 
@@ -100,6 +103,12 @@ def _load(
     test: bool,
     each_alone: bool = False,
 ) -> ImageSet:
+    if name in extension_names(ExtensionPoint.DATA_SOURCE):
+        check_form(image_size=image_size, channels=channels, max_images=max_images)
+        if test:
+            raise DataError(f"{name} has no published test part: hold images out with make_split")
+        whole = _subset(_extended(name, path), max_images=max_images)
+        return conform_set(whole, image_size=image_size, channels=channels)
     facts = facts_of(name)
     check_form(image_size=image_size, channels=channels, max_images=max_images)
     if name in _NEEDS_PATH and not path:
@@ -157,6 +166,26 @@ def _require_stated(
             "data.max_images looks at all images, and one more would change which others are "
             "used: with data.split keyed set data.fraction in its place"
         )
+
+
+def _extended(name: str, path: str | None) -> ImageSet:
+    """The images of an installed source.
+
+    Raises:     DataError naming what is wrong with them.
+    """
+    found = extension(ExtensionPoint.DATA_SOURCE, name)(path)
+    try:
+        labels = found.get("labels")
+        return ImageSet(
+            name=name,
+            images=np.asarray(found["images"]),
+            labels=None if labels is None else np.asarray(labels, np.int64),
+            class_names=tuple(map(str, found.get("class_names", ()))),
+            source=str(found.get("source", f"extension {name}")),
+            licence=str(found.get("licence", "not stated")),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the data source {name} gave no usable images: {error}") from error
 
 
 def _published(name: str, *, cache_dir: Path, test: bool) -> ImageSet:

@@ -22,7 +22,8 @@ def build_pipeline(unet: torch.nn.Module, config: RunConfig) -> Any:
     """The diffusers pipeline around ``unet``: plain DDPMPipeline where that can sample from it."""
     scheduler = sampling_scheduler(config.diffusion, sampler=config.sampling.sampler)
     plain = (
-        config.model.space_to_depth == 1
+        config.model.network == "unet"
+        and config.model.space_to_depth == 1
         and not config.model.class_conditional
         and config.diffusion.prediction != "edm"
     )

@@ -8,6 +8,7 @@ import torch
 from diffusers import UNet2DModel
 
 from phoenix_secure.config import ModelConfig
+from phoenix_secure.diffusion.own_network import OwnNetwork
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 
@@ -18,7 +19,7 @@ _GLOBAL_GENERATOR = threading.Lock()
 
 def build_unet(
     model: ModelConfig, *, image_size: int, channels: int, num_classes: int, seeds: SeedTree
-) -> UNet2DModel:
+) -> UNet2DModel | OwnNetwork:
     """A freshly initialised network on the CPU, the same for the same ``seeds``.
 
     Shape:      takes (B, channels * s^2, image_size / s, image_size / s) with s = space_to_depth,
@@ -26,6 +27,10 @@ def build_unet(
                 ``num_classes`` itself means "no label" (classifier-free guidance).
     Raises:     ConfigError when the image does not halve as often as the levels ask.
     """
+    if model.class_conditional and num_classes < 1:
+        raise ConfigError("model.class_conditional needs labelled images: turn it off")
+    if model.network != "unet":
+        return _own(model, image_size, channels, num_classes, seeds=seeds)
     folds = model.space_to_depth * 2 ** (len(model.block_channels) - 1)
     if image_size % folds:
         raise ConfigError(
@@ -33,8 +38,6 @@ def build_unet(
             f"{len(model.block_channels)} levels in model.block_channels and "
             f"model.space_to_depth = {model.space_to_depth}: change one of them"
         )
-    if model.class_conditional and num_classes < 1:
-        raise ConfigError("model.class_conditional needs labelled images: turn it off")
     down = tuple("AttnDownBlock2D" if on else "DownBlock2D" for on in model.attention)
     up = tuple("AttnUpBlock2D" if on else "UpBlock2D" for on in reversed(model.attention))
     folded_channels = channels * model.space_to_depth**2
@@ -53,6 +56,21 @@ def build_unet(
             add_attention=model.mid_attention,
             attention_head_dim=None,
             norm_num_groups=model.norm_groups,
+            num_class_embeds=num_classes + 1 if model.class_conditional else None,
+        )
+
+
+def _own(
+    model: ModelConfig, image_size: int, channels: int, num_classes: int, *, seeds: SeedTree
+) -> OwnNetwork:
+    if model.space_to_depth != 1:
+        raise ConfigError("model.space_to_depth folds pixels for the unet alone: leave it at 1")
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.child("initial-weights").entropy() % (1 << 63))
+        return OwnNetwork(
+            network=model.network,
+            sample_size=image_size,
+            in_channels=channels,
             num_class_embeds=num_classes + 1 if model.class_conditional else None,
         )
 

@@ -6,8 +6,8 @@ best to hope for) and for noise (no model at all) it says where between the two 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.errors import DataError
+from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.metrics.checked import Images, check_features, check_images
 from phoenix_secure.metrics.features import FeatureExtractor
 from phoenix_secure.metrics.frechet import frechet_distance
@@ -67,6 +68,7 @@ class QualityTable:
     rows: Mapping[str, Quality]
     extractor: str
     num_images: int
+    extended: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # installed metrics
 
     @property
     def frechet_name(self) -> str:
@@ -80,7 +82,10 @@ class QualityTable:
             "frechet_name": self.frechet_name,
             "frechet_num_images": FRECHET_NUM_IMAGES,
             "num_images": self.num_images,
-            "rows": {name: asdict(row) for name, row in self.rows.items()},
+            "rows": {
+                name: asdict(row) | dict(self.extended.get(name, {}))
+                for name, row in self.rows.items()
+            },
         }
 
 
@@ -157,10 +162,12 @@ def compare(
     kid_subset_size: int | None = None,
     kid_num_subsets: int = KID_NUM_SUBSETS,
     nearest_k: int = NEAREST_K,
+    metrics: Sequence[str] = (),
 ) -> QualityTable:
     """Evaluate generated images, held-out real images and noise against the same reference images.
 
     Shape:      three sets (N, C, H, H) in [-1, 1] of one image shape; each N may differ.
+                ``metrics`` names installed ones, evaluated on the same images.
     Guarantee:  every row and the reference use the same number of images, that of the smallest
                 set; larger sets are subsampled without replacement. Noise is uniform over [-1, 1]
                 in every pixel. Same images and same state of ``rng``: same table.
@@ -199,7 +206,23 @@ def compare(
         )
         for what, images in {**sets, "noise": noise}.items()
     }
-    return QualityTable(rows=MappingProxyType(rows), extractor=extractor.name, num_images=size)
+    extended = {
+        what: {name: _own_metric(name, images, real) for name in metrics}
+        for what, images in {**sets, "noise": noise}.items()
+    }
+    return QualityTable(
+        rows=MappingProxyType(rows),
+        extractor=extractor.name,
+        num_images=size,
+        extended=MappingProxyType(extended),
+    )
+
+
+def _own_metric(name: str, images: Images, reference: Images) -> float:
+    value = float(extension(ExtensionPoint.METRIC, name)(images, reference))
+    if not np.isfinite(value):
+        raise DataError(f"the metric {name} gave {value}: it must be finite")
+    return value
 
 
 def _draw(vectors: npt.NDArray[Any], *, size: int, rng: np.random.Generator) -> npt.NDArray[Any]:

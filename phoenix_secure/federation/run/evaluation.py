@@ -71,6 +71,7 @@ class Evaluator:
                 held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
                 extractor=self._extractor,
                 rng=self._seeds.child("evaluation").numpy(),
+                metrics=self._settings.metrics,
             ).to_dict()
 
     @cached_property

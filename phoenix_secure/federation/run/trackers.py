@@ -14,6 +14,7 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.files import write_bytes
 
 __all__ = ["metrics_writer"]
@@ -31,6 +32,7 @@ def metrics_writer(config: RunConfig) -> Write:
         writers.append(_tensorboard())
     if config.output.mlflow is not None:
         writers.append(_mlflow(config, uri=config.output.mlflow))
+    writers += [extension(ExtensionPoint.TRACKER, name) for name in config.output.trackers]
 
     def write(folder: Path, line: dict[str, Any]) -> None:
         for each in writers:
