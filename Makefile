@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 15
 ALL_MINUTES   := 60
 
-.PHONY: demo test test-all coverage lint docs dist sbom bench clean
+.PHONY: demo test test-all coverage lint docs notebooks examples dist sbom bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,12 +33,22 @@ coverage: $(STAMP)      ## branch coverage of what promises secrecy: below 95 % 
 	$(BIN)/coverage report --include 'protocol/*' --fail-under 95
 	$(BIN)/coverage report --include 'phoenix_secure/privacy/*' --fail-under 95
 
-lint: $(STAMP)          ## format, lint, types, import contracts, consistent installation
+lint: $(STAMP)          ## format, lint, types, import contracts, consistent installation, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: $(STAMP)          ## the documentation as a site, in build/site; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(STAMP)     ## run the notebooks and keep what they print
+	$(BIN)/python docs/execute_notebooks.py
+
+examples: $(STAMP)      ## the programs of examples/ and the cells of the notebooks, as tests
+	$(PYTEST) -m '' tests/examples
 
 dist: $(STAMP)          ## wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .

@@ -38,6 +38,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links that hold in the repository, where the site has the page elsewhere."""
+    return markdown.replace("](../CHANGELOG.md", "](changes.md")
+
+
 def _changes() -> str:
     text = (_ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     return text.replace("](docs/", "](")
