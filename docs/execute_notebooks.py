@@ -25,6 +25,9 @@ def execute(path: Path) -> None:
         client.execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times differ from run to run
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":  # a warning is not for readers, and names our paths
+                raise SystemExit(f"{path.name} wrote to stderr: {output['text'][:300]}")
     nbformat.write(notebook, path)
 
 

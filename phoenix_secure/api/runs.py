@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,9 @@ def _finish(
     progress: bool | None,
 ) -> RunResult:
     """Train, export, and what ``audit.profile`` and ``output.report`` ask for."""
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about widgets: without them the bar is text
+        from tqdm.auto import tqdm
 
     config, rounds = started.config, started.config.federation.rounds
     profile = config.audit.profile
