@@ -13,6 +13,7 @@ arXiv:2004.00010, Algorithms 1 to 3.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
@@ -82,7 +83,7 @@ def _discrete_laplace(size: int, variance: int, entropy: Entropy) -> np.ndarray:
     while count < size:
         # X = U + t V with P[U = u] ~ exp(-u / t) below t, and V geometric with ratio 1 / e.
         low = _below(t, size, entropy)
-        low = low[_coins(low / t, lambda i, low=low: Fraction(int(low[i]), t), entropy)]
+        low = low[_coins(low / t, functools.partial(_ratio, low, t), entropy)]
         magnitude = low + t * _geometric(low.size, entropy)
         is_negative = np.frombuffer(entropy(low.size), np.uint8) & 1 == 1
         signed = np.where(is_negative, -magnitude, magnitude)
@@ -90,6 +91,10 @@ def _discrete_laplace(size: int, variance: int, entropy: Entropy) -> np.ndarray:
         parts.append(signed[~(is_negative & (magnitude == 0))])
         count += parts[-1].size
     return np.concatenate(parts)
+
+
+def _ratio(low: np.ndarray, scale: int, index: int) -> Fraction:
+    return Fraction(int(low[index]), scale)
 
 
 def _geometric(size: int, entropy: Entropy) -> np.ndarray:

@@ -12,6 +12,7 @@ checked in whole numbers. One image, its label included, then changes a site's v
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,12 @@ class ClassMeans:
 
 
 def sum_features(
-    site: SiteImages, features: FeatureMap, *, grid: IntegerGrid, num_classes: int
+    site: SiteImages,
+    features: FeatureMap,
+    *,
+    grid: IntegerGrid,
+    num_classes: int,
+    before_block: Callable[[], object] = lambda: None,
 ) -> ClassSums:
     """The words of one site; ``num_classes`` = 1 sums all images together.
 
@@ -58,6 +64,7 @@ def sum_features(
         labels = np.full(len(site.images), -1) if site.labels is None else site.labels
     start = 0
     for phi in exact_features(site.images, features):
+        before_block()
         rounded = grid.round(phi)
         of_block = labels[start : start + len(phi)]
         start += len(phi)
@@ -76,8 +83,10 @@ class FeatureSummer:
         self._features = features
         self._grid = grid
 
-    def sum(self, site: SiteImages) -> ClassSums:
-        """The site's words (``sum_features``)."""
+    def sum(
+        self, site: SiteImages, *, before_block: Callable[[], object] = lambda: None
+    ) -> ClassSums:
+        """The site's words (``sum_features``); ``before_block`` may raise, to stop halfway."""
         num_classes = self._features.layout.num_classes
         if num_classes > 1:
             labels = np.full(len(site.images), -1) if site.labels is None else site.labels
@@ -88,7 +97,13 @@ class FeatureSummer:
                     outside,
                     len(site.images),
                 )
-        return sum_features(site, self._features, grid=self._grid, num_classes=num_classes)
+        return sum_features(
+            site,
+            self._features,
+            grid=self._grid,
+            num_classes=num_classes,
+            before_block=before_block,
+        )
 
 
 def class_means(words: np.ndarray, *, grid: IntegerGrid, num_classes: int) -> ClassMeans:

@@ -100,9 +100,11 @@ class Generator(nn.Module):
             one_hot = F.one_hot(labels, self.form.num_classes).to(latents.dtype)
             latents = torch.cat([latents, one_hot], 1)
         folded = self.dense(latents).view(len(latents), *self._shape)
+        # NHWC: convolutions of few channels take half the time on a CPU.
+        folded = folded.contiguous(memory_format=torch.channels_last)
         size = self.form.image_size
         images: torch.Tensor = self.image(folded)[:, :, :size, :size].sigmoid()
-        return images
+        return images.contiguous()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

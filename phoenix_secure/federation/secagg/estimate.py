@@ -55,8 +55,9 @@ def _small_round(terms: SecureTerms, n: int) -> None:
     """A round of ``n`` sites over one word: everything that does not grow with the model."""
     c = num_colluders(n, gamma=terms.collusion)
     t = threshold(n, c)
+    # Without noise, which is nothing of the protocol's time, and could not fit another cohort.
     small = dataclasses.replace(
-        terms, num_parameters=1, cohort_size=n, num_colluders=c, threshold=t
+        terms, num_parameters=1, cohort_size=n, num_colluders=c, threshold=t, noise=None, grid=None
     )
     server = Identity.generate(SERVER)
     sites = {f"site-{i:02d}": Identity.generate(f"site-{i:02d}") for i in range(n)}

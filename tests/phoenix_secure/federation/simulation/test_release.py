@@ -244,6 +244,7 @@ def test_a_ddpm_learns_from_generated_images_alone(tmp_path: Path) -> None:
     assert sha256_of(model / "unet" / "diffusion_pytorch_model.safetensors") == before
 
 
+@pytest.mark.slow
 def test_without_classes_there_is_one_sum(tmp_path: Path) -> None:
     run_in(tmp_path / "run", "release.classes=none", "release.features=pixel-hog")
     fitted = load_generator(tmp_path / "run" / "model", device=torch.device("cpu"))
@@ -252,6 +253,7 @@ def test_without_classes_there_is_one_sum(tmp_path: Path) -> None:
     assert fitted.labels(3).tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_seeded_release_repeats_and_guarantees_nothing(tmp_path: Path) -> None:
     hashes = set()
     for name in ("first", "second"):
@@ -293,6 +295,7 @@ def test_plans_without_a_release_are_written_as_before() -> None:
     assert '"release"' not in written
 
 
+@pytest.mark.slow
 def test_noise_that_hides_every_class_is_said(tmp_path: Path) -> None:
     run, folder = Run(sites_of("privacy.epsilon=0.01")), RunFolder(tmp_path / "run")
     state = run.start(folder, overwrite=False)
