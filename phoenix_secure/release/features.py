@@ -89,7 +89,8 @@ class FeatureMap:
             parts.append(means * self.layout.anchor_weight)
         phi = quantise(torch.cat(parts, 1))
         norm = phi.norm(dim=1, keepdim=True)
-        return phi * (NORM_BOUND / norm.clamp(min=NORM_BOUND))
+        bounded: torch.Tensor = phi * (NORM_BOUND / norm.clamp(min=NORM_BOUND))
+        return bounded
 
 
 @torch.no_grad()

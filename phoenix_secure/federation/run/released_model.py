@@ -92,7 +92,7 @@ class ReleasedModel:
         Raises:     TrainingError where noise hides everything; StorageError.
         """
         path = folder.path / "generator"
-        digest = hashlib.sha256(np.ascontiguousarray(state.parameters, "<f4")).hexdigest()
+        digest = hashlib.sha256(state.parameters.astype("<f4").tobytes()).hexdigest()
         kept = load_generator(path, device=self._device) if (path / DESCRIPTION).exists() else None
         if kept is None or kept.sum_sha256 != digest:
             num_sites = len(folder.read_metrics()[-1]["sites"])
