@@ -93,7 +93,9 @@ class NoStrategies:
         """The aggregator itself."""
         return inner
 
-    def site(self, name: str, own: SiteImages, *, folder: Path) -> tuple[SiteImages, None]:
+    def site(
+        self, name: str, own: SiteImages, *, folder: Path, seeds: SeedTree
+    ) -> tuple[SiteImages, None]:
         """The images themselves."""
         return own, None
 
@@ -129,6 +131,7 @@ class Parties:
             self.strategies.start_vector(), federation=self.config.federation
         )
         self.trainer = RandomTrainer(num_parameters)
+        self.folder.create(self.config, overwrite=False)
         self.keys = create_parties(self.folder, sites=self.names, secure=True)
         SecureJournal.create(self.folder.server_rounds)
 

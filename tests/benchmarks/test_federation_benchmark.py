@@ -29,7 +29,7 @@ def test_small_measurement_has_every_stage_and_three_bytes_a_parameter() -> None
     assert 3 < row["bytes_up_per_parameter"] < 3.1
     assert 4 < row["plain_bytes_up_per_parameter"] < 4.1
     # The sum of a round comes down in place of a model.
-    assert 3 < row["bytes_down_per_parameter"] < 3.1
+    assert 3 < row["bytes_down_per_parameter"] < 3.2
     assert 4 < row["plain_bytes_down_per_parameter"] < 4.1
 
 

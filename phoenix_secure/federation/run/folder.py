@@ -162,8 +162,9 @@ class RunFolder:
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
         config = load_config(self.config_file)
-        if config.secure_aggregation.broadcast is None:
-            sent = config.secure_aggregation.model_copy(update={"broadcast": "model"})
+        secure = config.secure_aggregation
+        if secure.mode == "on" and secure.broadcast is None:
+            sent = secure.model_copy(update={"broadcast": "model"})
             config = config.model_copy(update={"secure_aggregation": sent})
         if config.privacy.unit == "none" or config.data.split is not None:
             return config

@@ -56,7 +56,9 @@ class MemoryStates:
     """For a simulation, whose sites start again from the state that its server resumes from."""
 
     def __init__(self, first: KnownState | None = None) -> None:
-        self._kept = () if first is None or first.round_number == 0 else (first,)
+        self._kept: tuple[KnownState, ...] = ()
+        if first is not None and first.round_number > 0:
+            self._kept = (first,)
 
     def load(self) -> tuple[KnownState, ...]:
         return self._kept
