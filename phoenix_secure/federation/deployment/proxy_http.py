@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import h11
 import httpx
@@ -203,9 +204,11 @@ class _Exchanges:
                     left -= len(data)
 
     async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+        while True:
+            event = self._http.next_event()
+            if event is not h11.NEED_DATA:
+                return cast("h11.Event | type[h11.PAUSED]", event)
             await self._read()
-        return event
 
     async def _read(self) -> None:
         self._http.receive_data(await self._connection.reader.read(_READ_BYTES))
