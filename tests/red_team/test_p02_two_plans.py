@@ -45,6 +45,10 @@ SETTINGS = [
     "model.norm_groups=4",
     "training.batch_size=8",
     "training.local_steps=1",
+    # Adam's first step is of one length everywhere.
+    "training.optimizer=sgd",
+    "training.learning_rate=1",
+    "training.warmup_steps=0",
     "federation.rounds=1",
     "secure_aggregation.max_images=64",
     "secure_aggregation.max_attempts=1",
@@ -153,9 +157,7 @@ def test_the_owner_is_shown_what_the_second_plan_changes(federation: Federation,
     budget = SiteBudget(place, policy=settings.policy, approver=place.approver(settings))
     plan = federation.job("e", "output.keep_checkpoints=6", "training.warmup_steps=7").backend.plan
     warnings = [each.warning for each in budget.similar(plan)]
-    assert any(
-        re.search(r"output\.keep_checkpoints 3 -> 6, training\.warmup_steps \d+ -> 7", each)
-        for each in warnings
-    )
+    changed = r"output\.keep_checkpoints \d+ -> 6, training\.warmup_steps 0 -> 7\."
+    assert any(re.search(changed, each) for each in warnings), warnings
     other = federation.job("e", "output.keep_checkpoints=6", "seed=10").backend.plan
     assert not budget.similar(other)

@@ -185,8 +185,14 @@ def test_whatever_ends_a_training_enters_zeros_with_weight_zero(
     secure_parties, tmp_path: Path, error: Exception
 ) -> None:
     parties = secure_parties.Parties(tmp_path)
+    noted: list[tuple] = []
+    secure = parties.sites["site-02"].secure
+    secure._input = dataclasses.replace(
+        secure._input, note=lambda event, **facts: noted.append((event, facts))
+    )
     parties.sites["site-02"].train = raises(error)
     found = parties.sum()
+    assert noted == [("training-failed", {"why": f"round 1: {type(error).__name__}"})]
     others = tuple(name for name in parties.names if name != "site-02")
     np.testing.assert_array_equal(found.update, parties.oracle(others))
     assert (found.sites, found.num_failed) == (parties.names, 1)

@@ -119,6 +119,7 @@ class SecureSite:
             noise_entropy=noise_entropy,
             residuals=residuals,
             local_steps=local_steps,
+            note=note,
         )
         self._model = model
         self._attempt: _Attempt | None = None

@@ -20,6 +20,7 @@ from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.secagg.payload import Payload, encode_sums, encode_update
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.site.exclusions import Note
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.residuals import Residuals
 from phoenix_secure.release.class_sums import ClassSums
@@ -43,6 +44,7 @@ class SiteInput:
     residuals      what rounding left out of earlier answers; None without error feedback
     local_steps    of a round; counted for a failure under privacy unit ``site``, where they are
                    public
+    note           writes to the site's own log
     """
 
     site: str
@@ -52,6 +54,7 @@ class SiteInput:
     noise_entropy: Callable[[int], Entropy]
     residuals: Residuals | None
     local_steps: int
+    note: Note = lambda event, **facts: None
 
     def make(self, request: TrainRequest, *, train: Train) -> Payload:
         """Train and encode.
@@ -73,6 +76,8 @@ class SiteInput:
                 _log.warning("%s: training round %d failed: %s", self.site, number, error)
             else:
                 _log.exception("%s: training round %d failed", self.site, number)
+            why = f"round {number}: {type(error).__name__}"
+            self.note("training-failed", why=why)  # what failed is for the owner alone
             if self.record.has_sent(number) and not self.record.has_failed(number):
                 raise SiteFailure(
                     FailureCode.ERROR, why=f"training round {number} failed when it was repeated"

@@ -40,9 +40,8 @@ def test_nothing_is_recorded_for_a_signature_that_is_refused(tmp_path: Path) -> 
     for plan in ("a", "b"):
         SiteRecord.create(tmp_path / plan)
         records[plan] = SiteRecord(tmp_path / plan, plan=plan, others=models)
-    model = parameters_hash(np.zeros(3, np.float32))
 
-    def sign(plan: str, *survivors: str, number: int = 1) -> bool:
+    def sign(plan: str, *survivors: str, number: int = 1, model: str = "start") -> bool:
         return records[plan].sign(
             number,
             training_round=number,
@@ -55,10 +54,10 @@ def test_nothing_is_recorded_for_a_signature_that_is_refused(tmp_path: Path) -> 
     assert not sign("b", "x")
     assert records["b"].last_round == -1
     assert sign("b", "x", "y")
-    assert sign("b", "x", number=2)  # the same plan, the next round
     size = (tmp_path / "signed-models.jsonl").stat().st_size
-    assert not sign("b", "x", number=2)  # the protocol's own rule comes first
+    assert not sign("b", "x", model="other")  # a promise of the plan itself comes first
     assert (tmp_path / "signed-models.jsonl").stat().st_size == size
+    assert sign("b", "x", number=2, model="next")
 
 
 def test_a_model_is_its_parameters() -> None:
