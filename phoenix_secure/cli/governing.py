@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FolderArgument",
+    "confirm",
     "need_address",
     "need_pysyft",
     "open_desk",
     "publish",
     "reject",
     "review",
+    "show_facts",
     "uses_pysyft",
 ]
 
@@ -113,7 +115,7 @@ def review(
     if not shown:
         console.print(f"nothing was proposed by {desk.coordinator}", soft_wrap=True)
     for facts in shown:
-        _print_facts(facts)
+        show_facts(str(facts["proposal"]), facts)
 
 
 def reject(
@@ -176,13 +178,28 @@ def publish(
     console.print(f"{len(images)} mock images: {path}", markup=False, soft_wrap=True)
 
 
-def _print_facts(facts: dict[str, Any]) -> None:
-    console.rule(str(facts["proposal"]))
-    for name, value in facts.items():
-        if name in ("objections", "settings_changed"):
-            continue
-        console.print(f"{name.replace('_', ' '):<22} {value}", markup=False, soft_wrap=True)
-    for setting, value in facts.get("settings_changed", {}).items():
-        console.print(f"  {setting} = {value!r}", markup=False, soft_wrap=True)
-    for objection in facts["objections"]:
-        console.print(f"AGAINST IT: {objection}", markup=False, style="red", soft_wrap=True)
+def show_facts(title: str, facts: dict[str, Any]) -> None:
+    """A plan as every owner reads it, whichever way it came."""
+    from phoenix_secure.federation.site.plan_sheet import lines_of
+
+    # As it is: no mark-up, no emoji, no folding of what is about to be signed.
+    for line in (f"== {title} ==", *lines_of(facts)):
+        typer.echo(line)
+
+
+def confirm(question: str) -> None:
+    """Ask the owner; anything but yes signs nothing.
+
+    Raises:     ConfigError, also where nobody can be asked.
+    """
+    from phoenix_secure.errors import ConfigError
+
+    try:
+        if typer.confirm(question):
+            return
+    except typer.Abort as error:
+        raise ConfigError(
+            "nothing was signed: nobody answered; a script that has read the plan signs it with "
+            "--yes and the plan's whole hash"
+        ) from error
+    raise ConfigError("nothing was signed")

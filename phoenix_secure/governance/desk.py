@@ -86,6 +86,24 @@ class ReviewDesk:
             )
         return matching[0]
 
+    def find_plan(self, digits: str) -> Review:
+        """The one proposal of a plan whose hash begins so: to be signed, so that no name counts.
+
+        Raises:     ConfigError when there is none or more than one.
+        """
+        reviews = self.reviews()
+        matching = [
+            review
+            for review in reviews
+            if review.proposal is not None and review.proposal.plan.hash.startswith(digits)
+        ]
+        if len(matching) != 1:
+            raise ConfigError(
+                f"{len(matching)} of {len(reviews)} proposals are of a plan that begins with "
+                f"{digits!r}: see `phoenix-secure site review`"
+            )
+        return matching[0]
+
     def keep(self, review: Review) -> None:
         """Write down that the owner was shown ``review``: only this can be approved."""
         shown = {
@@ -96,13 +114,10 @@ class ReviewDesk:
         }
         write_bytes(self._shown(review.job), (json.dumps(shown, indent=2) + "\n").encode())
 
-    def approve(self, review: Review, *, owner: Identity, days: int) -> Path:
-        """Sign a consent to what was reviewed, and return its file.
+    def require_approvable(self, review: Review) -> None:
+        """Refuse what ``approve`` would, before the owner is asked.
 
-        Guarantee:  recorded in the audit log before it takes effect.
-        Raises:     ConfigError for a proposal that was not reviewed, that changed since, that
-                    the policy refuses, or that was rejected; BudgetExhausted for one that does
-                    not fit the site's privacy budget.
+        Raises:     as ``approve``.
         """
         if review.proposal is None or review.objections or review.submission is None:
             raise ConfigError(
@@ -119,6 +134,18 @@ class ReviewDesk:
                 "proposal, under another name"
             )
         self.budget().require_fit(review.proposal.plan)
+
+    def approve(self, review: Review, *, owner: Identity, days: int) -> Path:
+        """Sign a consent to what was reviewed, and return its file.
+
+        Guarantee:  recorded in the audit log before it takes effect.
+        Raises:     ConfigError for a proposal that was not reviewed, that changed since, that
+                    the policy refuses, or that was rejected; BudgetExhausted for one that does
+                    not fit the site's privacy budget.
+        """
+        self.require_approvable(review)
+        if review.proposal is None or review.submission is None:
+            raise ValueError("expected a review that can be approved")
         signed, expires = in_days(days)
         consent = Consent(
             site=self._settings.site,

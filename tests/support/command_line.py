@@ -28,9 +28,12 @@ class Outcome:
 
 
 def phoenix(
-    *arguments: object, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+    *arguments: object,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    typed: str = "",
 ) -> Outcome:
-    """Run one command in ``cwd``: wide output, no colours."""
+    """Run one command in ``cwd``: wide output, no colours; ``typed`` is its standard input."""
     out, err = io.StringIO(), io.StringIO()
     settings = {"COLUMNS": "300", "NO_COLOR": "1", **(environ or {})}
     sigterm = signal.getsignal(signal.SIGTERM)  # ``main`` takes it for itself
@@ -40,6 +43,7 @@ def phoenix(
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             patch.dict(os.environ, settings),
+            patch.object(sys, "stdin", io.StringIO(typed)),
             patch.object(sys, "argv", ["phoenix-secure", *map(str, arguments)]),
         ):
             main()

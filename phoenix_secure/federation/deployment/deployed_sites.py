@@ -188,7 +188,7 @@ class DeployedSites:
         if ready < needed:
             listed = ", ".join(f"{site}: {why}" for site, why in sorted(missing.items()))
             raise TrainingError(
-                f"plan {self.plan.hash[:16]}: {ready} of {len(self.sites)} sites take part and "
+                f"plan {self.plan.hash}: {ready} of {len(self.sites)} sites take part and "
                 f"{needed} are needed ({listed}). Where it says refused, the owner can read why "
                 "with `phoenix-secure site log` and sign with `phoenix-secure site approve`; "
                 "then resume"

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.site_settings import SiteSettings, load_site_settings
+from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import SignedApprovals
 from phoenix_secure.federation.site.audit_log import AuditLog
 from phoenix_secure.federation.site.promises import SiteRecord
@@ -190,6 +191,20 @@ class SiteFolder:
                 "see `phoenix-secure site plans`"
             )
         return matching[0]
+
+    def offered(self, plan: str) -> Plan:
+        """The offered plan with this hash, read once.
+
+        Raises:     ConfigError, also when the file holds another plan than its name says.
+        """
+        path = self.plans / f"{plan}.json"
+        try:
+            found = Plan.from_bytes(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path} ({error.strerror})") from error
+        if found.hash != plan:
+            raise ConfigError(f"{path} holds another plan than its name says: delete it")
+        return found
 
     def audit(self) -> AuditLog:
         """The site's audit log."""

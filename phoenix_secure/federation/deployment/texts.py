@@ -141,14 +141,14 @@ def approve_script(sites: Sequence[str]) -> str:
     program = Path(sys.executable).with_name("phoenix-secure")
     return f"""\
 #!/usr/bin/env bash
-# approve.sh PLAN signs it for every site. Real owners read it first, each on their own machine.
+# approve.sh HASH signs the plan for every site. Real owners read it first, on their own machines.
 set -euo pipefail
-plan="${{1:?the plan: its hash, or how it begins}}"
+plan="${{1:?the whole hash of the plan, see phoenix-secure site plans}}"
 cd "$(dirname "$0")"
 program="${{PHOENIX_SECURE:-phoenix-secure}}"
 command -v "$program" >/dev/null || program={str(program)!r}
 for site in {names}; do
-    "$program" site approve "sites/$site" "$plan"
+    "$program" site approve "sites/$site" "$plan" --yes
 done
 """
 
@@ -215,5 +215,5 @@ Roster fingerprint, to be compared by telephone with every site (`phoenix-secure
 5. Server: `phoenix-secure server start`, then `phoenix-secure doctor --federation` and
    `phoenix-secure run ... --federation`.
 6. Each owner reads the offered plan (`phoenix-secure site plans`) and signs it
-   (`phoenix-secure site approve`), or does not.
+   (`phoenix-secure site approve`, which shows it again and asks), or does not.
 """

@@ -18,10 +18,12 @@ from protocol import Identity
 from protocol.encoding import encode, encode_text, encode_uint
 from protocol.identity import verify_signature
 
-__all__ = ["Approver", "Decision", "SignedApprovals", "sign_approval"]
+__all__ = ["Approver", "Decision", "SignedApprovals", "require_digits", "sign_approval"]
 
 _LABEL = b"phoenix-secure/plan-approval/v1"
 _MAX_BYTES = 4096
+_HASH_DIGITS = 64
+_MIN_DIGITS = 16
 _FIELDS = {"plan", "site", "expires", "signature"}
 
 
@@ -75,12 +77,31 @@ class SignedApprovals:
         return Decision(approved=True, why="approved by the owner")
 
 
+def require_digits(digits: str, *, asks: bool) -> None:
+    """Refuse a name of a plan that is too short to sign by.
+
+    asks    the owner reads the plan and is asked, so that 16 digits point it out; else all 64 are
+            needed. Of 16, a server can make two plans, and offer the one that nobody read.
+
+    Raises:     ConfigError.
+    """
+    needed = _MIN_DIGITS if asks else _HASH_DIGITS
+    if not needed <= len(digits) <= _HASH_DIGITS or not set(digits) <= set("0123456789abcdef"):
+        raise ConfigError(
+            f"name the plan by at least {_MIN_DIGITS} hexadecimal digits of its hash: see "
+            "`phoenix-secure site plans`"
+            if asks
+            else f"--yes needs the whole hash of the plan, {_HASH_DIGITS} hexadecimal digits: "
+            "see `phoenix-secure site plans`"
+        )
+
+
 def sign_approval(folder: Path, *, plan: str, site: str, owner: Identity, days: int = 90) -> Path:
     """Approve ``plan`` for ``days`` days and return the file.
 
     Raises:     ConfigError for a plan hash or a number of days that cannot be.
     """
-    if len(plan) != 64 or not set(plan) <= set("0123456789abcdef"):
+    if len(plan) != _HASH_DIGITS or not set(plan) <= set("0123456789abcdef"):
         raise ConfigError(
             "a plan is named by 64 hexadecimal digits: see `phoenix-secure site plans`"
         )

@@ -67,23 +67,23 @@ def test_owner_reads_and_signs_a_plan(place: Path, plan: Plan) -> None:
     folder = "trial/sites/site-01"
     before = json.loads(phoenix("site", "plans", folder, "--format", "json", cwd=place).out)
     assert (before[0]["plan"], before[0]["decision"]) == (plan.hash, "no approval")
-    signed = phoenix("site", "approve", folder, plan.hash[:8], cwd=place)
+    signed = phoenix("site", "approve", folder, plan.hash[:16], cwd=place, typed="y\n")
     assert signed.code == 0, signed.err
     after = json.loads(phoenix("site", "plans", folder, "--format", "json", cwd=place).out)
     assert after[0]["decision"] == "approved by the owner"
 
 
 def test_approving_what_was_not_offered_is_refused(place: Path, plan: Plan) -> None:
-    for beginning in ("ffffffffffffffff", ""):
+    for beginning, named in (("f" * 16, "offered plans"), ("", "at least 16 hexadecimal")):
         asked = phoenix("site", "approve", "trial/sites/site-01", beginning, cwd=place)
         assert asked.code == 2
-        assert "offered plans" in asked.err
+        assert named in asked.err
 
 
 def test_approving_with_another_key_is_refused(place: Path, plan: Plan) -> None:
     key = place / "trial" / "sites" / "site-02" / "approver.key"
     asked = phoenix(
-        "site", "approve", "trial/sites/site-01", plan.hash[:8], "--key", key, cwd=place
+        "site", "approve", "trial/sites/site-01", plan.hash[:16], "--key", key, cwd=place
     )
     assert asked.code == 2
     assert "is not the key" in asked.err

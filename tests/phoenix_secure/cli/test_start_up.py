@@ -78,7 +78,7 @@ LIGHT = {
     f"site show {SITE}": NO_NUMBERS,
     f"site plans {SITE}": NO_NUMBERS,
     # Its budget is accounted for, by the library that charges it.
-    f"site approve {SITE} PLAN": frozenset({"flwr", "matplotlib", "pandas", "syft"}),
+    f"site approve {SITE} PLAN --yes": frozenset({"flwr", "matplotlib", "pandas", "syft"}),
     f"site log {SITE}": NO_NUMBERS,
     "deploy init other --sites 5": NO_NUMBERS,
     "verify plain/report/report.json --evidence plain --roster plain/roster.bin": NO_NUMBERS,

@@ -19,8 +19,8 @@ SITE = "f/sites/site-01"
 
 @pytest.fixture
 def cli(governed) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        outcome = phoenix(*arguments, cwd=governed.root)
+    def call(*arguments: str, typed: str = "") -> tuple[int, str, str]:
+        outcome = phoenix(*arguments, cwd=governed.root, typed=typed)
         return outcome.code, outcome.out, outcome.err
 
     return call
@@ -64,11 +64,11 @@ def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
     assert (shown["plan"], shown["decision"], shown["objections"]) == (plan, "no approval", [])
     assert shown["differential_privacy"].startswith("NONE")
     assert shown["settings_changed"]["data.name"] == "digits"
-    assert cli("site", "approve", SITE, plan[:10], "--days", "3")[0] == 0
+    assert cli("site", "approve", SITE, plan[:16], "--days", "3", typed="y\n")[0] == 0
     assert review(cli)[0]["decision"] == "approved by the owner"
     assert cli("site", "reject", SITE, plan[:10], "--reason", "second thoughts")[0] == 0
     assert review(cli)[0]["decision"] == "no approval"
-    code, _, err = cli("site", "approve", SITE, plan[:10])
+    code, _, err = cli("site", "approve", SITE, plan, "--yes")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "rejected" in err
     events = [line["event"] for line in governed.log("site-01")]
@@ -110,7 +110,7 @@ def test_one_command_publishes_mock_data(cli, governed) -> None:
     ("arguments", "named"),
     [
         (["site", "review", SITE, "nothing"], "0 of 0 proposals"),
-        (["site", "approve", SITE, "ab"], "0 of 0 proposals"),
+        (["site", "approve", SITE, "ab" * 8], "0 of 0 proposals"),
         (["site", "reject", SITE, "ab", "--reason", "no"], "0 of 0 proposals"),
         (["site", "publish", SITE, "--image-size", "8", "--channels", "2"], "--channels"),
     ],

@@ -146,7 +146,7 @@ def test_only_a_rehearsal_gets_a_script_that_signs_for_every_owner(tmp_path) -> 
     assert "site approve" in script.read_text()
     done = subprocess.run([str(script)], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "the plan: its hash" in done.stderr
+    assert "the whole hash of the plan" in done.stderr
 
 
 def test_fewer_than_five_sites_are_warned_about() -> None:

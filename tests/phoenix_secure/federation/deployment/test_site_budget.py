@@ -143,10 +143,10 @@ def test_the_owner_sees_the_budget_and_is_refused(place: SiteFolder) -> None:
 
     first, second = offer(place), offer(place, "seed=1")
     assert "nothing was released" in site("budget")[1]
-    code, out, _ = site("approve", first.hash)
+    code, out, _ = site("approve", first.hash, "--yes")
     assert code == 0
     assert "add or remove one image" in out
-    code, _, err = site("approve", second.hash)
+    code, _, err = site("approve", second.hash, "--yes")
     assert code == 15
     assert "withdraw another approval, or raise policy.max_total_epsilon" in err
     assert not (place.approvals / f"{second.hash}.json").exists()
