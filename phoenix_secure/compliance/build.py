@@ -35,7 +35,7 @@ from phoenix_secure.evidence.canonical import canonical
 
 __all__ = ["DEFAULT_PROFILES", "build_report", "failures_in", "headline_of", "report_id"]
 
-DEFAULT_PROFILES = (Profile.EDPB, Profile.DPIA, Profile.NIST_226)
+DEFAULT_PROFILES: tuple[Profile, ...] = (Profile.EDPB, Profile.DPIA, Profile.NIST_226)
 
 
 def build_report(

@@ -67,12 +67,13 @@ def _own(
         raise ConfigError("model.space_to_depth folds pixels for the unet alone: leave it at 1")
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.child("initial-weights").entropy() % (1 << 63))
-        return OwnNetwork(
+        network: OwnNetwork = OwnNetwork(
             network=model.network,
             sample_size=image_size,
             in_channels=channels,
             num_class_embeds=num_classes + 1 if model.class_conditional else None,
         )
+    return network
 
 
 def num_parameters(unet: torch.nn.Module) -> int:

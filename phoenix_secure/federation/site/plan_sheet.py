@@ -176,7 +176,7 @@ def _hiding(config: RunConfig) -> dict[str, Any]:
     return counts | {
         "sites that may work with the server": graph.num_colluders,
         "sites in every sum, at least": graph.threshold,
-        honest: graph.num_honest,
+        honest: graph.threshold - graph.num_colluders,
     }
 
 
