@@ -8,6 +8,7 @@ spelled out here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import struct
@@ -53,13 +54,22 @@ def add(p, q):
     return x3 % P25519, y3 % P25519
 
 
+@functools.cache
+def doublings(point):
+    """2^i times the point for each bit of a scalar."""
+    powers = [point]
+    for _ in range(255):
+        powers.append(add(powers[-1], powers[-1]))
+    return powers
+
+
+@functools.cache
 def times(scalar, point):
     """Double and add."""
-    total, power = (0, 1), point
-    while scalar:
-        if scalar & 1:
+    total = (0, 1)
+    for i, power in enumerate(doublings(point)):
+        if scalar >> i & 1:
             total = add(total, power)
-        power, scalar = add(power, power), scalar >> 1
     return total
 
 
