@@ -9,6 +9,7 @@ Source:     Mahloujifar, Melis, Chaudhuri (2024), Alg. 3 (recursion), arXiv:2410
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from attacks.epsilon.guesses import Guesses
@@ -56,11 +57,13 @@ def smallest_significance(guesses: Guesses, *, trade_off: TradeOff) -> float:
     return high
 
 
+@functools.lru_cache(maxsize=64)  # the same delta gives the same family
 def gaussian_family(delta: float) -> Callable[[float], TradeOff]:
     """epsilon -> the trade-off of the Gaussian mechanism that is just (epsilon, delta)-DP."""
     return lambda epsilon: gaussian(mu_of_gaussian(epsilon, delta=delta))
 
 
+@functools.lru_cache(maxsize=1024)  # a plan's ceiling is asked for with every bound
 def epsilon_bound(
     guesses: Guesses, *, family: Callable[[float], TradeOff], significance: float
 ) -> float:

@@ -5,6 +5,8 @@ Source:     Steinke, Nasr, Jagielski (2023), Thm 5.2 and its p-value, arXiv:2305
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy.stats import binom
 
@@ -30,6 +32,7 @@ def p_value(guesses: Guesses, *, epsilon: float, delta: float) -> float:
     return float(min(1.0, tail + 2 * guesses.num_canaries * delta * (mass_below / i).max()))
 
 
+@functools.lru_cache(maxsize=1024)  # a plan's ceiling is asked for with every bound
 def epsilon_bound(guesses: Guesses, *, delta: float, significance: float) -> float:
     """sup{epsilon : p_value < significance}, 0 when even epsilon = 0 cannot be rejected.
 

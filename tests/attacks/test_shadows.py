@@ -70,10 +70,11 @@ def test_lira_is_a_likelihood_ratio_of_two_normals(game, own: bool) -> None:
     n, mask = len(signal), game["inclusion"]
     ins = [[s for s, i in zip(signals[:, k], mask[:, k], strict=True) if i] for k in range(n)]
     outs = [[s for s, i in zip(signals[:, k], mask[:, k], strict=True) if not i] for k in range(n)]
+    all_in, all_out = pooled(ins), pooled(outs)
     slow, slow_offline = [], []
     for k in range(n):
-        sd_in = np.std(ins[k], ddof=1) if own else pooled(ins)
-        sd_out = np.std(outs[k], ddof=1) if own else pooled(outs)
+        sd_in = np.std(ins[k], ddof=1) if own else all_in
+        sd_out = np.std(outs[k], ddof=1) if own else all_out
         slow.append(
             norm.logpdf(signal[k], np.mean(ins[k]), sd_in)
             - norm.logpdf(signal[k], np.mean(outs[k]), sd_out)
