@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phoenix_secure.cli.site import _warn_of_similar
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
@@ -30,14 +31,14 @@ from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.site.approval import sign_approval
 from phoenix_secure.federation.site.site_input import SiteInput
 
-SITES = numbered_sites(6)
+SITES = numbered_sites(5)
 AWAY = "site-03"
 SETTINGS = [
     "data.name=digits",
     "data.image_size=8",
     "data.channels=1",
     "data.max_images=240",
-    "partition.num_sites=6",
+    "partition.num_sites=5",
     "model.block_channels=[8,8]",
     "model.attention=[false,false]",
     "model.mid_attention=false",
@@ -85,7 +86,7 @@ class Gates:
 
 
 class Federation:
-    """Six installed sites with shares of the digits, whose owners sign what they are offered."""
+    """Five installed sites with shares of the digits, whose owners sign what they are offered."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -151,7 +152,9 @@ def test_a_model_is_not_signed_again_over_other_sites(federation: Federation, fi
     assert set(entered) == set(SITES) - {AWAY}
 
 
-def test_the_owner_is_shown_what_the_second_plan_changes(federation: Federation, first) -> None:
+def test_the_owner_is_shown_what_the_second_plan_changes(
+    federation: Federation, first, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = federation.site("site-01")
     settings = place.settings()
     budget = SiteBudget(place, policy=settings.policy, approver=place.approver(settings))
@@ -159,5 +162,7 @@ def test_the_owner_is_shown_what_the_second_plan_changes(federation: Federation,
     warnings = [each.warning for each in budget.similar(plan)]
     changed = r"output\.keep_checkpoints \d+ -> 6, training\.warmup_steps 0 -> 7\."
     assert any(re.search(changed, each) for each in warnings), warnings
+    _warn_of_similar(budget, plan)
+    assert capsys.readouterr().out.count("warning: nearly plan ") == len(warnings)
     other = federation.job("e", "output.keep_checkpoints=6", "seed=10").backend.plan
     assert not budget.similar(other)
