@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_secure.cli.site import _warn_of_similar
+from phoenix_secure.cli.approving import _warn_of_similar
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
