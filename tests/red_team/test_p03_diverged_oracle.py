@@ -9,6 +9,7 @@ colluder, and any number of questions in one round.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,9 @@ from phoenix_secure.federation.round.messages import SecureTrainRequest, TrainRe
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.parameters import to_vector
+from phoenix_secure.training.steps import Cancelled
 from protocol.messages import RoundAnnouncement, seal
 
 SETTINGS = [
@@ -263,22 +265,38 @@ def test_a_failure_under_unit_site_is_noised_and_not_counted(
     assert own[0].noise.any()
 
 
-def test_an_answer_leaves_when_the_plan_says(secure_parties, tmp_path: Path) -> None:
-    """Whether a training ends at once, in time, or would go on for long."""
+class Steps:
+    """A trainer whose local steps take no time, or for ever; both end as the real one does."""
+
+    def __init__(self, num_steps: float) -> None:
+        self.num_steps = num_steps
+
+    def train(self, vector, site, *, cancelled: Callable[[], bool], **_) -> LocalUpdate:
+        done = 0
+        while done < self.num_steps:
+            if cancelled():
+                raise Cancelled
+            time.sleep(0.01)
+            done += 1
+        return LocalUpdate(
+            delta=np.zeros_like(vector), num_images=8, num_steps=1, loss=0.0, seconds=0.0
+        )
+
+
+def test_an_answer_leaves_when_the_plan_says(
+    secure_parties, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether a training ends at once, in time, or would go on for ever."""
     seconds = []
-    for number, pause_s in enumerate((0.0, 0.02, 10.0)):
+    for number, num_steps in enumerate((0, 5, math.inf)):
         federation = Federation(secure_parties, tmp_path / str(number), [WITHOUT] * 5)
         worker = federation.workers["site-01"]
-        worker._reply_after_s = 0.25
-        plain = worker._trainer._loss
-
-        def slow(*arguments, plain=plain, pause_s=pause_s, **more):
-            time.sleep(min(pause_s, 0.2))
-            return plain(*arguments, **more)
-
-        worker._trainer._loss = slow
+        worker._trainer, worker._reply_after_s = Steps(num_steps), 0.4
+        offer = federation.offer(ATTACK)
         started = time.monotonic()
-        assert federation.asked("site-01", federation.offer(ATTACK)).endswith("bytes")
+        assert federation.asked("site-01", offer).endswith("bytes")
         seconds.append(time.monotonic() - started)
-    assert min(seconds) >= 0.25
-    assert max(seconds) < 0.25 + 0.5
+    assert min(seconds) >= 0.4
+    assert max(seconds) < 0.4 + 0.8  # a busy machine's share
+    assert failures(caplog) == 1
+    assert "took more than secure_aggregation.reply_after_s = 0.4 s" in caplog.text
