@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from phoenix_secure.data.heterogeneity import label_counts
 from phoenix_secure.data.images import ImageSet
@@ -25,9 +27,11 @@ Colour = tuple[float, float, float]
 
 _WIDTH = 12.5  # inches, as are all lengths below
 _MARGIN = 0.2
+_COMPRESSION = 3  # half of the time for a tenth of the size
 _FEW_SITES = 12  # up to here rows are tall enough for a count in every segment
 _MAX_LEGEND_CLASSES = 20
 _MAX_NAME = 24
+_BAR = 0.74  # of a row
 _INK, _MUTED, _GRID = "#1f2430", "#5c6370", "#dfe2e8"
 
 
@@ -77,7 +81,12 @@ def save_partition_plot(
         figure.text(
             left / _WIDTH, 1 - drop / height, text, fontsize=size, weight=weight, color=colour
         )
-    replace_file(path, lambda temporary: figure.savefig(temporary, format="png"))
+    replace_file(
+        path,
+        lambda temporary: figure.savefig(
+            temporary, format="png", pil_kwargs={"compress_level": _COMPRESSION}
+        ),
+    )
 
 
 def _draw_bars(axes: Axes, image_set: ImageSet, parts: Parts, *, names: Sequence[str]) -> None:
@@ -89,14 +98,21 @@ def _draw_bars(axes: Axes, image_set: ImageSet, parts: Parts, *, names: Sequence
     counts = label_counts(labels, parts, num_classes=num_classes)
     totals = counts.sum(axis=1)
     limit = totals.max() * 1.1
-    rows, left = np.arange(len(parts)), np.zeros(len(parts))
-    for c, colour in enumerate(_class_colours(num_classes)):
-        axes.barh(
-            rows, counts[:, c], left=left, height=0.74, color=colour, edgecolor="white", lw=0.5
-        )
-        if few and image_set.num_classes > 1:
+    rows, ends = np.arange(len(parts)), np.cumsum(counts, axis=1)
+    colours = _class_colours(num_classes)
+    # One collection: matplotlib's own bars cost a millisecond each.
+    segments = [
+        Rectangle((end - count, row - _BAR / 2), count, _BAR)
+        for row in rows
+        for end, count in zip(ends[row], counts[row], strict=True)
+    ]
+    axes.add_collection(
+        PatchCollection(segments, facecolors=colours * len(parts), edgecolors="white", lw=0.5)
+    )
+    if few and image_set.num_classes > 1:
+        for c, colour in enumerate(colours):
+            left = ends[:, c] - counts[:, c]
             _write_counts(axes, counts[:, c], left=left, colour=colour, limit=float(limit))
-        left += counts[:, c]
     for row, total in enumerate(totals.tolist()):
         axes.text(total + limit * 0.01, row, f"{total:,}", va="center", fontsize=8, color=_INK)
     axes.set(xlim=(0, limit), ylim=(len(parts) - 0.5, -0.5))
@@ -113,7 +129,7 @@ def _write_counts(
     axes: Axes,
     counts: npt.NDArray[np.int64],
     *,
-    left: npt.NDArray[np.float64],
+    left: npt.NDArray[np.int64],
     colour: Colour,
     limit: float,
 ) -> None:
@@ -143,7 +159,7 @@ def _draw_examples(axes: Axes, image_set: ImageSet, parts: Parts, *, num_example
             y, x = row * cell + gap // 2, column * cell + gap // 2
             mosaic[y : y + size, x : x + size] = image_set.images[index].transpose(1, 2, 0)
     axes.imshow(mosaic, aspect="auto", interpolation="nearest" if size < 40 else "antialiased")
-    axes.tick_params(length=0, labelleft=False, labelbottom=False)
+    axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     order = ", in class order" if image_set.labels is not None else ""
     axes.set_xlabel(f"examples{order}", fontsize=8.5, color=_MUTED, labelpad=14)
@@ -151,7 +167,7 @@ def _draw_examples(axes: Axes, image_set: ImageSet, parts: Parts, *, num_example
 
 def _draw_legend(axes: Axes, image_set: ImageSet, *, num_columns: int) -> None:
     axes.legend(
-        axes.containers,
+        [Patch(facecolor=colour) for colour in _class_colours(image_set.num_classes)],
         [name[:_MAX_NAME] for name in image_set.class_names],
         ncols=num_columns,
         fontsize=8,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from command_line import script
@@ -14,16 +12,9 @@ STAGES = ("announce", "share", "mask", "check", "unmask", "result")
 
 
 def test_small_measurement_has_every_stage_and_three_bytes_a_parameter() -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, str(BENCHMARK), "--json"),
-            *("--d", "50000", "--sites", "5", "--repetitions", "1"),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    (row,) = json.loads(done.stdout)["rows"]
+    done = script(BENCHMARK, "--json", "--d", 50_000, "--sites", 5, "--repetitions", 1)
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["rows"]
     assert all(row[stage] > 0 for stage in STAGES)
     assert sum(row[stage] for stage in STAGES) <= row["secure_s"]
     assert 3 < row["bytes_up_per_parameter"] < 3.1

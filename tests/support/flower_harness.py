@@ -13,13 +13,12 @@ from pathlib import Path
 from phoenix_secure.federation.deployment.certificates import make_node_key, make_tls_files
 from phoenix_secure.federation.deployment.commands import ServerFiles, superlink, supernode
 from phoenix_secure.federation.engines.flower import FlowerEngine
-from phoenix_secure.federation.engines.flower_api import (
+from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
-    control_client,
     node_key_bytes,
     quiet_flower,
-    register_node,
 )
+from phoenix_secure.federation.engines.flower_api import control_client, register_node
 from phoenix_secure.secret_files import write_secret
 from rehearsal import free_ports
 

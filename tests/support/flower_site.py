@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from phoenix_secure.federation.engines.flower_api import FlowerAddress
+from phoenix_secure.federation.engines.flower_address import FlowerAddress
 from phoenix_secure.federation.engines.flower_site import serve_flower
 from scripted_sites import carry_out
 

@@ -24,7 +24,8 @@ from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
-from phoenix_secure.federation.engines.flower_api import control_client, list_nodes, quiet_flower
+from phoenix_secure.federation.engines.flower_address import quiet_flower
+from phoenix_secure.federation.engines.flower_api import control_client, list_nodes
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import sign_approval
 from phoenix_secure.files import write_bytes

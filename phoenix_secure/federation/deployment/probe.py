@@ -21,7 +21,7 @@ from cryptography import x509
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
-from phoenix_secure.federation.engines.flower_api import check_flower_version
+from phoenix_secure.federation.engines.flower_address import check_flower_version
 from phoenix_secure.secret_files import check_private
 
 __all__ = ["Finding", "probe_server", "probe_site"]

@@ -23,7 +23,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.commands import LOOPBACK, ServerFiles
 from phoenix_secure.federation.deployment.site_folder import read_roster
 from phoenix_secure.federation.deployment.site_settings import HostPort, Id, Port, read_section
-from phoenix_secure.federation.engines.flower_api import FlowerAddress, node_key_bytes
+from phoenix_secure.federation.engines.flower_address import FlowerAddress, node_key_bytes
 from phoenix_secure.secret_files import read_secret
 from protocol import SERVER, Identity, Roster
 from protocol.identity import KEY_SIZE

@@ -10,12 +10,8 @@ import httpx
 
 from phoenix_secure.federation.deployment.commands import fleet_proxy, superlink
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
-from phoenix_secure.federation.engines.flower_api import (
-    check_flower_version,
-    control_client,
-    quiet_flower,
-    register_node,
-)
+from phoenix_secure.federation.engines.flower_address import check_flower_version, quiet_flower
+from phoenix_secure.federation.engines.flower_api import control_client, register_node
 from phoenix_secure.files import storage_errors
 from phoenix_secure.processes import Supervisor
 from phoenix_secure.secret_files import check_private

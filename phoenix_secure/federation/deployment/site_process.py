@@ -10,7 +10,7 @@ from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
-from phoenix_secure.federation.engines.flower_api import FlowerAddress, quiet_flower
+from phoenix_secure.federation.engines.flower_address import FlowerAddress, quiet_flower
 from phoenix_secure.federation.engines.flower_site import serve_flower
 from phoenix_secure.federation.engines.folder_site import serve_folder
 from phoenix_secure.federation.engines.supernode import CERTIFICATE_VARIABLE, KEY_VARIABLE

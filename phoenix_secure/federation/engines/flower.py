@@ -18,12 +18,8 @@ from flwr.supercore.constant import NodeStatus
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, OnReply, Reply
-from phoenix_secure.federation.engines.flower_api import (
-    FlowerAddress,
-    check_flower_version,
-    control_client,
-    list_nodes,
-)
+from phoenix_secure.federation.engines.flower_address import FlowerAddress, check_flower_version
+from phoenix_secure.federation.engines.flower_api import control_client, list_nodes
 from phoenix_secure.federation.engines.flower_task import COMPLETED, FAILED, ServerTask
 from phoenix_secure.federation.engines.grid import GridEngine
 

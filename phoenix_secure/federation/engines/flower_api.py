@@ -7,17 +7,11 @@ themselves: whoever calls decides.
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
-import os
 import threading
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, StartRunRequest
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
@@ -27,82 +21,21 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
-from packaging.specifiers import SpecifierSet
 
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.engines.flower_address import FlowerAddress
 
 __all__ = [
-    "SUPPORTED",
-    "FlowerAddress",
     "TaskHeartbeat",
     "acquire_task",
-    "check_flower_version",
     "control_client",
     "list_nodes",
-    "node_key_bytes",
-    "quiet_flower",
     "register_node",
     "start_run",
     "task_client",
 ]
 
-# The versions whose internals the contract tests were run against.
-SUPPORTED = SpecifierSet(">=1.41,<1.42")
-_QUIET = (
-    "FLWR_TELEMETRY_ENABLED=0",
-    "FLWR_DISABLE_UPDATE_CHECK=1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1",
-)
 _HEARTBEAT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FlowerAddress:
-    """The address at which a SuperLink or SuperNode serves its APIs.
-
-    root_certificates    PEM; None for plain HTTP, which is for the loopback of one machine
-    secret               proves that a process may take tasks (Flower's SuperExec secret)
-    """
-
-    address: str
-    root_certificates: bytes | None = None
-    secret: bytes | None = field(default=None, repr=False)
-
-
-def quiet_flower(environment: dict[str, str] | None = None) -> dict[str, str]:
-    """``environment`` (default: ours) with telemetry, update checks and installations off."""
-    chosen = dict(os.environ if environment is None else environment)
-    return chosen | dict(setting.split("=", 1) for setting in _QUIET)
-
-
-def check_flower_version(installed: str | None = None) -> None:
-    """Refuse a Flower whose internals we have not tried; keep the others' chatter down.
-
-    Raises:     ConfigError naming the versions and the fix.
-    """
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    version = installed or importlib.metadata.version("flwr")
-    if not SUPPORTED.contains(version, prereleases=True):
-        raise ConfigError(
-            f"flwr {version} is installed, but this version works with {SUPPORTED}: "
-            "run `pip install -e . -c constraints.txt`"
-        )
-
-
-def node_key_bytes(public_key: bytes) -> bytes:
-    """A node's OpenSSH public key in the form in which Flower lists it.
-
-    Raises:     ConfigError for anything but an elliptic-curve key.
-    """
-    try:
-        key = load_ssh_public_key(public_key)
-    except ValueError as error:
-        raise ConfigError("a node's public key is not in OpenSSH form: make a new one") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ConfigError("a node's public key must be on the curve P-384: make a new one")
-    return public_key_to_bytes(key)
 
 
 def control_client(where: FlowerAddress) -> ControlHttpClient:

@@ -18,11 +18,10 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from phoenix_secure.federation.engines.bundle import bundle_hash
 from phoenix_secure.federation.engines.client_app import site_app
 from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.engines.flower_address import FlowerAddress, check_flower_version
 from phoenix_secure.federation.engines.flower_api import (
-    FlowerAddress,
     TaskHeartbeat,
     acquire_task,
-    check_flower_version,
     task_client,
 )
 from phoenix_secure.federation.engines.request import Handle, SiteRequest

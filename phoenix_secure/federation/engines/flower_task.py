@@ -20,8 +20,8 @@ from flwr.superlink.grid import HttpGrid
 
 from phoenix_secure.federation.engines.bounded_pull import Pulling, pull_reply
 from phoenix_secure.federation.engines.bundle import bundle_hash
+from phoenix_secure.federation.engines.flower_address import FlowerAddress
 from phoenix_secure.federation.engines.flower_api import (
-    FlowerAddress,
     TaskHeartbeat,
     acquire_task,
     control_client,

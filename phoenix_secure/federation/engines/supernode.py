@@ -34,7 +34,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from phoenix_secure.federation.engines.flower_api import check_flower_version
+from phoenix_secure.federation.engines.flower_address import check_flower_version
 from phoenix_secure.files import write_bytes
 from phoenix_secure.processes import die_with_parent
 

@@ -25,6 +25,7 @@ def five_sites(train, tmp_path_factory) -> Target:
     path = train(
         tmp_path_factory.mktemp("five") / "run",
         "partition.num_sites=5",
+        *("model.block_channels=[16]", "model.attention=[false]", "model.mid_attention=false"),
         "data.max_images=200",
         "data.held_out=0.4",
         "data.reference=0.2",
@@ -54,7 +55,7 @@ def test_the_retrained_round_leads_to_the_next_checkpoint(five_sites: Target) ->
 def test_single_updates_give_members_away_and_their_sum_less(five_sites: Target) -> None:
     assert five_sites.run is not None
     report = federated_view(
-        five_sites, cache_dir=five_sites.run.path, seeds=SeedTree(1), max_records=60
+        five_sites, cache_dir=five_sites.run.path, seeds=SeedTree(1), max_records=40
     )
     assert report.rounds == (1, 2, 3)
     found = {(row.view.split()[0], row.attack): row.auc.value for row in report.rows}

@@ -23,7 +23,7 @@ from phoenix_secure.evidence import Event, read_ledger
 from phoenix_secure.federation.run.folder import RunFolder
 
 SETTINGS: dict[str, Any] = {
-    "data": {"name": "digits", "max_images": 600, "held_out": 0.4, "reference": 0.2},
+    "data": {"name": "digits", "max_images": 300, "held_out": 0.4, "reference": 0.2},
     "partition": {"scheme": "iid", "num_sites": 3},
     "secure_aggregation": {"mode": "off"},
     "model": {"block_channels": [8, 8], "attention": [False, False], "mid_attention": False},

@@ -13,7 +13,7 @@ from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 
 TINY = dataclasses.replace(
-    PROFILES["full"], num_shadow_pairs=2, noise_levels=(0.9, 0.6), num_noises=2, max_records=40
+    PROFILES["full"], num_shadow_pairs=2, noise_levels=(0.9, 0.6), num_noises=2, max_records=20
 )
 
 
@@ -25,7 +25,8 @@ def target(train, tmp_path_factory) -> Target:
         "data.max_images=200",
         "data.held_out=0.3",
         "data.reference=0.3",
-        "training.local_steps=15",
+        "model.block_channels=[8,8]",
+        "training.local_steps=4",
         "training.batch_size=8",
         "federation.rounds=2",
     )

@@ -104,7 +104,7 @@ def test_a_private_run_s_canaries_do_not_contradict_its_own_guarantee(
     run = train(
         tmp_path / "run",
         *("data.max_images=400", "data.held_out=0.5", "data.reference=0.3"),
-        *("training.batch_size=16", "training.local_steps=60", "federation.rounds=2"),
+        *("training.batch_size=16", "training.local_steps=15", "federation.rounds=2"),
         *("audit.canaries=120", "privacy.unit=record", "privacy.epsilon=3"),
         *("privacy.sampling_rate=0.1", "privacy.delta=0.0001"),
     )

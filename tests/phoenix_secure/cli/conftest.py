@@ -14,7 +14,7 @@ from command_line import Outcome, phoenix
 CONFIG = """\
 data: {name: digits, max_images: 400}
 partition: {num_sites: 5}
-model: {block_channels: [8, 16], attention: [false, false]}
+model: {block_channels: [8], attention: [false]}
 training: {batch_size: 8, local_steps: 2}
 federation: {rounds: 3}
 sampling: {num_steps: 2}

@@ -92,7 +92,7 @@ def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None
 
 
 def test_evaluate_judges_a_run_a_model_and_a_folder(cli, config_file: Path) -> None:
-    settings = ["data.max_images=1500", "federation.rounds=1"]
+    settings = ["data.held_out=0.3", "data.reference=0.3", "federation.rounds=1"]
     assert cli("run", str(config_file), *settings).code == 0
     run = cli("evaluate", "runs/tiny", "--num", "100", "--format", "json", "--out", "table.json")
     assert run.code == 0, run.err

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from phoenix_secure.cli.data import app
-from phoenix_secure.data import DATASETS
+from phoenix_secure.data.sources import DATASETS
 from phoenix_secure.errors import ConfigError, DataError
 
 

@@ -130,7 +130,7 @@ def test_unknown_federation_is_named(place: Path) -> None:
 
 def test_dry_run_shows_the_plan_and_asks_nobody(place: Path) -> None:
     (place / "tiny.yaml").write_text("data: {name: digits, image_size: 8, channels: 1}\n")
-    small = ["model.block_channels=[8,16]", "model.attention=[false,false]"]
+    small = ["model.block_channels=[8]", "model.attention=[false]"]
     asked = phoenix(
         *("run", "tiny.yaml", *small, "secure_aggregation.max_images=64"),
         *("--federation", "trial", "--dry-run", "--format", "json"),

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
+from warm_processes import CommandProcess
+
 ROUNDS = 8
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "phoenix_secure", *arguments]
-
-
-def environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "PHOENIX_DATA_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+def command(*arguments: object, cache: Path, output: Path) -> CommandProcess:
+    environ = {**os.environ, "PHOENIX_DATA_DIR": str(cache), "OMP_NUM_THREADS": "1"}
+    return CommandProcess(*arguments, output=output, environ=environ)
 
 
 def final_weights(run: Path) -> dict[str, bytes]:
@@ -34,45 +32,30 @@ def rounds_done(run: Path) -> int:
     return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
 
-def stop_after(
-    process: subprocess.Popen, run: Path, *, rounds: int, delay_s: float, how: int
-) -> None:
-    """Signal the process ``delay_s`` after it has finished so many rounds."""
+def stop_after(process: CommandProcess, run: Path, *, rounds: int, delay_s: float, how: int) -> int:
+    """Signal the process ``delay_s`` after it has finished so many rounds; its exit code."""
     while rounds_done(run) < rounds and process.poll() is None:
         time.sleep(0.01)
     time.sleep(delay_s)
     process.send_signal(how)
-    process.wait(60)
+    return process.wait()
 
 
 def check(tmp_path: Path, config_file: Path, moments: list[tuple[int, int, float]]) -> None:
-    settings = [str(config_file), f"federation.rounds={ROUNDS}", "training.local_steps=4"]
-    environ = environment(tmp_path)
+    start = functools.partial(command, cache=tmp_path / "cache", output=tmp_path / "printed")
+    settings = [config_file, f"federation.rounds={ROUNDS}", "training.local_steps=4"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run(
-        command("run", *settings, "--run-dir", str(whole)),
-        env=environ,
-        check=True,
-        capture_output=True,
-    )
-    arguments = ["run", *settings, "--run-dir", str(cut)]
+    uncut = start("run", *settings, "--run-dir", whole)
+    assert uncut.wait() == 0, uncut.printed
+    arguments: list[object] = ["run", *settings, "--run-dir", cut]
     for how, rounds, delay_s in moments:
-        process = subprocess.Popen(
-            command(*arguments),
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # A test run started in the background inherits an ignored SIGINT; a terminal does not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        stop_after(process, cut, rounds=rounds, delay_s=delay_s, how=how)
-        # A process that was still loading dies of the signal itself, having touched nothing.
-        assert process.returncode in (0, 130, -how)
-        process.communicate()
+        code = stop_after(start(*arguments), cut, rounds=rounds, delay_s=delay_s, how=how)
+        # A process that was still starting dies of the signal itself, having touched nothing.
+        assert code in (0, 130, -how)
         if (cut / "config.yaml").exists():
-            arguments = ["resume", str(cut)]
-    last = subprocess.run(command(*arguments), env=environ, capture_output=True, text=True)
-    assert last.returncode == 0, last.stderr
+            arguments = ["resume", cut]
+    last = start(*arguments)
+    assert last.wait() == 0, last.printed
     assert final_weights(cut) == final_weights(whole)
     assert rounds_done(cut) == ROUNDS
     models = [folder / "model/unet/diffusion_pytorch_model.safetensors" for folder in (cut, whole)]

@@ -1,7 +1,8 @@
 """What a command may import: who only looks something up does not wait for torch to load.
 
-Every command runs to its end in a fresh interpreter, on real files, and the packages that it
-brought in are compared with those it must do without. No time is measured.
+Every command runs to its end on real files, in a process of its own that holds the command line
+and nothing else, and the packages that it brought in are compared with those it must do without.
+No time is measured.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 import typer
 
 from built_once import built_once
+from command_line import phoenix
 from phoenix_secure.cli.app import app
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
@@ -29,7 +32,7 @@ from phoenix_secure.federation.run.plan import Plan
 SETTINGS = """\
 data: {name: digits, max_images: 400}
 partition: {num_sites: 5}
-model: {block_channels: [8, 8], attention: [false, false]}
+model: {block_channels: [8], attention: [false]}
 diffusion: {num_timesteps: 50}
 training: {batch_size: 8, local_steps: 2}
 federation: {rounds: 1}
@@ -40,22 +43,41 @@ device: cpu
 """
 PRIVATE = ("privacy.unit=record", "privacy.noise_multiplier=0.6", "privacy.sampling_rate=0.05")
 
-# Runs the commands of a JSON list as the console script would, and writes to a file, for each,
-# its exit code and the packages that are loaded by then.
+# Runs the commands of a JSON list as the console script would, each in a fork of an interpreter
+# that has only imported the command line, and writes to a file, for each, its exit code and the
+# packages that are loaded by then.
 PROBE = """
-import json, sys
+import json, os, sys, tempfile
 from pathlib import Path
+import typer.rich_utils  # of every help page
 from phoenix_secure.cli import main
 
 report, commands = sys.argv[1:]
-found = []
-for arguments in json.loads(commands):
+
+
+def run(arguments, found):
     sys.argv = ["phoenix-secure", *arguments]
     try:
         main()
     except SystemExit as end:
-        found.append((end.code, sorted({name.partition(".")[0] for name in sys.modules})))
-Path(report).write_text(json.dumps(found))
+        names = sorted({name.partition(".")[0] for name in sys.modules})
+        found.write_text(json.dumps([end.code or 0, names]))
+        sys.stdout.flush()
+
+
+results = []
+with tempfile.TemporaryDirectory() as folder:
+    for number, arguments in enumerate(json.loads(commands)):
+        found = Path(folder, str(number))
+        child = os.fork()
+        if not child:
+            try:
+                run(arguments, found)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        results.append(json.loads(found.read_text()))
+Path(report).write_text(json.dumps(results))
 """
 
 # fmt: off
@@ -81,6 +103,7 @@ LIGHT = {
     f"site approve {SITE} PLAN --yes": frozenset({"flwr", "matplotlib", "pandas", "syft"}),
     f"site log {SITE}": NO_NUMBERS,
     "deploy init other --sites 5": NO_NUMBERS,
+    "doctor --federation trial": NO_NUMBERS,
     "verify plain/report/report.json --evidence plain --roster plain/roster.bin": NO_NUMBERS,
     # The second accountant of a private run is dp-accounting, which computes with scipy.
     "verify private/report/report.json --evidence private --roster private/roster.bin": TRAINING,
@@ -94,14 +117,17 @@ LIGHT = {
     "data partition npz --path images.npz": TRAINING,
 }
 # What these commands answer when all is well, where it is not 0.
-EXIT_CODES = {"report diff plain/report/report.json private/report/report.json": 8}
+EXIT_CODES = {
+    "doctor --federation trial": 1,  # nobody serves it
+    "report diff plain/report/report.json private/report/report.json": 8,
+}
 
 
-def probe(folder: Path, commands: list[list[str]]) -> list[tuple[int, set[str]]]:
-    """Exit code and loaded packages after each of ``commands``, in one fresh interpreter."""
+def probe(folder: Path, commands: Iterable[list[str]]) -> list[tuple[int, set[str]]]:
+    """Exit code and loaded packages after each of ``commands``."""
     report = folder / "loaded.json"
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, str(report), json.dumps(commands)],
+        [sys.executable, "-c", PROBE, str(report), json.dumps(list(commands))],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -110,7 +136,7 @@ def probe(folder: Path, commands: list[list[str]]) -> list[tuple[int, set[str]]]
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return [(code or 0, set(names)) for code, names in json.loads(report.read_text())]
+    return [(code, set(names)) for code, names in json.loads(report.read_text())]
 
 
 def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> list[list[str]]:
@@ -122,30 +148,33 @@ def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> list[list[s
     return found
 
 
-def phoenix(*arguments: str, cwd: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "phoenix_secure", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, set[str]]]:
+    """What each of ``LIGHT`` ended with and loaded, over a federation with an offered plan and the
+    reports of a plain and of a private run."""
+
+    def build(root: Path) -> None:
+        _make_files(root)
+        [plan] = (root / SITE / "plans").glob("*.json")
+        probe(root, (command.replace("PLAN", plan.stem).split() for command in LIGHT))
+
+    root = built_once(tmp_path_factory, "start-up", build)
+    results = json.loads((root / "loaded.json").read_text())
+    return {
+        command: (code, set(names)) for command, (code, names) in zip(LIGHT, results, strict=True)
+    }
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A federation with an offered plan, and the reports of a plain and of a private run."""
-    return built_once(tmp_path_factory, "start-up", _build)
+def _run(*arguments: str, cwd: Path) -> None:
+    outcome = phoenix(*arguments, cwd=cwd, environ={"PHOENIX_DATA_DIR": str(cwd / "cache")})
+    assert outcome.code == 0, outcome.err
 
 
-def _build(root: Path) -> None:
+def _make_files(root: Path) -> None:
     (root / "tiny.yaml").write_text(SETTINGS)
     pixels = np.arange(64 * 8 * 8, dtype=np.uint8).reshape(64, 8, 8)
     np.savez(root / "images.npz", images=pixels, labels=np.arange(64) % 4)
-    phoenix("deploy", "init", "trial", "--sites", "5", cwd=root)
+    _run("deploy", "init", "trial", "--sites", "5", cwd=root)
     changes = ["data.name=digits", "data.image_size=8", "data.channels=1", "partition.num_sites=5"]
     plan = Plan.make(
         load_config(None, changes),
@@ -156,13 +185,15 @@ def _build(root: Path) -> None:
     site.make_folders()
     (site.plans / f"{plan.hash}.json").write_bytes(plan.to_bytes())
     site.audit().record("started")
-    phoenix("run", "tiny.yaml", "--run-dir", "plain", cwd=root)
-    phoenix("run", "tiny.yaml", *PRIVATE, "--run-dir", "private", cwd=root)
+    _run("run", "tiny.yaml", "--run-dir", "plain", cwd=root)
+    _run("run", "tiny.yaml", *PRIVATE, "--run-dir", "private", cwd=root)
 
 
 @pytest.mark.parametrize("command", LIGHT)
-def test_what_needs_no_training_does_not_load_it(place: Path, command: str) -> None:
-    [(code, loaded)] = probe(place, [command.replace("PLAN", _plan(place)).split()])
+def test_what_needs_no_training_does_not_load_it(
+    found: dict[str, tuple[int, set[str]]], command: str
+) -> None:
+    code, loaded = found[command]
     assert code == EXIT_CODES.get(command, 0)
     too_heavy = loaded & LIGHT[command]
     assert not too_heavy
@@ -171,20 +202,15 @@ def test_what_needs_no_training_does_not_load_it(place: Path, command: str) -> N
 def test_help_loads_the_command_line_alone(tmp_path: Path) -> None:
     pages = commands_of(typer.main.get_command(app))
     assert {("site", "show"), ("verify",)} <= {tuple(page) for page in pages}
-    found = probe(tmp_path, [[*page, "--help"] for page in pages])
+    found = probe(tmp_path, ([*page, "--help"] for page in pages))
     for page, (code, loaded) in zip(pages, found, strict=True):
         assert code == 0
         too_heavy = loaded & EVERYTHING
         assert not too_heavy, page
 
 
-def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:
-    noise = "privacy noise --epsilon 8 --rate 0.1 --steps 10"
-    [(code, loaded)] = probe(tmp_path, [noise.split()])
+def test_the_probe_sees_what_is_loaded(found: dict[str, tuple[int, set[str]]]) -> None:
+    """The command that accounts for a budget loads nearly all that the others must not."""
+    code, loaded = found[f"site approve {SITE} PLAN"]
     assert code == 0
     assert {"torch", "opacus", "dp_accounting", "scipy", "numpy"} <= loaded
-
-
-def _plan(place: Path) -> str:
-    [path] = (place / SITE / "plans").glob("*.json")
-    return path.stem

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# The run stops itself before it writes its split: keys are there, a checkpoint is not.
-_STOPPED_RUN = """
-import os, signal, sys
-
-from phoenix_secure.cli import main
-
-
-def stop(event, args):
-    if event == "open" and "split.npz" in str(args[0]) and not stopped:
-        stopped.append(True)
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-
-stopped = []
-sys.addaudithook(stop)
-sys.argv[0] = "phoenix-secure"
-main()
-"""
+from warm_processes import CommandProcess
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -39,15 +21,14 @@ def test_run_that_is_being_set_up_is_left_alone(
 ) -> None:
     run = tmp_path / "run"
     command = ["run", str(config_file), "--run-dir", str(run)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _STOPPED_RUN, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    # Where it has written its keys and no checkpoint yet.
+    first = CommandProcess(
+        *command, output=tmp_path / "printed", environ=os.environ, stops_at="split.npz"
     )
     try:
-        _, status = os.waitpid(process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
+        while not first.is_stopped():
+            assert first.poll() is None, first.printed
+            time.sleep(0.01)
         before = content(run)
         assert str(run / "server" / "identity.key") in before
         for second in ([*command, "--overwrite"], command, ["resume", str(run)]):
@@ -55,9 +36,8 @@ def test_run_that_is_being_set_up_is_left_alone(
             assert outcome.code != 0
             assert "another process is working in" in outcome.err
             assert content(run) == before
-        process.send_signal(signal.SIGCONT)
-        out, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, out
+        first.send_signal(signal.SIGCONT)
+        assert first.wait() == 0, first.printed
     finally:
-        process.kill()
+        first.send_signal(signal.SIGKILL)
     assert (run / "summary.json").exists()

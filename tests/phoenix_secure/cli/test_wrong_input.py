@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 SETTINGS, DATA, CHECKPOINT, STORAGE, TRAINING = 2, 10, 11, 12, 13
+TWO_LEVELS = ["model.block_channels=[8,8]", "model.attention=[false,false]"]
 
 
 def npz(path: str, images: np.ndarray, **more: np.ndarray) -> list[str]:
@@ -65,7 +66,11 @@ def without_labels() -> list[str]:
         (lambda: ["partition.alpha=0"], SETTINGS, ["partition.alpha", "greater than 0"]),
         (lambda: ["federation.round=3"], SETTINGS, ["federation.round", "federation.rounds"]),
         (lambda: ["training.learning_rate=fast"], SETTINGS, ["training.learning_rate"]),
-        (lambda: ["data.image_size=31"], SETTINGS, ["data.image_size", "multiple of 2"]),
+        (
+            lambda: ["data.image_size=31", *TWO_LEVELS],
+            SETTINGS,
+            ["data.image_size", "multiple of 2"],
+        ),
         (lambda: ["model.norm_groups=5"], SETTINGS, ["norm_groups"]),
         (lambda: ["device=cuda:99"], SETTINGS, ["cuda:99", "use auto or cpu"]),
         (lambda: ["evaluation.num_images=20"], SETTINGS, ["evaluation.num_images"]),
@@ -115,7 +120,9 @@ def test_run_refuses_before_it_writes(cli, config_file: Path, make, code: int, n
 
 def test_divergence_keeps_the_last_good_round(cli, config_file: Path) -> None:
     wild = ["training.optimizer=sgd", "training.grad_clip=null", "training.learning_rate=10"]
-    wild += ["training.warmup_steps=0", "training.local_steps=400", "federation.rounds=1"]
+    # Each step throws the weights a thousand times as far from the round's start.
+    wild += ["training.proximal_mu=100", "training.warmup_steps=0", "training.local_steps=40"]
+    wild += ["federation.rounds=1"]
     wild += ["secure_aggregation.max_attempts=1"]
     outcome = cli("run", str(config_file), *wild, "--run-dir", "out")
     assert outcome.code == TRAINING

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_secure.data import catalogue, load_images, load_test_images
+from phoenix_secure.data import catalogue
 from phoenix_secure.data import fetch as fetch_module
 from phoenix_secure.data.cache import PublishedArrays, cached_path, content_digest
 from phoenix_secure.data.catalogue import PublishedPart
@@ -25,6 +25,7 @@ from phoenix_secure.data.fetch import FetchProgress, fetch
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.published import read_mnist_package
 from phoenix_secure.data.recipes import HubDataset, NpmPackage
+from phoenix_secure.data.sources import load_images, load_test_images
 from phoenix_secure.errors import ConfigError, DataError, StorageError
 from phoenix_secure.files import sha256_of
 

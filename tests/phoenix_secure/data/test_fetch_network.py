@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_secure.data import load_images, load_test_images
 from phoenix_secure.data.fetch import fetch
+from phoenix_secure.data.sources import load_images, load_test_images
 from phoenix_secure.data.summary import summarise
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phoenix_secure.data import DATASETS, default_cache_dir, load_images, load_test_images
+from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.sources import DATASETS, load_images, load_test_images
 from phoenix_secure.errors import ConfigError, DataError
 
 

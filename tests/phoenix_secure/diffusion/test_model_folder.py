@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from built_once import built_once
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.diffusion.model_folder import load_model, save_model
@@ -23,26 +24,30 @@ CPU = torch.device("cpu")
 SETTINGS = ["sampling.num_steps=3", "diffusion.num_timesteps=20", "model.block_channels=[8,16]"]
 SETTINGS += ["model.attention=[false,false]"]
 
-# What a user without this project runs.
-PLAIN = """
+# What a user without this project runs on each model folder; its name tells the pipeline.
+PROGRAM = """
 import sys, torch, numpy as np
-from diffusers import DDPMPipeline
-pipeline = DDPMPipeline.from_pretrained(sys.argv[1])
-images = pipeline(batch_size=4, generator=torch.Generator().manual_seed(11),
-                  num_inference_steps=3, output_type="np").images
+from pathlib import Path
+from diffusers import DDPMPipeline, DiffusionPipeline
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    if path.name.startswith("plain-"):
+        pipeline = DDPMPipeline.from_pretrained(path)
+    else:
+        pipeline = DiffusionPipeline.from_pretrained(
+            path, custom_pipeline=str(path), trust_remote_code=True)
+    images = pipeline(batch_size=4, generator=torch.Generator().manual_seed(11),
+                      num_inference_steps=3, output_type="np").images
+    np.save(path / "drawn.npy", images)
 assert not any(name.startswith("phoenix_secure") for name in sys.modules)
-np.save(sys.argv[2], images)
 """
-CUSTOM = """
-import sys, torch, numpy as np
-from diffusers import DiffusionPipeline
-pipeline = DiffusionPipeline.from_pretrained(
-    sys.argv[1], custom_pipeline=sys.argv[1], trust_remote_code=True)
-images = pipeline(batch_size=4, generator=torch.Generator().manual_seed(11),
-                  num_inference_steps=3, output_type="np").images
-assert not any(name.startswith("phoenix_secure") for name in sys.modules)
-np.save(sys.argv[2], images)
-"""
+MODELS = {
+    "plain-default": [],
+    "plain-epsilon": ["sampling.sampler=ddpm", "diffusion.prediction=epsilon"],
+    "plain-dpm-solver": ["sampling.sampler=dpm-solver"],
+    "custom-folded": ["model.space_to_depth=2"],
+    "custom-classes": ["model.class_conditional=true"],
+    "custom-edm": ["diffusion.prediction=edm"],
+}
 
 
 def saved(path: Path, *overrides: str) -> tuple[RunConfig, object]:
@@ -53,37 +58,37 @@ def saved(path: Path, *overrides: str) -> tuple[RunConfig, object]:
     return config, pipeline
 
 
-@pytest.mark.parametrize(
-    ("overrides", "program"),
-    [
-        ([], PLAIN),
-        (["sampling.sampler=ddpm", "diffusion.prediction=epsilon"], PLAIN),
-        (["sampling.sampler=dpm-solver"], PLAIN),
-        (["model.space_to_depth=2"], CUSTOM),
-        (["model.class_conditional=true"], CUSTOM),
-        (["diffusion.prediction=edm"], CUSTOM),
-    ],
-)
+@pytest.fixture(scope="session")
+def drawn_without_us(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of each of ``MODELS``, with what a user without this project draws from it."""
+
+    def build(root: Path) -> None:
+        for name, overrides in MODELS.items():
+            saved(root / "models" / name, *overrides)
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(root / "models")],
+            check=True,
+            cwd=root,
+            env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(root), "PATH": "", "OMP_NUM_THREADS": "1"},
+        )
+
+    return built_once(tmp_path_factory, "drawn-without-us", build) / "models"
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_plain_diffusers_draws_our_images(
-    tmp_path: Path, overrides: list[str], program: str
+    tmp_path: Path, drawn_without_us: Path, name: str
 ) -> None:
-    config, pipeline = saved(tmp_path / "model", *overrides)
+    config, pipeline = saved(tmp_path / "model", *MODELS[name])
     ours = sample_images(
         pipeline,
         num_images=4,
         sampling=config.sampling,
         generator=torch.Generator().manual_seed(11),
     )
-    out = tmp_path / "theirs.npy"
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "model"), str(out)],
-        check=True,
-        cwd=tmp_path,
-        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    theirs = np.load(out, allow_pickle=False).transpose(0, 3, 1, 2) * 2 - 1
+    theirs = np.load(drawn_without_us / name / "drawn.npy", allow_pickle=False)
     assert ours.shape == (4, 1, 16, 16)
-    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours, theirs.transpose(0, 3, 1, 2) * 2 - 1)
 
 
 def test_loading_gives_back_model_sampling_and_classes(tmp_path: Path) -> None:

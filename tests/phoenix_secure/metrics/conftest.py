@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
+from built_once import built_once
 from phoenix_secure.data.bundled import load_mnist_5k
 from phoenix_secure.data.images import ImageSet, to_unit_range
-from phoenix_secure.metrics.classifier import Classifier, train_classifier
+from phoenix_secure.metrics.classifier import Classifier, load_classifier, train_classifier
 
 CPU = torch.device("cpu")
 
@@ -28,15 +31,24 @@ def pixels(digits: ImageSet) -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def classifier(digits: ImageSet, pixels: npt.NDArray[np.float32]) -> Classifier:
-    """Trained on the last 3000 digits; the first 2000 are new to it."""
-    assert digits.labels is not None
-    return train_classifier(
-        pixels[2000:],
-        labels=digits.labels[2000:],
-        num_classes=10,
-        dataset="mnist-5k",
-        generator=torch.Generator().manual_seed(3),
-        device=CPU,
-        epochs=4,
+def classifier(
+    tmp_path_factory: pytest.TempPathFactory, digits: ImageSet, pixels: npt.NDArray[np.float32]
+) -> Classifier:
+    """Trained on the last 2000 digits; the first 2000 are new to it."""
+    labels = digits.labels
+    assert labels is not None
+
+    def build(folder: Path) -> None:
+        train_classifier(
+            pixels[3000:],
+            labels=labels[3000:],
+            num_classes=10,
+            dataset="mnist-5k",
+            generator=torch.Generator().manual_seed(3),
+            device=CPU,
+            epochs=4,
+        ).save(folder / "cnn.safetensors")
+
+    return load_classifier(
+        built_once(tmp_path_factory, "classifier", build) / "cnn.safetensors", device=CPU
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from phoenix_secure.privacy.chunks import ImageRows, chunk_sizes, padded, sizes_
 from phoenix_secure.privacy.per_image import make_gradients
 from privacy_networks import network_of, rows_of
 
-PRESETS = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in ("base", "cifar10") else [])
-    for name in MODEL_PRESETS
+KINDS = ("vmap", "hooks")
+BATCHES = ((5, 1), (24, 1), (16, 3))  # physical batch, rows of each image
+# The wider networks take seconds each: one small one a kind of gradient stays in the quick suite.
+QUICK = {("small", "vmap", (24, 1)), ("small", "hooks", (16, 3))}
+CASES = [
+    pytest.param(*case, marks=[] if "tiny" in case[0] or case in QUICK else [pytest.mark.slow])
+    for case in itertools.product(MODEL_PRESETS, KINDS, BATCHES)
 ]
 
 
@@ -99,13 +104,12 @@ def test_chunks_are_filled_with_blank_images_of_weight_zero() -> None:
         padded(rows, (2, 4))
 
 
-@pytest.mark.parametrize(("physical_batch", "num_rows"), [(5, 1), (24, 1), (16, 3)])
-@pytest.mark.parametrize("kind", ["vmap", "hooks"])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("preset", "kind", "batch"), CASES)
 def test_every_size_gives_equal_bits_at_every_place(
-    preset: str, kind: str, num_rows: int, physical_batch: int
+    preset: str, kind: str, batch: tuple[int, int]
 ) -> None:
     """Every parameter's gradient of every image, before clipping."""
+    physical_batch, num_rows = batch
     network, rows = as_trained(
         preset, num_images=physical_batch, num_rows=num_rows, conditional=True
     )
@@ -122,7 +126,7 @@ def test_every_size_gives_equal_bits_at_every_place(
                 assert torch.equal(found[name], value[order]), (name, size, shift)
 
 
-@pytest.mark.parametrize("kind", ["vmap", "hooks"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_rows", [1, 2])
 def test_what_an_image_adds_has_the_same_bits_in_any_company(kind: str, num_rows: int) -> None:
     """Of 17 images: in chunks of one size and of two, in reverse, and alone."""

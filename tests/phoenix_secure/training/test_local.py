@@ -96,7 +96,7 @@ def test_two_threads_do_not_disturb_each_other(digits: SiteImages) -> None:
 
 
 def test_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
-    config = configured("training.local_steps=120", "training.learning_rate=0.003")
+    config = configured("training.local_steps=60", "training.learning_rate=0.005")
     trainer = LocalTrainer(config, num_classes=10, device=torch.device("cpu"))
     start = initial(config)
     update = trainer.train(start, digits, round_number=1, seeds=SeedTree(0))

@@ -22,6 +22,8 @@ from phoenix_secure.training.private import PrivateTrainer
 from phoenix_secure.training.steps import Cancelled
 
 SETTINGS = ["model.block_channels=[8,16]", "model.attention=[false,true]"]
+SETTINGS += ["model.mid_attention=false"]
+SMALL = ["model.block_channels=[8]", "model.attention=[false]"]
 SETTINGS += ["training.batch_size=16", "training.local_steps=3", "training.warmup_steps=0"]
 SETTINGS += ["privacy.unit=record", "privacy.noise_multiplier=1", "privacy.sampling_rate=0.25"]
 SGD = ["training.optimizer=sgd", "training.lr_decay=none", "training.learning_rate=1"]
@@ -59,12 +61,13 @@ def train(
         ["privacy.gradients=ghost"],
         ["model.class_conditional=true", "privacy.noise_draws=2", "privacy.augmentations=2"],
         ["model.space_to_depth=2", "diffusion.prediction=edm", "training.horizontal_flip=true"],
-        ["training.channels_last=true", "privacy.physical_batch=3"],
+        ["training.channels_last=true", "privacy.physical_batch=7"],
     ],
 )
 def test_seeded_round_is_repeatable_and_secure_round_is_not(
     overrides: list[str], digits: SiteImages
 ) -> None:
+    overrides = ["training.local_steps=2", *overrides]
     seeded = configured("privacy.noise_source=seeded", *overrides)
     one, two, other = (train(seeded, digits, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.delta, two.delta)
@@ -115,12 +118,13 @@ def test_a_step_without_images_has_the_noise_and_the_event_of_any_other(
     assert plan.event.steps == train(configured("privacy.sampling_rate=0.001"), digits).num_steps
 
 
-@pytest.mark.parametrize("physical_batch", [1, 7, 64])
+@pytest.mark.parametrize("physical_batch", [1, 7, 32])
 def test_no_sample_is_capped(digits: SiteImages, physical_batch: int) -> None:
-    """Rate 1 on 160 copies of an image: all of them count, whatever the batch sizes say."""
-    many = SiteImages(images=np.repeat(digits.images[:1], 160, axis=0), labels=None)
+    """Rate 1 on 40 copies of an image: all of them count, whatever the batch sizes say."""
+    many = SiteImages(images=np.repeat(digits.images[:1], 40, axis=0), labels=None)
     config = configured(
         *SGD,
+        "training.batch_size=4",
         "training.local_steps=1",
         "privacy.sampling_rate=1",
         "privacy.clip_norm=1e-3",
@@ -130,11 +134,11 @@ def test_no_sample_is_capped(digits: SiteImages, physical_batch: int) -> None:
     update = trainer_of(config, noise_multiplier=1e-9).train(
         initial(config), many, round_number=1, seeds=SeedTree(0), progress=seen.append
     )
-    assert seen == [160]
+    assert seen == [40]
     # Each gradient is of length C; they differ by their timesteps, and the sum is shorter: about
-    # 0.4 of all together, where a cap at the batch size of 16 would leave 16 at the very most.
-    length = np.linalg.norm(update.delta) * 16 / 1e-3
-    assert 16 < length <= 160 * 1.01
+    # 0.4 of all together, where a cap at the batch size of 4 would leave 4 at the very most.
+    length = np.linalg.norm(update.delta) * 4 / 1e-3
+    assert 4 < length <= 40 * 1.01
 
 
 def test_one_image_moves_a_step_by_at_most_the_clip_norm(digits: SiteImages) -> None:
@@ -172,14 +176,15 @@ def test_result_does_not_depend_on_the_physical_batch(digits: SiteImages) -> Non
 def test_batches_are_never_capped(digits: SiteImages, rate: float) -> None:
     """A batch may be many times ``batch_size`` and ``physical_batch``: all of it counts."""
     config = configured(
-        f"privacy.sampling_rate={rate}", "training.batch_size=1", "privacy.physical_batch=3"
+        f"privacy.sampling_rate={rate}",
+        *("training.batch_size=1", "training.local_steps=2", "privacy.physical_batch=7"),
     )
     sizes: list[int] = []
     trainer_of(config).train(
         initial(config), digits, round_number=1, seeds=SeedTree(0), progress=sizes.append
     )
     assert max(sizes) > 16
-    assert rate < 1 or sizes == [64] * 3
+    assert rate < 1 or sizes == [64] * 2
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -207,12 +212,14 @@ def test_weights_far_beyond_any_training_are_refused(digits: SiteImages) -> None
 
 def test_private_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
     config = configured(
-        "training.local_steps=60", "privacy.sampling_rate=0.5", "training.learning_rate=0.003"
+        *SMALL,
+        *("training.local_steps=25", "privacy.sampling_rate=0.5", "training.learning_rate=0.005"),
     )
     start = initial(config)
     update = train(config, digits, noise_multiplier=0.02)
     probe = configured(
-        "training.learning_rate=1e-9", "privacy.sampling_rate=1", "privacy.noise_draws=4"
+        *SMALL,
+        *("training.learning_rate=1e-9", "privacy.sampling_rate=1", "privacy.noise_draws=4"),
     )
     losses = [
         trainer_of(probe).train(vector, digits, round_number=1, seeds=SeedTree(9)).loss

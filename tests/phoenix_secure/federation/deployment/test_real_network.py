@@ -23,11 +23,11 @@ from phoenix_secure.federation.deployment.certificates import make_node_key
 from phoenix_secure.federation.deployment.probe import probe_server, probe_site
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
+from phoenix_secure.federation.engines.flower_address import node_key_bytes
 from phoenix_secure.federation.engines.flower_api import (
     acquire_task,
     control_client,
     list_nodes,
-    node_key_bytes,
     register_node,
 )
 from phoenix_secure.federation.round.messages import TrainRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.flower import FlowerEngine
-from phoenix_secure.federation.engines.flower_api import FlowerAddress
+from phoenix_secure.federation.engines.flower_address import FlowerAddress
 from phoenix_secure.federation.engines.stage import Stage
 
 KEYS = {f"site-{i}": bytes([i]) for i in range(1, 6)}

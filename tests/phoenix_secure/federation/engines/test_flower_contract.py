@@ -11,10 +11,12 @@ import zipfile
 from io import BytesIO
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.common.config import get_fab_config
 from flwr.server.superlink.linkstate import linkstate_factory
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import NodeStatus, TaskType
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid import HttpGrid
 from flwr.superlink.routers.fleet import router as fleet_router
@@ -26,7 +28,7 @@ from flwr.supernode.runtime import run_clientapp
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.certificates import make_node_key
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
-from phoenix_secure.federation.engines.flower_api import (
+from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
     check_flower_version,
     node_key_bytes,
@@ -150,8 +152,10 @@ def test_bundle_holds_no_code_but_a_refusal(tmp_path) -> None:
     assert b"site start" in ran.stderr
 
 
-def test_node_keys_that_are_not_elliptic_curve_keys_are_refused() -> None:
-    assert len(node_key_bytes(make_node_key().public)) > 90
+def test_node_keys_are_listed_as_flower_does_and_other_kinds_are_refused() -> None:
+    key = make_node_key().public
+    listed = public_key_to_bytes(load_ssh_public_key(key))
+    assert node_key_bytes(key) == listed
     for bad in (b"", b"ssh-rsa AAAA", b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + b"A" * 43):
         with pytest.raises(ConfigError, match="public key"):
             node_key_bytes(bad)

@@ -41,12 +41,13 @@ def same(one: ServerState, two: ServerState) -> bool:
 
 
 def test_run_folder_holds_what_it_promises(
-    tiny_config: RunConfig, tmp_path: Path, cache_dir: Path
+    tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
-    state = complete(tiny_config, tmp_path / "run", cache_dir)
+    config = load_config(None, [*tiny_settings, "output.samples_every_rounds=2"])
+    state = complete(config, tmp_path / "run", cache_dir)
     run = tmp_path / "run"
     folder = RunFolder(run)
-    assert folder.load_config() == tiny_config.with_split()
+    assert folder.load_config() == config.with_split()
     lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
     assert [line["round_number"] for line in lines] == [1, 2, 3, 4]
     assert all(line["bytes_up"] > 3 * 4 * state.parameters.size for line in lines)
