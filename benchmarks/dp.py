@@ -6,6 +6,7 @@ process needed at its peak above what it needed before the first step.
 
     python benchmarks/dp.py                                    # tiny, tiny-s2d, small
     python benchmarks/dp.py --presets base --batch-size 32 --json
+    python benchmarks/dp.py --against ../before                # another checkout, in turn with this
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import resource
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,6 +119,19 @@ def measure(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
     }
 
 
+def measure_there(checkout: Path, job: tuple[str, str, int, int, int]) -> dict[str, Any]:
+    """The same by the benchmark, and the code, of another checkout."""
+    preset, mode, batch_size, chunk, repeats = job
+    options = {"--batch-size": batch_size, "--chunk": chunk, "--repeats": repeats, "--rounds": 1}
+    command = [sys.executable, str(checkout / "benchmarks" / "dp.py"), "--json"]
+    command += ["--presets", preset, "--modes", mode]
+    command += [str(part) for pair in options.items() for part in pair]
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603
+    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    return {**row, "mode": f"{mode} there"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -124,6 +142,7 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=32, help="privacy.physical_batch")
     parser.add_argument("--repeats", type=int, default=3, help="steps in one process")
     parser.add_argument("--rounds", type=int, default=2, help="processes for each mode, in turn")
+    parser.add_argument("--against", type=Path, help="another checkout of this repository")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -133,10 +152,13 @@ def main() -> None:
             for mode in arguments.modes:
                 job = (preset, mode, arguments.batch_size, arguments.chunk, arguments.repeats)
                 with context.Pool(1) as pool:
-                    one = pool.apply(measure, (job,))
-                best = found.setdefault((preset, mode), one)
-                best["cpu_s"] = min(best["cpu_s"], one["cpu_s"])
-                best["mib"] = min(best["mib"], one["mib"])
+                    runs = [pool.apply(measure, (job,))]
+                if arguments.against is not None and mode != "plain":
+                    runs.append(measure_there(arguments.against, job))
+                for one in runs:
+                    best = found.setdefault((preset, one["mode"]), one)
+                    best["cpu_s"] = min(best["cpu_s"], one["cpu_s"])
+                    best["mib"] = min(best["mib"], one["mib"])
     rows = list(found.values())
     for row in rows:
         plain = found.get((row["preset"], "plain"))

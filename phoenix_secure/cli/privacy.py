@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,18 +88,20 @@ def ledger(
         print_json({"delta": delta, "adjacency": _ADJACENCY, "ledgers": rows})
         return
     table = Table(title=f"spent, at delta = {delta:g} ({_ADJACENCY})")
-    for column in ("site", "run", "unit", "releases", "epsilon"):
-        table.add_column(column, justify="right" if column in ("releases", "epsilon") else "left")
+    for column in ("site", "run", "unit", "releases", "epsilon", "where one is replaced"):
+        is_text = column in ("site", "run", "unit")
+        table.add_column(column, justify="left" if is_text else "right")
     for row in rows:
+        figures = (row["releases"], row["epsilon"], row["epsilon_replace_one"])
         table.add_row(
-            row["site"], row["run"][:16], row["unit"], str(row["releases"]), f"{row['epsilon']:.4g}"
+            row["site"], row["run"][:16], row["unit"], *(f"{figure:.4g}" for figure in figures)
         )
     console.print(table)
 
 
 def _rows(site: str, found: PrivacyLedger, *, delta: float) -> list[dict[str, Any]]:
     from phoenix_secure.privacy.accounting import epsilon_of
-    from phoenix_secure.privacy.events import Event, unit_of
+    from phoenix_secure.privacy.events import Adjacency, Event, unit_of
 
     groups: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for release in found.releases():
@@ -113,6 +116,9 @@ def _rows(site: str, found: PrivacyLedger, *, delta: float) -> list[dict[str, An
             "unit": unit,
             "releases": len(events),
             "epsilon": epsilon_of(events, delta=delta).value,
+            "epsilon_replace_one": epsilon_of(
+                events, delta=delta, adjacency=Adjacency.REPLACE_ONE
+            ).value,
         }
         for (run, unit), events in sorted(groups.items())
         if run != "all runs" or len(runs) > 1
@@ -159,24 +165,61 @@ def _show(
             console.print(f"  {title:<18} {name:<24} epsilon {value:.4f}")
 
 
-def _check(**values: float) -> None:
-    """Refuse numbers that mean nothing, by the name of their option."""
-    from phoenix_secure.privacy.accounting import LEAST_DELTA
-    from phoenix_secure.privacy.calibration import LARGEST_DELTA, LARGEST_EPSILON
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What an option may be, and the fix for less and for more."""
 
+    low: float
+    high: float
+    expected: str
+    raise_it: str
+    lower_it: str
+
+
+def _bounds() -> dict[str, _Bounds]:
+    """Of each option, by its name: what the settings of a run keep to as well."""
+    from phoenix_secure.privacy.budget import LARGEST_DELTA, LEAST_DELTA
+    from phoenix_secure.privacy.calibration import LARGEST_EPSILON, LEAST_RATE
+
+    return {
+        "epsilon": _Bounds(
+            5e-324,
+            LARGEST_EPSILON,
+            f"0 < epsilon <= {LARGEST_EPSILON:g}",
+            "raise it; 1 to 10 is usual",
+            "lower it: more promises nothing",
+        ),
+        "delta": _Bounds(
+            LEAST_DELTA,
+            math.nextafter(LARGEST_DELTA, 0.0),
+            f"{LEAST_DELTA:g} <= delta < {LARGEST_DELTA:g}",
+            "raise it, to 1/images^2 or so: accountants resolve no smaller one",
+            "lower it, to 1e-5 or less: one in so many images could be fully disclosed",
+        ),
+        "rate": _Bounds(
+            LEAST_RATE,
+            1.0,
+            f"{LEAST_RATE:g} <= rate <= 1",
+            "raise it, to training.batch_size/images or so",
+            "lower it: at 1 every image is in every step",
+        ),
+        "steps": _Bounds(
+            1, 1e12, "1 <= steps <= 1e12", "set local steps x rounds", "set local steps x rounds"
+        ),
+        "noise": _Bounds(
+            1e-3, 1e9, "0.001 <= noise <= 1e9", "raise it: less hides nothing", "lower it"
+        ),
+    }
+
+
+def _check(**values: float) -> None:
+    """Refuse numbers that mean nothing, by the name of their option.
+
+    Raises:     ConfigError with the bounds and the fix.
+    """
+    bounds = _bounds()
     for name, value in values.items():
-        top = {"delta": 1.0, "rate": 1.0}.get(name, math.inf)
-        is_open = name == "delta"
-        if not (0 < value < top or (value == top and not is_open)) or math.isnan(value):
-            bounds = f"0 < {name} {'<' if is_open else '<='} {top:g}"
-            raise ConfigError(f"--{name} {value:g}: expected {bounds if top < math.inf else '> 0'}")
-    if values.get("epsilon", 0) > LARGEST_EPSILON:
-        raise ConfigError(
-            f"--epsilon {values['epsilon']:g}: expected at most {LARGEST_EPSILON:g}; more promises "
-            "nothing"
-        )
-    if not LEAST_DELTA <= values["delta"] < LARGEST_DELTA:
-        raise ConfigError(
-            f"--delta {values['delta']:g}: expected {LEAST_DELTA:g} <= delta < {LARGEST_DELTA:g}: "
-            "it must be well below 1/images, and accountants resolve no smaller one"
-        )
+        of = bounds[name]
+        if not of.low <= value <= of.high:  # also refuses NaN
+            fix = of.lower_it if value > of.high else of.raise_it
+            raise ConfigError(f"--{name} {value:g}: expected {of.expected}: {fix}")

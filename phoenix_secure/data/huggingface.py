@@ -72,7 +72,7 @@ def load_huggingface(
         if not isinstance(content, bytes):
             raise DataError(f"{name} is missing: the row holds no picture")
         if labels is not None and not 0 <= labels[index] < len(class_names):
-            raise DataError(f"{name} has the class {labels[index]}, which has no name")
+            raise DataError(f"{name} has a label without a name")
         return content
 
     kept, pictures = decode_pictures(
@@ -176,9 +176,14 @@ def _labels(
     if column is None or (each_alone and names is None):
         # Counted from the labels, the classes would follow from the images.
         return None, ()
-    raw = np.array(table.with_format("arrow")[:][column].to_pylist())
+    values = table.with_format("arrow")[:][column].to_pylist()
+    if each_alone and names is not None:
+        # A missing or strange label leaves its own row out, when that is read, and no other.
+        known = [v if type(v) is int and 0 <= v < len(names) else -1 for v in values]
+        return np.array(known, np.int64), tuple(names)
+    raw = np.array(values)
     is_whole = raw.ndim == 1 and np.issubdtype(raw.dtype, np.integer)
-    if not is_whole or (not each_alone and raw.min() < 0):
+    if not is_whole or raw.min() < 0:
         raise DataError(
             f"column {column} of {reference} must hold one class number (0, 1, 2, ...) per image"
         )

@@ -20,6 +20,10 @@ from phoenix_secure.experiments.spec import SweepSpec
 
 __all__ = ["Point", "expand", "shard_of"]
 
+# Raised whenever the same private settings lead to other members, draws or noise, so that results
+# of both never stand in one table. 2: keyed split, secret streams, tighter calibration.
+_PRIVATE_RESULTS = 2
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
@@ -35,7 +39,18 @@ class Point:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the resolved settings: a result belongs to exactly one."""
+        """SHA-256 of the resolved settings: a result belongs to exactly one.
+
+        Under differential privacy also of the version of what they lead to.
+        """
+        if self.config.privacy.unit == "none":
+            return self.settings_digest
+        text = f"private results {_PRIVATE_RESULTS}:{self.settings_digest}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def settings_digest(self) -> str:
+        """SHA-256 of the resolved settings alone, which named a private result before."""
         text = json.dumps(self.config.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

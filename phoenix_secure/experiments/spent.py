@@ -49,9 +49,10 @@ class _Spent:
 def privacy_spent(points: Sequence[Point], *, folder: SweepFolder) -> dict[str, Any] | None:
     """Basic composition over the points that have run: sums of epsilon and of delta.
 
-    Points are added up for one data set, unit and adjacency. Parts of one data set
-    (``data.max_images``) are that data set, and all sets that a user brings count as one: nothing
-    shows that they share no image. A point without a guarantee makes the total infinite. Evaluation
+    Points are added up for one data set and unit; their sum holds under the conditions of all of
+    them. Parts of one data set (``data.max_images``, ``data.fraction``) are that data set, and all
+    sets that a user brings count as one: nothing shows that they share no image. A point without a
+    guarantee makes the total infinite. Evaluation
     and audits read images that no point was trained on, and training images in audits only: these
     figures are for their owner and count as release when published.
 
@@ -62,22 +63,22 @@ def privacy_spent(points: Sequence[Point], *, folder: SweepFolder) -> dict[str, 
     found = list(_spent_by_points(points, folder))
     if not found:
         return None
-    groups: dict[tuple[str, str, str], list[_Spent]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Spent]] = defaultdict(list)
     for each in found:
         if each.epsilon is not None:
-            groups[each.data, each.unit, each.adjacency].append(each)
+            groups[each.data, each.unit].append(each)
     unprotected = sum(each.epsilon is None for each in found)
     totals = [
         {
             "data": data,
             "unit": unit,
-            "adjacency": adjacency,
+            "adjacency": _under_all_conditions({each.adjacency for each in spent}),
             "points": len(spent),
             "not_finished": sum(not each.is_finished for each in spent),
             "epsilon": math.fsum(each.epsilon or 0.0 for each in spent),
             "delta": math.fsum(each.delta for each in spent),
         }
-        for (data, unit, adjacency), spent in sorted(groups.items())
+        for (data, unit), spent in sorted(groups.items())
     ]
     return {
         "composition": "basic: sums of epsilon and delta",
@@ -137,6 +138,14 @@ def _charged(run: Path, *, delta: float) -> float | None:
 def _data(config: RunConfig) -> str:
     name = config.data.name
     return "images of the user's own" if name in _OWN else _FAMILIES.get(name, name)
+
+
+def _under_all_conditions(adjacencies: set[str]) -> str:
+    """One adjacency with the conditions of all, such as "for a fixed partition"."""
+    parts = [each.split(", for ") for each in sorted(adjacencies)]
+    bases = dict.fromkeys(base for base, *_ in parts)
+    conditions = dict.fromkeys(each for _, *rest in parts for each in rest)
+    return ", for ".join([" / ".join(bases), *conditions])
 
 
 def _words(totals: Sequence[dict[str, Any]], unprotected: int) -> str:

@@ -71,11 +71,18 @@ class PointFolder:
         """
         for name in ("point.json", "result.json"):
             about = self.read(name)
-            if about is not None and about.get("settings_digest") != point.digest:
+            if about is None or about.get("settings_digest") == point.digest:
+                continue
+            if about.get("settings_digest") == point.settings_digest:
                 raise ConfigError(
-                    f"{self.path} was made with other settings than point {point.name} has now: "
-                    "choose another --out, or delete that folder"
+                    f"{self.path} was made by an earlier version, in which the private settings of "
+                    f"point {point.name} led to other members and other noise: choose another "
+                    "--out, or delete that folder (what it spent is spent all the same)"
                 )
+            raise ConfigError(
+                f"{self.path} was made with other settings than point {point.name} has now: "
+                "choose another --out, or delete that folder"
+            )
         result = self.read("result.json")
         return result if result is not None and result.get("status") == "done" else None
 

@@ -146,11 +146,12 @@ class ReviewDesk:
         self.require_approvable(review)
         if review.proposal is None or review.submission is None:
             raise ValueError("expected a review that can be approved")
+        plan = review.proposal.plan
         signed, expires = in_days(days)
         consent = Consent(
             site=self._settings.site,
             federation=self._settings.federation,
-            plan=review.proposal.plan.hash,
+            plan=plan.hash,
             submission=review.submission,
             code=installed_code(),
             release=review.proposal.release,
@@ -170,6 +171,8 @@ class ReviewDesk:
             release=consent.release,
             expires=consent.expires,
         )
+        # The budget counts approved plans on the disk; the server offers this one later.
+        write_bytes(self._place.plans / f"{plan.hash}.json", plan.to_bytes())
         path = consent_file(self._place.approvals, consent.plan)
         write_bytes(path, content)
         self.box.accept(review.job, consent=content, digest=review.submission)

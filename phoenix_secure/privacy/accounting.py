@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phoenix_secure.errors import PhoenixError
+from phoenix_secure.privacy.budget import LEAST_DELTA
 from phoenix_secure.privacy.events import (
     Adjacency,
     DiscreteGaussianSum,
@@ -39,10 +40,8 @@ from phoenix_secure.privacy.events import (
 from phoenix_secure.privacy.privacy_loss import pld_epsilon, prv_epsilon
 from phoenix_secure.privacy.renyi import epsilon_by_dp_accounting, epsilon_by_opacus, rdp_curve
 
-__all__ = ["LEAST_DELTA", "AccountingError", "Epsilon", "bound_of", "epsilon_of"]
+__all__ = ["AccountingError", "Epsilon", "bound_of", "epsilon_of"]
 
-# Below this delta double precision decides, and not the mechanism.
-LEAST_DELTA = 1e-12
 # What PLD's grid may add to epsilon beyond the upper end of PRV's interval, and what two
 # conversions of one RDP curve may differ by.
 _RELATIVE = 0.01
@@ -50,6 +49,8 @@ _ROUNDING = 3e-4
 _CONVERSION = 0.02
 # Above this RDP bound epsilon says nothing, and PRV's grid overflows: RDP answers alone.
 _LARGEST = 400.0
+# Below this multiplier noise hides nothing, and its square is near what double precision holds.
+_LEAST_NOISE = 1e-9
 _PLD, _PRV = "pld (dp-accounting)", "prv (opacus)"
 _RDP, _OTHER_RDP = "rdp (opacus)", "rdp (dp-accounting)"
 _FLOOR = "pld of the gaussian of this variance"
@@ -85,7 +86,7 @@ def epsilon_of(
 
     Guarantee:  an upper bound, but for the accountants' floating-point arithmetic.
     Raises:     ValueError for delta outside [1e-12, 1); AccountingError where the two accountants
-                differ by more than their error bounds.
+                differ by more than their error bounds, or there is next to no noise.
     """
     merged = _checked(events, delta)
     if not merged:
@@ -110,7 +111,14 @@ def bound_of(events: Sequence[Event], *, delta: float) -> float:
 def _checked(events: Sequence[Event], delta: float) -> tuple[Event, ...]:
     if not LEAST_DELTA <= delta < 1:
         raise ValueError(f"expected {LEAST_DELTA:g} <= delta < 1, got {delta}")
-    return merge(events)
+    merged = merge(events)
+    for event in merged:
+        if isinstance(event, PoissonSampledGaussian) and event.noise_multiplier < _LEAST_NOISE:
+            raise AccountingError(
+                f"a noise multiplier of {event.noise_multiplier:g} hides nothing: no epsilon is "
+                "claimed; set 0.3 or more"
+            )
+    return merged
 
 
 @functools.lru_cache(maxsize=512)

@@ -10,17 +10,22 @@ import math
 from collections.abc import Callable, Sequence
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.privacy.accounting import LEAST_DELTA, bound_of, epsilon_of
+from phoenix_secure.privacy.accounting import bound_of, epsilon_of
+from phoenix_secure.privacy.budget import LARGEST_DELTA, LEAST_DELTA
 from phoenix_secure.privacy.events import Event, PoissonSampledGaussian
 
-__all__ = ["LARGEST_DELTA", "LARGEST_EPSILON", "calibrate", "check_budget", "noise_multiplier_for"]
+__all__ = [
+    "LARGEST_EPSILON",
+    "LEAST_RATE",
+    "calibrate",
+    "check_budget",
+    "noise_multiplier_for",
+]
 
 _LARGEST_NOISE = 1e4
 _LEAST_NOISE = 1e-3
-_LEAST_RATE = 1e-9
-# Delta must be well below 1/n: this is 1/n of a hundred records (or parties).
-LARGEST_DELTA = 0.01
 LARGEST_EPSILON = 1000.0
+LEAST_RATE = 1e-9
 
 
 def check_budget(
@@ -45,9 +50,9 @@ def check_budget(
             f"privacy.epsilon = {epsilon:g} must be above 0 and at most {LARGEST_EPSILON:g}: more "
             "promises nothing; choose 1 to 10, or privacy.unit = none"
         )
-    if sampling_rate is not None and not _LEAST_RATE <= sampling_rate <= 1:
+    if sampling_rate is not None and not LEAST_RATE <= sampling_rate <= 1:
         raise ConfigError(
-            f"privacy.sampling_rate = {sampling_rate:g} must be between {_LEAST_RATE:g} and 1: "
+            f"privacy.sampling_rate = {sampling_rate:g} must be between {LEAST_RATE:g} and 1: "
             "less samples no image of any data set; raise it, to training.batch_size/images or so"
         )
 
@@ -86,11 +91,12 @@ def calibrate(
     search = _Search(epsilon)
     noise = 1.0
     while not search.is_over:
-        if noise > _LARGEST_NOISE:
+        if noise > _LARGEST_NOISE and search.low >= _LARGEST_NOISE:
             raise ConfigError(
                 f"privacy.epsilon = {epsilon:g} at delta = {delta:g} needs a noise multiplier "
                 "above 10,000: raise epsilon, or lower sampling_rate, local_steps or rounds"
             )
+        noise = min(noise, _LARGEST_NOISE)  # a guess beyond it says nothing about it
         noise = search.next_after(noise, bound_of(events_at(noise), delta=delta))
     found = epsilon_of(events_at(search.high), delta=delta)
     assert found.value <= epsilon  # noqa: S101 - bound_of and epsilon_of name the same figure

@@ -15,12 +15,19 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["ImageRows", "SampleGradients", "chunk_sizes", "padded", "sizes_of_equal_bits"]
+__all__ = [
+    "ImageRows",
+    "SampleGradients",
+    "chunk_counts",
+    "chunk_sizes",
+    "padded",
+    "sizes_of_equal_bits",
+]
 
 # Smallest size from which oneDNN and MKL were seen to keep to one kernel.
 _LEAST = 16
-# Blank images cost as much as others: steps of eight, yet few sizes to look at.
-_STEP, _MOST_SIZES = 8, 12
+# Blank images cost as much as others: small steps, yet few sizes to look at.
+_STEP, _MOST_SIZES = 4, 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,13 +72,35 @@ def chunk_sizes(physical_batch: int) -> tuple[int, ...]:
     """Sizes, ascending, that chunks of at most ``physical_batch`` images are filled up to.
 
     >>> chunk_sizes(32), chunk_sizes(4)
-    ((16, 24, 32), (4,))
+    ((16, 20, 24, 28, 32), (4,))
     """
     if physical_batch < 1:
         raise ValueError(f"expected physical_batch >= 1, got {physical_batch}")
-    step = _STEP * -(-physical_batch // (_STEP * _MOST_SIZES))
+    step = _STEP
+    while physical_batch > step * _MOST_SIZES:
+        step *= 2
     multiples = range(step, physical_batch, step)
     return (*(size for size in multiples if size >= _LEAST), physical_batch)
+
+
+def chunk_counts(num_images: int, sizes: tuple[int, ...]) -> list[int]:
+    """Numbers of images in the chunks of ``num_images``, of which the last two share the rest.
+
+    Guarantee:  filled up to ``sizes``, no other choice of two last chunks needs fewer blank images.
+
+    >>> chunk_counts(70, (16, 20, 24, 28, 32)), chunk_counts(0, (16, 32))
+    ([32, 20, 18], [])
+    """
+    counts, largest = [], sizes[-1]
+    while num_images > 2 * largest:
+        counts.append(largest)
+        num_images -= largest
+    if num_images > largest:
+        pairs = [(a, b) for a in sizes for b in sizes if b <= a and a + b >= num_images]
+        first, _ = min(pairs, key=lambda pair: (sum(pair), -pair[0]))
+        counts.append(first)
+        num_images -= first
+    return [*counts, num_images] if num_images else counts
 
 
 def padded(rows: ImageRows, sizes: tuple[int, ...]) -> ImageRows:

@@ -24,6 +24,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.privacy.chunks import (
     ImageRows,
     SampleGradients,
+    chunk_counts,
     chunk_sizes,
     padded,
     sizes_of_equal_bits,
@@ -34,7 +35,8 @@ __all__ = ["Gradients", "ImageRows", "check_network", "make_gradients"]
 Kind = Literal["vmap", "hooks", "ghost"]
 
 _log = logging.getLogger(__name__)
-_COLUMNS = 1 << 14  # of all images at a time in float64: temporaries stay in the cache
+# Numbers in float64 at a time: on the CPU as many as its cache holds.
+_CACHED, _ON_DEVICE = 1 << 16, 1 << 26
 # Squares of float32 vanish below 1e-19: all of a network's together below 1e-14.
 _LEAST_CLIP_NORM = 1e-9
 
@@ -71,7 +73,7 @@ class Gradients:
     def accumulate(self, rows: ImageRows, *, clip_norm: float) -> torch.Tensor:
         """Add each image's clipped gradient; the images' losses (n,), which are not private.
 
-        Any number of images: chunks of the largest size, of which the last is filled up.
+        Any number of images, in chunks that are filled up.
 
         Guarantee:  adding or removing one image moves the sum of a step by at most
                     clip_norm (1 + 1e-5) in L2 norm, for up to 100,000 images: an image's clipped
@@ -82,13 +84,13 @@ class Gradients:
         Raises:     ValueError for clip_norm below 1e-9, where float32 cannot bound norms.
         """
         parameters = dict(self._network.named_parameters())
-        losses = []
-        for start in range(0, rows.num_images, self.sizes[-1]):
-            stop = min(start + self.sizes[-1], rows.num_images)
-            chunk = rows.each(lambda t, a=start, b=stop: t[a:b])  # type: ignore[misc]
+        losses, start = [], 0
+        for count in chunk_counts(rows.num_images, self.sizes):
+            chunk = rows.each(lambda t, a=start, b=start + count: t[a:b])  # type: ignore[misc]
             samples, found = self._samples(padded(chunk, self.sizes))
-            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=stop - start)
-            losses.append(torch.as_tensor(found)[: stop - start].detach())
+            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=count)
+            losses.append(torch.as_tensor(found)[:count].detach())
+            start += count
         return torch.cat(losses) if losses else torch.zeros(0)
 
 
@@ -176,13 +178,17 @@ def add_clipped(
     factor = clip_factor(squares.sum(0).sqrt(), clip_norm=clip_norm)
     factor[num_images:] = 0
     left_out = (factor == 0).nonzero().flatten()
+    on_cpu = factor.device.type == "cpu"
+    buffer = factor.new_empty(max(len(factor), _CACHED if on_cpu else _ON_DEVICE))
+    columns = len(buffer) // len(factor)
     for name, parameter in parameters.items():
         flat = samples[name].flatten(1)
-        total = torch.empty(flat.shape[1], dtype=torch.float64, device=flat.device)
-        for start in range(0, flat.shape[1], _COLUMNS):
-            part = flat[:, start : start + _COLUMNS].to(torch.float64, copy=True)
+        total = factor.new_empty(1, flat.shape[1])
+        for start in range(0, flat.shape[1], columns):
+            piece = flat[:, start : start + columns]
+            part = buffer[: piece.numel()].view(piece.shape).copy_(piece)
             part.index_fill_(0, left_out, 0.0)  # zero times infinity is not zero
-            torch.mv(part.t(), factor, out=total[start : start + _COLUMNS])
+            torch.mm(factor[None], part, out=total[:, start : start + columns])
         total = total.view_as(parameter)
         summed: torch.Tensor | None = parameter.summed_grad  # type: ignore[attr-defined]
         parameter.summed_grad = total if summed is None else summed + total  # type: ignore[attr-defined]

@@ -190,11 +190,12 @@ def _interval(events: Sequence[PoissonSampledGaussian], epsilon: float) -> float
 
 
 def _span(event: PoissonSampledGaussian) -> float:
-    """About the largest loss of one step that is not cut off as a tail."""
+    """About the largest loss of one step that is not cut off as a tail: log(1 - q + q e^l)."""
     q, z = event.sampling_rate, event.noise_multiplier
     z /= math.sqrt(event.steps) if q == 1 else 1.0
     largest = (1 + 2 * 10 * z) / (2 * z**2)
-    return max(1e-3, largest + math.log(q))
+    sampled = math.log(q) + largest if largest > 500 else math.log1p(q * math.expm1(largest))
+    return max(1e-3, sampled)
 
 
 def _shortened(events: Sequence[PoissonSampledGaussian]) -> list[PoissonSampledGaussian]:

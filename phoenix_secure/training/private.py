@@ -15,7 +15,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
-from phoenix_secure.privacy.chunks import ImageRows
+from phoenix_secure.privacy.chunks import ImageRows, chunk_counts
 from phoenix_secure.privacy.per_image import Gradients, make_gradients
 from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
@@ -115,10 +115,11 @@ class PrivateTrainer:
             index = randomness.included(
                 len(site.images), probability=self._config.privacy.sampling_rate
             )
-            chunk = gradients.sizes[-1]
-            for start in range(0, len(index), chunk):
-                rows = self._rows(site, index[start : start + chunk], randomness=randomness)
+            start = 0
+            for count in chunk_counts(len(index), gradients.sizes):
+                rows = self._rows(site, index[start : start + count], randomness=randomness)
                 losses.append(gradients.accumulate(rows, clip_norm=self._config.privacy.clip_norm))
+                start += count
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
             progress(len(index))

@@ -18,22 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from scipy.stats import beta
 
-from phoenix_secure.config_file import load_config
+from own_folder import RECORD, OwnFolderSite, digit_pictures
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.keyed_split import image_tags, keyed_roles, seeded_split_key
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.split import MEMBER, make_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
-from phoenix_secure.federation.deployment.server_folder import ServerFolder
-from phoenix_secure.federation.deployment.site_folder import SiteFolder
-from phoenix_secure.federation.deployment.site_installation import installer
-from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
 from phoenix_secure.federation.round.messages import TrainReply, TrainRequest
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
@@ -125,16 +119,6 @@ def test_the_keyed_split_stays_within_what_epsilon_allows() -> None:
     assert true > false
 
 
-SETTINGS = [
-    *("data.name=digits", "data.image_size=8", "data.channels=1"),
-    *("data.held_out=0.2", "data.reference=0.1", "partition.num_sites=5"),
-    *("model.block_channels=[8,16]", "model.attention=[false,false]"),
-    *("training.batch_size=8", "training.local_steps=2", "federation.rounds=2"),
-    *("evaluation.num_images=0", "sampling.num_steps=2", "device=cpu"),
-]
-RECORD = ["privacy.unit=record", "privacy.noise_multiplier=1.0", "privacy.sampling_rate=0.3"]
-
-
 def test_every_row_of_the_documented_table_names_a_test_that_exists() -> None:
     root = Path(__file__).parents[2]
     text = (root / "docs" / "privacy.md").read_text(encoding="utf-8")
@@ -148,63 +132,16 @@ def test_every_row_of_the_documented_table_names_a_test_that_exists() -> None:
             assert f"def {test}(" in sources[file], (file, test)
 
 
-class Site:
-    """One real site behind an approved plan, with its own folder of pictures."""
-
-    def __init__(self, root: Path, *, num_images: int) -> None:
-        sites = tuple(numbered_sites(5))
-        initialise(root / "f", Deployment(federation="trial", sites=sites, rehearsal=True))
-        self.images = root / "images"
-        self.images.mkdir()
-        for number, image in enumerate(load_digits().images[:num_images]):
-            Image.fromarray(image[0]).save(self.images / f"{number:03}.png")
-        self.folder = SiteFolder(root / "f" / "sites" / "site-01")
-        changed = yaml.safe_load(self.folder.settings_file.read_text())
-        changed["data"] = {"source": "own", "name": "image-folder", "path": str(self.images)}
-        self.folder.settings_file.write_text(yaml.safe_dump(changed))
-        self.roster = ServerFolder(root / "f" / "server").roster()
-        self.root = root
-
-    def plan(self, *overrides: str) -> Plan:
-        config = load_config(None, [*SETTINGS, *overrides])
-        return Plan.make(config, roster=self.roster, bundle_hash="ab" * 32)
-
-    def install(self, plan: Plan) -> Callable[[str, bytes], bytes]:
-        settings = self.folder.settings()
-        return installer(
-            self.folder,
-            settings,
-            approver=self.folder.approver(settings),
-            cancelled=threading.Event(),
-            cache_dir=self.root / "cache",
-        )(plan)
-
-    def answer(self, plan: Plan, *, num_parameters: int, round_number: int = 1) -> bytes:
-        request = TrainRequest(
-            round_number=round_number, parameters=np.zeros(num_parameters, np.float32)
-        )
-        return self.install(plan)("train", request.to_bytes())
-
-
-def num_parameters(site: Site, plan: Plan) -> int:
-    return deployment_strategies(
-        plan.config,
-        seeds=SeedTree(plan.config.seed),
-        device=pick_devices("cpu")[0],
-        cache_dir=site.root / "cache",
-    ).exchange.num_uploaded
-
-
 @pytest.mark.parametrize("num_images", [110, 1])
 def test_neighbouring_folders_answer_alike_but_for_the_noised_update(
     num_images: int, tmp_path: Path
 ) -> None:
     """One image more, one fewer, a damaged one, none at all, and too few for the settings."""
 
-    def more(site: Site) -> None:
+    def more(site: OwnFolderSite) -> None:
         Image.fromarray(load_digits().images[999, 0]).save(site.images / "more.png")
 
-    changes: dict[str, Callable[[Site], object]] = {
+    changes: dict[str, Callable[[OwnFolderSite], object]] = {
         "as it is": lambda site: None,
         "one more": more,
         "one fewer": lambda site: (site.images / "000.png").unlink(),
@@ -212,12 +149,12 @@ def test_neighbouring_folders_answer_alike_but_for_the_noised_update(
     }
     told = {}
     for name, change in changes.items():
-        site = Site(tmp_path / name.replace(" ", "-"), num_images=num_images)
+        site = OwnFolderSite(tmp_path / name.replace(" ", "-"), images=digit_pictures(num_images))
         change(site)
         # delta = 0.0095 is above 1/110: a refusal would tell the number of images.
         plan = site.plan(*RECORD, "secure_aggregation.mode=off", "privacy.delta=0.0095")
-        d = num_parameters(site, plan)
-        body = site.answer(plan, num_parameters=d)
+        d = site.num_parameters(plan)
+        body = site.answer(plan)
         reply = TrainReply.from_bytes(body, round_number=1, num_parameters=d)
         told[name] = (
             *(len(body), reply.num_images, reply.num_steps, reply.loss, reply.seconds),
@@ -229,9 +166,9 @@ def test_neighbouring_folders_answer_alike_but_for_the_noised_update(
 
 def test_a_site_without_images_enters_noise_under_unit_site(tmp_path: Path) -> None:
     """Before noise and masks the site's own update is a zero, not a failure."""
-    site = Site(tmp_path, num_images=0)
+    site = OwnFolderSite(tmp_path, images=[])
     plan = site.plan("privacy.unit=site", "privacy.noise_multiplier=0.5")
-    d = num_parameters(site, plan)
+    d = site.num_parameters(plan)
     config = plan.config
     private = plan_privacy(config, terms=choose_terms(config, num_parameters=d))
     own = SiteImages(images=np.empty((0, 1, 8, 8), np.uint8), labels=None)
@@ -269,7 +206,7 @@ def test_a_site_without_images_enters_noise_under_unit_site(tmp_path: Path) -> N
 
 def test_a_sites_members_do_not_follow_from_the_plan(tmp_path: Path) -> None:
     """The server chooses the seed; who is held out is the site's secret, and stays it."""
-    sites = [Site(tmp_path / name, num_images=30) for name in ("a", "b")]
+    sites = [OwnFolderSite(tmp_path / name, images=digit_pictures(30)) for name in ("a", "b")]
     for site in sites:
         site.install(site.plan(*RECORD))
     keys = {site.folder.split_key.read_bytes() for site in sites}
@@ -281,7 +218,7 @@ def test_a_sites_members_do_not_follow_from_the_plan(tmp_path: Path) -> None:
 def test_a_private_plan_from_before_the_keyed_split_can_be_finished_not_begun(
     tmp_path: Path,
 ) -> None:
-    site = Site(tmp_path, num_images=30)
+    site = OwnFolderSite(tmp_path, images=digit_pictures(30))
     new = site.plan(*RECORD, "secure_aggregation.mode=off")
     config = new.config.model_copy(
         update={"data": new.config.data.model_copy(update={"split": None})}

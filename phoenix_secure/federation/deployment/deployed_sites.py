@@ -15,6 +15,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.evidence import Event
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.exchange import Engine, Failure
@@ -23,15 +24,17 @@ from phoenix_secure.federation.heterogeneity.deployment import deployment_strate
 from phoenix_secure.federation.round.stages import PLAN_STAGE
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator
+from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
-from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.privacy_plan import continuing, guarantee_of, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.server.attempt import deployment_timeouts
 from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.privacy.events import event_from_dict
 from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.rng import SeedTree
 
@@ -123,6 +126,7 @@ class DeployedSites:
 
     def check(self, folder: RunFolder) -> None:
         """The sites check their own images."""
+        self._continue(folder)
 
     def party(self, folder: RunFolder) -> ServerParty:
         return ServerParty(
@@ -133,6 +137,7 @@ class DeployedSites:
 
     def connect(self, folder: RunFolder, *, state: ServerState) -> Engine:
         """Offer the plan to the sites that can be reached."""
+        self._continue(folder)
         engine = self._make_engine(self.plan.hash)
         try:
             self._offer_plan(engine)
@@ -152,6 +157,20 @@ class DeployedSites:
     def personal_quality(self, folder: RunFolder, state: ServerState) -> dict[str, Any] | None:
         """None: each site alone has its personal model."""
         return None
+
+    def _continue(self, folder: RunFolder) -> None:
+        """Record, and print, no less than a site may spend in the rest of a run.
+
+        Sites that have begun go on with their noise, which an earlier version may have calibrated;
+        others begin with this version's. Of the two the one with less noise is everybody's bound.
+        """
+        planned = self._planned
+        if planned is None:
+            return
+        evidence = RunEvidence.open(folder, identity=self._identity)
+        begun = [event_from_dict(entry.facts["mechanism"]) for entry in evidence.of(Event.PRIVACY)]
+        plans = [continuing(planned, self.config, [event]) or planned for event in set(begun)]
+        self.privacy = min([planned, *plans], key=lambda plan: plan.noise_multiplier)
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -279,11 +279,16 @@ def _condition(config: RunConfig, dealt: PartitionConfig | None) -> str:
     """The condition of the claim: facts about all images of a site that it takes as given."""
     if config.privacy.unit != "record":
         return ""
+    fixed = []
+    if dealt is not None and config.data.max_images is not None:
+        fixed.append("choice of images")  # a part of a public set, taken by looking at all of it
     if config.data.split == "stratified":
-        return "for a fixed split and partition"
-    if dealt is not None and dealt.scheme != "iid":
-        return "for a fixed partition"
-    return ""
+        fixed += ["split", "partition"]
+    elif dealt is not None and dealt.scheme != "iid":
+        fixed.append("partition")
+    if not fixed:
+        return ""
+    return "for a fixed " + " and ".join(filter(None, [", ".join(fixed[:-1]), fixed[-1]]))
 
 
 def _warnings(config: RunConfig, plan: PrivacyPlan) -> tuple[str, ...]:

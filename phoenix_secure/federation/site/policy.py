@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.federation.run.plan import Plan
-from phoenix_secure.privacy.budget import Budget
+from phoenix_secure.privacy.budget import LARGEST_DELTA, LEAST_DELTA, Budget
 
 __all__ = ["Release", "SitePolicy"]
 
@@ -47,7 +47,9 @@ class SitePolicy(Section):
         "refused. Empty: differential privacy is not asked for.",
     )
     max_delta: float = Field(
-        1e-5, gt=0, lt=1, description="[1] Largest delta that goes with max_epsilon."
+        1e-5,
+        description="[1] Largest delta that goes with max_epsilon: below 0.01, and well below "
+        "1/images.",
     )
     max_total_epsilon: float | None = Field(
         None,
@@ -79,6 +81,16 @@ class SitePolicy(Section):
         description="[names] Who may get the trained model: consortium, partners, public. Only "
         "proposals through PySyft state it (approver: syft).",
     )
+
+    @field_validator("max_delta")
+    @classmethod
+    def _says_something(cls, value: float) -> float:
+        if not LEAST_DELTA <= value < LARGEST_DELTA:
+            raise ValueError(
+                f"must be at least {LEAST_DELTA:g} and below {LARGEST_DELTA:g}, since one in so "
+                "many images could be fully disclosed: set 1e-5 or less, well below 1/images"
+            )
+        return value
 
     @property
     def total_budget(self) -> Budget | None:

@@ -27,26 +27,89 @@ def test_noise_and_epsilon_are_inverse_to_each_other(cli) -> None:
     assert "where one is replaced" in text
 
 
+NOISE = {"--epsilon": "1", "--rate": "0.1", "--steps": "5"}
+EPSILON = {"--noise": "1", "--rate": "0.1", "--steps": "5"}
+DELTA = "expected 1e-12 <= delta < 0.01"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value", "message"),
+    [
+        ("noise", "--epsilon", "0", "--epsilon 0: expected 0 < epsilon <= 1000: raise it"),
+        ("noise", "--epsilon", "-1", "expected 0 < epsilon <= 1000: raise it"),
+        ("noise", "--epsilon", "nan", "expected 0 < epsilon <= 1000"),
+        ("noise", "--epsilon", "1e9", "lower it: more promises nothing"),
+        # A larger delta needs less noise, so that no advice on noise helps.
+        ("noise", "--delta", "0.1", f"--delta 0.1: {DELTA}: lower it, to 1e-5 or less"),
+        ("noise", "--delta", "0.01", f"{DELTA}: lower it, to 1e-5 or less"),
+        ("noise", "--delta", "0.999999", f"{DELTA}: lower it, to 1e-5 or less"),
+        ("noise", "--delta", "1", f"{DELTA}: lower it, to 1e-5 or less"),
+        ("noise", "--delta", "inf", f"{DELTA}: lower it, to 1e-5 or less"),
+        ("noise", "--delta", "0", f"{DELTA}: raise it, to 1/images^2 or so"),
+        ("noise", "--delta", "-1", f"{DELTA}: raise it, to 1/images^2 or so"),
+        ("noise", "--delta", "1e-13", f"{DELTA}: raise it, to 1/images^2 or so"),
+        ("noise", "--rate", "0", "expected 1e-09 <= rate <= 1: raise it, to training.batch_size"),
+        ("noise", "--rate", "1e-12", "expected 1e-09 <= rate <= 1: raise it"),
+        ("noise", "--rate", "1.5", "expected 1e-09 <= rate <= 1: lower it: at 1 every image"),
+        ("noise", "--steps", "0", "expected 1 <= steps <= 1e12: set local steps x rounds"),
+        ("noise", "--steps", "-3", "expected 1 <= steps <= 1e12"),
+        ("noise", "--steps", "1" + 30 * "0", "expected 1 <= steps <= 1e12"),
+        ("epsilon", "--steps", "0", "--steps 0"),
+        ("epsilon", "--rate", "1e-12", "expected 1e-09 <= rate <= 1"),
+        ("epsilon", "--noise", "nan", "--noise nan: expected 0.001 <= noise <= 1e9"),
+        ("epsilon", "--noise", "0", "raise it: less hides nothing"),
+        ("epsilon", "--noise", "1e-300", "raise it: less hides nothing"),
+        ("epsilon", "--noise", "inf", "expected 0.001 <= noise <= 1e9: lower it"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_named_with_the_fix(
+    cli, command: str, option: str, value: str, message: str
+) -> None:
+    options = (NOISE if command == "noise" else EPSILON) | {option: value}
+    outcome = cli("privacy", command, *(part for pair in options.items() for part in pair))
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("epsilon", ["1e-9", "1e-300"])
+def test_a_budget_that_no_noise_keeps_is_refused_and_one_that_delta_covers_is_not(
+    cli, epsilon: str
+) -> None:
+    budget = ["--epsilon", epsilon, "--steps", "5"]
+    refused = cli("privacy", "noise", *budget, "--rate", "1")
+    assert refused.code == 2
+    assert "needs a noise multiplier above 10,000: raise epsilon, or" in refused.err
+    # Whatever is seen of an image that is sampled so rarely has a chance below delta.
+    found = json.loads(cli("privacy", "noise", *budget, "--rate", "0.01", "--format", "json").out)
+    assert found["epsilon"] == 0
+    assert found["noise_multiplier"] < 1e4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["noise", "--epsilon", "0", "--rate", "0.1", "--steps", "5"], "--epsilon 0: expected > 0"),
-        (["noise", "--epsilon", "1", "--rate", "1.5", "--steps", "5"], "0 < rate <= 1"),
-        (["epsilon", "--noise", "1", "--rate", "0.1", "--steps", "0"], "--steps 0"),
-        (["epsilon", "--noise", "nan", "--rate", "0.1", "--steps", "5"], "--noise nan"),
-        (["ledger", "missing"], "holds no privacy.jsonl"),
-        (["ledger", ".", "--delta", "1"], "0 < delta < 1"),
-        (["ledger", ".", "--delta", "0.1"], "--delta 0.1: expected 1e-12 <= delta < 0.01"),
-        (["ledger", ".", "--delta", "1e-300"], "--delta 1e-300: expected 1e-12 <= delta < 0.01"),
-        (["noise", "--epsilon", "1e9", "--rate", "0.1", "--steps", "5"], "at most 1000"),
-        (["noise", "--epsilon", "1e-9", "--rate", "0.1", "--steps", "5"], "raise epsilon, or"),
-        (["noise", "--epsilon", "1", "--rate", "0", "--steps", "5"], "0 < rate <= 1"),
+        (["missing"], "holds no privacy.jsonl"),
+        ([".", "--delta", "1"], f"--delta 1: {DELTA}: lower it"),
+        ([".", "--delta", "1e-300"], f"--delta 1e-300: {DELTA}: raise it"),
     ],
 )
-def test_numbers_that_mean_nothing_are_named(cli, arguments: list[str], message: str) -> None:
-    outcome = cli("privacy", *arguments)
+def test_ledgers_that_cannot_be_read_or_composed_are_named(
+    cli, arguments: list[str], message: str
+) -> None:
+    outcome = cli("privacy", "ledger", *arguments)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+def test_a_rate_of_one_and_a_single_step_are_the_gaussian_mechanism(cli) -> None:
+    options = ["--rate", "1", "--steps", "1", "--format", "json"]
+    found = json.loads(cli("privacy", "noise", "--epsilon", "1", *options).out)
+    # Balle and Wang (2018), Theorem 8, at epsilon 1 and delta 1e-5.
+    assert found["noise_multiplier"] == pytest.approx(3.7304, rel=0.003)
+    # Nearly as much noise as there may be is found, although guesses go beyond it.
+    found = json.loads(cli("privacy", "noise", "--epsilon", "1.1e-4", *options).out)
+    assert 8500 < found["noise_multiplier"] < 1e4
 
 
 def test_ledgers_are_shown_run_by_run_and_in_all(cli, tmp_path: Path) -> None:
@@ -65,7 +128,10 @@ def test_ledgers_are_shown_run_by_run_and_in_all(cli, tmp_path: Path) -> None:
     assert set(rows) == {("a", "one"), ("a", "two"), ("a", "all runs"), ("b", "one")}
     one, both = rows["a", "one"]["epsilon"], rows["a", "all runs"]["epsilon"]
     assert one == rows["b", "one"]["epsilon"] < both < 2 * one
-    assert "all runs" in cli("privacy", "ledger", str(tmp_path)).out
+    assert all(row["epsilon"] < row["epsilon_replace_one"] for row in rows.values())
+    table = cli("privacy", "ledger", str(tmp_path)).out
+    assert "all runs" in table
+    assert "where one is replaced" in table
 
 
 @pytest.fixture

@@ -34,6 +34,18 @@ def test_it_agrees_with_the_run_s_own_accounting(
     assert quoted == pytest.approx(again, rel=0.004)
 
 
+@pytest.mark.parametrize(
+    ("q", "z", "steps"),
+    [(0.01, 0.2102, 1000), (0.5, 1.2, 2000), (1.0, 0.05, 10), (1e-3, 0.4, 10**6)],
+)
+def test_it_agrees_where_epsilon_is_hundreds(q: float, z: float, steps: int) -> None:
+    """Orders from 2 on alone would find 13,000 in place of 200, and every report a FAIL."""
+    event = PoissonSampledGaussian(sampling_rate=q, noise_multiplier=z, steps=steps)
+    quoted = epsilon_of([event], delta=1e-5).value
+    assert quoted > 150
+    assert agrees(quoted, recomputed_epsilon([event], delta=1e-5))
+
+
 def test_a_claim_may_be_cautious_and_not_too_small() -> None:
     assert agrees(0.0999, 0.0899)  # as earlier versions quoted it, with an error bound on top
     assert not agrees(0.0849, 0.0899)

@@ -152,10 +152,13 @@ def test_a_label_decides_about_its_own_image_alone(digits: ImageSet, tmp_path: P
 def test_rows_of_parquet_are_judged_alone(digits: ImageSet, tmp_path: Path) -> None:
     folder = tmp_path / "rows"
 
-    def write(rows: list[Image.Image | None]) -> Path:
+    def write(rows: list[Image.Image | None], labels: list[int | None] | None = None) -> Path:
         folder.mkdir(exist_ok=True)
-        features = datasets.Features({"image": datasets.Image()})
-        made = datasets.Dataset.from_dict({"image": rows}, features=features)
+        features, columns = {"image": datasets.Image()}, {"image": rows}
+        if labels is not None:
+            features["label"] = datasets.ClassLabel(names=["a", "b"])
+            columns["label"] = labels
+        made = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
         made.to_parquet(folder / "train.parquet")
         return folder
 
@@ -164,6 +167,15 @@ def test_rows_of_parquet_are_judged_alone(digits: ImageSet, tmp_path: Path) -> N
     assert np.array_equal(members(write([*pictures, None]), "huggingface").images, whole.images)
     fewer = members(write(pictures[1:]), "huggingface")
     assert np.array_equal(fewer.images, whole.images) or differ_in_one(fewer, whole)
+    labelled = members(write(pictures, [0, 1] * 10), "huggingface")
+    assert np.array_equal(labelled.images, whole.images)
+    # A row whose label is missing, at either end and of a member or not, is left out alone.
+    for row in (0, 7, 19):
+        labels: list[int | None] = [0, 1] * 10
+        labels[row] = None
+        found = members(write(pictures, labels), "huggingface")
+        assert np.array_equal(found.images, whole.images) or differ_in_one(found, whole)
+        assert found.labels is not None
 
 
 def test_form_and_number_must_be_stated(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ from phoenix_secure.experiments.report import write_report
 from phoenix_secure.experiments.results import gather, to_csv
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
-from phoenix_secure.experiments.store import SweepFolder
+from phoenix_secure.experiments.store import PointFolder, SweepFolder
 from phoenix_secure.pictures import save_grid
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.events import PoissonSampledGaussian
@@ -118,6 +119,29 @@ def test_result_of_other_settings_is_refused(sweep, tmp_path: Path) -> None:
     assert folder.point(points[0]).result_of(points[0]) is not None
 
 
+def test_a_private_result_of_an_earlier_version_is_refused_and_a_public_one_kept(sweep) -> None:
+    """Same settings, other members and noise: the two would stand in one table as equals."""
+    points, folder = sweep
+    public, private = points[0], points[2]
+    for point in (public, private):
+        files = folder.point(point)
+        text = json.dumps(point.config.model_dump(mode="json"), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()  # as 0.1.0 wrote it
+        about = {**(files.read("result.json") or {}), "settings_digest": digest}
+        files.write("point.json", about)
+        files.write("result.json", about)
+    assert folder.point(public).result_of(public) is not None
+    with pytest.raises(ConfigError, match=r"an earlier version.*other members and other noise"):
+        folder.point(private).result_of(private)
+    rows = gather(points, folder=folder)
+    assert [rows[0]["status"], rows[2]["status"]] == ["done", "missing"]
+    assert rows[2]["epsilon"] is None
+    # The images were trained on all the same.
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    assert sum(total["epsilon"] for total in spent["totals"]) == pytest.approx(1.98)
+
+
 def test_spent_privacy_adds_up_over_points_and_is_unbounded_without_a_guarantee(sweep) -> None:
     points, folder = sweep
     spent = privacy_spent(points, folder=folder)
@@ -172,6 +196,8 @@ def test_parts_of_one_data_set_are_that_data_set(tmp_path: Path) -> None:
         "images": {
             "all": {},
             "few": {"data.max_images": 500},
+            "other few": {"data.fraction": 0.1, "data.image_size": 32},
+            "larger": {"data.name": "mnist"},
             "own": {"data.name": "npz", "data.path": "a.npz"},
             "own part": {"data.name": "npz", "data.path": "b.npz"},
         }
@@ -184,7 +210,29 @@ def test_parts_of_one_data_set_are_that_data_set(tmp_path: Path) -> None:
         finish(point, folder, epsilon=0.5, kid=1.0)
     spent = privacy_spent(points, folder=folder)
     assert spent is not None
-    assert [(total["points"], total["epsilon"]) for total in spent["totals"]] == [(2, 1.0)] * 2
+    assert [(total["points"], total["epsilon"]) for total in spent["totals"]] == [
+        (2, 1.0),
+        (4, 2.0),
+    ]
+
+
+def test_points_whose_guarantees_have_other_conditions_add_up_under_all_of_them(sweep) -> None:
+    points, folder = sweep
+    finish(points[5], folder, epsilon=0.99, kid=4.0)
+    conditions = ("", ", for a fixed partition", ", for a fixed choice of images, and partition")
+    for point, condition in zip((points[2], points[3], points[5]), conditions, strict=True):
+        files = PointFolder(folder.point(point).run)
+        summary = files.read("summary.json")
+        assert summary is not None
+        summary["guarantee"]["adjacency"] += condition
+        files.write("summary.json", summary)
+    spent = privacy_spent(points, folder=folder)
+    assert spent is not None
+    (total,) = spent["totals"]
+    assert total["epsilon"] == pytest.approx(3 * 0.99)
+    assert total["adjacency"] == (
+        "add/remove one, for a fixed choice of images, and partition, for a fixed partition"
+    )
 
 
 class _Page(HTMLParser):

@@ -11,7 +11,7 @@ from syft_job.client import JobClient
 from syft_job.config import SyftJobConfig
 from syft_job.job_runner import SyftJobRunner
 
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import BudgetExhausted, ConfigError
 from phoenix_secure.governance import approver as approver_module
 from phoenix_secure.governance import desk as desk_module
 from phoenix_secure.governance.consent import consent_file
@@ -218,6 +218,28 @@ def test_mechanisms_are_bounded_by_the_policy(governed, settings, policy, named)
     governed.propose(*settings, name="private")
     (objection,) = governed.desk(SITE).find("private").objections
     assert named in objection
+
+
+RECORD = ("privacy.unit=record", "privacy.epsilon=4", "privacy.sampling_rate=0.1")
+
+
+def test_a_proposal_beyond_the_sites_budget_is_refused_and_nothing_is_signed(governed) -> None:
+    governed.policy(SITE, max_epsilon=4, max_total_epsilon=5)
+    first = governed.propose(*RECORD, name="first").plan.hash
+    second = governed.propose(*RECORD, "seed=1", name="second").plan.hash
+    governed.approve(SITE, "first")
+    refusal = r"above the site's 5 \(spent 0, reserved by .*withdraw another approval"
+    with pytest.raises(BudgetExhausted, match=refusal):
+        governed.approve(SITE, "second")
+    assert (why(governed, first), why(governed, second)) == ("approved by the owner", "no approval")
+    assert events(governed) == ["approved"]
+    assert governed.desk(SITE).find("second").status == "received"
+    # Renewing what is approved already asks for nothing twice, and a withdrawn consent frees it.
+    governed.approve(SITE, "first")
+    desk = governed.desk(SITE)
+    desk.reject(desk.find("first"), reason="another one is better")
+    governed.approve(SITE, "second")
+    assert why(governed, second) == "approved by the owner"
 
 
 def test_rejection_is_recorded_told_and_final_for_that_job(governed, plan) -> None:

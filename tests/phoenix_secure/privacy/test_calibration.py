@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.privacy import calibration
-from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.accounting import AccountingError, epsilon_of
 from phoenix_secure.privacy.calibration import calibrate, check_budget, noise_multiplier_for
-from phoenix_secure.privacy.events import PoissonSampledGaussian
+from phoenix_secure.privacy.events import Adjacency, PoissonSampledGaussian
 
 
 def spent(q: float, z: float, steps: int) -> float:
@@ -61,9 +63,33 @@ def test_budget_that_no_noise_meets_is_refused_with_the_settings_to_change() -> 
     with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
         noise_multiplier_for(epsilon=0.005, delta=1e-5, sampling_rate=1.0, steps=10**6)
     with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
-        noise_multiplier_for(epsilon=1e-9, delta=1e-5, sampling_rate=0.01, steps=100)
+        noise_multiplier_for(epsilon=1e-9, delta=1e-5, sampling_rate=1.0, steps=100)
     with pytest.raises(ValueError, match="epsilon > 0"):
         noise_multiplier_for(epsilon=0.0, delta=1e-5, sampling_rate=0.1, steps=1)
+
+
+@pytest.mark.parametrize("multiplier", [8000.0, 9990.0])
+def test_noise_up_to_the_largest_is_found_although_guesses_go_beyond(multiplier: float) -> None:
+    event = PoissonSampledGaussian(sampling_rate=1.0, noise_multiplier=multiplier, steps=1)
+    epsilon = epsilon_of([event], delta=1e-5).value
+    found = noise_multiplier_for(epsilon=epsilon, delta=1e-5, sampling_rate=1.0, steps=1)
+    assert found == pytest.approx(multiplier, rel=0.003)
+
+
+def test_next_to_no_noise_is_refused_and_not_computed() -> None:
+    for multiplier in (1e-300, 1e-10):
+        event = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=multiplier, steps=1)
+        with pytest.raises(AccountingError, match="hides nothing"):
+            epsilon_of([event], delta=1e-5)
+
+
+def test_a_rate_and_a_noise_at_which_epsilon_is_next_to_zero_take_no_finer_grid() -> None:
+    """RDP is 20,000 times above the truth here, and a grid for 0.2 percent would have 10^8 bins."""
+    event = PoissonSampledGaussian(sampling_rate=1e-5, noise_multiplier=1.0, steps=10)
+    started = time.process_time()
+    for adjacency in Adjacency:
+        assert 0 < epsilon_of([event], delta=1e-5, adjacency=adjacency).value < 1e-4
+    assert time.process_time() - started < 30
 
 
 @pytest.mark.parametrize("delta", [0.1, 0.01, 1.0, 2.0])

@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -78,6 +81,15 @@ def test_each_value_is_half_the_sum_of_four_normals_from_four_pairs_of_words(siz
             / 2
         )
     assert np.allclose(source.normal(size).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_words_are_the_ciphers_key_stream_without_a_gap() -> None:
+    """In pieces of the size that the source takes, and of none."""
+    sizes = [0, 1, 3, (1 << 15) - 1, 1 << 15, (1 << 15) + 7]
+    source = repeatable()
+    drawn = np.concatenate([source._words(size) for size in sizes])
+    stream = Cipher(AES256(bytes(range(32))), CTR(bytes(16))).encryptor()
+    assert drawn.tobytes() == stream.update(bytes(8 * sum(sizes)))
 
 
 def test_secure_noise_never_repeats_and_no_seed_reaches_it() -> None:

@@ -15,6 +15,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
+from phoenix_secure.privacy.randomness import SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.parameters import to_vector
@@ -279,3 +280,71 @@ def test_settings_that_void_the_guarantee_are_refused(override: list[str], messa
 def test_noise_multiplier_must_be_a_positive_number(noise: float) -> None:
     with pytest.raises(ValueError, match="noise_multiplier"):
         trainer_of(configured(), noise_multiplier=noise)
+
+
+class _Prefix:
+    """Draws of which a smaller batch takes the first: an image draws alike in any company."""
+
+    name = "prefix"
+
+    def __init__(self) -> None:
+        source = SeededRandomness(5)
+        self._normals, self._words = source.normal(200_000), source.integers(20_000, below=1 << 20)
+
+    def normal(self, num: int) -> torch.Tensor:
+        return self._normals[:num].clone()
+
+    def integers(self, num: int, *, below: int) -> torch.Tensor:
+        return self._words[:num] % below
+
+    def included(self, num: int, *, probability: float) -> np.ndarray:
+        return np.flatnonzero(self._words[:num].numpy() < probability * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["diffusion.prediction=v", "diffusion.min_snr_gamma=5"],
+        ["diffusion.prediction=epsilon", "training.horizontal_flip=true"],
+        ["diffusion.prediction=edm", "privacy.noise_draws=3"],
+        ["model.class_conditional=true", "model.space_to_depth=2", "training.channels_last=true"],
+    ],
+)
+def test_what_enters_the_network_has_the_same_bits_in_any_company(
+    overrides: list[str], digits: SiteImages
+) -> None:
+    """Scaling, noising, weights and labels too: kernels for the end of a vector may differ."""
+    trainer, index = trainer_of(configured(*overrides)), np.arange(37)
+    together = trainer._rows(digits, index, randomness=_Prefix())
+    for num in (1, 2, 3, 7, 16, 31, 36):
+        fewer = trainer._rows(digits, index[:num], randomness=_Prefix())
+        for name in ("inputs", "times", "target", "weight", "labels"):
+            some, every = getattr(fewer, name), getattr(together, name)
+            assert (some is None) == (every is None)
+            assert some is None or torch.equal(some, every[:num])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("gradients", ["vmap", "hooks"])
+def test_cuda_takes_the_draws_of_the_cpu(digits: SiteImages, gradients: str) -> None:
+    """Batches, timesteps, noises of images and of steps: the same cipher, moved.
+
+    Marked gpu: the point is a device whose own generator has no part in it. One image at a time, so
+    that both devices cut the same chunks.
+    """
+    config = configured(
+        *("privacy.noise_source=seeded", f"privacy.gradients={gradients}", *SGD),
+        *("training.local_steps=2", "privacy.physical_batch=1"),
+    )
+    before = torch.cuda.get_rng_state()
+    updates = [
+        PrivateTrainer(
+            config, num_classes=10, device=torch.device(name), noise_multiplier=1.0
+        ).train(initial(config), digits, round_number=1, seeds=SeedTree(0))
+        for name in ("cpu", "cuda")
+    ]
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    # The noise is the same; the images' own part differs by what float32 rounds.
+    np.testing.assert_allclose(updates[0].delta, updates[1].delta, atol=1e-3)
+    assert updates[0].delta.std() > 0.05

@@ -77,6 +77,8 @@ class FolderFederation:
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
 
     def start(self) -> None:
+        """Start the sites, after ``close`` again."""
+        self.stop = threading.Event()
         for name in self.sites:
             self.change(name, server=None, folder=str(self.exchange))
             process = SiteProcess(self.site(name), say=lambda text: None)
@@ -102,8 +104,8 @@ class FolderFederation:
 
     def close(self) -> None:
         self.stop.set()
-        for thread in self.threads:
-            thread.join(60)
+        while self.threads:
+            self.threads.pop().join(60)
 
 
 class Network(Rehearsal):

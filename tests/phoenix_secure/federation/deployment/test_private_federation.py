@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from phoenix_secure.errors import TrainingError
+from phoenix_secure.evidence import Event
+from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg import privacy_plan
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.calibration import noise_multiplier_for
+from phoenix_secure.privacy.events import event_from_dict
 from phoenix_secure.privacy.ledger import PrivacyLedger
 
 RECORD = ["privacy.unit=record", "privacy.epsilon=6", "privacy.sampling_rate=0.1"]
@@ -43,6 +48,47 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
         assert 0 < spent <= summary.guarantee["epsilon"] + 1e-9 <= 6 + 1e-9
     for line in RunFolder(tmp_path / "run").read_metrics():
         assert line["loss"] is line["num_images"] is None
+
+
+@pytest.mark.parametrize("factor", [1.03, 0.97], ids=["more noise then", "less noise then"])
+def test_a_resumed_run_of_an_earlier_calibration_records_no_less_than_any_site_spends(
+    federation, tmp_path, monkeypatch, factor: float
+) -> None:
+    """Four sites began with the noise of then; the owner of the fifth signs later."""
+    overrides = [*RECORD, "federation.rounds=3"]
+    right = noise_multiplier_for
+    # Less noise of then must be within the budget too, or nobody goes on with it.
+    now = 1.0 if factor > 1 else 1 / factor
+    monkeypatch.setattr(
+        privacy_plan, "noise_multiplier_for", lambda **asked: now * factor * right(**asked)
+    )
+    early, late = federation.sites[:4], federation.sites[4]
+    federation.start()
+    job, folder = federation.job(*overrides), RunFolder(tmp_path / "run")
+    (federation.site(late).approvals / f"{job.backend.plan.hash}.json").unlink()
+    next(job.rounds(job.start(folder, overwrite=False), folder))
+    then = job.backend.privacy.event
+    federation.close()
+
+    monkeypatch.setattr(privacy_plan, "noise_multiplier_for", lambda **asked: now * right(**asked))
+    federation.start()
+    resumed = federation.job(*overrides)
+    fresh = resumed.backend.privacy.event
+    assert fresh != then
+    state = resumed.resume(folder)
+    for _ in resumed.rounds(state, folder):
+        pass
+    for site in early:
+        assert set(ledger_of(federation, site).events()) == {then}
+    assert set(ledger_of(federation, late).events()) == {fresh}
+    evidence = RunEvidence.open(folder, identity=resumed.backend.party(folder).identity)
+    recorded = [event_from_dict(e.facts["mechanism"]) for e in evidence.of(Event.PRIVACY)]
+    assert recorded[0] == then
+    least = min(then, fresh, key=lambda event: event.noise_multiplier)
+    assert set(recorded[1:]) == {least}
+    claimed = resumed.finish(folder).guarantee["epsilon"]
+    for site in federation.sites:
+        assert epsilon_of(ledger_of(federation, site).events(), delta=1e-5).value <= claimed <= 6
 
 
 @pytest.mark.slow

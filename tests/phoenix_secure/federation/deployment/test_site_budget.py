@@ -8,7 +8,7 @@ import pytest
 
 from command_line import phoenix
 from phoenix_secure.config_file import load_config
-from phoenix_secure.errors import BudgetExhausted
+from phoenix_secure.errors import BudgetExhausted, ConfigError
 from phoenix_secure.federation.deployment.site_budget import SiteBudget
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.run.plan import Plan
@@ -123,6 +123,14 @@ def test_a_plan_that_does_not_fit_is_refused_at_approval_and_before_training(pla
     with pytest.raises(BudgetExhausted, match="above the site's 7"):
         budget.require_fit_to_start(second)
     budget.require_fit_to_start(first)
+
+
+@pytest.mark.parametrize("delta", [0.5, 0.01, 1.0, 0.0, -1.0, 1e-13, float("nan")])
+def test_a_policy_whose_delta_bounds_nothing_is_refused(federation, place, delta: float) -> None:
+    """At delta 0.5 a plan of any epsilon would seem to cost next to nothing."""
+    federation.change(SITE, policy={"max_epsilon": 6.0, "max_delta": delta})
+    with pytest.raises(ConfigError, match=r"policy\.max_delta: must be .* set 1e-5 or less"):
+        place.settings()
 
 
 def test_plans_without_privacy_or_limit_need_no_budget(federation, place) -> None:

@@ -19,7 +19,7 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     plan_privacy,
 )
 from phoenix_secure.federation.secagg.terms import choose_terms
-from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.accounting import AccountingError, epsilon_of
 from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
 from phoenix_secure.rng import SeedTree
 from protocol.parameters import skellam_tail
@@ -187,6 +187,20 @@ def test_what_follows_from_all_images_is_named_as_given(
     assert ("partition" in own.adjacency) == (split == "stratified")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "condition"),
+    [("iid", "choice of images"), ("dirichlet", "choice of images and partition")],
+)
+def test_a_part_of_a_public_set_is_named_as_given(scheme: str, condition: str) -> None:
+    """`data.max_images` ranks all images; for images of one's own it is refused."""
+    config = configured(
+        *(*RECORD, "privacy.epsilon=2"),
+        *(f"partition.scheme={scheme}", "data.name=digits", "data.max_images=400"),
+    ).with_split()
+    guarantee = guarantee_of(config, plan_privacy(config, terms=None), dealt=config.partition)
+    assert guarantee.adjacency.endswith(f", for a fixed {condition}")
+
+
 def test_seeded_noise_and_no_unit_guarantee_nothing() -> None:
     config = configured(*RECORD, "privacy.epsilon=2", "privacy.noise_source=seeded")
     seeded = guarantee_of(config, plan_privacy(config, terms=None))
@@ -211,7 +225,16 @@ def test_few_sites_are_warned_of() -> None:
         ("privacy.delta=0", r"privacy.delta: must be above 0 .* set 1e-5 or less"),
         ("privacy.delta=-1", r"privacy.delta: must be above 0 .* set 1e-5 or less"),
         ("privacy.delta=1e-300", r"privacy.delta = 1e-300 .* raise it"),
-        ("privacy.epsilon=1e-9", r"privacy.epsilon = 1e-09 .* raise epsilon, or lower"),
+        (
+            "privacy.epsilon=1e-9 privacy.sampling_rate=1",
+            r"privacy.epsilon = 1e-09 .* raise epsilon, or lower sampling_rate",
+        ),
+        (
+            "privacy.epsilon=null privacy.noise_multiplier=1e-300",
+            r"a noise multiplier of 1e-300 hides nothing: .* set 0.3 or more",
+        ),
+        ("training.local_steps=0", r"training.local_steps: .* greater than or equal to 1"),
+        ("federation.rounds=0", r"federation.rounds: .* greater than or equal to 1"),
         ("privacy.epsilon=1e9", r"privacy.epsilon: must be above 0 and at most 1000.*1 to 10"),
         ("privacy.epsilon=0", r"privacy.epsilon: must be above 0 and at most 1000.*1 to 10"),
         ("privacy.sampling_rate=0", r"privacy.sampling_rate: must be above 0 .* set"),
@@ -220,10 +243,9 @@ def test_few_sites_are_warned_of() -> None:
     ],
 )
 def test_a_setting_that_means_nothing_is_named_with_its_fix(setting: str, fix: str) -> None:
-    with pytest.raises(ConfigError, match=fix):
-        plan_privacy(
-            load_config(None, ["privacy.unit=record", "privacy.epsilon=1", setting]), terms=None
-        )
+    overrides = ["privacy.unit=record", "privacy.epsilon=1", *setting.split()]
+    with pytest.raises((ConfigError, AccountingError), match=fix):
+        plan_privacy(load_config(None, overrides), terms=None)
 
 
 def test_a_rate_of_one_is_the_gaussian_mechanism_on_all_images() -> None:

@@ -44,7 +44,7 @@ def test_an_old_folder_is_resumed_and_audited_with_its_own_split(
     for _ in resumed.rounds(state, folder):
         pass
     guarantee = resumed.backend.guarantee(folder)
-    assert ("for a fixed split and partition" in guarantee.text) == bool(unit)
+    assert ("split and partition" in guarantee.text) == bool(unit)
     audited = images_of_run(folder, cache_dir=cache_dir)
     assert audited.members.num_images == len(kept.members)
 
@@ -52,7 +52,9 @@ def test_an_old_folder_is_resumed_and_audited_with_its_own_split(
 def test_a_new_private_run_spells_its_split_out_and_keeps_it(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
-    config = load_config(None, [*tiny_settings, *RECORD, "partition.scheme=iid"])
+    config = load_config(
+        None, [*tiny_settings, *RECORD, "partition.scheme=iid", "data.max_images=null"]
+    )
     begun = Run(SimulatedSites(config, cache_dir=cache_dir))
     folder = RunFolder(tmp_path / "run")
     begun.start(folder, overwrite=False)
