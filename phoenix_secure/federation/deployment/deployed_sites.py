@@ -92,7 +92,8 @@ class DeployedSites:
             )
         self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
         self.model = self._model(seeds=seeds, device=device)
-        self.privacy = plan_privacy(config, terms=self.terms)
+        self._planned = plan_privacy(config, terms=self.terms)
+        self.privacy = self._planned
         self.evaluator: Evaluator | None = None
         self.timeouts = deployment_timeouts(config)
 
