@@ -22,11 +22,14 @@ from pathlib import Path
 
 import numpy as np
 from secagg_phoenix import PhoenixClient, aes_limit
+from secagg_suites import round_costs
 
 from protocol.masks import add_masks
+from protocol.suite import Suite
 
 TABLE_CLIENTS = (5, 16, 64, 128)
 TABLE_WORDS = (100_000, 1_000_000, 10_000_000, 35_700_000)
+ROUND_SITES = (5, 16, 64)
 AES_CHUNKS = (1 << 16, 1 << 18, 1 << 20)
 
 
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--table", action="store_true", help="cost by cohort and model size")
-    parser.add_argument("--shares", action="store_true", help="CPU of verifying dealt shares")
+    parser.add_argument("--shares", action="store_true", help="shares' check, both suites")
     parser.add_argument("--memory", choices=["phoenix", "flower"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.d < 1 or options.k < 4 or options.repetitions < 1:
@@ -69,18 +72,26 @@ def verification(repetitions: int) -> dict[str, object]:
     verify_shares_site_N     all shares that one site holds
     verify_shares_dealer_N   one dealer's dealing, at the server
     deal_shares_N            making and sealing a dealing, for comparison
+    pq_...                   the same in the hybrid suite; of whole rounds, bytes of a site without
+                             the masked words and CPU seconds of a site and of the server
     """
     found: dict[str, object] = {}
-    for n in (16, 64, 128):
-        client = PhoenixClient(num_neighbours=n - 1, threshold=majority(n))
-        client.share_keys()
-        runs: dict[str, Callable[[], object]] = {
-            "verify_shares_site": client.verify_held,
-            "verify_shares_dealer": client.verify_dealing,
-            "deal_shares": client.share_keys,
-        }
-        for name, run in runs.items():
-            found[f"{name}_{n}_s"] = min(cpu_seconds(run) for _ in range(3 * repetitions))
+    for suite, prefix in ((Suite.CLASSICAL, ""), (Suite.HYBRID_PQ, "pq_")):
+        for n in (16, 64, 128):
+            client = PhoenixClient(num_neighbours=n - 1, threshold=majority(n), suite=suite)
+            client.share_keys()
+            runs: dict[str, Callable[[], object]] = {
+                "verify_shares_site": client.verify_held,
+                "verify_shares_dealer": client.verify_dealing,
+                "deal_shares": client.share_keys,
+            }
+            for name, run in runs.items():
+                best = min(cpu_seconds(run) for _ in range(3 * repetitions))
+                found[f"{prefix}{name}_{n}_s"] = best
+    for n in ROUND_SITES:
+        for suite, prefix in ((Suite.HYBRID_PQ, "pq_"), (Suite.CLASSICAL, "pq_against_classical_")):
+            for name, value in round_costs(n, majority(n), suite=suite).items():
+                found[f"{prefix}round_{n}_{name}"] = value
     found["load_average_1min"] = os.getloadavg()[0]
     found["cpu"] = cpu_name()
     return found

@@ -59,6 +59,7 @@ from protocol.messages import (
 from protocol.policy import ClientPolicy
 from protocol.roster import Roster
 from protocol.session import Aborted, Move, Session, State
+from protocol.suite import Suite
 
 __all__ = ["CLIENT_TABLE", "ClientSession", "ClientStep"]
 
@@ -86,9 +87,9 @@ _NAMES: Final = {
         RoundResult,
     )
 }
-# The largest message to a site is a key or share list: below 512 bytes per member.
+# The largest message to a site is a key or share list, so many bytes per member.
 _MAX_OFFER_SIZE: Final = 1 << 22
-_MAX_MEMBER_SIZE: Final = 640
+_MAX_MEMBER_SIZES: Final = {Suite.CLASSICAL: 640, Suite.HYBRID_PQ: 12_288}
 
 
 class ClientSession(Session):
@@ -212,8 +213,10 @@ class ClientSession(Session):
         context = getattr(self._state, "context", None)
         limit = _MAX_OFFER_SIZE
         if spec is not None:
-            limit = max(limit, _MAX_MEMBER_SIZE * len(spec.cohort))
+            limit = max(limit, _MAX_MEMBER_SIZES[spec.suite] * len(spec.cohort))
         envelope = Envelope.parse(data, peer=SERVER, max_size=limit)
+        if envelope.attachment:
+            raise RemoteProtocolError(SERVER, Misbehaviour.MALFORMED, "attachment")
         if envelope.sender != SERVER:
             raise RemoteProtocolError(SERVER, Misbehaviour.UNKNOWN_SENDER, envelope.sender)
         name = _NAMES.get(envelope.label)

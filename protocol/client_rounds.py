@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from protocol.client_setup import ClientStep
 from protocol.client_states import Finished, Masked, Shared, Signed, Site, Unmasked
 from protocol.commitments import ShareKind
-from protocol.complaints import fitting_shares, make_complaint
+from protocol.complaints import (
+    encapsulated,
+    fitting_shares,
+    make_capsule_complaint,
+    make_complaint,
+    opened_capsule,
+)
 from protocol.counter import SentInput
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import (
@@ -22,8 +28,9 @@ from protocol.events import (
     SharesRevealed,
     SurvivorsSigned,
 )
+from protocol.group import POINT_SIZE
 from protocol.identity import SERVER, verify_signature
-from protocol.keys import channel_key, pair_key, self_key, share_transcript
+from protocol.keys import channel_key_from, pair_key, self_key, share_transcript
 from protocol.masks import add_masks
 from protocol.messages import (
     Complaint,
@@ -52,7 +59,9 @@ def mask_input(
 ) -> tuple[Masked | Aborted, ClientStep]:
     """R2: open every share, then send the input under all masks; or complain and leave."""
     spec, me = state.spec, site.identity.id
-    delivery = ShareDelivery.decode(envelope.body, peer=SERVER, max_members=len(state.members))
+    delivery = ShareDelivery.decode(
+        envelope.body, peer=SERVER, max_members=len(state.members), suite=spec.suite
+    )
     dealers = delivery.dealers
     _check_set(dealers, within=state.members, own_id=me, quorum=spec.quorum)
     neighbours = tuple(v for v in state.graph.of(me) if v in set(dealers))
@@ -60,17 +69,26 @@ def mask_input(
         raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "delivered shares")
     _check_neighbours(state, neighbours)
     held = {} if state.own_shares is None else {me: state.own_shares}
+    pair_secrets = dict(state.pair_secrets)
     for share in delivery.shares:
         opened = _open(site, state, share)
         if opened is None:
-            return _complain(site, state, share)
+            return _complain(site, state, _about_shares(site, state, share))
         held[share.dealer] = opened
+        if spec.suite.is_hybrid and share.dealer < me:
+            secret = opened_capsule(share, kem_seed=state.mask_pair.kem_seed)
+            if secret is None:
+                complaint = make_capsule_complaint(share, mask=state.mask_pair)
+                return _complain(site, state, complaint)
+            pair_secrets[share.dealer] = secret
     _record_input(site, state)
     h2 = share_transcript(state.h1, ids=dealers)
-    masks = [(self_key(state.self_secret, id=me, h2=h2), 1)]
+    masks = [(self_key(state.self_secret, id=me, h2=h2, suite=spec.suite), 1)]
     for v in neighbours:
         # The lower id adds and the higher one subtracts, so that the pair cancels in the sum.
-        key = pair_key(state.mask_pair, own_id=me, peer=state.members[v], h2=h2)
+        key = pair_key(
+            state.mask_pair, own_id=me, peer=state.members[v], h2=h2, extra=pair_secrets.get(v)
+        )
         masks.append((key, 1 if me < v else -1))
     add_masks(state.vector, masks, num_threads=site.num_threads)
     packed = pack(state.vector, word_bits=spec.word_bits)
@@ -123,7 +141,9 @@ def sign_survivors(site: Site, state: Masked, envelope: Envelope) -> tuple[Signe
 
 def reveal_shares(site: Site, state: Signed, envelope: Envelope) -> tuple[Unmasked, ClientStep]:
     """R4: only against a quorum of distinct valid signatures over the very same U3."""
-    quorum = SignatureQuorum.decode(envelope.body, peer=SERVER, max_members=len(state.survivors))
+    quorum = SignatureQuorum.decode(
+        envelope.body, peer=SERVER, max_members=len(state.survivors), suite=state.spec.suite
+    )
     survivors = set(state.survivors)
     signers = [id for id, _ in quorum.signatures]
     if signers != sorted(set(signers)) or not survivors.issuperset(signers):
@@ -224,29 +244,40 @@ def _open(site: Site, state: Shared, share: DeliveredShare) -> tuple[bytes, byte
         h1=state.h1,
     ):
         raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"share of {dealer}")
-    key = channel_key(
-        state.channel_pair, sender=state.members[dealer], receiver=state.members[me], h1=state.h1
+    sender, extra = state.members[dealer], None
+    if state.spec.suite.is_hybrid:
+        extra = encapsulated(share, kem_seed=state.channel_pair.kem_seed_for(dealer))
+    key = channel_key_from(
+        state.channel_pair.exchange(sender.channel[:POINT_SIZE]),
+        sender=sender,
+        receiver=state.members[me],
+        h1=state.h1,
+        extra=extra,
     )
     return fitting_shares(share, key=key, context=state.context)
 
 
-def _complain(site: Site, state: Shared, share: DeliveredShare) -> tuple[Aborted, ClientStep]:
-    """Prove to the server what the dealer did and drop everything: nothing was masked yet."""
-    complaint = make_complaint(
+def _about_shares(site: Site, state: Shared, share: DeliveredShare) -> Complaint:
+    return make_complaint(
         share,
         channel=state.channel_pair,
         accused=state.members[share.dealer],
         context=state.context,
         entropy=site.entropy,
     )
+
+
+def _complain(site: Site, state: Shared, complaint: Complaint) -> tuple[Aborted, ClientStep]:
+    """Prove to the server what the dealer did and drop everything: nothing was masked yet."""
+    dealer = complaint.delivered.dealer
     outbound = seal(
         site.identity, label=Complaint.LABEL, context=state.context, body=complaint.encode()
     )
     aborted = Aborted(
         reason=AbortReason.DEALER_MISBEHAVED,
         detail=Misbehaviour.BAD_DEALING.value,
-        culprits=(share.dealer,),
+        culprits=(dealer,),
         retry_allowed=True,
     )
-    event = AttemptEnded(reason=aborted.reason, culprit=share.dealer)
+    event = AttemptEnded(reason=aborted.reason, culprit=dealer)
     return aborted, ClientStep(outbound, (event,))

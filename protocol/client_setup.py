@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from protocol import labels
+from protocol.capsule import Capsule, Ends, PairSecret
 from protocol.client_states import Announced, Idle, Offered, Ready, Shared, Site
 from protocol.dealing import DealtSecrets, deal
 from protocol.entropy import draw
 from protocol.errors import LocalProtocolError, Misbehaviour, RemoteProtocolError
 from protocol.events import Event, KeysAgreed, RoundOffered
 from protocol.graph import Neighbourhoods
+from protocol.group import POINT_SIZE
 from protocol.identity import SERVER
-from protocol.keys import (
-    KeyPair,
-    PublicKeys,
-    channel_key,
-    is_safe_public_key,
-    key_transcript,
-    secret_scalar,
-)
+from protocol.kem import encapsulate
+from protocol.keys import PublicKeys, channel_key_from, key_transcript, secret_scalar
 from protocol.messages import (
     AdvertiseKeys,
     Envelope,
@@ -34,6 +30,8 @@ from protocol.messages import (
     ShareKeys,
     seal,
 )
+from protocol.offers import is_offered, offer_attachment
+from protocol.own_keys import ChannelKeys, MaskKeys
 from protocol.spec import RoundSpec
 from protocol.transport import associated_data, seal_shares
 from protocol.words import word_dtype
@@ -87,27 +85,33 @@ def advertise_keys(
     seeds = [draw(site.entropy, _SEED_SIZE) for _ in range(3)]
     if len(set(seeds)) != 3:
         raise LocalProtocolError("the entropy source repeats itself: repair it before any round")
-    used_for = (labels.MASK_SECRET, labels.SELF_SECRET, labels.CHANNEL_SECRET)
-    mask_secret, self_secret, channel_secret = (
-        secret_scalar(seed, context=state.context, label=label)
-        for seed, label in zip(seeds, used_for, strict=True)
+    suite, context = state.spec.suite, state.context
+    mask_secret, self_secret = (
+        secret_scalar(seed, context=context, label=suite.label(label))
+        for seed, label in zip(seeds, (labels.MASK_SECRET, labels.SELF_SECRET), strict=False)
     )
-    mask_pair, channel_pair = KeyPair(mask_secret), KeyPair(channel_secret)
-    advertisement = seal(
+    mask_pair = MaskKeys(mask_secret, suite=suite, context=context)
+    channel_pair = ChannelKeys(
+        seeds[2], suite=suite, context=context, me=site.identity.id, dealers=state.spec.cohort
+    )
+    body = AdvertiseKeys(mask_key=mask_pair.advertised, channel_key=channel_pair.advertised)
+    outbound = seal(
         site.identity,
         label=AdvertiseKeys.LABEL,
-        context=state.context,
-        body=AdvertiseKeys(mask_key=mask_pair.public, channel_key=channel_pair.public).encode(),
+        context=context,
+        body=body.encode(),
+        attachment=offer_attachment(channel_pair.offers),
     )
+    envelope = Envelope.parse(outbound, peer=site.identity.id, max_size=len(outbound))
     announced = Announced(
         spec=state.spec,
         context=state.context,
         self_secret=self_secret,
         mask_pair=mask_pair,
         channel_pair=channel_pair,
-        advertisement=advertisement,
+        advertisement=envelope.without_attachment(outbound),
     )
-    return announced, ClientStep(advertisement, ())
+    return announced, ClientStep(outbound, ())
 
 
 def take_input(
@@ -193,9 +197,10 @@ def read_directory(
     Raises:     RemoteProtocolError that names the server, which should have checked all this.
     """
     members: dict[str, PublicKeys] = {}
-    cohort = set(spec.cohort)
+    cohort, suite, me = set(spec.cohort), spec.suite, site.identity.id
     last = ""
-    for advertisement in directory.advertisements:
+    offers = directory.offers or ((b"", b""),) * len(directory.advertisements)
+    for advertisement, offer in zip(directory.advertisements, offers, strict=True):
         envelope = Envelope.parse(advertisement, peer=SERVER, max_size=len(advertisement))
         id = envelope.sender
         if id not in cohort or id <= last:
@@ -205,24 +210,37 @@ def read_directory(
             raise RemoteProtocolError(SERVER, Misbehaviour.FOREIGN_CONTEXT, "key directory")
         if not envelope.is_signed_by(site.roster.key(id) or b""):
             raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"keys of {id}")
-        if id == site.identity.id and not hmac.compare_digest(advertisement, own):
+        if id == me and not hmac.compare_digest(advertisement, own):
             raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED)
-        keys = AdvertiseKeys.decode(envelope.body, peer=SERVER)
-        members[id] = PublicKeys(id=id, mask=keys.mask_key, channel=keys.channel_key)
-    if site.identity.id not in members:
+        keys = AdvertiseKeys.decode(envelope.body, peer=SERVER, suite=suite)
+        found = PublicKeys(id=id, mask=keys.mask_key, channel=keys.channel_key, offer=offer[0])
+        if suite.is_hybrid and not _is_offered(found, path=offer[1], me=me):
+            raise RemoteProtocolError(SERVER, Misbehaviour.BAD_PUBLIC_KEY, f"offer of {id}")
+        members[id] = found
+    if me not in members:
         raise RemoteProtocolError(SERVER, Misbehaviour.OWN_ENTRY_CHANGED)
     if len(members) < spec.quorum:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "key directory")
-    keys_seen = [key for m in members.values() for key in (m.mask, m.channel)]
-    if len(set(keys_seen)) != len(keys_seen) or not all(map(is_safe_public_key, keys_seen)):
+    keys_seen = [part for m in members.values() for part in m.parts]
+    is_safe = all(m.is_safe(suite) for m in members.values())
+    if len(set(keys_seen)) != len(keys_seen) or not is_safe:
         raise RemoteProtocolError(SERVER, Misbehaviour.BAD_PUBLIC_KEY, "key directory")
     return members
+
+
+def _is_offered(member: PublicKeys, *, path: bytes, me: str) -> bool:
+    """Whether ``member`` signed for the encapsulation key that the server says is for us."""
+    if member.id == me:
+        return (member.offer, path) == (b"", b"")
+    return is_offered(member.offer, dealer=me, root=member.channel[POINT_SIZE:], path=path)
 
 
 def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, ClientStep]:
     """R1: share both secrets among the holders, sealed for each, with a proof of the dealing."""
     spec, context, me = state.spec, state.context, site.identity.id
-    directory = KeyDirectory.decode(envelope.body, peer=SERVER, max_members=len(spec.cohort))
+    directory = KeyDirectory.decode(
+        envelope.body, peer=SERVER, max_members=len(spec.cohort), suite=spec.suite
+    )
     members = read_directory(
         site, spec=spec, context=context, directory=directory, own=state.advertisement
     )
@@ -232,16 +250,36 @@ def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, C
     if len(holders) < spec.threshold:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "neighbours")
 
+    capsules, pair_secrets = _capsules(state, members=members, holders=holders, me=me, h1=h1)
+
     def seal_for(holder: str, shares: tuple[bytes, bytes], commitments: list[bytes]) -> bytes:
         if holder == me:
             return b""
-        key = channel_key(state.channel_pair, sender=members[me], receiver=members[holder], h1=h1)
-        associated = associated_data(h1=h1, sender=me, receiver=holder, commitments=commitments)
-        return seal_shares(key, shares=shares, associated=associated, entropy=site.entropy)
+        extra = None
+        if spec.suite.is_hybrid:
+            secret, ciphertext = encapsulate(members[holder].offer)
+            extra = PairSecret(secret=secret, ciphertext=ciphertext)
+        key = channel_key_from(
+            state.channel_pair.exchange(members[holder].channel[:POINT_SIZE]),
+            sender=members[me],
+            receiver=members[holder],
+            h1=h1,
+            extra=extra,
+        )
+        associated = associated_data(
+            h1=h1, sender=me, receiver=holder, commitments=commitments, suite=spec.suite
+        )
+        sealed = seal_shares(key, shares=shares, associated=associated, entropy=site.entropy)
+        return sealed if extra is None else extra.ciphertext + sealed
 
     body, shares = deal(
         DealtSecrets(
-            mask_key=state.mask_pair.secret, self_mask=state.self_secret, context=context, h1=h1
+            mask_key=state.mask_pair.shared,
+            self_mask=state.self_secret,
+            context=context,
+            h1=h1,
+            suite=spec.suite,
+            capsules=capsules,
         ),
         dealer=site.identity,
         points={holder: spec.point(holder) for holder in holders},
@@ -259,7 +297,32 @@ def deal_shares(site: Site, state: Ready, envelope: Envelope) -> tuple[Shared, C
         mask_pair=state.mask_pair,
         channel_pair=state.channel_pair,
         own_shares=shares.get(me),
+        pair_secrets=pair_secrets,
         vector=state.vector,
     )
     outbound = seal(site.identity, label=ShareKeys.LABEL, context=context, body=body.encode())
     return shared, ClientStep(outbound, (KeysAgreed(members=tuple(members)),))
+
+
+def _capsules(
+    state: Ready,
+    *,
+    members: Mapping[str, PublicKeys],
+    holders: Iterable[str],
+    me: str,
+    h1: bytes,
+) -> tuple[dict[str, bytes], dict[str, PairSecret]]:
+    """In the hybrid suite a fresh pair secret for each holder with a higher id than ours."""
+    capsules: dict[str, bytes] = {}
+    secrets: dict[str, PairSecret] = {}
+    if not state.spec.suite.is_hybrid:
+        return capsules, secrets
+    for holder in holders:
+        if holder > me:
+            capsule, secrets[holder] = Capsule.make(
+                members[holder].mask[POINT_SIZE:],
+                mask_secret=state.mask_pair.shared,
+                ends=Ends(maker=me, opener=holder, h1=h1),
+            )
+            capsules[holder] = capsule.encode()
+    return capsules, secrets

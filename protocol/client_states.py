@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from protocol.capsule import PairSecret
 from protocol.counter import RoundCounter
 from protocol.entropy import Entropy
 from protocol.graph import Neighbourhoods
 from protocol.identity import Identity
-from protocol.keys import KeyPair, PublicKeys
+from protocol.keys import PublicKeys
 from protocol.masks import Words
 from protocol.messages import RevealedShare
+from protocol.own_keys import ChannelKeys, MaskKeys
 from protocol.policy import ClientPolicy
 from protocol.roster import Roster
 from protocol.secrecy import NoCopies
@@ -67,8 +69,8 @@ class Announced(State):
     spec: RoundSpec
     context: bytes
     self_secret: bytes
-    mask_pair: KeyPair
-    channel_pair: KeyPair
+    mask_pair: MaskKeys
+    channel_pair: ChannelKeys
     advertisement: bytes
 
 
@@ -79,8 +81,8 @@ class Ready(State):
     spec: RoundSpec
     context: bytes
     self_secret: bytes
-    mask_pair: KeyPair
-    channel_pair: KeyPair
+    mask_pair: MaskKeys
+    channel_pair: ChannelKeys
     advertisement: bytes
     vector: Words
 
@@ -95,9 +97,10 @@ class Shared(State):
     members: Mapping[str, PublicKeys]
     graph: Neighbourhoods
     self_secret: bytes
-    mask_pair: KeyPair
-    channel_pair: KeyPair
+    mask_pair: MaskKeys
+    channel_pair: ChannelKeys
     own_shares: tuple[bytes, bytes] | None
+    pair_secrets: Mapping[str, PairSecret]
     vector: Words
 
 

@@ -2,7 +2,8 @@
 
 A share is a uniform scalar and is hashed with the proof's blinding value, a uniform scalar too, so
 that the hash hides both. The secrets themselves are committed to by their multiples of the base
-point: that of a_u is the mask key, that of b_u stands in the dealing's head.
+point: that of a_u is the mask key, that of b_u stands in the dealing's head. (In the hybrid suite
+there are no such multiples; see ``dealing``.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import Enum
 
 from protocol import labels
 from protocol.encoding import encode, encode_text
+from protocol.suite import Suite
 
 __all__ = ["COMMITMENT_SIZE", "ShareKind", "opens", "share_commitment"]
 
@@ -29,10 +31,18 @@ class ShareKind(Enum):
 
 
 def share_commitment(
-    share: bytes, *, blind: bytes, context: bytes, dealer: str, holder: str, kind: ShareKind
+    share: bytes,
+    *,
+    blind: bytes,
+    context: bytes,
+    dealer: str,
+    holder: str,
+    kind: ShareKind,
+    suite: Suite = Suite.CLASSICAL,
 ) -> bytes:
     """The hash by which ``dealer`` binds itself to the share it gives to ``holder``."""
-    fields = [labels.SHARE_COMMITMENT, context, encode_text(dealer), encode_text(holder)]
+    label = suite.label(labels.SHARE_COMMITMENT)
+    fields = [label, context, encode_text(dealer), encode_text(holder)]
     return hashlib.sha256(encode([*fields, kind.value, share, blind])).digest()
 
 

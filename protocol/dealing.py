@@ -13,6 +13,10 @@ rebuild is s: (f(0), f(1), ...) off every such polynomial would pass for one cha
 
 Both secrets of a site are dealt so, under one challenge. Group operations: a handful a dealer.
 
+In the hybrid suite S and R are left out: a quantum computer takes s out of S. The proof then says
+that the shares lie on one polynomial, and not which secret it has at zero. b_u is whatever the
+shares rebuild; a_u is held against the advertised keys when it is rebuilt (``rebuilt``).
+
 Source: Baghery (2023), eprint 2023/1669 (hash commitments and one blinding polynomial); Schnorr
 (1991) for the value at zero; Cascudo and David (2017), SCRAPE, eprint 2017/216 (the degree test).
 """
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocol import labels
 from protocol.commitments import ShareKind, opens, share_commitment
@@ -34,6 +38,7 @@ from protocol.messages.dealing import DealingHead, DealtShare
 from protocol.messages.from_client import ShareKeys
 from protocol.secrecy import NoCopies
 from protocol.shamir import PRIME, evaluate, random_elements, random_polynomial, shares_at
+from protocol.suite import Suite
 
 __all__ = ["DealtSecrets", "DegreeTest", "deal", "proves_secrets", "share_fits"]
 
@@ -43,12 +48,17 @@ SealFor = Callable[[str, tuple[bytes, bytes], list[bytes]], bytes]
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class DealtSecrets(NoCopies):
-    """a_u and b_u of one site in one attempt, and what they are bound to."""
+    """a_u and b_u of one site in one attempt, and what they are bound to.
+
+    ``capsules``: what some holders get beside their shares (hybrid suite).
+    """
 
     mask_key: bytes
     self_mask: bytes
     context: bytes
     h1: bytes
+    suite: Suite = Suite.CLASSICAL
+    capsules: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def deal(
@@ -64,7 +74,7 @@ def deal(
 
     Raises:     ValueError for secrets that are no scalars.
     """
-    kinds = (ShareKind.MASK_KEY, ShareKind.SELF_MASK)
+    kinds, suite = (ShareKind.MASK_KEY, ShareKind.SELF_MASK), secrets.suite
     values, blinds, blind_points, polynomials = [], [], [], []
     for secret in (secrets.mask_key, secrets.self_mask):
         polynomial = random_polynomial(secret, threshold=threshold, entropy=entropy)
@@ -83,18 +93,23 @@ def deal(
                 dealer=dealer.id,
                 holder=id,
                 kind=kind,
+                suite=suite,
             )
             for place, (kind, share) in enumerate(zip(kinds, shares[id], strict=True))
         ]
         for id, point in points.items()
     }
-    secret_points = [public_point(secrets.mask_key), public_point(secrets.self_mask)]
+    self_mask_point, group_points = b"", []
+    if not suite.is_hybrid:
+        self_mask_point = public_point(secrets.self_mask)
+        group_points = [public_point(secrets.mask_key), self_mask_point, *blind_points]
     challenge = _challenge(
         secrets.context,
         h1=secrets.h1,
         dealer=dealer.id,
-        group_points=secret_points + blind_points,
+        group_points=group_points,
         commitments=commitments,
+        suite=suite,
     )
     d = int.from_bytes(challenge, "little")
 
@@ -108,6 +123,8 @@ def deal(
     items = []
     for id, point in points.items():
         of_mask, of_self = responses(point)
+        capsule = secrets.capsules.get(id, b"")
+        bound = [*commitments[id], self_mask_point, *([capsule] if suite.is_hybrid else [])]
         items.append(
             DealtShare(
                 holder=id,
@@ -115,18 +132,21 @@ def deal(
                 self_mask_commitment=commitments[id][1],
                 mask_key_response=of_mask,
                 self_mask_response=of_self,
-                sealed=seal_for(id, shares[id], [*commitments[id], secret_points[1]]),
+                sealed=seal_for(id, shares[id], bound),
+                capsule=capsule,
+                suite=suite,
             )
         )
     of_mask, of_self = responses(0)
     head = DealingHead(
         h1=secrets.h1,
-        self_mask_point=secret_points[1],
+        self_mask_point=self_mask_point,
         challenge=challenge,
         mask_key_response=of_mask,
         self_mask_response=of_self,
         root=root_of([item.encode() for item in items]),
         signature=b"",
+        suite=suite,
     )
     signed = head.sign(dealer, context=secrets.context)
     return ShareKeys(head=signed, shares=tuple(items)), shares
@@ -153,6 +173,7 @@ def share_fits(
         dealer=dealer,
         holder=item.holder,
         kind=kind,
+        suite=item.suite,
     )
     return opens(item.commitment(kind), computed)
 
@@ -161,9 +182,28 @@ def proves_secrets(dealt: ShareKeys, *, context: bytes, dealer: str, mask_point:
     """Whether the head proves that both secrets' points belong to the committed shares.
 
     ``mask_point`` is the dealer's advertised mask key. Complete only together with ``DegreeTest``
-    and ``share_fits``.
+    and ``share_fits``. In the hybrid suite the head shows the challenge alone, and no points.
     """
-    head = dealt.head
+    head, suite = dealt.head, dealt.head.suite
+    group_points = [] if suite.is_hybrid else _group_points(head, mask_point=mask_point)
+    if group_points is None:
+        return False
+    expected = _challenge(
+        context,
+        h1=head.h1,
+        dealer=dealer,
+        group_points=group_points,
+        suite=suite,
+        commitments={
+            item.holder: [item.mask_key_commitment, item.self_mask_commitment]
+            for item in dealt.shares
+        },
+    )
+    return head.challenge == expected
+
+
+def _group_points(head: DealingHead, *, mask_point: bytes) -> list[bytes] | None:
+    """The points that the challenge was made of, if the responses at zero belong to points."""
     secret_points = [mask_point, head.self_mask_point]
     blind_points = []
     try:
@@ -171,21 +211,11 @@ def proves_secrets(dealt: ShareKeys, *, context: bytes, dealer: str, mask_point:
             secret_points, (head.mask_key_response, head.self_mask_response), strict=True
         ):
             if read_scalar(response) is None:
-                return False
+                return None
             blind_points.append(difference(public_point(response), multiple(head.challenge, point)))
     except ValueError:
-        return False
-    expected = _challenge(
-        context,
-        h1=head.h1,
-        dealer=dealer,
-        group_points=secret_points + blind_points,
-        commitments={
-            item.holder: [item.mask_key_commitment, item.self_mask_commitment]
-            for item in dealt.shares
-        },
-    )
-    return head.challenge == expected
+        return None
+    return secret_points + blind_points
 
 
 class DegreeTest:
@@ -230,9 +260,10 @@ def _challenge(
     dealer: str,
     group_points: Sequence[bytes],
     commitments: Mapping[str, Sequence[bytes]],
+    suite: Suite,
 ) -> bytes:
     """d: a hash of everything that the dealer fixed before, as a scalar."""
     committed = encode(encode([encode_text(id), *both]) for id, both in commitments.items())
-    fields = [labels.DEALING_CHALLENGE, context, h1, encode_text(dealer)]
+    fields = [suite.label(labels.DEALING_CHALLENGE), context, h1, encode_text(dealer)]
     digest = hashlib.sha512(encode([*fields, encode(group_points), committed])).digest()
     return write_scalar(int.from_bytes(digest, "little"))

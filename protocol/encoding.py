@@ -144,9 +144,14 @@ class Reader:
             found.append(read(inner))
         return found
 
+    @property
+    def is_done(self) -> bool:
+        """Whether every field was taken."""
+        return self._position == len(self._data)
+
     def finish(self) -> None:
         """Refuse bytes after the last field."""
-        if self._position != len(self._data):
+        if not self.is_done:
             raise self.error("bytes after the last field")
 
     def error(self, detail: str) -> RemoteProtocolError:

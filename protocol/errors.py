@@ -54,6 +54,8 @@ class Misbehaviour(Enum):
     BAD_SHARE = "share does not match its commitment"
     # A dealing whose proof fails, or a share in it that its holder provably cannot use.
     BAD_DEALING = "unusable shares dealt"
+    # A rebuilt secret that does not make its dealer's keys or open its capsules (hybrid suite).
+    BAD_REBUILD = "shared another secret than that of its keys"
     # A set of ids that is unsorted, repeated, or not inside the set agreed one stage earlier.
     BAD_MEMBER_SET = "inconsistent set of members"
     # Fewer members or signatures than the quorum: the sum would hide too few inputs.

@@ -8,6 +8,9 @@
     K_self = HKDF(b_u, salt=h2)                      removed with b_u if u stays
     K_chan = HKDF(c_u c_v B, salt=h1)                directional, seals u's shares for v
 
+In the hybrid suite the pair's and the channel's derivation takes, beside the secret point, a secret
+that was encapsulated with ML-KEM, and binds its ciphertext (``capsule``, ``own_keys``).
+
 The salts make each key depend on everything its owner saw: two sites that were shown different
 models, parameters or member sets derive masks that do not cancel, and the server learns nothing
 (Pasquini et al. 2022, arXiv:2111.07380, on model inconsistency). No key outlives its round.
@@ -25,11 +28,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol import labels
+from protocol.capsule import PairSecret
 from protocol.encoding import encode, encode_text
-from protocol.group import is_point, multiple, public_point, write_scalar
+from protocol.group import POINT_SIZE, is_point, multiple, public_point, write_scalar
+from protocol.kem import KEM_KEY_SIZE, is_kem_key
 from protocol.secrecy import NoCopies
+from protocol.suite import Suite
 
 __all__ = [
+    "CHANNEL_KEY_SIZES",
+    "MASK_KEY_SIZES",
     "KeyPair",
     "PublicKeys",
     "channel_key",
@@ -44,13 +52,44 @@ __all__ = [
 ]
 
 
+_ROOT_SIZE = 32
+MASK_KEY_SIZES = {Suite.CLASSICAL: POINT_SIZE, Suite.HYBRID_PQ: POINT_SIZE + KEM_KEY_SIZE}
+CHANNEL_KEY_SIZES = {Suite.CLASSICAL: POINT_SIZE, Suite.HYBRID_PQ: POINT_SIZE + _ROOT_SIZE}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublicKeys:
-    """What one site advertises: ``mask`` is s_pk and ``channel`` is c_pk, 32 bytes each."""
+    """What one site advertises: ``mask`` is s_pk and ``channel`` is c_pk, 32 bytes each.
+
+    In the hybrid suite an encapsulation key follows the point in ``mask``, and in ``channel`` the
+    root of a hash tree over an encapsulation key for each dealer; ``offer`` is the one for us.
+    """
 
     id: str
     mask: bytes
     channel: bytes
+    offer: bytes = b""
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """Everything that no two sites may have in common."""
+        split = (
+            self.mask[:POINT_SIZE],
+            self.mask[POINT_SIZE:],
+            self.channel[:POINT_SIZE],
+            self.channel[POINT_SIZE:],
+        )
+        return tuple(part for part in split if part)
+
+    def is_safe(self, suite: Suite) -> bool:
+        """Whether the keys are of this suite, and canonical."""
+        points = self.mask[:POINT_SIZE], self.channel[:POINT_SIZE]
+        rests = self.mask[POINT_SIZE:], self.channel[POINT_SIZE:]
+        if not all(map(is_safe_public_key, points)):
+            return False
+        if not suite.is_hybrid:
+            return rests == (b"", b"")
+        return is_kem_key(rests[0]) and len(rests[1]) == _ROOT_SIZE
 
 
 class KeyPair(NoCopies):
@@ -61,6 +100,11 @@ class KeyPair(NoCopies):
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
         self.public = public_point(secret)
+
+    @property
+    def advertised(self) -> bytes:
+        """What others know it by."""
+        return self.public
 
     def exchange(self, peer: bytes) -> bytes:
         """The secret point that both ends compute; ValueError for what is no safe public key."""
@@ -92,16 +136,22 @@ def share_transcript(h1: bytes, *, ids: Iterable[str]) -> bytes:
     return _hash([labels.SHARE_TRANSCRIPT, h1, encode(encode_text(id) for id in ids)])
 
 
-def pair_key(own: KeyPair, *, own_id: str, peer: PublicKeys, h2: bytes) -> bytes:
-    """K_pair(u, v), the same at both ends."""
-    ends = sorted([(encode_text(own_id), own.public), (encode_text(peer.id), peer.mask)])
-    info = [labels.MASK_PAIR, ends[0][0], ends[1][0], ends[0][1], ends[1][1]]
-    return _derive(own.exchange(peer.mask), salt=h2, info=info)
+def pair_key(
+    own: KeyPair, *, own_id: str, peer: PublicKeys, h2: bytes, extra: PairSecret | None = None
+) -> bytes:
+    """K_pair(u, v), the same at both ends; in the hybrid suite with what was encapsulated."""
+    ends = sorted([(encode_text(own_id), own.advertised), (encode_text(peer.id), peer.mask)])
+    named = [ends[0][0], ends[1][0], ends[0][1], ends[1][1]]
+    point = own.exchange(peer.mask[:POINT_SIZE])
+    if extra is None:
+        return _derive(point, salt=h2, info=[labels.MASK_PAIR, *named])
+    label = Suite.HYBRID_PQ.label(labels.MASK_PAIR)
+    return _derive(point + extra.secret, salt=h2, info=[label, *named, extra.ciphertext])
 
 
-def self_key(seed: bytes, *, id: str, h2: bytes) -> bytes:
+def self_key(seed: bytes, *, id: str, h2: bytes, suite: Suite = Suite.CLASSICAL) -> bytes:
     """K_self(u) from the secret b_u."""
-    return _derive(seed, salt=h2, info=[labels.MASK_SELF, encode_text(id)])
+    return _derive(seed, salt=h2, info=[suite.label(labels.MASK_SELF), encode_text(id)])
 
 
 def channel_key(own: KeyPair, *, sender: PublicKeys, receiver: PublicKeys, h1: bytes) -> bytes:
@@ -111,11 +161,22 @@ def channel_key(own: KeyPair, *, sender: PublicKeys, receiver: PublicKeys, h1: b
 
 
 def channel_key_from(
-    shared_point: bytes, *, sender: PublicKeys, receiver: PublicKeys, h1: bytes
+    shared_point: bytes,
+    *,
+    sender: PublicKeys,
+    receiver: PublicKeys,
+    h1: bytes,
+    extra: PairSecret | None = None,
 ) -> bytes:
-    """The same from the secret point of the two ends, which a complaint shows."""
+    """The same from the secret point of the two ends, which a complaint shows.
+
+    In the hybrid suite with what ``sender`` encapsulated to ``receiver``.
+    """
     ends = [encode_text(sender.id), encode_text(receiver.id), sender.channel, receiver.channel]
-    return _derive(shared_point, salt=h1, info=[labels.SHARE_CHANNEL, *ends])
+    if extra is None:
+        return _derive(shared_point, salt=h1, info=[labels.SHARE_CHANNEL, *ends])
+    label = Suite.HYBRID_PQ.label(labels.SHARE_CHANNEL)
+    return _derive(shared_point + extra.secret, salt=h1, info=[label, *ends, extra.ciphertext])
 
 
 def rounding_key(seed: bytes, *, context: bytes) -> bytes:

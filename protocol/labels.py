@@ -4,7 +4,8 @@ Each hash, key derivation, signature and AEAD call starts with its own label, so
 one use can be passed off as that of another (version and suite included). A change of meaning
 needs a new version in the prefix, never a reuse of an old label. FSA1 was the protocol of version
 0.1.0, whose shares were not verified before they were used; labels that still start with it mean
-what they meant then.
+what they meant then. The suite with lattice keys (``protocol.suite``) uses each label under the
+prefix ``FSA2PQ`` and a few of its own.
 """
 
 from typing import Final
@@ -14,18 +15,28 @@ __all__ = [
     "CHANNEL_SECRET",
     "COMPLAINT",
     "COMPLAINT_CHALLENGE",
+    "COMPOSITE_SIGNATURE",
     "CONSISTENCY",
     "CONTEXT",
     "DEALING",
     "DEALING_CHALLENGE",
     "DEALT_ITEM",
     "DEALT_NODE",
+    "EDWARDS_IDENTITY",
     "GRAPH_ORDER",
+    "HYBRID_SUITE",
     "INSECURE_ENTROPY",
+    "KEM_CHANNEL",
+    "KEM_COMMITMENT",
+    "KEM_MASK",
+    "KEM_OFFER",
+    "KEM_PAD",
     "KEY_DIRECTORY",
     "KEY_TRANSCRIPT",
+    "LATTICE_IDENTITY",
     "MASKED_INPUT",
     "MASK_PAIR",
+    "MASK_SCALAR",
     "MASK_SECRET",
     "MASK_SELF",
     "ROSTER",
@@ -49,6 +60,9 @@ __all__ = [
 
 # Names every primitive: two sides that would compute differently have different contexts.
 SUITE: Final = b"FSA2/edwards25519/hkdf-sha256/aes256ctr/aes256gcm/ed25519/hash-vss"
+HYBRID_SUITE: Final = (
+    b"FSA2PQ/edwards25519+ml-kem-768/hkdf-sha256/aes256ctr/aes256gcm/ed25519+ml-dsa-65/hash-vss"
+)
 
 # Hashes.
 ROSTER: Final = b"FSA1/roster"
@@ -91,3 +105,14 @@ CONSISTENCY: Final = b"FSA2/msg/r3-consistency"
 SIGNATURE_QUORUM: Final = b"FSA2/msg/r4-signature-quorum"
 UNMASK: Final = b"FSA2/msg/r4-unmask"
 ROUND_RESULT: Final = b"FSA2/msg/r5-result"
+
+# Keys, hashes and signatures that only the suite with lattice keys has.
+EDWARDS_IDENTITY: Final = b"FSA2PQ/identity-ed25519"
+LATTICE_IDENTITY: Final = b"FSA2PQ/identity-ml-dsa"
+COMPOSITE_SIGNATURE: Final = b"FSA2PQ/signature"
+MASK_SCALAR: Final = b"FSA2PQ/mask-scalar"
+KEM_MASK: Final = b"FSA2PQ/kem-mask"
+KEM_CHANNEL: Final = b"FSA2PQ/kem-channel"
+KEM_OFFER: Final = b"FSA2PQ/kem-offer"
+KEM_PAD: Final = b"FSA2PQ/kem-pad"
+KEM_COMMITMENT: Final = b"FSA2PQ/kem-commitment"

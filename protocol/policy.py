@@ -14,6 +14,7 @@ from protocol.identity import SERVER
 from protocol.parameters import MIN_CLIENTS, MIN_HONEST, num_colluders
 from protocol.roster import Roster
 from protocol.spec import RoundSpec
+from protocol.suite import Suite
 
 __all__ = ["ClientPolicy"]
 
@@ -25,6 +26,7 @@ class ClientPolicy:
     collusion        share of the roster that may work with the server (gamma), whatever the cohort
     min_cohort       fewest sites in a round's cohort
     min_honest       fewest honest inputs that any sum may hide among: quorum - num_colluders
+    suite            of keys and signatures; there is no fall-back to another one
     min_degree       0: only the complete graph. Above: also k-regular graphs of at least this
     min_threshold    degree, and at least this share threshold; a declared weaker option
 
@@ -46,6 +48,7 @@ class ClientPolicy:
     min_honest: int = MIN_HONEST
     min_degree: int = 0
     min_threshold: int = 0
+    suite: Suite = Suite.CLASSICAL
 
     def __post_init__(self) -> None:
         if not 0 <= self.collusion < 1:
@@ -63,6 +66,7 @@ class ClientPolicy:
         Raises:     RemoteProtocolError(POLICY_REFUSED) naming the parameter.
         """
         for name in (
+            "suite",
             "federation_id",
             "roster_hash",
             "policy_hash",
@@ -76,6 +80,8 @@ class ClientPolicy:
         ):
             if getattr(spec, name) != getattr(self, name):
                 raise _refusal(name, "differs from the policy's")
+        if roster.suite is not self.suite:
+            raise _refusal("suite", "is not that of the roster in use")
         if roster.hash != self.roster_hash or roster.federation_id != self.federation_id:
             raise _refusal("roster_hash", "is not that of the roster in use")
         if own_id not in spec.cohort:

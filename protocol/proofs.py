@@ -17,6 +17,7 @@ from protocol.encoding import encode, encode_text
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.keys import PublicKeys
 from protocol.messages import AdvertiseKeys, Complaint, DeliveredShare, Envelope, Unmask
+from protocol.rebuilt import RebuiltSecret, culprit_of
 from protocol.roster import Roster
 
 __all__ = ["Proof", "is_proven", "is_signed"]
@@ -47,13 +48,16 @@ class Proof:
 
 
 def is_proven(proof: Proof, *, roster: Roster) -> bool:
-    """Whether the messages alone convict the culprit of a bad dealing, complaint or share."""
+    """Whether the messages alone convict of a bad dealing, complaint, share or secret."""
     try:
         match proof.reason:
             case Misbehaviour.BAD_DEALING | Misbehaviour.FALSE_COMPLAINT:
                 return _is_complaint_proven(proof, roster)
             case Misbehaviour.BAD_SHARE:
                 return _is_share_proven(proof, roster)
+            case Misbehaviour.BAD_REBUILD:
+                found = RebuiltSecret.read(proof.messages, peer=proof.culprit)
+                return culprit_of(found, context=proof.context, roster=roster) == proof.culprit
     except (RemoteProtocolError, ValueError):
         return False
     return False
@@ -76,8 +80,8 @@ def _is_complaint_proven(proof: Proof, roster: Roster) -> bool:
     if len(proof.messages) != 3:
         return False
     envelope, *adverts = (_read(data, proof, roster) for data in proof.messages)
-    accuser, accused = (_keys(advert) for advert in adverts)
-    complaint = Complaint.decode(envelope.body, peer=envelope.sender)
+    accuser, accused = (_keys(advert, roster) for advert in adverts)
+    complaint = Complaint.decode(envelope.body, peer=envelope.sender, suite=roster.suite)
     if envelope.sender != accuser.id or complaint.delivered.dealer != accused.id:
         return False
     is_right = is_justified(
@@ -96,7 +100,7 @@ def _is_share_proven(proof: Proof, roster: Roster) -> bool:
         return False
     envelope = _read(proof.messages[0], proof, roster)
     body = Unmask.decode(envelope.body, peer=envelope.sender, max_shares=_MAX_SHARES)
-    dealt = DeliveredShare.decode(proof.messages[1], peer=envelope.sender)
+    dealt = DeliveredShare.decode(proof.messages[1], peer=envelope.sender, suite=roster.suite)
     is_dealt = dealt.is_dealt(
         holder=envelope.sender,
         public_key=roster.key(dealt.dealer) or b"",
@@ -130,8 +134,8 @@ def _read(data: bytes, proof: Proof, roster: Roster) -> Envelope:
     return envelope
 
 
-def _keys(envelope: Envelope) -> PublicKeys:
+def _keys(envelope: Envelope, roster: Roster) -> PublicKeys:
     if envelope.label != AdvertiseKeys.LABEL:
         raise ValueError("expected advertised keys")
-    body = AdvertiseKeys.decode(envelope.body, peer=envelope.sender)
+    body = AdvertiseKeys.decode(envelope.body, peer=envelope.sender, suite=roster.suite)
     return PublicKeys(id=envelope.sender, mask=body.mask_key, channel=body.channel_key)

@@ -1,7 +1,8 @@
-"""The signed list of who takes part: site ids with their Ed25519 keys, and the server's key.
+"""The signed list of who takes part: site ids with their public keys, and the server's key.
 
 The federation's owner signs it once; each site compares its fingerprint out of band (by phone, on
-paper) and pins it. From then on a server cannot invent sites or swap keys.
+paper) and pins it. From then on a server cannot invent sites or swap keys. All keys are of one
+suite, which is the federation's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from dataclasses import dataclass, field
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_text
 from protocol.errors import Misbehaviour, RemoteProtocolError
-from protocol.identity import KEY_SIZE, SERVER, SIGNATURE_SIZE, Identity, verify_signature
+from protocol.identity import (
+    SERVER,
+    Identity,
+    key_size,
+    signature_size,
+    suite_of_key,
+    verify_signature,
+)
+from protocol.suite import Suite
 
 __all__ = ["MAX_MEMBERS", "Roster"]
 
 MAX_MEMBERS = 65_536
 _PEER = "roster"
-_MAX_SIZE = 1 << 24
+_MAX_SIZE = {Suite.CLASSICAL: 1 << 24, Suite.HYBRID_PQ: 1 << 28}
+_MAX_MEMBER_SIZE = 128 + key_size(Suite.HYBRID_PQ)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +55,10 @@ class Roster:
         if ids != sorted(set(ids)) or not 1 <= len(ids) <= MAX_MEMBERS:
             raise ValueError(f"expected 1 to {MAX_MEMBERS} members, sorted by distinct ids")
         keys = [self.server_key, *(key for _, key in self.members)]
-        if any(len(key) != KEY_SIZE for key in [self.owner_key, *keys]):
-            raise ValueError(f"expected Ed25519 keys of {KEY_SIZE} bytes")
+        suites = {suite_of_key(key) for key in [self.owner_key, *keys]}
+        if len(suites) != 1 or None in suites:
+            sizes = " or of ".join(f"{key_size(suite)} bytes ({suite.value})" for suite in Suite)
+            raise ValueError(f"expected keys of {sizes}, all of one suite")
         # One key under two ids would let one party vote twice in the consistency round.
         if len(set(keys)) != len(keys):
             raise ValueError("expected a different key for each member and for the server")
@@ -56,7 +68,7 @@ class Roster:
     def create(
         cls, *, federation_id: str, owner_key: bytes, server_key: bytes, keys: Mapping[str, bytes]
     ) -> Roster:
-        """A roster of ``keys`` (site id -> Ed25519 public key)."""
+        """A roster of ``keys`` (site id -> public key)."""
         return cls(
             federation_id=federation_id,
             owner_key=owner_key,
@@ -67,6 +79,14 @@ class Roster:
     def key(self, id: str) -> bytes | None:
         """The pinned key of a site or of the server; None for anybody else."""
         return self._keys.get(id)
+
+    @property
+    def suite(self) -> Suite:
+        """The suite of every key here, and of the federation's secure rounds."""
+        suite = suite_of_key(self.server_key)
+        if suite is None:
+            raise AssertionError("a roster holds keys of a suite")
+        return suite
 
     @property
     def hash(self) -> bytes:
@@ -92,17 +112,20 @@ class Roster:
 
         Raises:     RemoteProtocolError (peer ``"roster"``) for anything else.
         """
-        if len(data) > _MAX_SIZE:
+        suite = suite_of_key(owner_key)
+        if suite is None:
+            raise RemoteProtocolError(_PEER, Misbehaviour.BAD_SIGNATURE, "no owner's public key")
+        if len(data) > _MAX_SIZE[suite]:
             raise RemoteProtocolError(_PEER, Misbehaviour.MALFORMED, "too large")
         outer = Reader(data, peer=_PEER)
-        body = bytes(outer.view("body", max_size=_MAX_SIZE))
-        signature = outer.exact("signature", size=SIGNATURE_SIZE)
+        body = bytes(outer.view("body", max_size=len(data)))
+        signature = outer.exact("signature", size=signature_size(suite))
         outer.finish()
         if not verify_signature(owner_key, signature=signature, message=body):
             raise RemoteProtocolError(
                 _PEER, Misbehaviour.BAD_SIGNATURE, "not signed by the pinned owner key"
             )
-        roster = cls._read(body)
+        roster = cls._read(body, suite=suite)
         if roster.owner_key != owner_key:
             raise RemoteProtocolError(_PEER, Misbehaviour.MALFORMED, "names another owner")
         return roster
@@ -111,7 +134,7 @@ class Roster:
         members = [encode([encode_text(id), key]) for id, key in self.members]
         return encode(
             [
-                labels.ROSTER,
+                self.suite.label(labels.ROSTER),
                 encode_text(self.federation_id),
                 self.owner_key,
                 self.server_key,
@@ -120,21 +143,22 @@ class Roster:
         )
 
     @classmethod
-    def _read(cls, body: bytes) -> Roster:
+    def _read(cls, body: bytes, *, suite: Suite) -> Roster:
         reader = Reader(body, peer=_PEER)
-        if bytes(reader.view("label", max_size=64)) != labels.ROSTER:
-            raise reader.error("not a roster of this version")
+        if bytes(reader.view("label", max_size=64)) != suite.label(labels.ROSTER):
+            raise reader.error(f"not a roster of this version and of the suite {suite.value}")
+        size = key_size(suite)
 
         def member(entries: Reader) -> tuple[str, bytes]:
-            entry = Reader(entries.view("member", max_size=128), peer=_PEER)
-            found = entry.text("member id"), entry.exact("member key", size=KEY_SIZE)
+            entry = Reader(entries.view("member", max_size=_MAX_MEMBER_SIZE), peer=_PEER)
+            found = entry.text("member id"), entry.exact("member key", size=size)
             entry.finish()
             return found
 
         federation_id = reader.text("federation_id")
-        owner_key = reader.exact("owner_key", size=KEY_SIZE)
-        server_key = reader.exact("server_key", size=KEY_SIZE)
-        members = reader.items("members", member, max_items=MAX_MEMBERS, max_size=_MAX_SIZE)
+        owner_key = reader.exact("owner_key", size=size)
+        server_key = reader.exact("server_key", size=size)
+        members = reader.items("members", member, max_items=MAX_MEMBERS, max_size=len(body))
         reader.finish()
         try:
             return cls(

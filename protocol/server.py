@@ -45,6 +45,7 @@ from protocol.server_setup import (
     ServerStep,
     add_input,
     announce,
+    check_attachment,
     close_advertising,
     close_masking,
     close_sharing,
@@ -118,6 +119,8 @@ class ServerSession(Session):
             raise ValueError("expected the identity of the roster's server")
         if spec.roster_hash != roster.hash or spec.federation_id != roster.federation_id:
             raise ValueError("expected a spec for this roster")
+        if spec.suite is not roster.suite:
+            raise ValueError(f"expected a spec of the roster's suite, {roster.suite.value}")
         if any(roster.key(id) is None for id in spec.cohort):
             raise ValueError("expected a cohort of roster members")
         self._centre = Centre(
@@ -240,6 +243,8 @@ class ServerSession(Session):
         try:
             state, step = move.handler(self._centre, self._state, *arguments)
         except SessionAborted as error:
+            for proof in error.proofs:
+                self._convict(proof)
             aborted = Aborted.by(error)
         except ProtocolError:
             raise
@@ -266,6 +271,7 @@ class ServerSession(Session):
             raise RemoteProtocolError(peer, Misbehaviour.FOREIGN_CONTEXT, name)
         if not envelope.is_signed_by(self._centre.roster.key(peer) or b""):
             raise RemoteProtocolError(peer, Misbehaviour.BAD_SIGNATURE, name)
+        check_attachment(self._centre.spec, envelope)
         return envelope, name
 
     def _expected(self) -> tuple[Iterable[str], Iterable[str]]:

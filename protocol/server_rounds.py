@@ -6,15 +6,17 @@ import dataclasses
 
 import numpy as np
 
+from protocol.capsule import PairSecret
 from protocol.commitments import ShareKind
 from protocol.dealing import share_fits
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import RoundCompleted
 from protocol.group import public_point
-from protocol.keys import KeyPair, pair_key, self_key
+from protocol.keys import pair_key, self_key
 from protocol.masks import add_masks
 from protocol.messages import (
     ConsistencyCheck,
+    DeliveredShare,
     Envelope,
     RoundResult,
     ShareKeys,
@@ -22,7 +24,9 @@ from protocol.messages import (
     Unmask,
     seal,
 )
+from protocol.own_keys import MaskKeys
 from protocol.proofs import Proof
+from protocol.rebuilt import RebuiltSecret, pair_secret
 from protocol.server_setup import ServerStep, require_quorum, stage_closed
 from protocol.server_states import Centre, Checking, Completed, Unmasking
 from protocol.shamir import combine, lagrange_at_zero
@@ -147,32 +151,86 @@ class _Recovery:
         masks = []
         for dealer in sorted(state.dealt):
             if dealer in self._survivors:
-                key = self_key(self._self_secret(dealer), id=dealer, h2=state.h2)
+                suite = self._centre.spec.suite
+                key = self_key(self._self_secret(dealer), id=dealer, h2=state.h2, suite=suite)
                 masks.append((key, -1))
             else:
                 masks.extend(self._pair_masks(dealer))
         return masks
 
     def _self_secret(self, dealer: str) -> bytes:
-        return self._rebuild(dealer, point=self._state.dealt[dealer].head.self_mask_point)
+        secret = self._rebuild(dealer)
+        point = self._state.dealt[dealer].head.self_mask_point
+        if point and public_point(secret) != point:
+            raise AssertionError("a proven dealing must rebuild its secret")
+        return secret
 
     def _pair_masks(self, dealer: str) -> list[tuple[bytes, int]]:
-        dealing, h2 = self._state.dealing, self._state.h2
+        dealing, h2, spec = self._state.dealing, self._state.h2, self._centre.spec
         alive = [u for u in dealing.graph.of(dealer) if u in self._survivors]
         if not alive:
             return []
-        pair = KeyPair(self._rebuild(dealer, point=dealing.keys[dealer].mask))
+        own = MaskKeys(self._rebuild(dealer), suite=spec.suite, context=self._centre.context)
+        if own.advertised != dealing.keys[dealer].mask:
+            if not spec.suite.is_hybrid:
+                raise AssertionError("a proven dealing must rebuild its secret")
+            raise self._convict(dealer, culprit=dealer, capsule=None)
         # u added the pair's mask if it is the lower id; the server does the opposite.
         return [
             (
-                pair_key(pair, own_id=dealer, peer=dealing.keys[u], h2=h2),
+                pair_key(
+                    own,
+                    own_id=dealer,
+                    peer=dealing.keys[u],
+                    h2=h2,
+                    extra=self._pair_secret(dealer, u, own),
+                ),
                 -1 if u < dealer else 1,
             )
             for u in alive
         ]
 
-    def _rebuild(self, dealer: str, *, point: bytes) -> bytes:
-        """The secret whose public point is ``point``; t fitting shares of a proven dealing."""
+    def _pair_secret(self, dealer: str, other: str, own: MaskKeys) -> PairSecret | None:
+        """What the lower of the two encapsulated, from the rebuilt keys of ``dealer``."""
+        if not self._centre.spec.suite.is_hybrid:
+            return None
+        maker, opener = sorted([dealer, other])
+        dealt = self._state.dealt[maker]
+        item = next(item for item in dealt.shares if item.holder == opener)
+        found = pair_secret(
+            DeliveredShare(dealer=maker, head=dealt.head, item=item, path=b""), keys=own, id=dealer
+        )
+        if found is None:
+            capsule = dealt.deliveries(maker)[opener]
+            raise self._convict(dealer, culprit=maker, capsule=capsule)
+        return found
+
+    def _convict(
+        self, dealer: str, *, culprit: str, capsule: DeliveredShare | None
+    ) -> SessionAborted:
+        """The end of the attempt: what ``dealer`` shared does not agree with what was signed."""
+        items = self._state.dealt[dealer].deliveries(dealer)
+        found = RebuiltSecret(
+            spec=self._centre.spec,
+            advertisement=self._state.dealing.advertisements[dealer],
+            shares=[(items[h], self._state.revealed[h][dealer]) for h in self._chosen(dealer)],
+            capsule=capsule,
+        )
+        proof = Proof(
+            culprit=culprit,
+            reason=Misbehaviour.BAD_REBUILD,
+            context=self._centre.context,
+            messages=found.messages(),
+        )
+        return SessionAborted(
+            AbortReason.DEALER_MISBEHAVED,
+            proof.reason.value,
+            culprits=(culprit,),
+            proofs=(proof,),
+        )
+
+    def _chosen(self, dealer: str) -> tuple[str, ...]:
+        """The holders whose shares are used."""
         revealed, threshold = self._state.revealed, self._centre.spec.threshold
         holders = [h for h in self._state.dealing.graph.holders(dealer) if h in revealed]
         if len(holders) < threshold:
@@ -180,14 +238,18 @@ class _Recovery:
                 AbortReason.TOO_FEW_CLIENTS,
                 f"{len(holders)} shares of {dealer}, {threshold} are needed",
             )
-        chosen = tuple(holders[:threshold])
+        return tuple(holders[:threshold])
+
+    def _rebuild(self, dealer: str) -> bytes:
+        """The secret that the fitting shares of a proven dealing make."""
+        chosen = self._chosen(dealer)
         if chosen not in self._weights:
             points = [self._centre.points[h] for h in chosen]
             self._weights[chosen] = dict(zip(points, lagrange_at_zero(points), strict=True))
-        shares = {self._centre.points[h]: revealed[h][dealer] for h in chosen}
+        shares = {self._centre.points[h]: self._state.revealed[h][dealer] for h in chosen}
         secret = combine(shares, weights=self._weights[chosen])
-        if secret is None or public_point(secret) != point:
-            raise AssertionError("a proven dealing must rebuild its secret")
+        if secret is None:
+            raise AssertionError("shares that fit are field elements")
         return secret
 
 

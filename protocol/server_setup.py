@@ -13,7 +13,9 @@ from protocol.dealing import DegreeTest, proves_secrets
 from protocol.errors import AbortReason, Misbehaviour, RemoteProtocolError, SessionAborted
 from protocol.events import Event, StageClosed
 from protocol.graph import Neighbourhoods
-from protocol.keys import PublicKeys, is_safe_public_key, key_transcript, share_transcript
+from protocol.group import POINT_SIZE
+from protocol.kem import is_kem_key
+from protocol.keys import PublicKeys, key_transcript, share_transcript
 from protocol.merkle import root_of
 from protocol.messages import (
     AdvertiseKeys,
@@ -27,6 +29,7 @@ from protocol.messages import (
     SurvivorList,
     seal,
 )
+from protocol.offers import offer_paths, offer_root, read_offers
 from protocol.proofs import Proof
 from protocol.server_states import (
     Advertising,
@@ -37,12 +40,14 @@ from protocol.server_states import (
     Planned,
     Sharing,
 )
+from protocol.spec import RoundSpec
 from protocol.words import unpack, word_dtype
 
 __all__ = [
     "ServerStep",
     "add_input",
     "announce",
+    "check_attachment",
     "close_advertising",
     "close_masking",
     "close_sharing",
@@ -69,24 +74,49 @@ def announce(centre: Centre, state: Planned) -> tuple[Advertising, ServerStep]:
     body = RoundAnnouncement(spec=centre.spec).encode()
     message = _sealed(centre, RoundAnnouncement.LABEL, body)
     step = ServerStep(dict.fromkeys(centre.spec.cohort, message), ())
-    return Advertising(keys={}, advertisements={}), step
+    return Advertising(keys={}, advertisements={}, offers={}), step
 
 
 def collect_keys(
     centre: Centre, state: Advertising, envelope: Envelope, data: bytes
 ) -> tuple[Advertising, ServerStep]:
     """R0: one site's keys, refused if unsafe or already somebody's."""
-    id = envelope.sender
-    body = AdvertiseKeys.decode(envelope.body, peer=id)
-    new = (body.mask_key, body.channel_key)
-    taken = {key for k in state.keys.values() for key in (k.mask, k.channel)}
-    if new[0] == new[1] or taken.intersection(new) or not all(map(is_safe_public_key, new)):
-        raise RemoteProtocolError(id, Misbehaviour.BAD_PUBLIC_KEY)
+    id, suite = envelope.sender, centre.spec.suite
+    body = AdvertiseKeys.decode(envelope.body, peer=id, suite=suite)
     keys = PublicKeys(id=id, mask=body.mask_key, channel=body.channel_key)
+    taken = {part for other in state.keys.values() for part in other.parts}
+    is_new = len(set(keys.parts)) == len(keys.parts) and not taken.intersection(keys.parts)
+    if not is_new or not keys.is_safe(suite):
+        raise RemoteProtocolError(id, Misbehaviour.BAD_PUBLIC_KEY)
+    offers: dict[str, bytes] = {}
+    if suite.is_hybrid:
+        offers = read_offers(envelope.attachment, peer=id, dealers=centre.spec.cohort)
+        if not all(map(is_kem_key, offers.values())):
+            raise RemoteProtocolError(id, Misbehaviour.BAD_PUBLIC_KEY, "offered keys")
     collected = Advertising(
-        keys={**state.keys, id: keys}, advertisements={**state.advertisements, id: data}
+        keys={**state.keys, id: keys},
+        advertisements={**state.advertisements, id: envelope.without_attachment(data)},
+        offers={**state.offers, id: offers},
     )
     return collected, ServerStep({}, ())
+
+
+def check_attachment(spec: RoundSpec, envelope: Envelope) -> None:
+    """Refuse what is attached to a message unless its body holds the hash of it.
+
+    Before anybody is blamed for it: on its way the attachment could be changed by others.
+
+    Raises:     RemoteProtocolError.
+    """
+    id, suite = envelope.sender, spec.suite
+    if not suite.is_hybrid or envelope.label != AdvertiseKeys.LABEL:
+        if envelope.attachment:
+            raise RemoteProtocolError(id, Misbehaviour.MALFORMED, "attachment")
+        return
+    offers = read_offers(envelope.attachment, peer=id, dealers=spec.cohort)
+    body = AdvertiseKeys.decode(envelope.body, peer=id, suite=suite)
+    if offer_root(offers) != body.channel_key[POINT_SIZE:]:
+        raise RemoteProtocolError(id, Misbehaviour.BAD_SIGNATURE, "attachment")
 
 
 def close_advertising(centre: Centre, state: Advertising) -> tuple[Sharing, ServerStep]:
@@ -101,11 +131,26 @@ def close_advertising(centre: Centre, state: Advertising) -> tuple[Sharing, Serv
         graph=graph,
         degree_tests=_degree_tests(centre, graph, members),
     )
-    body = KeyDirectory(advertisements=tuple(state.advertisements[id] for id in members)).encode()
-    message = _sealed(centre, KeyDirectory.LABEL, body)
     closed = stage_closed("advertise", expected=centre.spec.cohort, answered=members)
-    step = ServerStep(dict.fromkeys(members, message), (closed,))
+    step = ServerStep(_directories(centre, state, members), (closed,))
     return Sharing(dealing=dealing, dealt={}), step
+
+
+def _directories(centre: Centre, state: Advertising, members: tuple[str, ...]) -> dict[str, bytes]:
+    """Everybody's keys for each of ``members``; in the hybrid suite with the offers for it."""
+    advertisements = tuple(state.advertisements[id] for id in members)
+    if not centre.spec.suite.is_hybrid:
+        body = KeyDirectory(advertisements=advertisements).encode()
+        return dict.fromkeys(members, _sealed(centre, KeyDirectory.LABEL, body))
+    paths = {id: offer_paths(state.offers[id]) for id in members}
+    outbound = {}
+    for receiver in members:
+        offers = tuple(
+            (state.offers[id].get(receiver, b""), paths[id].get(receiver, b"")) for id in members
+        )
+        body = KeyDirectory(advertisements=advertisements, offers=offers).encode()
+        outbound[receiver] = _sealed(centre, KeyDirectory.LABEL, body)
+    return outbound
 
 
 def collect_shares(
@@ -118,7 +163,9 @@ def collect_shares(
     """
     id = envelope.sender
     holders = state.dealing.graph.holders(id)
-    body = ShareKeys.decode(envelope.body, peer=id, max_shares=len(holders))
+    body = ShareKeys.decode(
+        envelope.body, peer=id, max_shares=len(holders), suite=centre.spec.suite
+    )
     if body.head.h1 != state.dealing.h1:
         raise RemoteProtocolError(id, Misbehaviour.FOREIGN_CONTEXT, "h1 of the shares")
     if tuple(share.holder for share in body.shares) != holders:
@@ -177,7 +224,7 @@ def settle_complaint(centre: Centre, state: Masking, envelope: Envelope, data: b
                 without its input.
     """
     accuser = envelope.sender
-    complaint = Complaint.decode(envelope.body, peer=accuser)
+    complaint = Complaint.decode(envelope.body, peer=accuser, suite=centre.spec.suite)
     accused = complaint.delivered.dealer
     if accused not in state.dealt or accused not in state.dealing.graph.of(accuser):
         raise RemoteProtocolError(
@@ -274,7 +321,9 @@ def _check_dealing(centre: Centre, dealing: Dealing, *, dealer: str, dealt: Shar
     of_self = test.passes(head.self_mask_response, [s.self_mask_response for s in dealt.shares])
     root = root_of([share.encode() for share in dealt.shares])
     key = centre.roster.key(dealer) or b""
+    needs_capsule = {h for h in dealing.graph.of(dealer) if dealer < h and head.suite.is_hybrid}
     for passes, what in (
+        ({s.holder for s in dealt.shares if s.capsule} == needs_capsule, "capsules"),
         (of_mask and of_self, "responses on no polynomial of the degree"),
         (root == head.root, "root of the items"),
         (head.is_signed_by(key, dealer=dealer, context=centre.context), "signature of the head"),

@@ -49,10 +49,14 @@ class Planned(State):
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Advertising(State):
-    """R0: collects keys; ``advertisements`` as they were signed."""
+    """R0: collects keys; ``advertisements`` as they were signed.
+
+    ``offers``: site -> dealer -> the encapsulation key that the site has for it (hybrid suite).
+    """
 
     keys: Mapping[str, PublicKeys]
     advertisements: Mapping[str, bytes]
+    offers: Mapping[str, Mapping[str, bytes]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_float, encode_text, encode_uint
 from protocol.parameters import skellam_tail
+from protocol.suite import Suite
 from protocol.words import WORD_BITS
 
 __all__ = ["MAX_COHORT", "MAX_WORDS", "RoundSpec"]
@@ -44,6 +45,7 @@ class RoundSpec:
     noise_variance   variance of the integer noise that each site adds to each model word
     privacy_hash     SHA-256 of the differential-privacy parameters
     policy_hash      SHA-256 of the federation's training policy that all sites approved
+    suite            of keys and signatures: that of the roster
 
     Raises:     ValueError for a value out of range, for t, quorum or c that do not fit together,
                 and where the sum over the whole cohort could wrap around.
@@ -68,6 +70,7 @@ class RoundSpec:
     noise_variance: float
     privacy_hash: bytes
     policy_hash: bytes
+    suite: Suite = Suite.CLASSICAL
 
     def __post_init__(self) -> None:
         n = len(self.cohort)
@@ -145,7 +148,8 @@ class RoundSpec:
     @property
     def context(self) -> bytes:
         """ctx: 32 bytes that stand for every parameter and for the cipher suite."""
-        return hashlib.sha256(encode([labels.CONTEXT, labels.SUITE, self.encode()])).digest()
+        label = self.suite.label(labels.CONTEXT)
+        return hashlib.sha256(encode([label, self.suite.primitives, self.encode()])).digest()
 
     def point(self, id: str) -> int:
         """The Shamir point of a cohort member: its place, from 1."""
@@ -162,7 +166,11 @@ class RoundSpec:
         )
 
     def encode(self) -> bytes:
-        """The canonical encoding of all fields, in the order of the class."""
+        """The canonical encoding of all fields, in the order of the class.
+
+        The classical suite stays unwritten, as before there was another.
+        """
+        suite = [encode_text(self.suite.value)] if self.suite.is_hybrid else []
         return encode(
             [
                 encode_text(self.federation_id),
@@ -184,6 +192,7 @@ class RoundSpec:
                 encode_float(self.noise_variance),
                 self.privacy_hash,
                 self.policy_hash,
+                *suite,
             ]
         )
 
@@ -223,6 +232,10 @@ class RoundSpec:
             "privacy_hash": reader.exact("privacy_hash", size=HASH_SIZE),
             "policy_hash": reader.exact("policy_hash", size=HASH_SIZE),
         }
+        if not reader.is_done:
+            if reader.text("suite") != Suite.HYBRID_PQ.value:
+                raise reader.error("suite: unknown")
+            fields["suite"] = Suite.HYBRID_PQ
         reader.finish()
         try:
             return cls(**fields)  # type: ignore[arg-type]

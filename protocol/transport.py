@@ -15,21 +15,30 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from protocol import labels
 from protocol.encoding import encode, encode_text
 from protocol.entropy import Entropy, draw
+from protocol.kem import CIPHERTEXT_SIZE
 from protocol.shamir import SHARE_SIZE
+from protocol.suite import Suite
 
-__all__ = ["SEALED_SIZE", "associated_data", "open_shares", "seal_shares"]
+__all__ = ["SEALED_SIZE", "SEALED_SIZES", "associated_data", "open_shares", "seal_shares"]
 
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
 SEALED_SIZE = _NONCE_SIZE + 2 * SHARE_SIZE + _TAG_SIZE
+# In the hybrid suite what was encapsulated goes before what is sealed under it.
+SEALED_SIZES = {Suite.CLASSICAL: SEALED_SIZE, Suite.HYBRID_PQ: CIPHERTEXT_SIZE + SEALED_SIZE}
 
 
 def associated_data(
-    *, h1: bytes, sender: str, receiver: str, commitments: Sequence[bytes]
+    *,
+    h1: bytes,
+    sender: str,
+    receiver: str,
+    commitments: Sequence[bytes],
+    suite: Suite = Suite.CLASSICAL,
 ) -> bytes:
     """What a sealed pair of shares is bound to."""
     ends = [encode_text(sender), encode_text(receiver)]
-    return encode([labels.SHARE_SEAL, h1, *ends, encode(commitments)])
+    return encode([suite.label(labels.SHARE_SEAL), h1, *ends, encode(commitments)])
 
 
 def seal_shares(

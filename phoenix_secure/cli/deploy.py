@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,13 @@ app = typer.Typer(help="Set up a federation for deployment.", no_args_is_help=Tr
 
 
 app.command()(propose)
+
+
+class SuiteName(StrEnum):
+    """The suites of ``protocol.suite``, as the command line has them."""
+
+    CLASSICAL = "classical"
+    HYBRID_PQ = "hybrid_pq"
 
 
 @app.command()
@@ -47,6 +55,13 @@ def init(
         int, typer.Option("--supernode-port", help="First loopback port of a rehearsal's sites.")
     ] = 9100,
     days: Annotated[int, typer.Option("--days", help="Validity of the TLS certificate.")] = 365,
+    suite: Annotated[
+        SuiteName,
+        typer.Option(
+            "--suite",
+            help="Keys and signatures: classical, or hybrid_pq against later quantum computers.",
+        ),
+    ] = SuiteName.CLASSICAL,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Make CA, TLS, node and signing keys, the signed roster, settings and systemd units.
@@ -72,6 +87,7 @@ def init(
         first_supernode_port=supernode_port,
         rehearsal=rehearsal,
         days=days,
+        suite=suite.value,
     )
     roster = initialise(folder, deployment)
     if output_format is Format.JSON:

@@ -18,6 +18,15 @@ class SecureAggregationConfig(Section):
         "on",
         description="[name] on, or off for research: then the server sees every site's update.",
     )
+    # Unwritten where it is the one that there always was, for the same reason as ``broadcast``.
+    suite: Literal["classical", "hybrid_pq"] = Field(
+        "classical",
+        exclude_if=lambda suite: suite == "classical",
+        description="[name] What keys and signatures of secure rounds are made of. hybrid_pq: of "
+        "curves and lattices (ML-KEM-768, ML-DSA-65), for updates that must stay secret from who "
+        "records them today and has a quantum computer later. In a deployment it is that of the "
+        "roster (`deploy init --suite`).",
+    )
     collusion: float = Field(
         0.1,
         ge=0,

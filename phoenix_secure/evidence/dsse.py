@@ -40,7 +40,7 @@ def key_id(public_key: bytes) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """Content, its type, and signatures (key id, 64 bytes)."""
+    """Content, its type, and signatures (key id, bytes)."""
 
     payload_type: str
     payload: bytes

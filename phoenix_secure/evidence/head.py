@@ -133,7 +133,7 @@ class TreeHead:
         return pae(kind, canonical(self.to_dict()))
 
     def sign(self, identity: Identity) -> bytes:
-        """64 bytes."""
+        """The signature of ``identity`` under this head."""
         return identity.sign(self.message())
 
     def is_signed(self, signature: bytes, *, by: bytes) -> bool:

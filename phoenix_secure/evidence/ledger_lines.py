@@ -15,6 +15,7 @@ from phoenix_secure.evidence.head import Scope, TreeHead
 from phoenix_secure.evidence.merkle import MerkleTree, leaf_hash
 from phoenix_secure.journal import Journal
 from protocol import Identity
+from protocol.identity import suite_of_key
 
 __all__ = ["Entry", "EvidenceError", "LedgerJournal", "Line"]
 
@@ -192,4 +193,4 @@ def _key(text: Any) -> bytes | None:
         key = bytes.fromhex(text)
     except (TypeError, ValueError):
         return None
-    return key if len(key) == 32 else None
+    return key if suite_of_key(key) is not None else None

@@ -22,6 +22,7 @@ from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.merkle import verify_consistency
 from phoenix_secure.files import append_line, storage_errors
 from protocol import Identity
+from protocol.identity import MAX_SIGNATURE_SIZE
 
 __all__ = ["Forked", "ShownHead", "Witness", "WitnessReply", "read_kept"]
 
@@ -246,6 +247,6 @@ def _object(data: bytes, keys: set[str]) -> dict[str, Any]:
 
 
 def _hex(text: Any) -> bytes:
-    if not isinstance(text, str) or len(text) > 256 or text != text.lower():
+    if not isinstance(text, str) or len(text) > 2 * MAX_SIGNATURE_SIZE or text != text.lower():
         raise ValueError("expected hexadecimal digits")
     return bytes.fromhex(text)

@@ -2,6 +2,9 @@
 
 The signature covers label, context, sender and the body's SHA-256, so that a survivor-set
 signature can be checked by somebody who rebuilds the body, and a 100 MB body is hashed once.
+
+An attachment may follow the body. It is signed through the body alone, which holds its hash, so
+that others can pass the message on without it.
 """
 
 from __future__ import annotations
@@ -12,11 +15,17 @@ from dataclasses import dataclass
 
 from protocol.encoding import Reader, encode, encode_text
 from protocol.errors import Misbehaviour, RemoteProtocolError
-from protocol.identity import SIGNATURE_SIZE, Identity, verify_signature
+from protocol.identity import (
+    MAX_SIGNATURE_SIZE,
+    SIGNATURE_SIZE,
+    Identity,
+    verify_signature,
+)
 
 __all__ = ["Envelope", "seal", "signed_bytes"]
 
 _CONTEXT_SIZE = 32
+_LENGTH_SIZE = 4
 _MAX_LABEL = 64
 
 
@@ -26,7 +35,12 @@ def signed_bytes(label: bytes, *, context: bytes, sender: str, body_hash: bytes)
 
 
 def seal(
-    identity: Identity, *, label: bytes, context: bytes, body: bytes | Sequence[bytes]
+    identity: Identity,
+    *,
+    label: bytes,
+    context: bytes,
+    body: bytes | Sequence[bytes],
+    attachment: bytes = b"",
 ) -> bytes:
     """The wire form of one signed message; ``body`` may come in parts, which are copied once."""
     parts = [body] if isinstance(body, bytes) else list(body)
@@ -38,7 +52,8 @@ def seal(
     )
     head = encode([label, context, encode_text(identity.id), signature])
     size = sum(len(part) for part in parts)
-    return b"".join([head, size.to_bytes(4, "big"), *parts])
+    attached = encode([attachment]) if attachment else b""
+    return b"".join([head, size.to_bytes(4, "big"), *parts, attached])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +66,7 @@ class Envelope:
     signature: bytes
     body: memoryview
     body_hash: bytes
+    attachment: memoryview
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, peer: str, max_size: int) -> Envelope:
@@ -66,8 +82,14 @@ class Envelope:
         label = bytes(reader.view("label", max_size=_MAX_LABEL))
         context = reader.exact("context", size=_CONTEXT_SIZE)
         sender = reader.text("sender")
-        signature = reader.exact("signature", size=SIGNATURE_SIZE)
+        # The verifier's key decides which of the sizes between is the right one.
+        signature = bytes(
+            reader.view("signature", min_size=SIGNATURE_SIZE, max_size=MAX_SIGNATURE_SIZE)
+        )
         body = reader.view("body", max_size=max_size)
+        attachment = memoryview(b"")
+        if not reader.is_done:
+            attachment = reader.view("attachment", min_size=1, max_size=max_size)
         reader.finish()
         return cls(
             label=label,
@@ -76,7 +98,13 @@ class Envelope:
             signature=signature,
             body=body,
             body_hash=hashlib.sha256(body).digest(),
+            attachment=attachment,
         )
+
+    def without_attachment(self, data: bytes) -> bytes:
+        """``data``, of which this was parsed, as it is passed on."""
+        attached = len(self.attachment)
+        return data[: len(data) - attached - _LENGTH_SIZE] if attached else data
 
     def digest(self) -> bytes:
         """Names this signed message: equal digests, equal messages."""

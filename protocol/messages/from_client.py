@@ -11,15 +11,19 @@ from protocol import labels
 from protocol.commitments import ShareKind
 from protocol.encoding import Reader, encode, encode_text
 from protocol.group import POINT_SIZE, SCALAR_SIZE
-from protocol.merkle import paths_of
+from protocol.kem import KEM_SEED_SIZE
+from protocol.keys import CHANNEL_KEY_SIZES, MASK_KEY_SIZES
+from protocol.merkle import MAX_PATH_SIZE, paths_of
 from protocol.messages.dealing import (
-    MAX_DELIVERED_SIZE,
+    MAX_DELIVERED_SIZES,
+    MAX_PART_SIZES,
     DealingHead,
     DealtShare,
     DeliveredShare,
 )
 from protocol.messages.envelope import signed_bytes
 from protocol.shamir import SHARE_SIZE
+from protocol.suite import Suite
 
 __all__ = [
     "AdvertiseKeys",
@@ -32,7 +36,6 @@ __all__ = [
     "consistency_bytes",
 ]
 
-_KEY_SIZE = 32
 _HASH_SIZE = 32
 
 
@@ -50,11 +53,13 @@ class AdvertiseKeys:
         return encode([self.mask_key, self.channel_key])
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str) -> AdvertiseKeys:
+    def decode(
+        cls, body: bytes | memoryview, *, peer: str, suite: Suite = Suite.CLASSICAL
+    ) -> AdvertiseKeys:
         """The body that ``peer`` sent; RemoteProtocolError(MALFORMED) for anything else."""
         reader = Reader(body, peer=peer)
-        mask_key = reader.exact("mask_key", size=_KEY_SIZE)
-        channel_key = reader.exact("channel_key", size=_KEY_SIZE)
+        mask_key = reader.exact("mask_key", size=MASK_KEY_SIZES[suite])
+        channel_key = reader.exact("channel_key", size=CHANNEL_KEY_SIZES[suite])
         reader.finish()
         return cls(mask_key=mask_key, channel_key=channel_key)
 
@@ -81,14 +86,21 @@ class ShareKeys:
         return encode([self.head.encode(), encode(share.encode() for share in self.shares)])
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str, max_shares: int) -> ShareKeys:
+    def decode(
+        cls,
+        body: bytes | memoryview,
+        *,
+        peer: str,
+        max_shares: int,
+        suite: Suite = Suite.CLASSICAL,
+    ) -> ShareKeys:
         """The body that ``peer`` sent, with at most ``max_shares`` items."""
-        reader = Reader(body, peer=peer)
-        head = DealingHead.decode(reader.view("head", max_size=512), peer=peer)
+        reader, size = Reader(body, peer=peer), MAX_PART_SIZES[suite]
+        head = DealingHead.decode(reader.view("head", max_size=size), peer=peer, suite=suite)
         shares = reader.items(
             "shares",
             lambda items: DealtShare.decode(
-                items.view("dealt share", max_size=512), peer=peer, dealer=peer
+                items.view("dealt share", max_size=size), peer=peer, dealer=peer, suite=suite
             ),
             max_items=max_shares,
             max_size=len(body),
@@ -127,6 +139,14 @@ class Complaint:
 
     shared_point   the secret point of the channel between the two, from which its keys derive
     challenge      of the proof that it is that point, a scalar, as is ``response``
+
+    In the hybrid suite also what opens the dealer's encapsulation:
+
+    opening        seed of the encapsulation key that the dealer used
+    path           from that key to the root in the accuser's channel key
+
+    Where the complaint is about the capsule, ``opening`` is the seed of the mask key, and the point
+    and the proof are zeros.
     """
 
     LABEL: ClassVar = labels.COMPLAINT
@@ -135,22 +155,28 @@ class Complaint:
     shared_point: bytes
     challenge: bytes
     response: bytes
+    opening: bytes = b""
+    path: bytes = b""
 
     def encode(self) -> bytes:
         """The body in wire form."""
-        return encode([self.delivered.encode(), self.shared_point, self.challenge, self.response])
+        parts = [self.delivered.encode(), self.shared_point, self.challenge, self.response]
+        return encode([*parts, self.opening, self.path] if self.opening else parts)
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str) -> Complaint:
+    def decode(
+        cls, body: bytes | memoryview, *, peer: str, suite: Suite = Suite.CLASSICAL
+    ) -> Complaint:
         """The body that ``peer`` sent."""
         reader = Reader(body, peer=peer)
+        delivered = reader.view("delivered", max_size=MAX_DELIVERED_SIZES[suite])
         found = cls(
-            delivered=DeliveredShare.decode(
-                reader.view("delivered", max_size=MAX_DELIVERED_SIZE), peer=peer
-            ),
+            delivered=DeliveredShare.decode(delivered, peer=peer, suite=suite),
             shared_point=reader.exact("shared_point", size=POINT_SIZE),
             challenge=reader.exact("challenge", size=SCALAR_SIZE),
             response=reader.exact("response", size=SCALAR_SIZE),
+            opening=reader.exact("opening", size=KEM_SEED_SIZE) if suite.is_hybrid else b"",
+            path=bytes(reader.view("path", max_size=MAX_PATH_SIZE)) if suite.is_hybrid else b"",
         )
         reader.finish()
         return found

@@ -8,9 +8,12 @@ from typing import ClassVar
 
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_text
-from protocol.identity import SIGNATURE_SIZE
-from protocol.messages.dealing import MAX_DELIVERED_SIZE, DeliveredShare
+from protocol.identity import signature_size
+from protocol.kem import KEM_KEY_SIZE
+from protocol.merkle import MAX_PATH_SIZE
+from protocol.messages.dealing import MAX_DELIVERED_SIZES, DeliveredShare
 from protocol.spec import RoundSpec
+from protocol.suite import Suite
 
 __all__ = [
     "KeyDirectory",
@@ -22,8 +25,10 @@ __all__ = [
 ]
 
 _HASH_SIZE = 32
-# An AdvertiseKeys envelope holds three 32-byte values, a signature, a label and an id.
-_MAX_ADVERTISEMENT = 512
+# An AdvertiseKeys envelope holds three 32-byte values, a signature, a label and an id. In the
+# hybrid suite there is an encapsulation key in it, and the signature is larger.
+_MAX_ADVERTISEMENTS = {Suite.CLASSICAL: 512, Suite.HYBRID_PQ: 6144}
+_MAX_OFFER_SIZE = 4 + KEM_KEY_SIZE + 4 + MAX_PATH_SIZE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,28 +51,53 @@ class RoundAnnouncement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyDirectory:
-    """R1: the signed AdvertiseKeys messages of all of U1, as they came."""
+    """R1: the signed AdvertiseKeys messages of all of U1, as they came.
+
+    ``offers``: in the hybrid suite the encapsulation key that each of them has for the receiver,
+    with its path to the root in the message; empty at the receiver's own place.
+    """
 
     LABEL: ClassVar = labels.KEY_DIRECTORY
 
     advertisements: tuple[bytes, ...]
+    offers: tuple[tuple[bytes, bytes], ...] = ()
 
     def encode(self) -> bytes:
         """The body in wire form."""
-        return encode([encode(self.advertisements)])
+        fields = [encode(self.advertisements)]
+        if self.offers:
+            fields.append(encode(encode([key, path]) for key, path in self.offers))
+        return encode(fields)
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> KeyDirectory:
+    def decode(
+        cls,
+        body: bytes | memoryview,
+        *,
+        peer: str,
+        max_members: int,
+        suite: Suite = Suite.CLASSICAL,
+    ) -> KeyDirectory:
         """The body that ``peer`` sent."""
-        reader = Reader(body, peer=peer)
+        reader, size = Reader(body, peer=peer), _MAX_ADVERTISEMENTS[suite]
         advertisements = reader.items(
             "advertisements",
-            lambda items: bytes(items.view("advertisement", max_size=_MAX_ADVERTISEMENT)),
+            lambda items: bytes(items.view("advertisement", max_size=size)),
             max_items=max_members,
             max_size=len(body),
         )
+        offers: list[tuple[bytes, bytes]] = []
+        if suite.is_hybrid:
+            offers = reader.items(
+                "offers",
+                lambda items: _read_offer(items.view("offer", max_size=_MAX_OFFER_SIZE), peer),
+                max_items=max_members,
+                max_size=len(body),
+            )
+            if len(offers) != len(advertisements):
+                raise reader.error("offers: not one for each advertisement")
         reader.finish()
-        return cls(advertisements=tuple(advertisements))
+        return cls(advertisements=tuple(advertisements), offers=tuple(offers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,14 +114,21 @@ class ShareDelivery:
         return encode([_ids(self.dealers), encode(share.encode() for share in self.shares)])
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> ShareDelivery:
+    def decode(
+        cls,
+        body: bytes | memoryview,
+        *,
+        peer: str,
+        max_members: int,
+        suite: Suite = Suite.CLASSICAL,
+    ) -> ShareDelivery:
         """The body that ``peer`` sent."""
-        reader = Reader(body, peer=peer)
+        reader, size = Reader(body, peer=peer), MAX_DELIVERED_SIZES[suite]
         dealers = _read_ids(reader, "dealers", max_members=max_members)
         shares = reader.items(
             "shares",
             lambda items: DeliveredShare.decode(
-                items.view("delivered share", max_size=MAX_DELIVERED_SIZE), peer=peer
+                items.view("delivered share", max_size=size), peer=peer, suite=suite
             ),
             max_items=max_members,
             max_size=len(body),
@@ -136,13 +173,20 @@ class SignatureQuorum:
         return encode([encode(encode([encode_text(id), sig]) for id, sig in self.signatures)])
 
     @classmethod
-    def decode(cls, body: bytes | memoryview, *, peer: str, max_members: int) -> SignatureQuorum:
+    def decode(
+        cls,
+        body: bytes | memoryview,
+        *,
+        peer: str,
+        max_members: int,
+        suite: Suite = Suite.CLASSICAL,
+    ) -> SignatureQuorum:
         """The body that ``peer`` sent."""
-        reader = Reader(body, peer=peer)
+        reader, size = Reader(body, peer=peer), signature_size(suite)
 
         def signature(items: Reader) -> tuple[str, bytes]:
-            item = Reader(items.view("signature", max_size=256), peer=peer)
-            found = item.text("signer"), item.exact("signature", size=SIGNATURE_SIZE)
+            item = Reader(items.view("signature", max_size=256 + size), peer=peer)
+            found = item.text("signer"), item.exact("signature", size=size)
             item.finish()
             return found
 
@@ -188,3 +232,11 @@ def _read_ids(reader: Reader, name: str, *, max_members: int) -> tuple[str, ...]
     if any(first >= second for first, second in itertools.pairwise(ids)):
         raise reader.error(f"{name}: not sorted or repeated")
     return tuple(ids)
+
+
+def _read_offer(data: memoryview, peer: str) -> tuple[bytes, bytes]:
+    reader = Reader(data, peer=peer)
+    key = bytes(reader.view("offered key", max_size=KEM_KEY_SIZE))
+    path = bytes(reader.view("path", max_size=MAX_PATH_SIZE))
+    reader.finish()
+    return key, path

@@ -7,10 +7,13 @@ the cohort, so that they follow the encoding.
 
 from __future__ import annotations
 
+from protocol.capsule import CAPSULE_SIZE
 from protocol.commitments import COMMITMENT_SIZE, ShareKind
 from protocol.encoding import encode
 from protocol.group import POINT_SIZE, SCALAR_SIZE
-from protocol.identity import SIGNATURE_SIZE
+from protocol.identity import signature_size
+from protocol.kem import KEM_KEY_SIZE, KEM_SEED_SIZE
+from protocol.keys import CHANNEL_KEY_SIZES, MASK_KEY_SIZES
 from protocol.merkle import HASH_SIZE, MAX_PATH_SIZE
 from protocol.messages.dealing import DealingHead, DealtShare, DeliveredShare
 from protocol.messages.from_client import (
@@ -24,7 +27,8 @@ from protocol.messages.from_client import (
 )
 from protocol.shamir import SHARE_SIZE
 from protocol.spec import RoundSpec
-from protocol.transport import SEALED_SIZE
+from protocol.suite import Suite
+from protocol.transport import SEALED_SIZES
 
 __all__ = ["reply_limits"]
 
@@ -39,51 +43,65 @@ def reply_limits(spec: RoundSpec) -> dict[bytes, int]:
     Guarantee:  every message that an honest site of ``spec`` sends fits. Linear in the cohort, and
                 for the masked input in the words.
     """
-    cohort = spec.cohort
+    cohort, suite = spec.cohort, spec.suite
     longest = max(cohort, key=len)
     head = DealingHead(
         h1=_HASH,
-        self_mask_point=_POINT,
+        self_mask_point=b"" if suite.is_hybrid else _POINT,
         challenge=_SCALAR,
         mask_key_response=_SCALAR,
         self_mask_response=_SCALAR,
         root=_HASH,
-        signature=bytes(SIGNATURE_SIZE),
+        signature=bytes(signature_size(suite)),
+        suite=suite,
     )
-    items = tuple(_item(holder) for holder in cohort)
+    items = tuple(_item(holder, suite) for holder in cohort)
     delivered = DeliveredShare(
-        dealer=longest, head=head, item=_item(longest), path=bytes(MAX_PATH_SIZE)
+        dealer=longest, head=head, item=_item(longest, suite), path=bytes(MAX_PATH_SIZE)
     )
     revealed = tuple(
         RevealedShare(dealer=dealer, kind=ShareKind.MASK_KEY, share=bytes(SHARE_SIZE))
         for dealer in cohort
     )
     complaint = Complaint(
-        delivered=delivered, shared_point=_POINT, challenge=_SCALAR, response=_SCALAR
+        delivered=delivered,
+        shared_point=_POINT,
+        challenge=_SCALAR,
+        response=_SCALAR,
+        opening=bytes(KEM_SEED_SIZE if suite.is_hybrid else 0),
+        path=bytes(MAX_PATH_SIZE),
     )
+    keys = AdvertiseKeys(
+        mask_key=bytes(MASK_KEY_SIZES[suite]), channel_key=bytes(CHANNEL_KEY_SIZES[suite])
+    )
+    offers = encode([encode([bytes(KEM_KEY_SIZE)] * (len(cohort) - 1))])
     words = len(encode([_HASH])) + _LENGTH_SIZE + spec.masked_size
     sizes = {
-        AdvertiseKeys.LABEL: len(AdvertiseKeys(mask_key=_POINT, channel_key=_POINT).encode()),
+        AdvertiseKeys.LABEL: len(keys.encode()) + (len(offers) if suite.is_hybrid else 0),
         ShareKeys.LABEL: len(ShareKeys(head=head, shares=items).encode()),
         MaskedInput.LABEL: words,
         Complaint.LABEL: len(complaint.encode()),
         ConsistencyCheck.LABEL: len(ConsistencyCheck(h2=_HASH, survivors=cohort).encode()),
         Unmask.LABEL: len(Unmask(h2=_HASH, shares=revealed).encode()),
     }
-    return {label: _enveloped(label, longest, size) for label, size in sizes.items()}
+    overhead = signature_size(suite)
+    return {label: _enveloped(label, longest, overhead) + size for label, size in sizes.items()}
 
 
-def _item(holder: str) -> DealtShare:
+def _item(holder: str, suite: Suite) -> DealtShare:
     return DealtShare(
         holder=holder,
         mask_key_commitment=bytes(COMMITMENT_SIZE),
         self_mask_commitment=bytes(COMMITMENT_SIZE),
         mask_key_response=_SCALAR,
         self_mask_response=_SCALAR,
-        sealed=bytes(SEALED_SIZE),
+        sealed=bytes(SEALED_SIZES[suite]),
+        capsule=bytes(CAPSULE_SIZE if suite.is_hybrid else 0),
+        suite=suite,
     )
 
 
-def _enveloped(label: bytes, sender: str, body_size: int) -> int:
-    head = [label, bytes(_CONTEXT_SIZE), sender.encode("ascii"), bytes(SIGNATURE_SIZE)]
-    return len(encode(head)) + _LENGTH_SIZE + body_size
+def _enveloped(label: bytes, sender: str, signature: int) -> int:
+    """What goes around a body."""
+    head = [label, bytes(_CONTEXT_SIZE), sender.encode("ascii"), bytes(signature)]
+    return len(encode(head)) + _LENGTH_SIZE

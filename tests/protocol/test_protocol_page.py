@@ -8,6 +8,7 @@ import pytest
 
 from protocol.messages import Envelope
 from protocol.parameters import choose
+from protocol.suite import Suite
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text()
@@ -65,3 +66,19 @@ def test_every_label_prefix_and_the_suite_are_on_the_page():
     from protocol import labels
 
     assert labels.SUITE.decode() in PAGE
+    assert labels.HYBRID_SUITE.decode() in PAGE
+
+
+def test_the_hybrid_message_sizes_are_measured(federation, simulation):
+    members = federation(5, collusion=0.1, suite=Suite.HYBRID_PQ)
+    attempt = simulation.Round(members)
+    attempt.run()
+    sizes = {}
+    for *_, received, sent in attempt.log:
+        for data in filter(None, (received, sent)):
+            label = Envelope.parse(data, peer="x", max_size=len(data)).label.decode()
+            name = re.sub(r"^.*/r\d-", "", label).replace("-", "")
+            sizes[name] = max(sizes.get(name, 0), len(data))
+    sizes["maskedinput"] -= members.spec.masked_size
+    table = [row for row in rows("## 10. The hybrid suite") if row[1].isdigit()]
+    assert {row[0].split(",")[0].lower(): int(row[1]) for row in table}.items() <= sizes.items()

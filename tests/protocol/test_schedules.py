@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from protocol import is_proven, is_signed
+from protocol.suite import Suite
 from protocol.words import centre
 
 # Convicted without the session, by whoever holds the roster.
@@ -69,6 +70,24 @@ def test_schedules_give_the_exact_sum_or_an_abort(simulation, schedules, liars):
     # Both must happen often, or the test would prove nothing.
     assert 5 < sums < 28
     assert caught
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_few_schedules_of_the_hybrid_suite(simulation, schedules, liars, quiet):
+    how = {"quiet": quiet, "suite": Suite.HYBRID_PQ}
+    sums, _, _, _ = run_many(simulation, schedules, liars, range(2), **how)
+    assert sums == 2 if quiet else sums <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(2))
+def test_100_schedules_of_the_hybrid_suite(simulation, schedules, liars, block):
+    seeds = range(20_000 + 50 * block, 20_050 + 50 * block)
+    sums, again, told, caught = run_many(simulation, schedules, liars, seeds, suite=Suite.HYBRID_PQ)
+    assert 20 < sums < 48
+    assert again > 5
+    assert set(told) == set(schedules.Lies.KINDS)
+    assert {"other secret", "false complaint"} <= set(caught)
 
 
 @pytest.mark.slow

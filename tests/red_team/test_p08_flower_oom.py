@@ -156,6 +156,36 @@ def test_objects_that_make_no_message_cost_their_sender_its_answer(network: Netw
     assert asked(network, attack) == {"a": MALFORMED, "b": Reply(body=b"keys")}
 
 
+def test_site_that_confirms_too_early_misses_its_request_and_stops_nobody(
+    network: Network,
+) -> None:
+    """The server's upload then finds nothing to put its content in."""
+    client, push = network.grid._client, network.grid._client.PushMessages
+
+    def pushed_and_confirmed(request):
+        answer = push(request)
+        node = network.nodes["a"]
+        if request.messages_list[0].metadata.dst_node_id == node.node_id:
+            node.confirm(answer.message_ids[0])
+        return answer
+
+    client.PushMessages = pushed_and_confirmed
+    found: dict[str, Reply | Failure] = {}
+    stage = threading.Thread(
+        target=lambda: found.update(
+            network.engine.exchange("announce", {"a": b"x", "b": b"y"}, deadline_s=20)
+        )
+    )
+    stage.start()
+    honest = network.nodes["b"]
+    honest.upload(honest.reply(received(honest), b"keys"))
+    stage.join(30)
+    assert found == {
+        "a": Failure(code=FailureCode.UNREACHABLE),
+        "b": Reply(body=b"keys"),
+    }
+
+
 @pytest.mark.parametrize("num_objects", [1, 1000])
 def test_process_of_the_rounds_counts_what_it_fetches(num_objects: int) -> None:
     """Whatever SuperLink it is behind."""

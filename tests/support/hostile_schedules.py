@@ -270,8 +270,8 @@ def flipped(data, rng):
     return bytes(changed)
 
 
-def draw(simulation, liars, seed, *, quiet=None):
-    """The schedule of ``seed``: federation, liars and network.
+def draw(simulation, liars, seed, *, quiet=None, **more):
+    """The schedule of ``seed``: federation, liars and network; ``more`` is for the federation.
 
     quiet   None: three in ten are; a quiet one has no more liars than the threshold bears
     """
@@ -284,6 +284,7 @@ def draw(simulation, liars, seed, *, quiet=None):
         word_bits=rng.choice([16, 24, 32]),
         noise_variance=rng.choice([0.0, 9.0]),
         collusion=0.1,
+        **more,
     )
     most = members.spec.num_colluders if quiet or rng.random() < 0.8 else n
     count = rng.randint(1 if quiet else 0, most)

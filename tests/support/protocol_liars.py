@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from protocol.capsule import PairSecret
 from protocol.complaints import make_complaint
 from protocol.dealing import DealtSecrets, deal
-from protocol.keys import KeyPair, channel_key
+from protocol.kem import encapsulate
+from protocol.keys import KeyPair, channel_key_from
 from protocol.merkle import root_of
 from protocol.messages import Complaint, Envelope, ShareDelivery, ShareKeys
 from protocol.shamir import SHARE_SIZE
-from protocol.transport import SEALED_SIZE, associated_data, seal_shares
+from protocol.transport import SEALED_SIZES, associated_data, seal_shares
 
 
 def body_of(data):
@@ -27,23 +29,44 @@ class Dealer:
         self.id = client._site.identity.id
         self.state = client._state
         self.data = data
-        self.honest = ShareKeys.decode(body_of(data), peer=self.id, max_shares=1000)
+        self.suite = members.spec.suite
+        self.honest = ShareKeys.decode(
+            body_of(data), peer=self.id, max_shares=1000, suite=self.suite
+        )
 
     def sealed(self, holder, shares, commitments):
         """``shares`` as ``holder`` will open them."""
         if holder == self.id:
             return b""
-        state = self.state
-        key = channel_key(
-            state.channel_pair,
+        state, receiver, extra = self.state, self.state.members[holder], None
+        if self.suite.is_hybrid:
+            secret, ciphertext = encapsulate(receiver.offer)
+            extra = PairSecret(secret=secret, ciphertext=ciphertext)
+        key = channel_key_from(
+            state.channel_pair.exchange(receiver.channel[:32]),
             sender=state.members[self.id],
-            receiver=state.members[holder],
+            receiver=receiver,
             h1=state.h1,
+            extra=extra,
         )
         associated = associated_data(
-            h1=state.h1, sender=self.id, receiver=holder, commitments=commitments
+            h1=state.h1,
+            sender=self.id,
+            receiver=holder,
+            commitments=commitments,
+            suite=self.suite,
         )
-        return seal_shares(key, shares=shares, associated=associated, entropy=os.urandom)
+        sealed = seal_shares(key, shares=shares, associated=associated, entropy=os.urandom)
+        return sealed if extra is None else extra.ciphertext + sealed
+
+    def bound(self, item):
+        """What the shares in ``item`` are sealed beside."""
+        bound = [
+            item.mask_key_commitment,
+            item.self_mask_commitment,
+            self.honest.head.self_mask_point,
+        ]
+        return [*bound, item.capsule] if self.suite.is_hybrid else bound
 
     def signed(self, shares=None, **head):
         """The message with other items or another head, under root and signatures that fit."""
@@ -68,39 +91,35 @@ class Dealer:
 
     def unreadable(self, holder):
         """What is sealed for ``holder`` does not open."""
-        return self.changed(holder, sealed=os.urandom(SEALED_SIZE))
+        return self.changed(holder, sealed=os.urandom(SEALED_SIZES[self.suite]))
 
     def wrong_shares(self, holder):
         """What opens for ``holder`` is not what was committed to."""
         (item,) = (share for share in self.honest.shares if share.holder == holder)
-        commitments = [
-            item.mask_key_commitment,
-            item.self_mask_commitment,
-            self.honest.head.self_mask_point,
-        ]
         wrong = (bytes([1]) + bytes(SHARE_SIZE - 1),) * 2
-        return self.changed(holder, sealed=self.sealed(holder, wrong, commitments))
+        return self.changed(holder, sealed=self.sealed(holder, wrong, self.bound(item)))
 
     def wrong_commitment(self, holder, field="mask_key_commitment"):
         """One commitment for ``holder`` is to something else, all bound as it should be."""
         (item,) = (share for share in self.honest.shares if share.holder == holder)
         lie = dataclasses.replace(item, **{field: os.urandom(32)})
-        commitments = [
-            lie.mask_key_commitment,
-            lie.self_mask_commitment,
-            self.honest.head.self_mask_point,
-        ]
-        sealed = self.sealed(holder, (bytes(SHARE_SIZE),) * 2, commitments)
+        sealed = self.sealed(holder, (bytes(SHARE_SIZE),) * 2, self.bound(lie))
         return self.changed(holder, **{field: getattr(lie, field), "sealed": sealed})
 
     def other_secret(self, which, *, threshold=None):
         """A perfect dealing, but of another secret or of a higher degree."""
         state = self.state
-        secrets = {"mask_key": state.mask_pair.secret, "self_mask": state.self_secret}
+        secrets = {"mask_key": state.mask_pair.shared, "self_mask": state.self_secret}
         if which is not None:
             secrets[which] = KeyPair(bytes([7]) + bytes(31)).secret
         body, _ = deal(
-            DealtSecrets(**secrets, context=state.context, h1=state.h1),
+            DealtSecrets(
+                **secrets,
+                context=state.context,
+                h1=state.h1,
+                suite=self.suite,
+                capsules={share.holder: share.capsule for share in self.honest.shares},
+            ),
             dealer=self.members.identities[self.id],
             points={share.holder: state.spec.point(share.holder) for share in self.honest.shares},
             threshold=threshold or state.spec.threshold,
@@ -116,7 +135,9 @@ def false_complaint(members, client, delivery, accused):
     ``client`` has just opened ``delivery`` and holds its state of before no more: ask before.
     """
     state, id = client._state, client._site.identity.id
-    body = ShareDelivery.decode(body_of(delivery), peer="server", max_members=1000)
+    body = ShareDelivery.decode(
+        body_of(delivery), peer="server", max_members=1000, suite=members.spec.suite
+    )
     (share,) = (share for share in body.shares if share.dealer == accused)
     return make_complaint(
         share,

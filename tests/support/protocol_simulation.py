@@ -21,6 +21,7 @@ from protocol.entropy import insecure_counter_entropy
 from protocol.events import RoundCompleted
 from protocol.messages import Envelope, seal
 from protocol.parameters import num_colluders, threshold
+from protocol.suite import Suite
 
 MODEL = b"the exact bytes of a model"
 STAGES = 5
@@ -47,17 +48,18 @@ class Federation:
         degree=0,
         share_threshold=None,
         seed=b"federation",
+        suite=Suite.CLASSICAL,
     ):
         self.seed = seed
         self.ids = tuple(f"site-{i:03d}" for i in range(num_sites))
-        self.owner = Identity.generate("owner", entropy=insecure_counter_entropy(seed + b"/owner"))
-        self.server_identity = Identity.generate(
-            SERVER, entropy=insecure_counter_entropy(seed + b"/server")
-        )
-        self.identities = {
-            id: Identity.generate(id, entropy=insecure_counter_entropy(seed + id.encode()))
-            for id in self.ids
-        }
+
+        def identity(id, salt):
+            entropy = insecure_counter_entropy(seed + salt)
+            return Identity.generate(id, entropy=entropy, suite=suite)
+
+        self.owner = identity("owner", b"/owner")
+        self.server_identity = identity(SERVER, b"/server")
+        self.identities = {id: identity(id, id.encode()) for id in self.ids}
         self.roster = Roster.create(
             federation_id="hospitals",
             owner_key=self.owner.public_key,
@@ -86,6 +88,7 @@ class Federation:
             noise_variance=noise_variance,
             privacy_hash=digest("privacy"),
             policy_hash=digest("policy"),
+            suite=suite,
         )
         self.policy = ClientPolicy(
             federation_id="hospitals",
@@ -101,6 +104,7 @@ class Federation:
             collusion=collusion,
             min_degree=degree,
             min_threshold=share_threshold if degree else 0,
+            suite=suite,
         )
         self.counters = {id: InMemoryRoundCounter() for id in self.ids}
 

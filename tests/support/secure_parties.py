@@ -133,10 +133,11 @@ class Parties:
         self.terms: SecureTerms = choose_terms(
             self.config, num_parameters=num_parameters, largest_site=10 * num_sites
         )
-        self.server = Identity.generate(SERVER)
+        suite = self.terms.suite
+        self.server = Identity.generate(SERVER, suite=suite)
         names = [f"site-{k:02d}" for k in range(1, num_sites + 1)]
-        self.identities = {name: Identity.generate(name) for name in names}
-        owner = Identity.generate("owner")
+        self.identities = {name: Identity.generate(name, suite=suite) for name in names}
+        owner = Identity.generate("owner", suite=suite)
         self.roster = Roster.create(
             federation_id="tests",
             owner_key=owner.public_key,

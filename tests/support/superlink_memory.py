@@ -125,11 +125,16 @@ class Node:
         contents = {id: store[id].content for id in ids}
         message = inflate_object_from_contents(tree.object_id, contents)
         message.metadata.__dict__["_message_id"] = tree.object_id
-        confirm = ConfirmMessageReceivedRequest(
-            node=self.proto, run_id=self.network.run_id, message_object_id=tree.object_id
-        )
-        fleet_handlers.confirm_message_received(confirm, state, state.object_store)
+        self.confirm(tree.object_id)
         return message
+
+    def confirm(self, message_id: str) -> None:
+        """Say that a message is here, so that the SuperLink forgets its content."""
+        state = self.network.state
+        request = ConfirmMessageReceivedRequest(
+            node=self.proto, run_id=self.network.run_id, message_object_id=message_id
+        )
+        fleet_handlers.confirm_message_received(request, state, state.object_store)
 
     def announce(self, reply: Message, *, tree=None):
         """Say what the answer consists of; what the SuperLink wants of it."""

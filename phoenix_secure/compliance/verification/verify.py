@@ -14,7 +14,7 @@ from phoenix_secure.compliance.verification.evidence import check_evidence
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
 from protocol import RemoteProtocolError, Roster
-from protocol.identity import KEY_SIZE
+from protocol.identity import suite_of_key
 
 __all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "parse_key", "verify_report"]
 
@@ -111,13 +111,15 @@ def load_roster(path: Path, *, owner_key: bytes | None) -> Roster:
 
 
 def parse_key(content: bytes) -> bytes:
-    """A public key of 32 bytes, raw or as hexadecimal digits.
+    """A public key, raw or as hexadecimal digits: 32 bytes, or 1984 of a hybrid federation.
 
     Raises:     ValueError for anything else.
     """
-    key = content if len(content) == KEY_SIZE else bytes.fromhex(content.decode("ascii").strip())
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"expected a public key of {KEY_SIZE} bytes")
+    if suite_of_key(content) is not None:
+        return content
+    key = bytes.fromhex(content.decode("ascii").strip())
+    if suite_of_key(key) is None:
+        raise ValueError("expected a public key")
     return key
 
 

@@ -44,6 +44,7 @@ from phoenix_secure.secret_files import make_private_folder, write_secret
 from protocol import SERVER, Identity, Roster
 from protocol.encoding import is_id
 from protocol.parameters import MIN_CLIENTS
+from protocol.suite import Suite
 
 __all__ = ["Deployment", "initialise"]
 
@@ -60,6 +61,7 @@ class Deployment:
     superlink_port   loopback port of the SuperLink on the server
     rehearsal        sites take shares of a public data set, on this machine
     days             how long the TLS certificate holds
+    suite            of the keys in the roster, and of the federation's secure rounds
     """
 
     federation: str
@@ -70,6 +72,7 @@ class Deployment:
     first_supernode_port: int = _FIRST_SUPERNODE_PORT
     rehearsal: bool = False
     days: int = 365
+    suite: str = Suite.CLASSICAL.value
 
     def __post_init__(self) -> None:
         for name in (self.federation, *self.sites):
@@ -86,6 +89,8 @@ class Deployment:
         ports = (self.port, self.superlink_port, self.first_supernode_port, last_port)
         if not all(1 <= port <= 65_535 for port in ports) or self.port == self.superlink_port:
             raise ConfigError("ports must be different and between 1 and 65535")
+        if self.suite not in {suite.value for suite in Suite}:
+            raise ConfigError(f"--suite must be classical or hybrid_pq, got {self.suite!r}")
         if not 1 <= self.days <= 3660:
             raise ConfigError(f"--days must be between 1 and 3660, got {self.days}")
 
@@ -120,9 +125,10 @@ def initialise(folder: Path, deployment: Deployment) -> Roster:
 
 
 def _make(folder: Path, deployment: Deployment) -> Roster:
-    owner = Identity.generate("owner")
-    server = Identity.generate(SERVER)
-    sites = {site: Identity.generate(site) for site in deployment.sites}
+    suite = Suite(deployment.suite)
+    owner = Identity.generate("owner", suite=suite)
+    server = Identity.generate(SERVER, suite=suite)
+    sites = {site: Identity.generate(site, suite=suite) for site in deployment.sites}
     nodes = {site: make_node_key() for site in deployment.sites}
     tls = make_tls_files(
         federation=deployment.federation,

@@ -26,7 +26,7 @@ from phoenix_secure.federation.deployment.site_settings import HostPort, Id, Por
 from phoenix_secure.federation.engines.flower_address import FlowerAddress, node_key_bytes
 from phoenix_secure.secret_files import read_secret
 from protocol import SERVER, Identity, Roster
-from protocol.identity import KEY_SIZE
+from protocol.identity import SEED_SIZE
 
 __all__ = ["ServerFolder", "ServerSettings", "find_server_folder"]
 
@@ -99,7 +99,8 @@ class ServerFolder:
 
         Raises:     ConfigError when it is not the one in the roster.
         """
-        identity = Identity(SERVER, seed=read_secret(self.identity_key, size=KEY_SIZE))
+        seed = read_secret(self.identity_key, size=SEED_SIZE)
+        identity = Identity(SERVER, seed=seed, suite=roster.suite)
         if roster.server_key != identity.public_key:
             raise ConfigError(f"{self.identity_key} is not the server's key in the roster")
         return identity

@@ -36,7 +36,7 @@ from phoenix_secure.files import storage_errors
 from phoenix_secure.journal import create_file
 from phoenix_secure.secret_files import read_secret
 from protocol import Identity, RemoteProtocolError, Roster
-from protocol.identity import KEY_SIZE
+from protocol.identity import SEED_SIZE, suite_of_key
 
 __all__ = ["SiteFolder", "read_roster"]
 
@@ -144,7 +144,8 @@ class SiteFolder:
 
         Raises:     ConfigError when it is not the one in the roster.
         """
-        identity = Identity(settings.site, seed=read_secret(self.identity_key, size=KEY_SIZE))
+        seed = read_secret(self.identity_key, size=SEED_SIZE)
+        identity = Identity(settings.site, seed=seed, suite=roster.suite)
         if roster.key(settings.site) != identity.public_key:
             raise ConfigError(
                 f"{self.identity_key} is not the key of {settings.site} in the roster: "
@@ -173,7 +174,7 @@ class SiteFolder:
 
         Raises:     ConfigError when it is not the one that this site pinned.
         """
-        identity = Identity("approver", seed=read_secret(key, size=KEY_SIZE))
+        identity = Identity("approver", seed=read_secret(key, size=SEED_SIZE))
         if identity.public_key != self.owner_key:
             raise ConfigError(f"{key} is not the key in {self.path / 'approver.pub'}")
         return identity
@@ -271,6 +272,6 @@ def _public_key(path: Path) -> bytes:
         key = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} is missing: restore it from `deploy init`") from error
-    if len(key) != KEY_SIZE:
-        raise ConfigError(f"{path} must hold {KEY_SIZE} bytes: restore it from `deploy init`")
+    if suite_of_key(key) is None:
+        raise ConfigError(f"{path} must hold a public key: restore it from `deploy init`")
     return key

@@ -24,7 +24,7 @@ from phoenix_secure.federation.deployment.site_settings import SiteSettings
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
-from phoenix_secure.federation.run.plan import Plan, plan_roster
+from phoenix_secure.federation.run.plan import Plan, plan_roster, require_suite
 from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
@@ -63,6 +63,7 @@ def installer(
 
     def install(plan: Plan) -> Handler:
         config = plan.config
+        require_suite(config, roster)
         objection = settings.policy.model_objection(config)
         if objection is not None and not folder.has_promises(plan.hash):
             raise SiteFailure(FailureCode.REFUSED, why=f"policy: {objection}")

@@ -14,6 +14,7 @@ from flwr.common.constant import SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
 from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
@@ -105,6 +106,11 @@ class _LosableGrid(HttpGrid):
             ids = list(super().push_messages(messages))
         except httpx.HTTPError as error:
             raise GridLost from error
+        except ObjectPushError:
+            # A node can say that it has its message before the content is there. It then gets
+            # none, and the SuperLink takes none for it.
+            _log.warning("a node did not wait for its request")
+            return [None] * len(messages)
         for message, message_id in zip(messages, ids, strict=True):
             if message_id:
                 self._limits[message_id] = read_group(message.metadata.group_id)[1]

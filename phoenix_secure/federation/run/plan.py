@@ -20,7 +20,7 @@ from phoenix_secure.errors import ConfigError
 from protocol import Roster
 from protocol.encoding import is_id
 
-__all__ = ["MAX_PLAN_BYTES", "Plan", "plan_hash", "plan_roster"]
+__all__ = ["MAX_PLAN_BYTES", "Plan", "plan_hash", "plan_roster", "require_suite"]
 
 MAX_PLAN_BYTES = 1 << 18
 _VERSION = 1
@@ -68,6 +68,7 @@ class Plan:
                 f"partition.num_sites = {config.partition.num_sites}, but the federation has "
                 f"{members} sites: set partition.num_sites={members}"
             )
+        require_suite(config, roster)
         return cls(
             federation=roster.federation_id,
             roster_hash=roster.hash.hex(),
@@ -141,6 +142,20 @@ def plan_roster(roster: Roster, plan: Plan) -> Roster:
     a server could make two plans that share it.
     """
     return dataclasses.replace(roster, federation_id=plan.hash)
+
+
+def require_suite(config: RunConfig, roster: Roster) -> None:
+    """Refuse settings that ask for another suite than the one of the federation's keys.
+
+    Raises:     ConfigError.
+    """
+    asked, suite = config.secure_aggregation.suite, roster.suite
+    if asked != suite.value:
+        raise ConfigError(
+            f"secure_aggregation.suite = {asked}, but the keys in the federation's roster are "
+            f"{suite.value}: set secure_aggregation.suite={suite.value}, or make a federation with "
+            f"`deploy init --suite {asked}`"
+        )
 
 
 def _is_sha256(value: Any) -> bool:

@@ -59,8 +59,9 @@ def _small_round(terms: SecureTerms, n: int) -> None:
     small = dataclasses.replace(
         terms, num_parameters=1, cohort_size=n, num_colluders=c, threshold=t, noise=None, grid=None
     )
-    server = Identity.generate(SERVER)
-    sites = {f"site-{i:02d}": Identity.generate(f"site-{i:02d}") for i in range(n)}
+    server = Identity.generate(SERVER, suite=terms.suite)
+    names = [f"site-{i:02d}" for i in range(n)]
+    sites = {name: Identity.generate(name, suite=terms.suite) for name in names}
     roster = Roster.create(
         federation_id="estimate",
         owner_key=server.public_key,

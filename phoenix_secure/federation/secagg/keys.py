@@ -5,6 +5,9 @@
     server/identity.key         sites/NAME/identity.key     readable by their owner alone
     roster.bin, owner.key.pub   who takes part, signed by the run's owner
 
+A key file holds a seed alone. Which kind of key it makes is the roster's matter, whose owner's
+public key lies in a folder above.
+
 The owner's key signs the roster once and is then forgotten: nobody can add a site later.
 """
 
@@ -21,14 +24,18 @@ from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import write_bytes
 from phoenix_secure.secret_files import make_private_folder, write_secret
 from protocol import SERVER, Identity, RemoteProtocolError, Roster
+from protocol.identity import suite_of_key
+from protocol.suite import Suite
 
 __all__ = ["RunKeys", "read_identity"]
 
 _SEED_SIZE = 32
+# Under the name that a simulation or a federation folder gives it.
+_OWNER_KEYS = ("owner.key.pub", "federation-owner.pub")
 
 
-def read_identity(path: Path, *, id: str) -> Identity:
-    """The signing key in ``path``.
+def read_identity(path: Path, *, id: str, suite: Suite | None = None) -> Identity:
+    """The signing key in ``path``; by default of the suite of the owner's key near it.
 
     Raises:     CheckpointError when it is missing, damaged, or open to others.
     """
@@ -46,7 +53,19 @@ def read_identity(path: Path, *, id: str) -> Identity:
         )
     if len(seed) != _SEED_SIZE:
         raise CheckpointError(f"the signing key {path} is damaged: restore it, or start again")
-    return Identity(id, seed=seed)
+    return Identity(id, seed=seed, suite=suite or _suite_near(path))
+
+
+def _suite_near(path: Path) -> Suite:
+    """The suite of the federation that the key in ``path`` is of."""
+    for folder in list(path.resolve().parents)[:3]:
+        for name in _OWNER_KEYS:
+            if (folder / name).is_file():
+                suite = suite_of_key((folder / name).read_bytes())
+                if suite is None:
+                    raise CheckpointError(f"{folder / name} holds no public key: restore it")
+                return suite
+    return Suite.CLASSICAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -58,14 +77,16 @@ class RunKeys:
     roster: Roster
 
     @classmethod
-    def create(cls, folder: Path, *, sites: Iterable[str]) -> RunKeys:
+    def create(
+        cls, folder: Path, *, sites: Iterable[str], suite: Suite = Suite.CLASSICAL
+    ) -> RunKeys:
         """New keys from the operating system's randomness, written below ``folder``.
 
         Raises:     StorageError, also when there are keys: none is ever overwritten.
         """
-        owner = Identity.generate("owner")
-        server = Identity.generate(SERVER)
-        identities = {name: Identity.generate(name) for name in sites}
+        owner = Identity.generate("owner", suite=suite)
+        server = Identity.generate(SERVER, suite=suite)
+        identities = {name: Identity.generate(name, suite=suite) for name in sites}
         roster = Roster.create(
             federation_id=f"run-{secrets.token_hex(8)}",
             owner_key=owner.public_key,
@@ -95,8 +116,11 @@ class RunKeys:
                 f"the roster in {folder} is missing or damaged: restore it, or start again"
             ) from error
         keys = cls(
-            server=read_identity(_server_key(folder), id=SERVER),
-            sites={name: read_identity(_site_key(folder, name), id=name) for name in sites},
+            server=read_identity(_server_key(folder), id=SERVER, suite=roster.suite),
+            sites={
+                name: read_identity(_site_key(folder, name), id=name, suite=roster.suite)
+                for name in sites
+            },
             roster=roster,
         )
         for identity in (keys.server, *keys.sites.values()):

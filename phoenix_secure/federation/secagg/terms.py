@@ -24,6 +24,7 @@ from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
+from protocol.suite import Suite
 
 __all__ = ["SecureTerms", "choose_terms"]
 
@@ -52,6 +53,7 @@ class SecureTerms:
     noise            what the sites add together, under privacy unit ``site`` or in a release;
                      else None
     grid             of a release: the whole numbers that its sums are made of; else None
+    suite            of keys and signatures; the roster's
     """
 
     num_parameters: int
@@ -71,6 +73,7 @@ class SecureTerms:
     noise: SiteNoise | None = None
     clip_bit_value: float = 0.0
     grid: IntegerGrid | None = None
+    suite: Suite = Suite.CLASSICAL
 
     @property
     def num_honest(self) -> int:
@@ -141,6 +144,7 @@ class SecureTerms:
             noise_variance=self._noise_variance,
             privacy_hash=self.privacy_hash,
             policy_hash=self.policy_hash,
+            suite=self.suite,
         )
 
     def policy(self, roster: Roster) -> ClientPolicy:
@@ -161,6 +165,7 @@ class SecureTerms:
             # Whatever the cohort: a sum never hides among fewer honest inputs than the plan that
             # the owner signed.
             min_honest=self.num_honest,
+            suite=self.suite,
         )
 
     @property
@@ -280,6 +285,7 @@ def choose_terms(
         noise=noise,
         clip_bit_value=count,
         grid=grid,
+        suite=Suite(settings.suite),
     )
 
 

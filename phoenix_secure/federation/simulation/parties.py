@@ -26,6 +26,7 @@ from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.events import Event
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
+from protocol.suite import Suite
 
 __all__ = ["ImagesTrained", "create_parties", "local_witnesses", "place_of", "spent_events"]
 
@@ -46,10 +47,12 @@ class ImagesTrained:
         return self._total
 
 
-def create_parties(folder: RunFolder, *, sites: Iterable[str], secure: bool) -> RunKeys:
+def create_parties(
+    folder: RunFolder, *, sites: Iterable[str], secure: bool, suite: Suite = Suite.CLASSICAL
+) -> RunKeys:
     """Make keys and roster of a new run and, for secure rounds, the sites' records."""
     names = list(sites)
-    keys = RunKeys.create(folder.path, sites=names)
+    keys = RunKeys.create(folder.path, sites=names, suite=suite)
     if secure:
         for name in names:
             SiteRecord.create(folder.site_rounds(name))

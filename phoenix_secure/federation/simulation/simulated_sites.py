@@ -61,6 +61,7 @@ from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer
+from protocol.suite import Suite
 
 __all__ = ["SimulatedSites"]
 
@@ -169,7 +170,8 @@ class SimulatedSites:
         return min(wanted, self.config.partition.num_sites)
 
     def prepare(self, folder: RunFolder) -> None:
-        create_parties(folder, sites=self.sites, secure=self.terms is not None)
+        suite = Suite(self.config.secure_aggregation.suite)
+        create_parties(folder, sites=self.sites, secure=self.terms is not None, suite=suite)
         save_split(self.partition.split, folder.split_file)
         save_parts(self.partition, folder.path / "sites.npz")
         if self.partition.canaries is not None:

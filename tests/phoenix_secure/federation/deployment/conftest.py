@@ -61,10 +61,11 @@ class FolderFederation:
         "output.num_samples=2",
     )
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, suite: str = "classical") -> None:
         self.root = root
         self.exchange = root / "exchange"
-        initialise(root / "f", Deployment(federation="trial", sites=self.sites, rehearsal=True))
+        deployment = Deployment(federation="trial", sites=self.sites, rehearsal=True, suite=suite)
+        initialise(root / "f", deployment)
         self.server = ServerFolder(root / "f" / "server")
         self.stop = threading.Event()
         self.threads: list[threading.Thread] = []
@@ -142,6 +143,13 @@ class Network(Rehearsal):
 @pytest.fixture
 def folder_federation(tmp_path: Path):
     made = FolderFederation(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hybrid_federation(tmp_path: Path):
+    made = FolderFederation(tmp_path, suite="hybrid_pq")
     yield made
     made.close()
 
