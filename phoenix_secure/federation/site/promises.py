@@ -11,7 +11,8 @@ A model is written down before the site trains on it, and a training round has o
 could ask again with another model would choose among answers. A training that failed is written
 down too: it stays failed for the round.
 
-A restored backup of the file would forget promises; nothing on this machine can notice that.
+An older copy of the file would forget promises: the site holds it against its audit log before it
+serves anything (``kept_files``), and against its own signatures that peers hold (``secure``).
 """
 
 from __future__ import annotations
