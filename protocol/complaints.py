@@ -121,14 +121,16 @@ def make_complaint(
     response = nonce + int.from_bytes(challenge, "little") * int.from_bytes(
         channel.secret, "little"
     )
-    hybrid = isinstance(channel, ChannelKeys) and delivered.item.suite.is_hybrid
+    opening, path = b"", b""
+    if isinstance(channel, ChannelKeys) and delivered.item.suite.is_hybrid:
+        opening, path = channel.kem_seed_for(accused.id), channel.path_to(accused.id)
     return Complaint(
         delivered=delivered,
         shared_point=shared,
         challenge=challenge,
         response=write_scalar(response),
-        opening=channel.kem_seed_for(accused.id) if hybrid else b"",
-        path=channel.path_to(accused.id) if hybrid else b"",
+        opening=opening,
+        path=path,
     )
 
 

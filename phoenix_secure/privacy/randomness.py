@@ -109,7 +109,7 @@ class _CipherRandomness:
             self._new_key()
         self._left -= 8 * num
         words = np.empty(num, dtype="<u8")
-        content = memoryview(words.view(np.uint8))
+        content = words.view(np.uint8).data
         for start in range(0, len(content), len(_ZEROS)):
             part = content[start : start + len(_ZEROS)]
             self._stream.update_into(memoryview(_ZEROS)[: len(part)], part)
