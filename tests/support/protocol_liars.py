@@ -29,7 +29,7 @@ class Dealer:
         self.id = client._site.identity.id
         self.state = client._state
         self.data = data
-        self.suite = members.spec.suite
+        self.suite = self.state.spec.suite
         self.honest = ShareKeys.decode(
             body_of(data), peer=self.id, max_shares=1000, suite=self.suite
         )
@@ -136,7 +136,7 @@ def false_complaint(members, client, delivery, accused):
     """
     state, id = client._state, client._site.identity.id
     body = ShareDelivery.decode(
-        body_of(delivery), peer="server", max_members=1000, suite=members.spec.suite
+        body_of(delivery), peer="server", max_members=1000, suite=state.spec.suite
     )
     (share,) = (share for share in body.shares if share.dealer == accused)
     return make_complaint(
