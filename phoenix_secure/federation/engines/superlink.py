@@ -29,7 +29,7 @@ from flwr.superlink.servicer.fleet import fleet_handlers
 
 from phoenix_secure.federation.engines.bounded_pull import failed_reply, object_ids
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.engines.flower_api import check_flower_version
+from phoenix_secure.federation.engines.flower_address import check_flower_version
 from phoenix_secure.federation.engines.wire import max_stored_bytes, read_group
 from phoenix_secure.processes import die_with_parent
 
