@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 15
 ALL_MINUTES   := 60
 
-.PHONY: demo test test-all coverage lint docs notebooks examples dist sbom bench clean
+.PHONY: demo demo-private test test-all coverage lint docs notebooks examples dist sbom bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)          ## train over five sites, sample, evaluate, audit, signed report (4 to 35 minutes, by machine)
 	$(BIN)/phoenix-secure run configs/demo.yaml --run-dir runs/demo --overwrite
+
+demo-private: $(STAMP)  ## the same sites and digits under differential privacy, epsilon 8, in one round
+	$(BIN)/phoenix-secure run configs/demo_private.yaml --run-dir runs/demo-private --overwrite
 
 # A worker that is done takes tests of the other: what expensive fixtures serve stays together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
