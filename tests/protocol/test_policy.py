@@ -7,6 +7,7 @@ import pytest
 from protocol import ClientPolicy
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.spec import RoundSpec
+from protocol.suite import Suite
 
 TWENTY = tuple(f"site-{i:03d}" for i in range(20))
 
@@ -35,6 +36,8 @@ DOWNGRADES = {
     "num_colluders": {"num_colluders": 3},
     # A sparse graph on which a site can be cut off.
     "degree": {"degree": 16},
+    # Keys of another kind than the roster's.
+    "suite": {"suite": Suite.HYBRID_PQ},
     # No noise: the differential privacy is gone.
     "noise_variance": {"noise_variance": 0.0},
     "privacy_hash": {"privacy_hash": bytes(32)},

@@ -8,6 +8,7 @@ import pytest
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.parameters import choose, max_input, skellam_tail
 from protocol.spec import RoundSpec
+from protocol.suite import Suite
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ OTHER = {
     "noise_variance": 1.0,
     "privacy_hash": bytes(32),
     "policy_hash": bytes(32),
+    "suite": Suite.HYBRID_PQ,
 }
 
 

@@ -100,6 +100,7 @@ def test_every_parameter_of_a_round_is_attacked_here_or_in_a_test_of_its_own():
         "attempt",  # bound by ctx; attacks 3, 4 and 13
         "cohort",  # attack 8
         "model_hash",  # attacks 10 and 11
+        "suite",  # tests/red_team/test_suite_downgrade.py
     }
     assert attacked | elsewhere == {field.name for field in dataclasses.fields(RoundSpec)}
 

@@ -24,6 +24,7 @@ from protocol.messages import (
 )
 from protocol.spec import RoundSpec
 from protocol.words import unpack
+from protocol.suite import Suite
 
 PEER = "site-000"
 QUICK = 4_000
@@ -66,7 +67,7 @@ def decoders(recorded):
         (lambda d: MaskedInput.decode(d, peer=PEER, size=size), server[2]),
         (round_trip(lambda d: Complaint.decode(d, peer=PEER)), complaint(client[2])),
         (unmask, server[4]),
-        (lambda d: Roster._read(d), recorded.members.roster._body()),
+        (lambda d: Roster._read(d, suite=Suite.CLASSICAL), recorded.members.roster._body()),
         (
             lambda d: Roster.load(d, owner_key=recorded.members.owner.public_key),
             recorded.corpus[-1],
