@@ -187,8 +187,8 @@ def show_facts(title: str, facts: dict[str, Any]) -> None:
         typer.echo(line)
 
 
-def confirm(question: str, *, named: str = "signed") -> None:
-    """Ask the owner; anything but yes changes nothing, and then nothing was ``named``.
+def confirm(question: str) -> None:
+    """Ask the owner; anything but yes signs nothing.
 
     Raises:     ConfigError, also where nobody can be asked.
     """
@@ -199,7 +199,7 @@ def confirm(question: str, *, named: str = "signed") -> None:
             return
     except typer.Abort as error:
         raise ConfigError(
-            f"nothing was {named}: nobody answered; for scripts there is --yes, and a plan is then "
-            "named by its whole hash"
+            "nothing was signed: nobody answered; a script that has read the plan signs it with "
+            "--yes and the plan's whole hash"
         ) from error
-    raise ConfigError(f"nothing was {named}")
+    raise ConfigError("nothing was signed")

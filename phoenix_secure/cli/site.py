@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from phoenix_secure.cli.approving import approve, show_budget, site_budget
 from phoenix_secure.cli.governing import (
     FolderArgument,
-    confirm,
     open_desk,
     publish,
     reject,
@@ -102,43 +99,6 @@ def budget(folder: FolderArgument, output_format: FormatOption = Format.TEXT) ->
     if not rows:
         console.print("nothing was released under differential privacy, and no plan reserves any")
     show_budget(rows)
-
-
-@app.command()
-def recover(
-    folder: FolderArgument,
-    restored: Annotated[
-        bool,
-        typer.Option("--restored", help="The whole folder came from a back-up: close every plan."),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Go on after a file of promises was lost: close the plans of which they are not certain.
-
-    A closed plan is never answered here again. Where the privacy ledger is lost, what closed plans
-    had left counts as spent. Put the newest copies of the files back instead, where there are any.
-    """
-    from phoenix_secure.federation.deployment.site_folder import SiteFolder
-    from phoenix_secure.federation.deployment.site_recovery import Recovery
-
-    place = SiteFolder(folder)
-    found = Recovery.of(place, is_restored=restored)
-    if not found.is_needed:
-        console.print("nothing is missing: every file is as the audit log tells")
-        return
-    for loss in found.losses:
-        console.print(str(loss), markup=False, soft_wrap=True)
-    for plan in found.plans:
-        console.print(f"to be closed: plan {plan}", soft_wrap=True)
-    if not yes:
-        confirm("Give these plans up at this site, for good?", named="recovered")
-    approver = (
-        open_desk(place).approver() if uses_pysyft(place) else place.approver(place.settings())
-    )
-    for plan, releases in found.carry_out(approver=approver).items():
-        more = f"; {releases} private releases were charged" if releases else ""
-        console.print(f"closed: plan {plan}{more}", soft_wrap=True)
-    console.print("recovered: start the site again; new plans can be approved", soft_wrap=True)
 
 
 @app.command()

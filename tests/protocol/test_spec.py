@@ -61,7 +61,7 @@ def test_the_context_changes_with_every_field(federation, spec):
         dataclasses.replace(ten.spec, degree=8).context,
         dataclasses.replace(ten.spec, degree=8, threshold=6).context,
     }
-    assert len(contexts | {spec.context}) == 15 + 5 + 1
+    assert len(contexts | {spec.context}) == 16 + 5 + 1
 
 
 def test_the_context_binds_the_suite(spec):

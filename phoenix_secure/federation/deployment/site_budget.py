@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,34 +77,6 @@ class SiteBudget:
         Raises:     as ``require_fit``.
         """
         self._require_fit(plan, only_begun=True)
-
-    def exhaust(self, plan: Plan) -> int:
-        """Charge every release that ``plan`` has left, and return how many.
-
-        After a ledger was lost: a bound from above on what it held of the plan.
-
-        Raises:     CheckpointError, StorageError.
-        """
-        releases = self._releases()
-        left = self._reservation(plan, releases)
-        if left is None or left.releases == 0:
-            return 0
-        ledger = PrivacyLedger.open(self._place.privacy_ledger)
-        # Which images they were is lost, too: they count for all.
-        data = left.data or (releases[-1].data if releases else "unknown")
-        for _ in range(left.releases):
-            ledger.charge(
-                Release(
-                    id=os.urandom(16).hex(),
-                    plan=plan.hash,
-                    round_number=0,
-                    data=data,
-                    event=left.event,
-                ),
-                max_releases=len(releases) + left.releases,
-                total=None,
-            )
-        return left.releases
 
     def begun(self, plan: Plan) -> tuple[Event, ...]:
         """The events that the site has released under ``plan``, by its ledger."""

@@ -30,7 +30,6 @@ from phoenix_secure.federation.deployment.site_settings import SiteSettings, loa
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import SignedApprovals
 from phoenix_secure.federation.site.audit_log import AuditLog
-from phoenix_secure.federation.site.kept_files import KeptFiles
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.signed_models import SignedModels
 from phoenix_secure.files import storage_errors
@@ -211,10 +210,6 @@ class SiteFolder:
     def audit(self) -> AuditLog:
         """The site's audit log."""
         return AuditLog(self.audit_file)
-
-    def kept_files(self) -> KeptFiles:
-        """The files of what this site promised, and what its audit log tells of them."""
-        return KeptFiles(self.path, self.audit().lines())
 
     def record(self, plan: str) -> SiteRecord:
         """The record of promises under one plan; a plan's first use makes the file."""

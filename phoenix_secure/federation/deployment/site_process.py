@@ -31,8 +31,7 @@ class SiteProcess:
     ``approver`` takes the place of the signed files in ``approvals``; it must be given where the
     settings ask for another one.
 
-    Raises:     ConfigError for a setting, key, roster or permission that is not as it must be;
-                PromisesLost where a file of what the site promised is missing or an older copy.
+    Raises:     ConfigError for a setting, key, roster or permission that is not as it must be.
     """
 
     def __init__(
@@ -55,8 +54,6 @@ class SiteProcess:
         folder.make_folders()
         self._cancelled = threading.Event()
         self._audit = folder.audit()
-        self._kept = folder.kept_files()
-        self._kept.check()
         self._gate = Gate(
             self.settings.site,
             plans=folder.plans,
@@ -64,7 +61,6 @@ class SiteProcess:
             approver=approver,
             policy=self.settings.policy,
             audit=self._audit,
-            kept=self._kept,
             install=installer(folder, self.settings, approver=approver, cancelled=self._cancelled),
         )
 
@@ -78,12 +74,7 @@ class SiteProcess:
 
         Children end when the thread that started them does, so they are started here.
         """
-        self._audit.record(
-            "started",
-            site=self.settings.site,
-            roster=self._roster.hash.hex(),
-            kept=self._kept.news(),
-        )
+        self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
         server = threading.Thread(target=self._serve, args=(stop,), name="site", daemon=True)
         supervisor = self._supervisor()
         supervisor.start()

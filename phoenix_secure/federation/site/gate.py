@@ -6,8 +6,6 @@
 4. a request that comes again gets the answer it got before, and nothing is computed twice;
 5. only then the handler sees it.
 
-Before all of that: nothing that the site promised may be missing (``kept_files``).
-
 Everything is recorded in the site's audit log before an answer leaves; the server hears a code.
 """
 
@@ -18,7 +16,6 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from phoenix_secure.errors import ConfigError, PhoenixError
 from phoenix_secure.federation.engines.exchange import FailureCode
@@ -28,7 +25,6 @@ from phoenix_secure.federation.round.stages import PLAN_STAGE
 from phoenix_secure.federation.run.plan import MAX_PLAN_BYTES, Plan, plan_hash
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.audit_log import AuditLog
-from phoenix_secure.federation.site.kept_files import KeptFiles
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.files import write_bytes
 
@@ -47,7 +43,6 @@ class Gate:
 
     plans       folder of the plans that were offered, each in a file named by its hash
     roster      the hash of the roster that this site pinned
-    kept        the files of what was promised; every line of the audit log says how far they came
     install     makes the handler of an approved plan: loads images, builds the trainer
     """
 
@@ -60,7 +55,6 @@ class Gate:
         approver: Approver,
         policy: SitePolicy,
         audit: AuditLog,
-        kept: KeptFiles,
         install: Callable[[Plan], Handler],
     ) -> None:
         self._site = site
@@ -69,7 +63,6 @@ class Gate:
         self._approver = approver
         self._policy = policy
         self._audit = audit
-        self._kept = kept
         self._install = install
         self._installed: tuple[str, Handler] | None = None
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # stage -> request digest, reply
@@ -91,31 +84,24 @@ class Gate:
             try:
                 reply, how = self._answer(request, digest)
             except _Refusal as refusal:
-                self._record("refused", **facts, why=str(refusal))
+                self._audit.record("refused", **facts, why=str(refusal))
                 raise SiteFailure(FailureCode.REFUSED) from None
             except SiteFailure as failure:
                 event = "refused" if failure.code.is_refusal else "failed"
                 why = {"why": failure.why} if failure.why else {}
-                self._record(event, **facts, code=failure.code.value, **why)
+                self._audit.record(event, **facts, code=failure.code.value, **why)
                 raise
             except Exception as error:
                 # Only the kind: a message could hold a path or a value.
-                self._record("failed", **facts, code="error", kind=type(error).__name__)
+                self._audit.record("failed", **facts, code="error", kind=type(error).__name__)
                 raise
             sent = hashlib.sha256(reply).hexdigest()
-            self._record(how, **facts, reply=sent, bytes_out=len(reply))
+            self._audit.record(how, **facts, reply=sent, bytes_out=len(reply))
             return reply
-
-    def _record(self, event: str, **facts: Any) -> None:
-        kept = self._kept.news()
-        self._audit.record(event, **facts, **({"kept": kept} if kept else {}))
 
     def _answer(self, request: SiteRequest, digest: bytes) -> tuple[bytes, str]:
         if request.site != self._site:
             raise _Refusal("the request is for another site")
-        lost = self._kept.objection(request.session)
-        if lost is not None:
-            raise _Refusal(lost)
         if request.stage == PLAN_STAGE:
             self._keep_plan(request)
         plan = self._approved_plan(request.session)

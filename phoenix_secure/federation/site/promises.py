@@ -11,8 +11,7 @@ A model is written down before the site trains on it, and a training round has o
 could ask again with another model would choose among answers. A training that failed is written
 down too: it stays failed for the round.
 
-An older copy of the file would forget promises: the site holds it against its audit log before it
-serves anything (``kept_files``), and against its own signatures that peers hold (``secure``).
+A restored backup of the file would forget promises; nothing on this machine can notice that.
 """
 
 from __future__ import annotations

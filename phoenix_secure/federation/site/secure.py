@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
-from phoenix_secure.federation.round.confirmation import Confirmation
 from phoenix_secure.federation.round.messages import (
     MalformedMessage,
     SecureTrainRequest,
@@ -229,29 +228,7 @@ class SecureSite:
         # Else anybody on the network could make this site compute and keep states.
         if self._model is None or not announcement.is_signed_by(self._roster.server_key):
             raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, "announcement")
-        self._check_own_signatures(offered)
         return self._model.model_for(offered, model_hash=spec.model_hash)
-
-    def _check_own_signatures(self, offered: RoundOffer) -> None:
-        """Refuse to go on where peers hold a signature of this site that its record knows nothing
-        of: the record, and the audit log with it, are an older copy."""
-        if offered.catch_up is None:
-            return
-        certificate = offered.catch_up.certificate
-        number, known = certificate.claim.round_number, self._record.finished_round
-        own = (each for each in certificate.signatures if each[0] == self._identity.id)
-        if number > known and any(
-            Confirmation(claim=certificate.claim, site=site, signature=signature).is_valid(
-                self._roster
-            )
-            for site, signature in own
-        ):
-            why = (
-                f"was restored from an older copy: other sites hold this site's signature in round "
-                f"{number}, and it remembers {known} rounds"
-            )
-            self._note("restored", why=why)
-            raise self._refused("announce", f"the record of promises {why}")
 
     def _drawn(self, training_round: int) -> tuple[str, ...]:
         """The cohort as this site draws it; whoever is left out of it stays in, and is absent."""

@@ -16,7 +16,6 @@ from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import SignedApprovals, sign_approval
 from phoenix_secure.federation.site.audit_log import AuditLog
 from phoenix_secure.federation.site.gate import Gate
-from phoenix_secure.federation.site.kept_files import KeptFiles
 from phoenix_secure.federation.site.policy import SitePolicy
 from protocol import Identity, Roster
 
@@ -52,7 +51,6 @@ class Site:
             approver=SignedApprovals(root / "approvals", site="s1", owner_key=OWNER.public_key),
             policy=SitePolicy(**policy),
             audit=self.audit,
-            kept=KeptFiles(root, self.audit.lines()),
             install=self._install,
         )
 
