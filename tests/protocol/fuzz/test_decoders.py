@@ -23,8 +23,8 @@ from protocol.messages import (
     Unmask,
 )
 from protocol.spec import RoundSpec
-from protocol.words import unpack
 from protocol.suite import Suite
+from protocol.words import unpack
 
 PEER = "site-000"
 QUICK = 4_000
