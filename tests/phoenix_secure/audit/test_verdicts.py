@@ -180,7 +180,7 @@ def test_a_folder_of_copies_is_found_by_samples_alone(
         non_members=pictures["out"],
     )
     assert findings.report.verdict.outcome is Outcome.LEAK
-    assert "needs the model" in findings.report.skipped["sima"]
+    assert "needs a denoiser" in findings.report.skipped["sima"]
 
 
 def test_the_plan_is_on_the_disk_before_the_first_score(

@@ -36,7 +36,7 @@ def test_it_agrees_with_the_run_s_own_accounting(
 
 @pytest.mark.parametrize(
     ("q", "z", "steps"),
-    [(0.01, 0.2102, 1000), (0.5, 1.2, 2000), (1.0, 0.05, 10), (1e-3, 0.4, 10**6)],
+    [(0.01, 0.2102, 1000), (0.5, 1.2, 2000), (1e-3, 0.4, 10**6)],
 )
 def test_it_agrees_where_epsilon_is_hundreds(q: float, z: float, steps: int) -> None:
     """Orders from 2 on alone would find 13,000 in place of 200, and every report a FAIL."""

@@ -224,11 +224,11 @@ RECORD = ("privacy.unit=record", "privacy.epsilon=4", "privacy.sampling_rate=0.1
 
 
 def test_a_proposal_beyond_the_sites_budget_is_refused_and_nothing_is_signed(governed) -> None:
-    governed.policy(SITE, max_epsilon=4, max_total_epsilon=5)
+    governed.policy(SITE, max_epsilon=4, max_total_epsilon=4.5)
     first = governed.propose(*RECORD, name="first").plan.hash
     second = governed.propose(*RECORD, "seed=1", name="second").plan.hash
     governed.approve(SITE, "first")
-    refusal = r"above the site's 5 \(spent 0, reserved by .*withdraw another approval"
+    refusal = r"above the site's 4.5 \(spent 0, reserved by .*withdraw another approval"
     with pytest.raises(BudgetExhausted, match=refusal):
         governed.approve(SITE, "second")
     assert (why(governed, first), why(governed, second)) == ("approved by the owner", "no approval")

@@ -175,7 +175,8 @@ def test_run_is_marked_on_in_metrics_and_summary(
     lines = folder.read_metrics()
     assert all(line["secure_aggregation"] == "on" for line in lines)
     assert len({line["secure"]["transcript"] for line in lines}) == 3
-    assert all(3 < line["bytes_up"] / state.parameters.size / 5 < 3.2 for line in lines)
+    words = 5 * 3 * state.parameters.size  # keys, shares and signatures are beside them
+    assert all(words < line["bytes_up"] < words + 60_000 for line in lines)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["secure_aggregation"] == "on"
     assert (summary["secure"]["t"], summary["secure"]["clipped_updates"]) == (4, 0)
