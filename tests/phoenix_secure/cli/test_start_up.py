@@ -211,6 +211,6 @@ def test_help_loads_the_command_line_alone(tmp_path: Path) -> None:
 
 def test_the_probe_sees_what_is_loaded(found: dict[str, tuple[int, set[str]]]) -> None:
     """The command that accounts for a budget loads nearly all that the others must not."""
-    code, loaded = found[f"site approve {SITE} PLAN"]
+    code, loaded = found[f"site approve {SITE} PLAN --yes"]
     assert code == 0
     assert {"torch", "opacus", "dp_accounting", "scipy", "numpy"} <= loaded

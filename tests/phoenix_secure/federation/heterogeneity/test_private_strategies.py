@@ -53,9 +53,7 @@ def test_the_private_trainer_composes_with_sharing_personal_layers_and_parts(
         ),
     )
     own = SiteImages(images=np.full((30, 1, 8, 8), 200, np.uint8), labels=None)
-    images, strategies = run.site(
-        "site-01", own, folder=tmp_path / "memory", seeds=SeedTree(0)
-    )
+    images, strategies = run.site("site-01", own, folder=tmp_path / "memory", seeds=SeedTree(0))
     # Shared images are further records of the sampler; own ones alone are the site's weight.
     assert len(images.images) == 30 + 10
     trainer = PrivateTrainer(config, num_classes=0, device=cpu, noise_multiplier=1.0)
