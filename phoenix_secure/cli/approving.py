@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.site_budget import SiteBudget
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
     from phoenix_secure.federation.run.plan import Plan
+    from phoenix_secure.federation.site.approval import Identity
     from phoenix_secure.federation.site.budget import DataBudget
-    from protocol import Identity
 
 __all__ = ["approve", "show_budget", "site_budget"]
 

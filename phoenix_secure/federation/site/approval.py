@@ -18,7 +18,7 @@ from protocol import Identity
 from protocol.encoding import encode, encode_text, encode_uint
 from protocol.identity import verify_signature
 
-__all__ = ["Approver", "Decision", "SignedApprovals", "require_digits", "sign_approval"]
+__all__ = ["Approver", "Decision", "Identity", "SignedApprovals", "require_digits", "sign_approval"]
 
 _LABEL = b"phoenix-secure/plan-approval/v1"
 _MAX_BYTES = 4096
