@@ -6,15 +6,16 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY configs configs
 COPY protocol protocol
 COPY attacks attacks
 COPY phoenix_secure phoenix_secure
 # The environment is built where it will lie: scripts name their interpreter by its path.
 RUN python -m venv /opt/phoenix \
-    && /opt/phoenix/bin/python -m pip install --no-cache-dir --constraint constraints.txt \
-       ".[governance,report-pdf]" \
+    && /opt/phoenix/bin/python -m pip install --no-cache-dir --require-hashes \
+       --requirement requirements.lock \
+    && /opt/phoenix/bin/python -m pip install --no-cache-dir --no-deps . \
     && /opt/phoenix/bin/python -m pip check
 
 FROM ${BASE}

@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 15
 ALL_MINUTES   := 60
 
-.PHONY: demo demo-private test test-all coverage lint docs notebooks examples dist sbom bench clean
+.PHONY: demo demo-private test test-all coverage lint docs notebooks examples dist sbom lock bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,12 @@ dist: $(STAMP)          ## wheel and sdist in dist/
 sbom: $(STAMP)          ## CycloneDX bill of materials of the installed environment
 	mkdir -p dist
 	$(BIN)/cyclonedx-py environment $(VENV) --output-file dist/sbom.cdx.json
+
+lock: $(STAMP)          ## requirements.lock: what a server or a site runs, with hashes
+	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --generate-hashes \
+		--extra governance --extra huggingface --extra report-pdf --python-version 3.11.5 \
+		--no-annotate --no-header --output-file requirements.lock
+	sed -i '1i # What a server or a site runs, each file by its SHA-256 (PyPI'"'"'s CUDA build of torch). Made by `make lock`.' requirements.lock
 
 bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/training.py
