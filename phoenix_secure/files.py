@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from phoenix_secure.errors import StorageError
 __all__ = [
     "append_line",
     "replace_file",
+    "replace_folder",
     "sha256_of",
     "storage_errors",
     "sync_folder",
@@ -63,6 +65,27 @@ def replace_file(path: Path, write: Callable[[Path], object], *, mode: int = 0o6
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of the folder ``path`` once it is full.
+
+    Guarantee:  when filling it fails, ``path`` is as it was and the new folder is removed.
+    Raises:     StorageError for any ``OSError`` on the way.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+        new.mkdir()
+        try:
+            yield new
+            if path.exists():
+                shutil.rmtree(path)
+            new.replace(path)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import torch
 from phoenix_secure.api.results import png_html, table_html
 from phoenix_secure.config_file import find_config
 from phoenix_secure.device import num_cores
-from phoenix_secure.experiments.points import expand, shard_of
+from phoenix_secure.experiments.points import Point, expand, shard_of
 from phoenix_secure.experiments.pool import WorkerPool, available_cores, slots_of
 from phoenix_secure.experiments.report import write_report
-from phoenix_secure.experiments.spec import load_spec
+from phoenix_secure.experiments.spec import SweepSpec, load_spec
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.experiments.sweep import PointReport, check_measurable, run_points
 
-__all__ = ["SweepResult", "sweep"]
+__all__ = ["SweepResult", "points_of", "sweep"]
 
 _SHOWN = ("point", "status", "epsilon", "kid", "accuracy_synthetic", "audit_auc")
 
@@ -65,10 +65,7 @@ def sweep(
     Guarantee:    a finished point is never run again; a killed one goes on from its last round.
     Raises:       ConfigError naming the key. A point that fails is a row with its reason.
     """
-    found = find_config(file)
-    spec = load_spec(found)
-    everything = expand(spec, folder=found.parent)
-    check_measurable(everything, spec)
+    found, spec, everything = _read(file)
     points = shard_of(everything, shard)
     folder = SweepFolder(Path(out))
     folder.keep(spec, base_folder=found.parent)
@@ -78,3 +75,20 @@ def sweep(
     run_points(points, spec=spec, folder=folder, pool=pool, report=on_event)
     rows = write_report(everything, spec=spec, folder=folder)
     return SweepResult(rows=list(rows), folder=folder.path)
+
+
+def points_of(file: str | Path, *, shard: str | None = None) -> Sequence[Point]:
+    """The points that ``sweep`` would run, those with a result too.
+
+    Raises:       ConfigError naming the key.
+    """
+    return shard_of(_read(file)[2], shard)
+
+
+def _read(file: str | Path) -> tuple[Path, SweepSpec, Sequence[Point]]:
+    """A sweep file where it was found, what it says, and its points."""
+    found = find_config(file)
+    spec = load_spec(found)
+    everything = expand(spec, folder=found.parent)
+    check_measurable(everything, spec)
+    return found, spec, everything

@@ -17,16 +17,15 @@ from phoenix_secure.api import sweeps
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import plan_of
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import find_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.experiments.downstream import downstream_accuracy
-from phoenix_secure.experiments.points import Point, expand, shard_of
+from phoenix_secure.experiments.points import Point, expand
 from phoenix_secure.experiments.report import write_report
 from phoenix_secure.experiments.spec import load_spec
 from phoenix_secure.experiments.store import SweepFolder
-from phoenix_secure.experiments.sweep import PointReport, check_measurable
+from phoenix_secure.experiments.sweep import PointReport
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
 
@@ -44,10 +43,10 @@ def run(
 ) -> None:
     """Run a sweep, or list its points."""
     if dry_run:
-        _print_plans(_points(file, shard), output_format=output_format)
+        _print_plans(sweeps.points_of(file, shard=shard), output_format=output_format)
         return
     try:
-        with _Display(_points(file, shard), output_format=output_format) as display:
+        with _Display(sweeps.points_of(file, shard=shard), output_format=output_format) as display:
             done = sweeps.sweep(
                 file, out=out, num_workers=num_workers, shard=shard, on_event=display.show
             )
@@ -63,14 +62,6 @@ def run(
             f"{len(failed)} of {len(rows)} points failed, such as {failed[0]} (see its reason in "
             f"{folder.path / 'results.csv'}): fix the cause, and the same command tries them again"
         )
-
-
-def _points(file: Path, shard: str | None) -> Sequence[Point]:
-    found = find_config(file)
-    spec = load_spec(found)
-    everything = expand(spec, folder=found.parent)
-    check_measurable(everything, spec)
-    return shard_of(everything, shard)
 
 
 def report(path: Path, *, output_format: Format) -> None:

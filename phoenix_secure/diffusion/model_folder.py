@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from phoenix_secure.config import SamplingConfig
 from phoenix_secure.diffusion import pipeline as pipeline_module
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.files import storage_errors
+from phoenix_secure.files import replace_folder
 
 __all__ = ["SavedModel", "load_model", "save_model"]
 
@@ -53,26 +52,16 @@ def save_model(
 
     Raises:     StorageError when the disk is full or the folder cannot be written.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        new.mkdir()
-        try:
-            _save_weights(pipeline, new)
-            info = {
-                "format": 1,
-                "sampling": sampling.model_dump(mode="json"),
-                "class_names": list(class_names),
-            }
-            (new / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-            if isinstance(pipeline, PhoenixPipeline):
-                shutil.copy(Path(pipeline_module.__file__), new / "pipeline.py")
-            if path.exists():
-                shutil.rmtree(path)
-            new.replace(path)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
+    with replace_folder(path) as new:
+        _save_weights(pipeline, new)
+        info = {
+            "format": 1,
+            "sampling": sampling.model_dump(mode="json"),
+            "class_names": list(class_names),
+        }
+        (new / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+        if isinstance(pipeline, PhoenixPipeline):
+            shutil.copy(Path(pipeline_module.__file__), new / "pipeline.py")
 
 
 def load_model(path: Path, *, device: torch.device) -> SavedModel:

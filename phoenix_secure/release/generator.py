@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from phoenix_secure.errors import CheckpointError
-from phoenix_secure.files import sha256_of, storage_errors, write_bytes
+from phoenix_secure.files import replace_folder, sha256_of, write_bytes
 from phoenix_secure.rng import SeedTree
 
 __all__ = [
@@ -168,35 +166,25 @@ def save_generator(fitted: FittedGenerator, path: Path) -> None:
     Raises:     StorageError.
     """
     form = fitted.network.form
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        new.mkdir()
-        try:
-            tensors = {
-                name: value.detach().cpu().contiguous()
-                for name, value in fitted.network.state_dict().items()
-            }
-            write_bytes(new / _WEIGHTS, save(tensors))
-            description = {
-                "format": _FORMAT,
-                "channels": form.channels,
-                "image_size": form.image_size,
-                "num_classes": form.num_classes,
-                "latent_size": form.latent_size,
-                "class_names": list(fitted.class_names),
-                "known": list(fitted.known),
-                "sum_sha256": fitted.sum_sha256,
-                "weights_sha256": sha256_of(new / _WEIGHTS),
-            }
-            text = json.dumps(description, indent=2, sort_keys=True) + "\n"
-            write_bytes(new / DESCRIPTION, text.encode())
-            if path.exists():
-                shutil.rmtree(path)
-            new.replace(path)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
+    with replace_folder(path) as new:
+        tensors = {
+            name: value.detach().cpu().contiguous()
+            for name, value in fitted.network.state_dict().items()
+        }
+        write_bytes(new / _WEIGHTS, save(tensors))
+        description = {
+            "format": _FORMAT,
+            "channels": form.channels,
+            "image_size": form.image_size,
+            "num_classes": form.num_classes,
+            "latent_size": form.latent_size,
+            "class_names": list(fitted.class_names),
+            "known": list(fitted.known),
+            "sum_sha256": fitted.sum_sha256,
+            "weights_sha256": sha256_of(new / _WEIGHTS),
+        }
+        text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+        write_bytes(new / DESCRIPTION, text.encode())
 
 
 def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:

@@ -36,7 +36,13 @@ def test_it_agrees_with_the_run_s_own_accounting(
 
 @pytest.mark.parametrize(
     ("q", "z", "steps"),
-    [(0.01, 0.2102, 1000), (0.5, 1.2, 2000), (1e-3, 0.4, 10**6)],
+    [
+        (0.01, 0.2102, 1000),
+        (0.5, 1.2, 2000),
+        (1.0, 0.05, 10),
+        (1e-3, 0.4, 10**6),
+        (0.01, 0.1, 2000),  # RDP's bound is ten times what PLD finds
+    ],
 )
 def test_it_agrees_where_epsilon_is_hundreds(q: float, z: float, steps: int) -> None:
     """Orders from 2 on alone would find 13,000 in place of 200, and every report a FAIL."""
@@ -50,6 +56,8 @@ def test_a_claim_may_be_cautious_and_not_too_small() -> None:
     assert agrees(0.0999, 0.0899)  # as earlier versions quoted it, with an error bound on top
     assert not agrees(0.0849, 0.0899)
     assert not agrees(0.13, 0.0899)
+    assert not agrees(390.0, 350.0)
+    assert not agrees(1000.0, 1100.0)
 
 
 def test_the_grid_of_earlier_reports_gives_their_figures() -> None:

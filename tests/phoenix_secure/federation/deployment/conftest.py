@@ -41,9 +41,15 @@ SETTINGS = [
 ]
 
 
-def simulated(sites, job: Run, *, cache_dir: Path) -> Run:
-    """A simulation of ``job`` in which each site has the secret that the deployed one has."""
-    backend = SimulatedSites(job.config, cache_dir=cache_dir)
+def simulated(sites, job: Run, *, cache_dir: Path, suite: str | None = None) -> Run:
+    """A simulation of ``job`` in which each site has the secret that the deployed one has.
+
+    suite   of keys and signatures, where it is another one than the deployment's
+    """
+    secure = job.config.secure_aggregation
+    secure = secure.model_copy(update={"suite": suite or secure.suite})
+    config = job.config.model_copy(update={"secure_aggregation": secure})
+    backend = SimulatedSites(config, cache_dir=cache_dir)
     plan = job.backend.plan.hash
     backend.site_seeds = lambda name: own_seeds(sites(name).training_key, plan=plan)
     return Run(backend)
@@ -100,8 +106,8 @@ class FolderFederation:
                 sign_approval(place.approvals, plan=job.backend.plan.hash, site=name, owner=owner)
         return job
 
-    def simulation(self, job: Run) -> Run:
-        return simulated(self.site, job, cache_dir=self.root / "cache")
+    def simulation(self, job: Run, **more) -> Run:
+        return simulated(self.site, job, cache_dir=self.root / "cache", **more)
 
     def close(self) -> None:
         self.stop.set()

@@ -175,8 +175,9 @@ def test_run_is_marked_on_in_metrics_and_summary(
     lines = folder.read_metrics()
     assert all(line["secure_aggregation"] == "on" for line in lines)
     assert len({line["secure"]["transcript"] for line in lines}) == 3
-    words = 5 * 3 * state.parameters.size  # keys, shares and signatures are beside them
-    assert all(words < line["bytes_up"] < words + 60_000 for line in lines)
+    # 5 sites, 3 bytes a word; keys, shares and signatures beside them, under 3 kB a site.
+    beside = [line["bytes_up"] - 5 * 3 * state.parameters.size for line in lines]
+    assert all(0 < extra < 15_000 for extra in beside)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["secure_aggregation"] == "on"
     assert (summary["secure"]["t"], summary["secure"]["clipped_updates"]) == (4, 0)
