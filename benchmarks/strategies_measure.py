@@ -23,7 +23,7 @@ from phoenix_secure.metrics.class_coverage import class_coverage
 from phoenix_secure.metrics.classifier import Classifier, load_classifier, train_classifier
 from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.quality import quality
-from phoenix_secure.pictures import save_grid
+from phoenix_secure.pictures import plain_png, save_grid
 from phoenix_secure.rng import SeedTree
 
 CONFIG = Path(__file__).parents[1] / "configs" / "fashion_strategies.yaml"
@@ -63,7 +63,9 @@ def measure(folder: Path, overrides: list[str]) -> dict[str, Any]:
     }
     main = models or federation.backend.model
     federation.backend.model.use(state)
-    save_grid(from_unit_range(main.sample(40, purpose="grid")), folder / "grid.png")
+    save_grid(
+        from_unit_range(main.sample(40, purpose="grid")), folder / "grid.png", encode=plain_png
+    )
     write_bytes(figures, (json.dumps(found, indent=2) + "\n").encode())
     return found
 

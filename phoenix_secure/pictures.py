@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from phoenix_secure.files import replace_file
+from phoenix_secure.files import replace_file, write_bytes
 
-__all__ = ["grid_picture", "save_curves", "save_grid", "save_images"]
+__all__ = ["Encode", "grid_picture", "plain_png", "save_curves", "save_grid", "save_images"]
 
 
-def save_grid(images: np.ndarray, path: Path, *, scale: int = 2) -> None:
+# What makes a PNG file of a picture; that of ``marks.marker`` says that a model made it.
+Encode = Callable[[Image.Image], bytes]
+
+
+def plain_png(picture: Image.Image) -> bytes:
+    """A PNG file that says nothing: for real images and for curves."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def save_grid(images: np.ndarray, path: Path, *, encode: Encode, scale: int = 2) -> None:
     """Write images (N, C, H, W) uint8 as one PNG, near-square, each pixel ``scale`` wide."""
-    picture = grid_picture(images, scale=scale)
-    replace_file(path, lambda temporary: picture.save(temporary, format="PNG"))
+    write_bytes(path, encode(grid_picture(images, scale=scale)))
 
 
 def grid_picture(images: np.ndarray, *, scale: int = 2) -> Image.Image:
@@ -41,11 +51,10 @@ def grid_picture(images: np.ndarray, *, scale: int = 2) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def save_images(images: np.ndarray, folder: Path) -> None:
+def save_images(images: np.ndarray, folder: Path, *, encode: Encode) -> None:
     """Write each image (N, C, H, W) uint8 to ``folder`` as ``000000.png`` and so on."""
     for number, image in enumerate(images):
-        save = functools.partial(_picture(image).save, format="PNG")
-        replace_file(folder / f"{number:06d}.png", save)
+        write_bytes(folder / f"{number:06d}.png", encode(_picture(image)))
 
 
 def save_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:

@@ -18,6 +18,10 @@ from phoenix_secure.diffusion.model_folder import SavedModel, load_model
 from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.marks import encoder_of
+from phoenix_secure.marks.marker import Marker
+from phoenix_secure.marks.origin import Origin, model_digest
+from phoenix_secure.pictures import Encode
 from phoenix_secure.release.generator import (
     DESCRIPTION,
     FittedGenerator,
@@ -112,7 +116,15 @@ def sample(
         class_labels=labels,
         progress=progress,
     )
-    return Samples(images=from_unit_range(images))
+    return Samples(images=from_unit_range(images), encode=_encoder(Path(path)))
+
+
+def _encoder(path: Path) -> Encode:
+    """What marks a picture with the model in ``path``, and with its run where it is one."""
+    folder = RunFolder(path)
+    if folder.config_file.exists():
+        return encoder_of(folder)
+    return Marker(Origin(model=model_digest(path)))
 
 
 def _sampling(

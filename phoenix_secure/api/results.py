@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ _COLUMNS = ("kid", "frechet", "precision", "recall", "density", "coverage")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Generated images.
+    """Generated images; the files made of them say so.
 
     Shape:      images (N, C, H, H) uint8, 0..255
     """
 
     images: np.ndarray = field(repr=False)
+    encode: Callable[[Any], bytes] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,22 +36,20 @@ class Samples:
         """Write one PNG with all of them in a grid."""
         from phoenix_secure.pictures import save_grid  # brings matplotlib
 
-        save_grid(self.images, Path(path))
+        save_grid(self.images, Path(path), encode=self.encode)
         return Path(path)
 
     def save_each(self, folder: str | Path) -> Path:
         """Write each image as a PNG of its own."""
         from phoenix_secure.pictures import save_images
 
-        save_images(self.images, Path(folder))
+        save_images(self.images, Path(folder), encode=self.encode)
         return Path(folder)
 
     def _repr_html_(self) -> str:
         from phoenix_secure.pictures import grid_picture
 
-        buffer = io.BytesIO()
-        grid_picture(self.images, scale=2).save(buffer, format="PNG")
-        return png_html(buffer.getvalue())
+        return png_html(self.encode(grid_picture(self.images, scale=2)))
 
 
 @dataclass(frozen=True, slots=True)

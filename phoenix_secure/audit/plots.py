@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from phoenix_secure.audit.report import AttackReport, AuditReport
 from phoenix_secure.audit.suite import Findings
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.files import replace_file
+from phoenix_secure.marks.marker import Marker
+from phoenix_secure.marks.origin import Origin
+from phoenix_secure.marks.xmp import SourceType
 from phoenix_secure.pictures import save_grid
 
 __all__ = ["save_histograms", "save_nearest", "save_roc"]
@@ -136,7 +140,8 @@ def save_nearest(findings: Findings, path: Path) -> None:
     )
     order = np.argsort(found.distances[:, 0], kind="stable")[:_NUM_NEAREST]
     pairs = np.stack([findings.samples[order], members[found.indices[order, 0]]], axis=1)
-    save_grid(from_unit_range(pairs.reshape(-1, *members.shape[1:])), path)
+    encode = functools.partial(Marker(Origin()), source=SourceType.COMPOSITE)
+    save_grid(from_unit_range(pairs.reshape(-1, *members.shape[1:])), path, encode=encode)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
+from phoenix_secure.cli import marks as marks_commands
 from phoenix_secure.cli import privacy as privacy_commands
 from phoenix_secure.cli import report as report_commands
 from phoenix_secure.cli import server as server_commands
@@ -55,6 +56,7 @@ app.add_typer(report_commands.app, name="report")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")
 app.add_typer(privacy_commands.app, name="privacy")
+app.add_typer(marks_commands.app, name="marks")
 app.add_typer(sweep_commands.app, name="sweep")
 app.command()(doctor)
 

@@ -10,7 +10,7 @@ from phoenix_secure.compliance.declared import GOVERNANCE
 from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.schema import Evidence, Kind, Profile, ReportField
 
-__all__ = ["SECTIONS", "TITLES", "Answers"]
+__all__ = ["ADDED", "SECTIONS", "TITLES", "Answers"]
 
 SECTIONS = {
     "A": "What it is and who answers for it",
@@ -97,6 +97,7 @@ TITLES = {
     "F4.ratio": "Training images per parameter",
     "F5.compute": "Compute",
     "F5.energy": "Energy",
+    "F6.marks": "Marks on synthetic images",
     "G1.limits": "What this report does not say",
     "G1.residual_risks": "Residual risks",
     "G2.measures": "Measures still to take",
@@ -112,6 +113,9 @@ TITLES = {
     "H1.timeline": "Rounds",
     "H2.verify": "How to check this report",
 }
+
+# Left out of reports on runs of before there were marks, so that those reports still verify.
+ADDED = frozenset({"F6.marks"})
 
 
 class Answers:
@@ -129,9 +133,9 @@ class Answers:
 
         Raises:     ValueError when a field has no answer, not even "missing".
         """
-        if unanswered := set(TITLES) - set(self._found):
+        if unanswered := set(TITLES) - ADDED - set(self._found):
             raise ValueError(f"no answer for {sorted(unanswered)}")
-        return tuple(self._found[id] for id in TITLES)
+        return tuple(self._found[id] for id in TITLES if id in self._found)
 
     def get(self, id: str) -> ReportField:
         """A field that was answered before."""

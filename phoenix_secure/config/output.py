@@ -79,6 +79,14 @@ class OutputConfig(Section):
         False,
         description="[flag] End a simulation with its signed report, in report/.",
     )
+    unmarked_reason: str | None = Field(
+        None,
+        exclude_if=lambda reason: reason is None,
+        min_length=10,
+        max_length=300,
+        description="[text] Why the pictures of this run carry no mark as synthetic; the ledger "
+        "keeps it. Empty: they are marked (IPTC, and C2PA with the extra marks).",
+    )
     trackers: tuple[Annotated[str, Extensible(ExtensionPoint.TRACKER, ())], ...] = Field(
         (),
         exclude_if=lambda names: not names,

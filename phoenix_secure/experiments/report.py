@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from phoenix_secure.experiments.results import gather, to_csv, to_json
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
 from phoenix_secure.experiments.store import SweepFolder
+from phoenix_secure.marks.marker import Marker
+from phoenix_secure.marks.origin import Origin
 
 __all__ = ["write_report"]
 
@@ -117,9 +118,7 @@ def _small(path: Path) -> bytes:
         picture.load()
         width = min(_GRID_WIDTH, picture.width)
         height = round(picture.height * width / picture.width)
-        file = io.BytesIO()
-        picture.resize((width, height)).save(file, format="PNG", optimize=True)
-    return file.getvalue()
+        return Marker(Origin())(picture.resize((width, height)))
 
 
 def _cell(value: object) -> str:

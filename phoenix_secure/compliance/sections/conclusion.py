@@ -89,6 +89,30 @@ def _answer_quality(answers: Answers) -> None:
         evidence=facts.at(checkpoint),
     )
     answers.declared("F5.energy", "/assessment/energy")
+    _answer_marks(answers)
+
+
+def _answer_marks(answers: Answers) -> None:
+    """Nothing where the ledger is older than marks."""
+    facts = answers.facts
+    marked = facts.last(Event.MARKED)
+    if marked is None:
+        return
+    certificates = marked.facts.get("certificates_sha256")
+    reason = facts.settings.get("output", {}).get("unmarked_reason")
+    answers.measured(
+        "F6.marks",
+        {
+            "marked": certificates is not None,
+            "reason": reason,
+            "picture_sha256": marked.facts.get("sha256"),
+            "certificates_sha256": certificates,
+        },
+        note="IPTC's source type in every picture that is written, and content credentials (C2PA) "
+        "where the extra marks is installed; both are lost where a picture is saved again. "
+        "Check with `phoenix-secure marks check`",
+        evidence=facts.at(marked),
+    )
 
 
 def _answer_statements(answers: Answers) -> None:

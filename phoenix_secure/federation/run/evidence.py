@@ -25,6 +25,7 @@ from phoenix_secure.federation.round.report import RoundReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import sha256_of, storage_errors
+from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_to_dict
 from protocol import Identity, Roster
@@ -139,6 +140,14 @@ class RunEvidence:
     def evaluated(self, quality: Mapping[str, Any], *, file: Path) -> None:
         """The quality of the final model's samples, as written to ``file``."""
         self.ledger.append(Event.EVALUATED, file=file.name, sha256=sha256_of(file))
+
+    def marked(self, file: Path, *, signer: MarkSigner | None) -> None:
+        """A synthetic picture, and the certificates that its content credentials are signed under;
+        without a signer it carries no mark, and the settings say why."""
+        certificates = None if signer is None else signer.fingerprint
+        self.ledger.append(
+            Event.MARKED, file=file.name, sha256=sha256_of(file), certificates_sha256=certificates
+        )
 
     def exported(self, folder: Path, *, round_number: int) -> None:
         """The model folder, file by file."""

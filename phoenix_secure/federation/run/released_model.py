@@ -23,7 +23,7 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.files import sha256_of, write_bytes
-from phoenix_secure.pictures import save_grid
+from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.class_sums import class_means
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import fit_generator, known_classes
@@ -190,10 +190,10 @@ class ReleasedModel:
         assert self._generator is not None  # noqa: S101 - use() said so
         return self._generated(self._generator, num_images, purpose=purpose, progress=progress)
 
-    def save_grid(self, path: Path) -> None:
+    def save_grid(self, path: Path, *, encode: Encode) -> None:
         """Sample and write one sample grid."""
         images = self.sample(self._config.output.num_samples, purpose="grid")
-        save_grid(from_unit_range(images), path)
+        save_grid(from_unit_range(images), path, encode=encode)
 
     def export(self, path: Path) -> None:
         """Write the model: a diffusers pipeline folder, or a generator's folder."""

@@ -15,7 +15,7 @@ from phoenix_secure.diffusion.model_folder import save_model
 from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.pictures import save_grid
+from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.workers import workers
@@ -79,10 +79,10 @@ class GlobalModel:
                 progress=progress,
             )
 
-    def save_grid(self, path: Path) -> None:
+    def save_grid(self, path: Path, *, encode: Encode) -> None:
         """Sample and write one sample grid."""
         images = self.sample(self._config.output.num_samples, purpose="grid")
-        save_grid(from_unit_range(images), path)
+        save_grid(from_unit_range(images), path, encode=encode)
 
     def export(self, path: Path) -> None:
         """Write the model as a diffusers pipeline folder."""

@@ -20,6 +20,7 @@ from phoenix_secure.federation.round.report import (
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.marks import own_encoder, signer_folder
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.federation.run.trackers import metrics_writer
@@ -32,6 +33,7 @@ from phoenix_secure.federation.server.recorded_round import RecordedAggregator, 
 from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.federation.server.sums import KeptSums
+from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.rng import SeedTree
 
@@ -159,7 +161,8 @@ class Run:
     def _draw(self, state: ServerState, folder: RunFolder) -> None:
         if self._is_due(state.round_number, self.config.output.samples_every_rounds):
             self.backend.model.use(state)
-            self.backend.model.save_grid(folder.samples_file(state.round_number))
+            path = folder.samples_file(state.round_number)
+            self.backend.model.save_grid(path, encode=own_encoder(folder))
             save_curves(folder.read_metrics(), folder.path / "curves.png")
 
     def finish(self, folder: RunFolder) -> RunSummary:
@@ -170,10 +173,13 @@ class Run:
             pass  # learned before, unless the caller read no events
         model.use(state)
         model.export(folder.model)
-        model.save_grid(folder.path / "samples.png")
+        guarantee = backend.guarantee(folder)
+        samples = folder.path / "samples.png"
+        model.save_grid(samples, encode=own_encoder(folder, guarantee=guarantee.text))
         metrics = folder.read_metrics()
         save_curves(metrics, folder.path / "curves.png")
         evidence = self._evidence(folder)
+        evidence.marked(samples, signer=MarkSigner.kept(signer_folder(folder)))
         quality = None if backend.evaluator is None else backend.evaluator.quality_of(model)
         if quality is not None:
             folder.write_json("evaluation.json", quality)
@@ -190,7 +196,7 @@ class Run:
             quality=quality,
             quality_personal=backend.personal_quality(folder, state),
             strategies=backend.strategies.facts,
-            guarantee=backend.guarantee(folder).to_dict(),
+            guarantee=guarantee.to_dict(),
             deployment=backend.deployment,
             skipped_rounds=self._skipped_rounds(folder),
             release=model.facts if isinstance(model, ReleasedModel) else None,

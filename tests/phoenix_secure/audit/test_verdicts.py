@@ -167,11 +167,11 @@ def test_a_diffusers_pipeline_of_others_is_audited(
 def test_a_folder_of_copies_is_found_by_samples_alone(
     tmp_path: Path, pictures: dict[str, Path]
 ) -> None:
-    from phoenix_secure.pictures import save_images
+    from phoenix_secure.pictures import plain_png, save_images
 
     with np.load(pictures["in"]) as archive:
         copies = archive["images"]
-    save_images(copies, tmp_path / "samples")
+    save_images(copies, tmp_path / "samples", encode=plain_png)
     findings = audit(
         tmp_path / "samples",
         tmp_path / "out",

@@ -21,7 +21,7 @@ from phoenix_secure.experiments.results import gather, to_csv
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
-from phoenix_secure.pictures import save_grid
+from phoenix_secure.pictures import plain_png, save_grid
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.events import PoissonSampledGaussian
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
@@ -68,7 +68,7 @@ def finish(point: Point, folder: SweepFolder, *, epsilon: float | None, kid: flo
     }
     files.run.mkdir(parents=True)
     (files.run / "summary.json").write_text(json.dumps(summary))
-    save_grid(np.zeros((4, 1, 8, 8), np.uint8), files.run / "samples.png")
+    save_grid(np.zeros((4, 1, 8, 8), np.uint8), files.run / "samples.png", encode=plain_png)
     about = {"settings_digest": point.digest, "labels": dict(point.labels)}
     files.write("downstream.json", {"accuracy_synthetic": 0.6, "accuracy_real": 0.9})
     files.write("result.json", {**about, "status": "done", "seconds": 4.0})

@@ -1,0 +1,1 @@
+"""Marks on synthetic images: whoever meets one can tell that a model made it, and which."""
