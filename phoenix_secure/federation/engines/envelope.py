@@ -13,16 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 import struct
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from phoenix_secure.files import write_bytes
-
-__all__ = ["Envelope", "MalformedEnvelope", "read_envelope", "write_envelope"]
+__all__ = ["Envelope", "MalformedEnvelope", "read_envelope"]
 
 _MAGIC = b"PHXF"
 _LENGTH = struct.Struct(">I")
@@ -108,42 +103,17 @@ def _read_header(data: bytes, size: int) -> _Header:
     return _Header(fields=fields, size=header["size"], sha256=header["sha256"])
 
 
-def write_envelope(path: Path, envelope: Envelope) -> None:
-    """Let ``path`` appear whole, in one step, on the disk.
-
-    Raises:     StorageError when the disk is full or the folder cannot be written.
-    """
-    write_bytes(path, envelope.to_bytes())
-
-
-def read_envelope(path: Path, *, max_bytes: int) -> Envelope:
-    """Read a file that somebody else wrote.
+def read_envelope(file: BinaryIO, *, max_bytes: int) -> Envelope:
+    """Read what somebody else wrote.
 
     Guarantee:  what the header announces is held against ``max_bytes`` before the body is
                 read, and the body is counted as it is read: holes of a sparse file count like
                 content, whatever the file takes on the disk.
-    Raises:     MalformedEnvelope for links, pipes, a longer body, or other content;
-                FileNotFoundError when it is gone.
+    Raises:     MalformedEnvelope for a longer body, or other content.
     """
-    # No links, and no waiting for the other end of a pipe.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        handle = os.open(path, flags)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        raise MalformedEnvelope("expected a readable file") from None
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise MalformedEnvelope("expected a file")
-    except BaseException:
-        os.close(handle)
-        raise
-    with os.fdopen(handle, "rb") as file:
-        size = _header_size(file.read(_PREFIX))
-        header = _read_header(file.read(size), size)
-        if header.size > max_bytes:
-            raise MalformedEnvelope(f"expected a body of at most {max_bytes} bytes")
-        # One byte more than announced shows what is longer than it says.
-        return header.whole(file.read(header.size + 1))
+    size = _header_size(file.read(_PREFIX))
+    header = _read_header(file.read(size), size)
+    if header.size > max_bytes:
+        raise MalformedEnvelope(f"expected a body of at most {max_bytes} bytes")
+    # One byte more than announced shows what is longer than it says.
+    return header.whole(file.read(header.size + 1))

@@ -7,22 +7,22 @@
 
 Files appear by rename after fsync, so that neither side ever sees half of one. A stage that has
 closed withdraws the requests nobody answered, and answers that come later are thrown away.
+
+ID is random, for one site and one stage. Whatever a site does to its own folder is a failure of
+that site (``message_folder``); only a ROOT that is gone ends the run.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import secrets
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.engines.envelope import (
-    Envelope,
-    MalformedEnvelope,
-    read_envelope,
-    write_envelope,
-)
+from phoenix_secure.federation.engines.envelope import Envelope, MalformedEnvelope
 from phoenix_secure.federation.engines.exchange import (
     SMALL_REPLY_BYTES,
     Failure,
@@ -30,24 +30,26 @@ from phoenix_secure.federation.engines.exchange import (
     OnReply,
     Reply,
 )
+from phoenix_secure.federation.engines.message_folder import MessageFolder
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.files import storage_errors
 from protocol.encoding import is_id
 
 __all__ = ["MAX_MESSAGE_BYTES", "FolderEngine", "replies_of", "requests_of"]
 
+_log = logging.getLogger(__name__)
 # Far above a model of a billion float32 parameters in one piece.
 MAX_MESSAGE_BYTES = 1 << 33
 
 
-def requests_of(root: Path, site: str) -> Path:
+def requests_of(root: Path, site: str) -> MessageFolder:
     """The folder of the server's requests to ``site``."""
-    return root / site / "requests"
+    return MessageFolder(root, site, "requests")
 
 
-def replies_of(root: Path, site: str) -> Path:
+def replies_of(root: Path, site: str) -> MessageFolder:
     """The folder of the replies of ``site``."""
-    return root / site / "replies"
+    return MessageFolder(root, site, "replies")
 
 
 class FolderEngine:
@@ -55,7 +57,9 @@ class FolderEngine:
 
     ``max_reply_bytes`` bounds the answers of stages that state no limit of their own.
 
-    Raises:     ConfigError for names that cannot be folders; StorageError where it cannot write.
+    Raises:     ConfigError for names that cannot be folders; StorageError where ``root`` cannot
+                be used, at the start or later. A site whose own folder cannot be used is
+                UNREACHABLE, and the log says why.
     """
 
     def __init__(
@@ -75,12 +79,19 @@ class FolderEngine:
         self._session = session
         self._poll_s = poll_s
         self._max_reply_bytes = max_reply_bytes
+        self._requests = {site: requests_of(root, site) for site in self._sites}
+        self._replies = {site: replies_of(root, site) for site in self._sites}
         with storage_errors(root):
-            for site in self._sites:
-                # What an earlier run left unanswered must not be answered into this one.
-                for folder in (requests_of(root, site), replies_of(root, site)):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    _remove_messages(folder)
+            root.mkdir(parents=True, exist_ok=True)
+        self._require_root()
+        for site in self._sites:
+            # What an earlier run left unanswered must not be answered into this one.
+            for folder in (self._requests[site], self._replies[site]):
+                try:
+                    folder.make()
+                except OSError as error:
+                    self._warn(site, error)
+                folder.clear()
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -101,42 +112,57 @@ class FolderEngine:
             requests, deadline_s=deadline_s, quorum=quorum, grace_s=grace_s, on_reply=on_reply
         )
         limit = self._max_reply_bytes if max_reply_bytes is None else max_reply_bytes
-        name = f"{uuid.uuid4().hex}.msg"
+        self._require_root()
+        names = {site: f"{secrets.token_hex(16)}.msg" for site in self._sites}
         for site, body in requests.items():
-            if site not in self._sites:
+            if not self._send(site, stage, body, name=names.get(site)):
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
-                continue
-            request = Envelope(
-                kind="request", site=site, session=self._session, stage=stage, body=body
-            )
-            write_envelope(requests_of(self._root, site) / name, request)
         try:
             while not open_stage.closed:
                 for site in sorted(open_stage.waiting):
-                    path = replies_of(self._root, site) / name
-                    if path.exists():
-                        open_stage.settle(site, self._take(path, site, stage, limit))
+                    answer = self._take(site, stage, limit, name=names[site])
+                    if answer is not None:
+                        open_stage.settle(site, answer)
                 if not open_stage.closed:
                     time.sleep(self._poll_s)
         finally:
-            for site in requests:
-                if site in self._sites:
-                    (requests_of(self._root, site) / name).unlink(missing_ok=True)
-                    _remove_messages(replies_of(self._root, site))
+            for site in self._sites:
+                if site in requests:
+                    self._requests[site].remove(names[site])
+                    self._replies[site].clear()
         return open_stage.answers()
 
     def close(self) -> None:
         """Withdraw what is still unanswered."""
         for site in self._sites:
-            _remove_messages(requests_of(self._root, site))
+            self._requests[site].clear()
 
-    def _take(self, path: Path, site: str, stage: str, limit: int) -> Reply | Failure:
-        """Read an answer that has appeared, and remove it."""
+    def _require_root(self) -> None:
+        with storage_errors(self._root):
+            os.close(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def _send(self, site: str, stage: str, body: bytes, *, name: str | None) -> bool:
+        """Write a request; False where there is no such site, or its folder cannot be used."""
+        if name is None:
+            return False
+        request = Envelope(kind="request", site=site, session=self._session, stage=stage, body=body)
         try:
-            reply = read_envelope(path, max_bytes=limit)
+            self._requests[site].put(name, request)
+        except OSError as error:
+            self._warn(site, error)
+            return False
+        return True
+
+    def _take(self, site: str, stage: str, limit: int, *, name: str) -> Reply | Failure | None:
+        """Read an answer and remove it; None while there is none."""
+        folder = self._replies[site]
+        try:
+            reply = folder.read(name, max_bytes=limit)
+        except OSError:  # also a folder that is gone: it may come back before the stage closes
+            return None
         except MalformedEnvelope:
             return Failure(code=FailureCode.MALFORMED)
-        path.unlink(missing_ok=True)
+        folder.remove(name)
         expected = Envelope(
             kind="reply",
             site=site,
@@ -152,10 +178,11 @@ class FolderEngine:
         known = reply.code in {code.value for code in FailureCode}
         return Failure(code=FailureCode(reply.code) if known else FailureCode.MALFORMED)
 
-
-def _remove_messages(folder: Path) -> None:
-    """Delete every message in ``folder`` (never what a link points to)."""
-    for path in folder.glob("*.msg"):
-        if path.is_dir() and not path.is_symlink():
-            continue
-        path.unlink(missing_ok=True)
+    def _warn(self, site: str, error: OSError) -> None:
+        _log.warning(
+            "the folder of %s below %s cannot be used (%s): it must hold the plain folders "
+            "requests and replies, which this server may write",
+            site,
+            self._root,
+            error.strerror or error,
+        )

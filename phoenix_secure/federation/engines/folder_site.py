@@ -6,20 +6,18 @@ import logging
 import threading
 from pathlib import Path
 
-from phoenix_secure.federation.engines.envelope import (
-    Envelope,
-    MalformedEnvelope,
-    read_envelope,
-    write_envelope,
-)
+from phoenix_secure.federation.engines.envelope import Envelope, MalformedEnvelope
 from phoenix_secure.federation.engines.exchange import Reply
 from phoenix_secure.federation.engines.folder import MAX_MESSAGE_BYTES, replies_of, requests_of
+from phoenix_secure.federation.engines.message_folder import MessageFolder
 from phoenix_secure.federation.engines.request import Handle, SiteRequest, answer
 from phoenix_secure.files import storage_errors
 
 __all__ = ["serve_folder"]
 
 _log = logging.getLogger(__name__)
+# After a folder that could not be used: each try repeats an answer and writes a line into the log.
+_RETRY_S = 5.0
 
 
 def serve_folder(
@@ -35,34 +33,51 @@ def serve_folder(
 
     Guarantee:  the answer is on the disk before the request is removed: a crash in between makes
                 the same request come again, which the reply cache of the site answers alike.
-    Raises:     StorageError when the folder cannot be written.
+                A folder that cannot be used later on (a stick that was taken out) is waited for.
+    Raises:     StorageError when the folder cannot be used at the start.
     """
     inbox, outbox = requests_of(root, site), replies_of(root, site)
     with storage_errors(root):
-        inbox.mkdir(parents=True, exist_ok=True)
-        outbox.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
+        inbox.make()
+        outbox.make()
+    trouble = None
     while not stop.is_set():
-        for path in sorted(p for p in inbox.glob("*.msg") if p.is_symlink() or not p.is_dir()):
-            _answer_file(path, outbox / path.name, site, handle, max_bytes=max_request_bytes)
-            if stop.is_set():
-                return
+        try:
+            for name in inbox.names():
+                _answer_file(inbox, outbox, name, site, handle, max_bytes=max_request_bytes)
+                if stop.is_set():
+                    return
+            trouble = None
+        except OSError as error:
+            if error.errno != trouble:
+                why = error.strerror or error
+                _log.warning("waiting for the folder of %s below %s: %s", site, root, why)
+            trouble = error.errno
+            stop.wait(_RETRY_S)
         stop.wait(poll_s)
 
 
 def _answer_file(
-    path: Path, reply_path: Path, site: str, handle: Handle, *, max_bytes: int
+    inbox: MessageFolder,
+    outbox: MessageFolder,
+    name: str,
+    site: str,
+    handle: Handle,
+    *,
+    max_bytes: int,
 ) -> None:
     try:
-        request = read_envelope(path, max_bytes=max_bytes)
+        request = inbox.read(name, max_bytes=max_bytes)
     except FileNotFoundError:  # the server has withdrawn it
         return
     except MalformedEnvelope as error:
         _log.warning("a request was unreadable: %s", error)
-        _discard(path)
+        inbox.remove(name)
         return
     if request.kind != "request" or request.site != site:
         _log.warning("a request was for somebody else")
-        _discard(path)
+        inbox.remove(name)
         return
     given = answer(
         handle,
@@ -77,9 +92,5 @@ def _answer_file(
         code=code,
         body=body,
     )
-    write_envelope(reply_path, reply)
-    _discard(path)
-
-
-def _discard(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    outbox.put(name, reply)
+    inbox.remove(name)

@@ -12,15 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.errors import ConfigError, StorageError
-from phoenix_secure.federation.engines.envelope import (
-    Envelope,
-    MalformedEnvelope,
-    read_envelope,
-    write_envelope,
-)
+from phoenix_secure.federation.engines.envelope import Envelope, MalformedEnvelope
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.folder import FolderEngine, replies_of, requests_of
 from phoenix_secure.federation.engines.folder_site import serve_folder
+from phoenix_secure.federation.engines.message_folder import MessageFolder
 
 REQUEST = Envelope(kind="request", site="a", session="s", stage="train", body=b"body")
 
@@ -57,17 +53,19 @@ def test_deeply_nested_json_is_refused() -> None:
 
 
 def test_links_pipes_and_large_files_are_refused(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    write_envelope(secret, REQUEST)
-    (tmp_path / "link").symlink_to(secret)
+    folder = MessageFolder(tmp_path)
+    folder.put("secret", REQUEST)
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("link", "pipe", "folder"):
         with pytest.raises(MalformedEnvelope):
-            read_envelope(tmp_path / name, max_bytes=10_000)
+            folder.read(name, max_bytes=10_000)
     with pytest.raises(MalformedEnvelope):
-        read_envelope(secret, max_bytes=len(REQUEST.body) - 1)
-    assert read_envelope(secret, max_bytes=len(REQUEST.body)) == REQUEST
+        folder.read("secret", max_bytes=len(REQUEST.body) - 1)
+    assert folder.read("secret", max_bytes=len(REQUEST.body)) == REQUEST
+    with pytest.raises(FileNotFoundError):
+        folder.read("nothing", max_bytes=10_000)
 
 
 def sparse(path: Path, *, announced: int, size: int) -> None:
@@ -86,7 +84,7 @@ def test_sparse_files_are_measured_by_their_content(tmp_path: Path, announced: i
     tracemalloc.start()
     try:
         with pytest.raises(MalformedEnvelope):
-            read_envelope(path, max_bytes=1 << 20)
+            MessageFolder(tmp_path).read(path.name, max_bytes=1 << 20)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
@@ -102,22 +100,20 @@ def test_sizes_that_are_no_size_are_refused(size: str) -> None:
 
 def test_half_written_files_are_never_seen(tmp_path: Path) -> None:
     """Thousands of looks at a file that is replaced all the time find it whole each time."""
-    path, stop = tmp_path / "x.msg", threading.Event()
-    write_envelope(path, REQUEST)
+    folder, stop = MessageFolder(tmp_path), threading.Event()
+    folder.put("x.msg", REQUEST)
 
     def keep_writing() -> None:
         for size in range(200):
             body = bytes(size * 500)
-            write_envelope(
-                path, Envelope(kind="request", site="a", session="", stage="", body=body)
-            )
+            folder.put("x.msg", Envelope(kind="request", site="a", session="", stage="", body=body))
         stop.set()
 
     writer = threading.Thread(target=keep_writing)
     writer.start()
     looks = 0
     while not stop.is_set():
-        read_envelope(path, max_bytes=1 << 20)
+        folder.read("x.msg", max_bytes=1 << 20)
         looks += 1
     writer.join()
     assert looks > 0
@@ -129,8 +125,8 @@ def engine_of(root: Path) -> FolderEngine:
 
 def test_requests_and_answers_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     engine_of(tmp_path)
-    write_envelope(requests_of(tmp_path, "a") / "old.msg", REQUEST)
-    write_envelope(replies_of(tmp_path, "b") / "old.msg", REQUEST)
+    requests_of(tmp_path, "a").put("old.msg", REQUEST)
+    replies_of(tmp_path, "b").put("old.msg", REQUEST)
     engine_of(tmp_path)
     assert not list(tmp_path.glob("*/*/*.msg"))
 
@@ -157,9 +153,8 @@ def test_answers_of_another_stage_site_or_session_are_malformed(tmp_path: Path, 
 
     def forge() -> None:
         while not stop.is_set():
-            for path in requests_of(tmp_path, "a").glob("*.msg"):
-                forged = Envelope(**(fields | change))
-                write_envelope(replies_of(tmp_path, "a") / path.name, forged)
+            for name in requests_of(tmp_path, "a").names():
+                replies_of(tmp_path, "a").put(name, Envelope(**(fields | change)))
                 return
 
     engine = engine_of(tmp_path)
@@ -175,11 +170,12 @@ def test_answers_of_another_stage_site_or_session_are_malformed(tmp_path: Path, 
 
 def test_site_survives_rubbish_in_its_inbox(tmp_path: Path) -> None:
     engine = engine_of(tmp_path)
-    inbox = requests_of(tmp_path, "a")
+    inbox = tmp_path / "a" / "requests"
     (inbox / "0.msg").write_bytes(b"rubbish")
     (inbox / "1.msg").symlink_to("/etc/hostname")
     (inbox / "2.msg").mkdir()
-    write_envelope(inbox / "3.msg", Envelope(kind="request", site="b", session="", stage=""))
+    stranger = Envelope(kind="request", site="b", session="", stage="")
+    requests_of(tmp_path, "a").put("3.msg", stranger)
     stop = threading.Event()
     site = threading.Thread(
         target=serve_folder,
