@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.config.faults import explain, field_at
+from phoenix_secure.config.paths import with_absolute_paths
+from phoenix_secure.config.scalars import is_text
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.yaml_text import dump_yaml, parse_value, read_yaml, shorten
 
 __all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped_configs"]
 
@@ -43,10 +44,14 @@ def find_config(name: str | Path) -> Path:
     )
 
 
-def load_config(path: str | Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(
+    path: str | Path | None, overrides: Iterable[str] = (), *, as_written: bool = False
+) -> RunConfig:
     """Read the YAML file ``path`` (or start from the defaults) and apply dotted ``overrides``.
 
-    ``path`` may be the name of a shipped file, such as ``demo``.
+    ``path`` may be the name of a shipped file, such as ``demo``. Paths in the settings are below
+    the working directory and become absolute, unless they are to stay ``as_written``: those of a
+    run folder, whose settings have a hash, and of a plan, which other machines read.
 
     >>> load_config(None, ["federation.rounds=3"]).federation.rounds
     3
@@ -54,7 +59,8 @@ def load_config(path: str | Path | None, overrides: Iterable[str] = ()) -> RunCo
     Raises:     ConfigError naming the setting and the fix.
     """
     values = _read_yaml(find_config(path)) if path else {}
-    return parse_config(values, overrides, source=str(path or "settings"))
+    config = parse_config(values, overrides, source=str(path or "settings"))
+    return config if as_written else with_absolute_paths(config, folder=Path.cwd())
 
 
 def parse_config(
@@ -67,25 +73,16 @@ def parse_config(
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(f"{source}: {_explain(first)}{more}") from error
+        raise ConfigError(f"{source}: {explain(error, of=RunConfig)}") from error
 
 
 def dump_config(config: RunConfig) -> str:
     """The resolved settings as YAML; ``parse_config`` of it gives an equal ``config``."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path} as text: give a YAML file") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path} is not valid YAML{line}: fix the syntax there") from error
+    tree = read_yaml(path)
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
@@ -94,48 +91,38 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
-    """Set one ``section.key=value`` in ``tree``; the value is read as YAML."""
+    """Set one ``section.key=value`` in ``tree``; a value for a whole section adds to it."""
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     if not separator or not all(keys):
-        raise ConfigError(f"override {override!r} must look like section.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+        raise ConfigError(f"override {shorten(override)} must look like section.key=value")
+    _set(tree, keys, _read_value(keys, text, name=f"override {shorten(override)}"))
+
+
+def _read_value(keys: list[str], text: str, *, name: str) -> Any:
+    """The value as YAML; for a setting that is text, the text as it stands.
+
+    Quotes around a text are YAML's, and null is no text.
+    """
+    field = field_at(keys, of=RunConfig)
+    if field is None or not is_text(field.annotation):
+        return parse_value(text, name=name)
+    if text.strip()[:1] in ("'", '"') or text.strip() in ("", "null"):
+        return parse_value(text, name=name)
+    return text
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     node = tree
     for key in keys[:-1]:
         child = node.get(key)
+        if not (child is None or isinstance(child, dict)):
+            raise ConfigError(f"{key} is {shorten(child)}, and no section that holds {keys[-1]}")
         # A copy, so that the caller's mapping is never changed.
-        node[key] = dict(child) if isinstance(child, dict) else {}
+        node[key] = dict(child or {})
         node = node[key]
-    node[keys[-1]] = value
-
-
-def _explain(error: ErrorDetails) -> str:
-    """One line for a pydantic error: dotted name, what is wrong, the nearest valid name."""
-    location = [part for part in error["loc"] if isinstance(part, str)]
-    name = ".".join(location) or "settings"
-    if error["type"] == "extra_forbidden":
-        valid = _valid_names(location[:-1])
-        close = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.4)
-        prefix = ".".join(location[:-1])
-        nearest = ".".join(filter(None, [prefix, close[0]])) if close else None
-        hint = f"did you mean {nearest}?" if nearest else f"valid here: {', '.join(valid)}"
-        return f"unknown setting {name}: {hint}"
-    message = error["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
-    return f"{name}: {message}{given}"
-
-
-def _valid_names(location: list[str]) -> list[str]:
-    """The names of the fields in the section that ``location`` leads to."""
-    model: type[BaseModel] = RunConfig
-    for key in location:
-        field = model.model_fields.get(key)
-        candidates = (field.annotation, *get_args(field.annotation)) if field else ()
-        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return list(model.model_fields)
+    if isinstance(value, dict) and isinstance(node.get(keys[-1]), dict):
+        for key, part in value.items():
+            _set(node, [keys[-1], str(key)], part)
+    else:
+        node[keys[-1]] = value

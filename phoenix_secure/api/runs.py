@@ -19,6 +19,7 @@ from phoenix_secure.api.results import (
     table_html,
 )
 from phoenix_secure.config import RunConfig
+from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config_file import load_config, parse_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.errors import ConfigError
@@ -160,10 +161,9 @@ def open_run(run_dir: str | Path) -> RunResult:
 
 
 def _config(settings: Settings, overrides: Sequence[str]) -> RunConfig:
-    if isinstance(settings, RunConfig):
-        return parse_config(settings.model_dump(mode="json"), overrides)
-    if isinstance(settings, Mapping):
-        return parse_config(settings, overrides)
+    if isinstance(settings, RunConfig | Mapping):
+        given = settings.model_dump(mode="json") if isinstance(settings, RunConfig) else settings
+        return with_absolute_paths(parse_config(given, overrides), folder=Path.cwd())
     if settings is not None and not isinstance(settings, str | Path):
         raise ConfigError(
             f"settings: expected a file, a name, a dictionary or a RunConfig, got a "

@@ -35,6 +35,7 @@ def load_deployment_config(file: Path, overrides: list[str], *, members: int) ->
             "audit.profile=none",
             *overrides,
         ],
+        as_written=True,  # the plan goes to other machines
     )
 
 

@@ -7,10 +7,10 @@ import functools
 from importlib.resources import files
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from phoenix_secure.compliance.schema import Profile
+from phoenix_secure.yaml_text import parse_yaml
 
 __all__ = ["Clause", "ClauseMap", "load_clause_map"]
 
@@ -75,4 +75,4 @@ class ClauseMap(_Part):
 def load_clause_map() -> ClauseMap:
     """The map that is shipped."""
     source = files("phoenix_secure.compliance").joinpath("data/clauses.yaml")
-    return ClauseMap.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
+    return ClauseMap.model_validate(parse_yaml(source.read_bytes(), name="clauses.yaml"))

@@ -6,19 +6,19 @@ import datetime
 from importlib.resources import files
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from phoenix_secure.config.faults import explain
+from phoenix_secure.config.section import Typed
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.yaml_text import parse_yaml
 
 __all__ = ["GOVERNANCE", "Governance", "governance_template", "parse_governance"]
 
 GOVERNANCE = "governance.yaml"
-_MAX_BYTES = 1 << 20
-_MAX_DEPTH = 16
 
 
-class _Part(BaseModel):
+class _Part(Typed):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
@@ -122,37 +122,15 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
 
     Raises:     ConfigError naming the file, the key and what was expected.
     """
-    if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{name} is longer than 1 MiB: that is no governance file")
-    try:
-        text = content.decode("utf-8")
-        _check_tokens(text, name=name)
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{name} is not YAML: compare it with `report --template`") from error
+    value = parse_yaml(content, name=name)
     if not isinstance(value, dict):
         raise ConfigError(f"{name} holds no settings: start from `report --template`")
     try:
         return Governance.model_validate(_without_empty(value))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ConfigError(
-            f"{name}: {place}: {first['msg'].lower()}; compare it with `report --template`"
+            f"{name}: {explain(error, of=Governance)}; compare it with `report --template`"
         ) from error
-
-
-def _check_tokens(text: str, *, name: str) -> None:
-    """No aliases (a few of them can stand for millions of values), and no deep nesting."""
-    depth = 0
-    for token in yaml.scan(text):
-        if isinstance(token, yaml.AliasToken):
-            raise ConfigError(f"{name}: write values out instead of *aliases")
-        kind = type(token).__name__
-        depth += kind.endswith(("SequenceStartToken", "MappingStartToken"))
-        depth -= kind in ("BlockEndToken", "FlowSequenceEndToken", "FlowMappingEndToken")
-        if depth > _MAX_DEPTH:
-            raise ConfigError(f"{name} is nested too deeply: compare it with `report --template`")
 
 
 def _without_empty(value: Any) -> Any:

@@ -8,7 +8,6 @@ import re
 from importlib.resources import files
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -18,6 +17,7 @@ from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
 from phoenix_secure.compliance.declared import GOVERNANCE
 from phoenix_secure.compliance.schema import Report, ReportField
 from phoenix_secure.compliance.sections.trust import ARTEFACTS
+from phoenix_secure.yaml_text import parse_yaml
 
 __all__ = ["markdown_cell", "to_html", "to_markdown"]
 
@@ -116,7 +116,7 @@ def _quality(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _glossary() -> dict[str, str]:
     source = files("phoenix_secure.compliance").joinpath("data/glossary.yaml")
-    return dict(yaml.safe_load(source.read_text(encoding="utf-8")))
+    return dict(parse_yaml(source.read_bytes(), name="glossary.yaml"))
 
 
 def _shade(cell: str) -> str:

@@ -5,23 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import core_schema
 
+from phoenix_secure.config.scalars import refuse_other_kind
 from phoenix_secure.extensions import ExtensionPoint, extension_names, missing
+from phoenix_secure.yaml_text import shorten
 
-__all__ = ["Extensible", "Fraction", "Section", "YamlSwitch"]
+__all__ = ["Extensible", "Fraction", "Section", "Typed", "YamlSwitch"]
 
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
 
 
 def _on_or_off(value: object) -> object:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return value
+    text = str(value).lower() if isinstance(value, str | bool) else ""
+    return {**dict.fromkeys(_ON, "on"), **dict.fromkeys(_OFF, "off")}.get(text, value)
 
 
-# YAML 1.1 reads a bare on or off as true or false.
+# All the words that YAML 1.1 takes for a flag.
+_ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
 YamlSwitch = BeforeValidator(_on_or_off)
 
 
@@ -46,14 +56,26 @@ class Extensible:
         if value in self.names or value in extension_names(self.point):
             return value
         if not self.names:
-            raise ValueError(missing(self.point, value))
+            raise ValueError(missing(self.point, shorten(value)[1:-1]))
         what = self.point.value.replace("_", " ")
         own = ", ".join(extension_names(self.point)) or "none is there"
         listed = ", ".join(map(repr, self.names))
         raise ValueError(f"input should be {listed}, or an installed {what} ({own})")
 
 
-class Section(BaseModel):
+class Typed(BaseModel):
+    """The base of whatever is read from YAML: no value silently becomes one of another kind."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_its_own_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if YamlSwitch not in field.metadata:
+            refuse_other_kind(value, field.annotation)
+        return value
+
+
+class Section(Typed):
     """The base of all sections: frozen, unknown keys refused, no NaN and no infinity."""
 
     model_config = ConfigDict(

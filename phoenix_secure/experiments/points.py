@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.spec import SweepSpec
+from phoenix_secure.yaml_text import dump_yaml
 
 __all__ = ["Point", "expand", "shard_of"]
 
@@ -108,18 +107,13 @@ def _merge(changes: dict[str, Any], part: Mapping[str, Any], *, where: str) -> N
 
 def _point(labels: dict[str, str], changes: dict[str, Any], base: Path | None) -> Point:
     # The changes travel as the command line's own overrides: one rule, one set of errors.
-    overrides = [f"{key}={_yaml(value)}" for key, value in changes.items()]
+    overrides = [f"{key}={dump_yaml(value, one_line=True)}" for key, value in changes.items()]
     where = ", ".join(f"{axis} {label}" for axis, label in labels.items())
     try:
         config = load_config(base, overrides)
     except ConfigError as error:
         raise ConfigError(f"point ({where}): {error}") from error
     return Point(name=_name(labels), labels=labels, config=config)
-
-
-def _yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6)
-    return text.removesuffix("...\n").strip()  # how YAML ends a bare scalar
 
 
 def _name(labels: Mapping[str, str]) -> str:

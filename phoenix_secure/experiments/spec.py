@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from phoenix_secure.config.faults import explain
+from phoenix_secure.config.paths import absolute_path
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.yaml_text import read_yaml, shorten
 
 __all__ = ["DownstreamSpec", "SweepSpec", "load_spec"]
 
@@ -79,11 +80,12 @@ class SweepSpec(Section):
     @classmethod
     def _no_empty_axis(cls, axes: dict[str, Any]) -> dict[str, Any]:
         for name, values in axes.items():
+            axis = f"axis {shorten(name)[1:-1]}"
             if not values:
-                raise ValueError(f"axis {name} has no value: give at least one or leave it out")
+                raise ValueError(f"{axis} has no value: give at least one or leave it out")
             texts = [str(value) for value in values]
             if len(set(texts)) < len(texts):
-                raise ValueError(f"axis {name} names a value twice")
+                raise ValueError(f"{axis} names a value twice")
         return axes
 
 
@@ -93,30 +95,16 @@ def load_spec(path: Path) -> SweepSpec:
     Raises:     ConfigError naming the key and the fix.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(f"no sweep file {path}: `configs/` holds examples") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not valid YAML: fix it") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold axes: or points:, as in configs/sweep_*.yaml")
-    unknown = sorted(set(map(str, tree)) - set(SweepSpec.model_fields))
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], SweepSpec.model_fields, n=1, cutoff=0.4)
-        hint = (
-            f"did you mean {close[0]}?"
-            if close
-            else f"valid here: {', '.join(SweepSpec.model_fields)}"
-        )
-        raise ConfigError(f"{path}: unknown key {unknown[0]}: {hint}")
     try:
         spec = SweepSpec.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(
-            f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        raise ConfigError(f"{path}: {explain(error, of=SweepSpec)}") from error
     if not spec.axes and not spec.points:
         raise ConfigError(f"{path}: nothing to run: give axes or points")
-    return spec
+    base = None if spec.base is None else absolute_path(spec.base, folder=path.parent.absolute())
+    return spec.model_copy(update={"base": base})

@@ -103,7 +103,7 @@ def _config(files: PointFolder, config: RunConfig | None) -> RunConfig | None:
     if not files.run.exists():
         return None
     try:
-        return load_config(files.run / "config.yaml")
+        return load_config(files.run / "config.yaml", as_written=True)
     except ConfigError:
         return config  # a run that was killed before it wrote them has read the images all the same
 

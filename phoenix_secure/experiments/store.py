@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phoenix_secure.config_file import dump_config, load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.files import write_bytes
+from phoenix_secure.yaml_text import dump_yaml
 
 __all__ = ["PointFolder", "SweepFolder"]
 
@@ -113,7 +112,7 @@ class SweepFolder:
             base = dump_config(load_config(base_folder / spec.base))
             write_bytes(self.path / _BASE, base.encode())
             spec = spec.model_copy(update={"base": _BASE})
-        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        text = dump_yaml(spec.model_dump(mode="json"))
         write_bytes(self.spec_file, text.encode())
 
     def write(self, name: str, content: bytes) -> None:

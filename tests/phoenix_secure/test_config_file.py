@@ -103,6 +103,14 @@ def test_settings_are_frozen() -> None:
         (["device=tpu"], "device"),
         (["data=3"], "data: Input should be"),
         (["rounds"], "must look like section.key=value"),
+        (["federation.rounds=true"], "a flag stands where a number belongs (got True)"),
+        (["federation.rounds=1:30"], "federation.rounds: Input should be a valid integer"),
+        (["federation.rounds=3 #fast"], "got '3 #fast'"),
+        (["training.grad_clip=yes"], "training.grad_clip: Input should be a valid number"),
+        (["model.block_channels=[true, 16]"], "model.block_channels: a flag stands where"),
+        (["seed.x=1", "seed=2", "seed.x=1"], "seed is 2, and no section that holds x"),
+        (["federation={rounds: 1, rounds: 2}"], "gives rounds twice"),
+        (["data.path='open"], "not valid YAML"),
         (["federation.rounds=[1"], "not valid YAML"),
     ],
 )
@@ -159,3 +167,97 @@ def test_bare_on_and_off_mean_themselves(text: str, mode: str, tmp_path: Path) -
     config = load_config(file)
     assert (config.secure_aggregation.mode, config.training.autocast) == (mode, "off")
     assert parse_config(yaml.safe_load(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("my scans #2", "my scans #2"),
+        ("#2", "#2"),
+        ("010", "010"),
+        ("NO", "NO"),
+        ("1:30", "1:30"),
+        ("[draft] a: b", "[draft] a: b"),
+        ("*.png", "*.png"),
+        ("'quoted #2'", "quoted #2"),
+        ('"null"', "null"),
+    ],
+)
+def test_text_on_the_command_line_is_taken_as_it_stands(text: str, path: str) -> None:
+    overrides = ["data.name=npz", f"data.path={text}"]
+    assert parse_config({}, overrides).data.path == path
+
+
+def test_null_and_nothing_are_no_text() -> None:
+    for text in ("null", ""):
+        assert parse_config({"data": {"path": "x"}}, [f"data.path={text}"]).data.path is None
+
+
+def test_an_override_of_a_section_keeps_what_it_does_not_name() -> None:
+    values = {"privacy": {"unit": "record", "epsilon": 8}}
+    privacy = parse_config(values, ["privacy={clip_norm: 0.5}"]).privacy
+    assert (privacy.unit, privacy.epsilon, privacy.clip_norm) == ("record", 8, 0.5)
+    assert values == {"privacy": {"unit": "record", "epsilon": 8}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("privacy: {unit: record}\nprivacy: {clip_norm: 1}", "privacy twice, in lines 1 and 2"),
+        ("secure_aggregation:\n  mode: on\n  mode: off", "mode twice, in lines 2 and 3"),
+        ("data: {name: 010}", "data.name: YAML reads a number here: write the text in quotes"),
+        ("data: {name: true}", "data.name: true and false are flags in YAML"),
+        ("device: 1", "write the text in quotes (got 1)"),
+        ("seed: true", "seed: a flag stands where a number belongs"),
+        ("secure_aggregation: {mode: 0}", "should be 'on' or 'off' (got 0)"),
+    ],
+)
+def test_a_file_that_would_mean_something_else_is_refused(
+    content: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert message in str(caught.value)
+
+
+def test_numbers_and_switches_mean_what_they_say(tmp_path: Path) -> None:
+    file = tmp_path / "plain.yaml"
+    file.write_text("seed: 010\nsecure_aggregation: {mode: No}\ntraining: {learning_rate: 1e-4}\n")
+    config = load_config(file, ["training.horizontal_flip=yes", "data.max_images=1_000"])
+    assert (config.seed, config.secure_aggregation.mode) == (10, "off")
+    assert (config.training.learning_rate, config.data.max_images) == (1e-4, 1000)
+    assert config.training.horizontal_flip is True
+
+
+@pytest.mark.parametrize("name", ["data.name", "data.path", "device", "model.preset", "x" * 9000])
+def test_a_refusal_never_repeats_a_long_value(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"{name}={'long' * 5000}", "data.name=absent"])
+    assert len(str(caught.value)) < 800
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"seed": {"deep": ["long"] * 5000}, "data": ["long"] * 5000})
+    assert len(str(caught.value)) < 800
+
+
+def test_paths_become_absolute_where_a_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    given = ["data.name=npz", "data.path=d.npz", "evaluation.inception_weights=~/w.pt"]
+    config = load_config(None, given)
+    assert config.data.path == str(tmp_path / "d.npz")
+    assert config.evaluation.inception_weights == "/home/someone/w.pt"
+    assert load_config(None, given, as_written=True).data.path == "d.npz"
+    hub = load_config(None, ["data.name=huggingface", "data.path=hf://owner/name"])
+    assert hub.data.path == "hf://owner/name"
+
+
+def test_every_path_among_the_settings_says_that_it_is_one() -> None:
+    """``with_absolute_paths`` goes by the unit in a setting's description."""
+    named = {name for name, field in all_fields(RunConfig) if "path" in field.description.lower()}
+    marked = {n for n, field in all_fields(RunConfig) if field.description.startswith("[path]")}
+    assert marked == {"data.path", "sharing.path", "evaluation.inception_weights"}
+    assert marked <= named

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from phoenix_secure.compliance.page import markdown_cell
 from phoenix_secure.compliance.schema import Report
+from phoenix_secure.yaml_text import dump_yaml
 
 __all__ = ["to_model_card"]
 
@@ -30,7 +29,7 @@ def to_model_card(report: Report) -> str:
     best, quality = report.value("E4.strongest"), report.value("F1.quality")
     lines = [
         "---",
-        yaml.safe_dump(front, sort_keys=True).strip(),
+        dump_yaml(front, sort_keys=True).strip(),
         "---",
         "",
         "# Model card",

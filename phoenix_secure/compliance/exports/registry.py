@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from phoenix_secure.compliance.schema import Report
+from phoenix_secure.yaml_text import dump_yaml
 
 __all__ = ["registry_entry", "registry_obstacle", "to_registry_entry"]
 
@@ -19,7 +18,7 @@ def to_registry_entry(report: Report) -> str | None:
     """YAML, or None where ``registry_obstacle`` says why there is none."""
     if registry_obstacle(report) is not None:
         return None
-    return yaml.safe_dump(registry_entry(report), sort_keys=False, allow_unicode=True)
+    return dump_yaml(registry_entry(report), allow_unicode=True)
 
 
 def registry_obstacle(report: Report) -> str | None:

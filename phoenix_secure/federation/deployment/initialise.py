@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.certificates import (
     CertifiedKey,
@@ -41,6 +39,7 @@ from phoenix_secure.federation.deployment.texts import (
 )
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.secret_files import make_private_folder, write_secret
+from phoenix_secure.yaml_text import dump_yaml
 from protocol import SERVER, Identity, Roster
 from protocol.encoding import is_id
 from protocol.parameters import MIN_CLIENTS
@@ -248,7 +247,7 @@ def _write_roster(place: Path, signed: bytes, owner_key: bytes) -> None:
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    write_bytes(path, yaml.safe_dump(content, sort_keys=False).encode())
+    write_bytes(path, dump_yaml(content).encode())
 
 
 def numbered_sites(count: int) -> Sequence[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from phoenix_secure.config.faults import explain
+from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.site.policy import SitePolicy
+from phoenix_secure.yaml_text import read_yaml
 
 __all__ = [
     "ADDRESS",
@@ -117,18 +119,13 @@ def read_section(path: Path, kind: type[_SectionT]) -> _SectionT:
     Raises:     ConfigError naming file, setting and fault.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} is missing: make it with `phoenix-secure deploy init`"
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: fix or restore it") from error
     try:
-        return kind.model_validate(content)
+        found = kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise ConfigError(
-            f"{path}: {name}: {first['msg'].removeprefix('Value error, ')}"
-        ) from error
+        raise ConfigError(f"{path}: {explain(error, of=kind)}") from error
+    return with_absolute_paths(found, folder=Path.cwd())

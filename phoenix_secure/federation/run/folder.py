@@ -161,7 +161,7 @@ class RunFolder:
         """
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
-        config = load_config(self.config_file)
+        config = load_config(self.config_file, as_written=True)
         secure = config.secure_aggregation
         if secure.mode == "on" and secure.broadcast is None:
             sent = secure.model_copy(update={"broadcast": "model"})

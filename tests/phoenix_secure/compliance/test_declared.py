@@ -41,6 +41,13 @@ def test_a_filled_line_is_printed_as_declared_and_never_as_measured(run: Path) -
     assert report.field("A3.recipients").kind is Kind.MISSING
 
 
+def test_norway_is_a_region_and_no_flag() -> None:
+    text = b"data: {region: NO, special_categories: no}\nassessment: {review_due: 2027-01-31}"
+    found = parse_governance(text, name="governance.yaml")
+    assert (found.data.region, found.data.special_categories) == ("NO", False)
+    assert found.said("/assessment/review_due") == "2027-01-31"
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -50,10 +57,14 @@ def test_a_filled_line_is_printed_as_declared_and_never_as_measured(run: Path) -
         (b"release_context: everywhere", "release_context"),
         (b"assessment: {review_due: soon}", "review_due"),
         (b"data: {special_categories: maybe}", "special_categories"),
-        (b"\xff\xfe", "not YAML"),
-        (b"a: !!python/object/apply:os.system [ls]", "not YAML"),
+        (b"\xff\xfe", "as text"),
+        (b"a: !!python/object/apply:os.system [ls]", "not valid YAML in line 1"),
         (b"x" * (1 << 20) + b"x", "1 MiB"),
-        (b"[" * 900_000, "nested too deeply"),
+        (b"[" * 900_000, "nested more than 32 levels"),
+        (b"data: {region: here, region: there}", "data.region twice"),
+        (b"data: {region: true}", "data.region: true and false .* in quotes"),
+        (b"data: {retention: 10}", "data.retention: .* in quotes"),
+        (b"assessment: {review_due: 0}", "review_due: a date looks like"),
     ],
 )
 def test_what_is_no_governance_file_is_refused_by_name(

@@ -47,6 +47,12 @@ def test_grid_is_every_combination_then_the_extra_points(tmp_path: Path) -> None
     assert len({point.name for point in points}) == len({point.digest for point in points}) == 13
 
 
+def test_a_key_given_twice_is_refused_by_line(tmp_path: Path) -> None:
+    twice = "axes:\n  seed: [1]\npoints:\n  a: {privacy.epsilon: 1,\n      privacy.epsilon: 100}\n"
+    with pytest.raises(ConfigError, match=r"points\.a\.privacy\.epsilon twice, in lines 4 and 5"):
+        spec_of(tmp_path, twice)
+
+
 def test_base_file_is_read_beside_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("federation: {rounds: 9}\n")
     points = expand(spec_of(tmp_path, "base: base.yaml\naxes: {seed: [1]}"), folder=tmp_path)

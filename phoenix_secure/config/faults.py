@@ -1,0 +1,58 @@
+"""Says in one line what is wrong with outside input, whichever section it is for."""
+
+from __future__ import annotations
+
+import difflib
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from phoenix_secure.yaml_text import shorten
+
+__all__ = ["explain", "field_at"]
+
+
+def explain(error: ValidationError, *, of: type[BaseModel]) -> str:
+    """The first fault: dotted name, what is wrong, the value in at most 200 characters, and the
+    nearest valid name for an unknown one.
+
+    of      the section that the input was for
+    """
+    first = error.errors(include_url=False, include_context=False)[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    location = [part for part in first["loc"] if isinstance(part, str)]
+    name = _shown(".".join(location)) or "settings"
+    if first["type"] == "extra_forbidden":
+        valid = list(_section(location[:-1], of).model_fields)
+        close = difflib.get_close_matches(location[-1][:100], valid, n=1, cutoff=0.4)
+        nearest = ".".join([*location[:-1], *close])
+        hint = f"did you mean {nearest}?" if close else f"valid here: {', '.join(valid)}"
+        return f"unknown setting {name}: {hint}{more}"
+    message = _shown(first["msg"].removeprefix("Value error, "), 400)
+    given = "" if isinstance(first["input"], dict) else f" (got {shorten(first['input'])})"
+    return f"{name}: {message}{given}{more}"
+
+
+def field_at(keys: list[str], *, of: type[BaseModel]) -> FieldInfo | None:
+    """The field that the dotted name ``keys`` leads to; None where there is none."""
+    try:
+        return _section(keys[:-1], of).model_fields.get(keys[-1])
+    except KeyError:
+        return None
+
+
+def _section(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
+    model = root
+    for key in location:
+        field = model.model_fields[key]
+        candidates = (field.annotation, *get_args(field.annotation))
+        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not found:
+            raise KeyError(key)
+        model = found[0]
+    return model
+
+
+def _shown(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
