@@ -57,7 +57,7 @@ def audit(
         edition=edition,
         federated=federated,
     )
-    path = Path(target)
+    path = Path(target).expanduser()
     disable_progress_bar()
     opened = open_target(
         path,
@@ -69,7 +69,7 @@ def audit(
         claim=claim,
     )
     records = None if opened.run is None else AuditRecords.of(opened.run)
-    folder = Path(out) if out is not None else path / "audit"
+    folder = Path(out).expanduser() if out is not None else path / "audit"
     return _attack(opened, request, out=folder, records=records, progress=progress)
 
 
@@ -131,4 +131,4 @@ def _attack(
 
 
 def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
+    return None if given is None else Path(given).expanduser()

@@ -105,7 +105,7 @@ def sample(
     """
     if num_images < 1:
         raise ConfigError(f"num_images must be at least 1 (got {num_images})")
-    model = open_model(Path(path), device=device)
+    model = open_model(Path(path).expanduser(), device=device)
     sampling = _sampling(model, num_steps=num_steps, guidance_scale=guidance_scale)
     labels = None if class_name is None else _labels_of(class_name, model, num_images)
     images = draw(

@@ -45,7 +45,7 @@ def evaluate(
 
     Raises:     ConfigError, DataError, CheckpointError.
     """
-    target = Path(target)
+    target = Path(target).expanduser()
     settings = parse_config(
         {
             "evaluation": {
@@ -94,7 +94,7 @@ def _real_images(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reference and held-out images in [-1, 1]: a run's own split, or two random halves."""
     cache_dir = default_cache_dir()
-    folder = RunFolder(Path(reference))
+    folder = RunFolder(Path(reference).expanduser())
     if folder.config_file.exists():
         image_set = load_run_images(folder.load_config().data, cache_dir=cache_dir)
         split = load_split(folder.split_file, image_set=image_set)
@@ -106,7 +106,7 @@ def _real_images(
                 reference, image_size=size, channels=channels, cache_dir=cache_dir
             )
         else:
-            image_set = _images_of(Path(reference))
+            image_set = _images_of(Path(reference).expanduser())
         order = SeedTree(seed).child("reference").numpy().permutation(image_set.num_images)
         real, held_out = np.array_split(order, 2)
     if min(len(real), len(held_out)) == 0:

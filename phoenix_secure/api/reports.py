@@ -33,19 +33,19 @@ def report(
 
     Raises:     ConfigError, EvidenceError, StorageError.
     """
-    path = Path(run)
+    path = Path(run).expanduser()
     if not path.is_dir():
         raise ConfigError(f"{run} is not a folder: name the folder of a finished run")
-    identity = server_identity(path, key=None if key is None else Path(key))
+    identity = server_identity(path, key=None if key is None else Path(key).expanduser())
     if governance is not None:
-        declare(path, Path(governance))
+        declare(path, Path(governance).expanduser())
     if sweep is not None:
-        attach_sweep(path, Path(sweep))
+        attach_sweep(path, Path(sweep).expanduser())
     return ReportResult(
         write_report(
             path,
             identity=identity,
-            out=None if out is None else Path(out),
+            out=None if out is None else Path(out).expanduser(),
             edition=Edition(edition),
             profiles=[Profile(each) for each in profiles] or DEFAULT_PROFILES,
             pdf=pdf,

@@ -36,15 +36,15 @@ class Samples:
         """Write one PNG with all of them in a grid."""
         from phoenix_secure.pictures import save_grid  # brings matplotlib
 
-        save_grid(self.images, Path(path), encode=self.encode)
-        return Path(path)
+        save_grid(self.images, Path(path).expanduser(), encode=self.encode)
+        return Path(path).expanduser()
 
     def save_each(self, folder: str | Path) -> Path:
         """Write each image as a PNG of its own."""
         from phoenix_secure.pictures import save_images
 
-        save_images(self.images, Path(folder), encode=self.encode)
-        return Path(folder)
+        save_images(self.images, Path(folder).expanduser(), encode=self.encode)
+        return Path(folder).expanduser()
 
     def _repr_html_(self) -> str:
         from phoenix_secure.pictures import grid_picture

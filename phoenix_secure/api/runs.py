@@ -123,7 +123,7 @@ def run(
     Raises:     ConfigError, DataError, StorageError, TrainingError: each one line that names the
                 setting and the fix.
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(Path(run_dir).expanduser())
     config = _config(settings, overrides)
     if data is not None:
         keep_at = folder.path.with_name(f"{folder.path.name}-images.npz")
@@ -143,7 +143,7 @@ def resume(
 
     Raises:     as ``run``; CheckpointError for a folder that holds no run.
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunFolder(Path(run_dir).expanduser())
     config = folder.load_config()
     with folder.lock():
         resumed = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
@@ -156,8 +156,8 @@ def open_run(run_dir: str | Path) -> RunResult:
 
     Raises:     CheckpointError when there is none.
     """
-    read_summary(Path(run_dir))
-    return RunResult(Path(run_dir))
+    read_summary(Path(run_dir).expanduser())
+    return RunResult(Path(run_dir).expanduser())
 
 
 def _config(settings: Settings, overrides: Sequence[str]) -> RunConfig:

