@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phoenix_secure.audit.report import AttackReport, AuditReport, Figure, TprReport
+from phoenix_secure.printed_text import markdown_cell
 
 __all__ = ["percent", "to_markdown"]
 
@@ -22,7 +23,7 @@ def to_markdown(report: AuditReport) -> str:
     lines = [
         f"# Privacy audit: {verdict.headline}",
         "",
-        *(f"- {reason}" for reason in verdict.reasons),
+        *(f"- {markdown_cell(reason)}" for reason in verdict.reasons),
         f"- false alarm: {verdict.false_alarm}",
         f"- would have been found with a chance of 80 %: {_detectable(report)}",
         "",
@@ -30,14 +31,14 @@ def to_markdown(report: AuditReport) -> str:
         "",
         "## Target",
         "",
-        *(f"- {name}: {value}" for name, value in report.target.items()),
+        *(f"- {name}: {markdown_cell(value)}" for name, value in report.target.items()),
         *_claim(report),
         "",
         "## Attacks",
         "",
         *_attacks(report),
         "",
-        *(f"- not run: {name}, which {why}" for name, why in report.skipped.items()),
+        *(f"- not run: {name}, which {markdown_cell(why)}" for name, why in report.skipped.items()),
         "- p: the smaller of a rank test and a test at "
         f"FPR {report.plan.low_fpr}, adjusted over all attacks (Holm)",
         f"- placebo: the same attack on non-members alone, outside its band = not used "
@@ -53,7 +54,7 @@ def to_markdown(report: AuditReport) -> str:
         *_exposed(report),
         "## The game",
         "",
-        *(f"- {sentence}" for sentence in report.game),
+        *(f"- {markdown_cell(sentence)}" for sentence in report.game),
         "",
         "## Plan",
         "",
@@ -84,7 +85,7 @@ def _claim(report: AuditReport) -> list[str]:
         return ["- claimed guarantee: none"]
     return [
         f"- claimed guarantee: epsilon {claim.epsilon:g}, delta {claim.delta:g}, unit {claim.unit} "
-        f"({claim.source})"
+        f"({markdown_cell(claim.source)})"
     ]
 
 
@@ -119,7 +120,7 @@ def _reversed(report: AuditReport) -> str:
 def _blind(report: AuditReport) -> str:
     blind = report.blind
     if blind.auc is None:
-        return f"- blind baseline (without the model): {blind.reason}"
+        return f"- blind baseline (without the model): {markdown_cell(blind.reason)}"
     answer = "they DIFFER by themselves" if blind.differs else "no difference found"
     return (
         f"- blind baseline (members from non-members without the model): AUC "
@@ -197,8 +198,8 @@ def _strata(report: AuditReport) -> list[str]:
     if not report.strata:
         return []
     rows = [
-        f"| {one.kind} {one.group} | {one.num_members} | {one.num_non_members} | "
-        f"{one.reason if one.auc is None else _interval(one.auc)} |"
+        f"| {one.kind} {markdown_cell(one.group)} | {one.num_members} | {one.num_non_members} | "
+        f"{markdown_cell(one.reason) if one.auc is None else _interval(one.auc)} |"
         for one in report.strata
     ]
     best = min(report.attacks, key=lambda one: one.p_adjusted).name

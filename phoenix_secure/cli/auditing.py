@@ -94,7 +94,7 @@ def _print(report: AuditReport, out: Path) -> None:
             markup=False,
         )
     verdict = report.verdict
-    console.print(f"[{_COLOURS[verdict.outcome]}]{verdict.headline}[/]", soft_wrap=True)
+    console.print(verdict.headline, style=_COLOURS[verdict.outcome], soft_wrap=True)
     for reason in verdict.reasons:
         console.print(f"  {reason}", soft_wrap=True, markup=False)
     console.print(

@@ -39,7 +39,7 @@ def print_catalogue(folder: Path) -> None:
             f"{facts.num_images:,}" if facts.num_images else "any",
             size if facts.image_size else "any",
             availability(facts, folder),
-            f"{facts.title}\n[dim]{facts.licence}[/]",
+            Text.assemble(f"{facts.title}\n", (facts.licence, "dim")),
         )
     console.print(table)
 

@@ -98,5 +98,5 @@ def init(
     console.print(f"federation {deployment.federation} with {len(names)} sites in {folder}")
     console.print(f"roster fingerprint: {roster.fingerprint}", soft_wrap=True)
     if deployment.warning is not None:
-        console.print(f"[yellow]{deployment.warning}[/]", soft_wrap=True)
+        console.print(deployment.warning, style="yellow", soft_wrap=True)
     console.print(f"what to do next: {folder / 'federation.md'}")

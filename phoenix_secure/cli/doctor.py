@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
+from rich.text import Text
 
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 __all__ = ["doctor"]
 
-_MARKS = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
+_MARKS = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 class _Finding(Protocol):
@@ -43,7 +44,8 @@ def doctor(
         print_json([{"name": c.name, "level": c.level, "message": c.message} for c in checks])
     else:
         for check in checks:
-            console.print(f"{_MARKS[check.level]}  {check.name:<12} {check.message}")
+            mark = (f"{check.level:<4}", _MARKS[check.level])
+            console.print(Text.assemble(mark, f"  {check.name:<12} {check.message}"))
     if any(check.level == "bad" for check in checks):
         raise typer.Exit(1)
 

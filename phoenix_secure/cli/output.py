@@ -23,7 +23,8 @@ FormatOption = Annotated[
     Format, typer.Option("--format", help="[bold]text[/] for people, [bold]json[/] for machines.")
 ]
 
-console = Console(highlight=False)
+# Names and paths are the users' own: nothing in them is markup.
+console = Console(highlight=False, markup=False)
 
 
 def print_json(value: Any) -> None:

@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
@@ -160,7 +161,7 @@ class RunDisplay:
         for name, value in (facts | {"sites": ", ".join(sites.sites)}).items():
             console.print(f"{name.replace('_', ' '):<18} {value}", soft_wrap=True)
         if sites.terms is None:
-            console.print("[bold red]the server sees every site's update[/]")
+            console.print("the server sees every site's update", style="bold red")
 
     def show(self, event: RunEvent) -> None:
         """Show one stage or one round."""
@@ -266,7 +267,7 @@ class RunDisplay:
 def print_guarantee(guarantee: dict[str, Any]) -> None:
     """The guarantee in words, what each site has spent, and what to be warned of."""
     colour = "yellow" if guarantee["epsilon"] is None else "green"
-    console.print(f"guarantee: [{colour}]{guarantee['text']}[/]", soft_wrap=True)
+    console.print(Text.assemble("guarantee: ", (guarantee["text"], colour)), soft_wrap=True)
     if spent := guarantee["per_site"]:
         low, high = min(spent.values()), max(spent.values())
         console.print(
@@ -275,7 +276,7 @@ def print_guarantee(guarantee: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     for warning in guarantee["warnings"]:
-        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+        console.print(Text.assemble(("warning:", "yellow"), f" {warning}"), soft_wrap=True)
 
 
 def _loss(value: float | None) -> str:
@@ -283,26 +284,30 @@ def _loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _aggregation_line(terms: SecureTerms | None) -> str:
+def _aggregation_line(terms: SecureTerms | None) -> Text:
     """A line that says who can see which updates; printed before the run starts."""
     if terms is None:
-        return (
-            "[bold red]secure aggregation: OFF[/] - the server sees every site's update; for "
-            "research on images that are not secret"
+        return Text.assemble(
+            ("secure aggregation: OFF", "bold red"),
+            " - the server sees every site's update; for research on images that are not secret",
         )
-    return (
-        f"secure aggregation: [green]on[/], {terms.cohort_size} sites a round, "
+    return Text.assemble(
+        "secure aggregation: ",
+        ("on", "green"),
+        f", {terms.cohort_size} sites a round, "
         f"{terms.threshold} must stay, {terms.num_colluders} may collude with the server, "
         f"every sum hides among {terms.num_honest} honest ones or more, "
-        f"{terms.word_bits} bits a parameter"
+        f"{terms.word_bits} bits a parameter",
     )
 
 
-def _closing_line(secure: SecureSummary | None) -> str:
+def _closing_line(secure: SecureSummary | None) -> Text:
     if secure is None:
-        return "[bold red]secure aggregation was OFF[/]: the server saw every site's update"
+        return Text.assemble(
+            ("secure aggregation was OFF", "bold red"), ": the server saw every site's update"
+        )
     clipped = secure.clipped_updates
-    return (
+    return Text(
         f"secure aggregation was on: sums over at least {secure.terms.t} sites, "
         f"{'' if clipped is None else f'{clipped} updates clipped, '}"
         f"{secure.failed_attempts} failed attempts"

@@ -42,7 +42,7 @@ def verify(report: Path, *, output_format: Format, **options: Any) -> int:
 
 def _print(found: Verification) -> None:
     for each in sorted(found.checks, key=lambda each: each.state is not State.FAILED):
-        console.print(f"[{_COLOURS[each.state]}]{each.state.value:9}[/]", end=" ")
+        console.print(f"{each.state.value:9}", style=_COLOURS[each.state], end=" ")
         console.print(
             each.name + (f": {each.detail}" if each.detail else ""), markup=False, soft_wrap=True
         )

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, ValidationError
 from phoenix_secure.config.faults import explain
 from phoenix_secure.config.section import Typed
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.printed_text import without_controls
 from phoenix_secure.yaml_text import parse_yaml
 
 __all__ = ["GOVERNANCE", "Governance", "governance_template", "parse_governance"]
@@ -122,7 +123,7 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
 
     Raises:     ConfigError naming the file, the key and what was expected.
     """
-    value = parse_yaml(content, name=name)
+    value = _printable(parse_yaml(content, name=name))
     if not isinstance(value, dict):
         raise ConfigError(f"{name} holds no settings: start from `report --template`")
     try:
@@ -131,6 +132,15 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
         raise ConfigError(
             f"{name}: {explain(error, of=Governance)}; compare it with `report --template`"
         ) from error
+
+
+def _printable(value: Any) -> Any:
+    """Declared text goes into every edition of the report, JSON too."""
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return without_controls(value) if isinstance(value, str) else value
 
 
 def _without_empty(value: Any) -> Any:

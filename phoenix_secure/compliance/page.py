@@ -17,9 +17,10 @@ from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
 from phoenix_secure.compliance.declared import GOVERNANCE
 from phoenix_secure.compliance.schema import Report, ReportField
 from phoenix_secure.compliance.sections.trust import ARTEFACTS
+from phoenix_secure.printed_text import markdown_cell, without_controls
 from phoenix_secure.yaml_text import parse_yaml
 
-__all__ = ["markdown_cell", "to_html", "to_markdown"]
+__all__ = ["to_html", "to_markdown"]
 
 _QUALITY_COLUMNS = {
     "kid": "KID",
@@ -68,7 +69,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
     copying = report.value("E5.copying")
     verdict = report.value("E4.verdict")
     outcome = "inconclusive" if verdict is None else verdict["outcome"]
-    return environment.get_template(template).render(
+    page = environment.get_template(template).render(
         report=report,
         value=report.field,
         epsilon=report.value("C2.epsilon"),
@@ -92,6 +93,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         glossary=_glossary(),
         **more,
     )
+    return without_controls(page)
 
 
 def _gap_groups(gaps: tuple[ReportField, ...], clauses: ClauseMap) -> list[dict[str, Any]]:
@@ -165,9 +167,3 @@ def _plain(each: ReportField) -> str:
         return each.value
     text = json.dumps(each.value, ensure_ascii=False, sort_keys=True)
     return text if len(text) < 600 else f"{text[:600]} ... (whole in report.json)"
-
-
-def markdown_cell(text: Any) -> str:
-    """Nothing that people or files say may end a cell or start markup."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from phoenix_secure.compliance.page import markdown_cell
 from phoenix_secure.compliance.schema import Report
+from phoenix_secure.printed_text import markdown_cell
 from phoenix_secure.yaml_text import dump_yaml
 
 __all__ = ["to_model_card"]
@@ -61,7 +61,9 @@ def to_model_card(report: Report) -> str:
         "## Evaluation",
         "",
         _quality(quality),
-        "" if best is None else f"\nStrongest attack: {best['name']}, {best['access']}.",
+        ""
+        if best is None
+        else f"\nStrongest attack: {markdown_cell(best['name'])}, {best['access']}.",
         "",
         "## Limits",
         "",
@@ -84,7 +86,11 @@ def _said(report: Report, id: str) -> str:
 
 def _unit(report: Report) -> str:
     unit = report.value("B3.unit")
-    return f"{unit['unit']} ({unit['adjacency']})" if report.value("C2.epsilon") else "none"
+    return (
+        markdown_cell(f"{unit['unit']} ({unit['adjacency']})")
+        if report.value("C2.epsilon")
+        else "none"
+    )
 
 
 def _quality(quality: dict[str, Any] | None) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phoenix_secure.audit.markdown import to_markdown
 from phoenix_secure.audit.output import write_findings
 from phoenix_secure.audit.profiles import profile_named
-from phoenix_secure.audit.report import AuditReport, Outcome
+from phoenix_secure.audit.report import AuditReport, Outcome, StratumReport
 from phoenix_secure.audit.suite import Findings, Request, run_audit
 from phoenix_secure.audit.target import open_target
 
@@ -125,6 +126,24 @@ def test_everything_is_written_and_reads_back(of_overfitted) -> None:
     assert again.plan_sha256 in text
     for name in ("roc.png", "scores.png", "nearest.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_of_classes_stay_names(of_overfitted) -> None:
+    """A class is a folder, and a folder may be called anything."""
+    report = of_overfitted[0].report
+    row = StratumReport(
+        kind="class",
+        group="<script>a</script> | b\n# \u202ec",
+        num_members=3,
+        num_non_members=3,
+        auc=None,
+        reason="too few",
+    )
+    text = to_markdown(report.model_copy(update={"strata": (row,)}))
+    found = next(line for line in text.splitlines() if "script" in line)
+    assert found.replace("\\|", "").count("|") == 5
+    assert "<script>" not in text
+    assert "\u202e" not in text
 
 
 def test_the_public_edition_shows_no_single_image(overfitted_run: Path, tmp_path: Path) -> None:

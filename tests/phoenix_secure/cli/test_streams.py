@@ -107,3 +107,11 @@ def test_no_path_of_the_command_line_is_left_out() -> None:
 
     walk(read_home(typer.main.get_command(app)))
     assert not left
+
+
+def test_nothing_in_a_path_is_markup(cli) -> None:
+    np.savez("d.npz", images=np.full((4, 8, 8), 200, np.uint8))
+    done = cli("privacy", "hash", "d.npz", "--key", "k[bold]", "--out", "[/red].txt")
+    assert done.code == 0, done.err
+    assert "in [/red].txt" in done.out
+    assert "made k[bold]" in done.out

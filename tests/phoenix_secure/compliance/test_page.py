@@ -17,6 +17,9 @@ from PIL import Image
 
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.charts import epsilon_gauges, roc_chart, timeline_chart
+from phoenix_secure.compliance.exports.bom import to_bom
+from phoenix_secure.compliance.exports.model_card import to_model_card
+from phoenix_secure.compliance.exports.registry import to_registry_entry
 from phoenix_secure.compliance.page import to_html, to_markdown
 from phoenix_secure.compliance.pdf import to_pdf
 
@@ -91,6 +94,28 @@ def test_hostile_words_stay_words(run: Path) -> None:
     report = build_report(run)
     assert "<script>" not in to_html(report, samples=None)
     assert "<script>" not in to_markdown(report)
+
+
+def test_no_edition_turns_the_direction_of_writing(run: Path) -> None:
+    name = "Clinic \u202egnik\u2066 A | B\n<b>C</b>\x1b[31m"
+    text = json.dumps({"parties": {"controllers": [{"name": name, "kind": "nonprofit"}]}})
+    (run / "governance.yaml").write_text(text)
+    report = build_report(run)
+    editions = [
+        to_html(report, samples=None),
+        to_markdown(report),
+        to_model_card(report),
+        to_registry_entry(report) or "",
+        to_bom(report).decode(),
+        report.to_bytes().decode(),
+    ]
+    for written in editions:
+        assert not set(written) & {"\u202e", "\u2066", "\x1b"}
+    assert "Clinic gnik A | B" in editions[0]
+    assert "&lt;b&gt;C" in editions[0]
+    row = next(line for line in editions[1].splitlines() if "gnik" in line)
+    assert "A \\| B" in row
+    assert "<b>" not in row
 
 
 def test_charts_say_in_words_what_they_show(reported: Path) -> None:
