@@ -17,7 +17,9 @@ from phoenix_secure.cli.data_options import (
     ImageSize,
     MaxImages,
     Name,
+    PartOption,
     Scheme,
+    Window,
 )
 from phoenix_secure.cli.output import Format, FormatOption, print_json
 
@@ -93,6 +95,11 @@ def show(
     image_size: ImageSize = None,
     channels: Channels = None,
     max_images: MaxImages = None,
+    part: PartOption = None,
+    window: Window = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to pass over any file, row or array.")
+    ] = False,
     cache_dir: CacheDir = None,
     out: Annotated[
         Path | None,
@@ -102,13 +109,15 @@ def show(
 ) -> None:
     """Count, measure and picture a set before you train on it.
 
-    Prints images per class, pixel mean and standard deviation, exact
+    Prints images per class, what was read and what was passed over and why,
+    the scale that was assumed, pixel mean and standard deviation, exact
     duplicates (a model memorises those first: remove them) and the digest
     that ties a split or a report to these very images.
     """
     from phoenix_secure.cli.data_tables import print_summary, set_as_dict
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.contact_sheet import save_contact_sheet
+    from phoenix_secure.data.inspection import ReadingRules
     from phoenix_secure.data.sources import load_images
     from phoenix_secure.data.summary import summarise
 
@@ -119,6 +128,7 @@ def show(
         channels=channels,
         max_images=max_images,
         cache_dir=cache_dir or default_cache_dir(),
+        rules=ReadingRules(part=part, window=window, strict=strict),
     )
     summary = summarise(image_set)
     if out is not None:
@@ -167,6 +177,8 @@ def partition(
     image_size: ImageSize = None,
     channels: Channels = None,
     max_images: MaxImages = None,
+    part: PartOption = None,
+    window: Window = None,
     cache_dir: CacheDir = None,
     out: Annotated[
         Path | None,
@@ -186,6 +198,7 @@ def partition(
     from phoenix_secure.cli.dealing import deal_by_options
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.heterogeneity import heterogeneity_of
+    from phoenix_secure.data.inspection import ReadingRules
     from phoenix_secure.data.sources import load_images
 
     image_set = load_images(
@@ -195,6 +208,7 @@ def partition(
         channels=channels,
         max_images=max_images,
         cache_dir=cache_dir or default_cache_dir(),
+        rules=ReadingRules(part=part, window=window),
     )
     parts = deal_by_options(
         image_set,

@@ -8,7 +8,27 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CacheDir", "Channels", "DataPath", "ImageSize", "MaxImages", "Name", "Scheme"]
+__all__ = [
+    "CacheDir",
+    "Channels",
+    "DataPath",
+    "ImageSize",
+    "MaxImages",
+    "Name",
+    "Part",
+    "PartOption",
+    "Scheme",
+    "Window",
+]
+
+
+class Part(StrEnum):
+    """The parts of a data set; see phoenix_secure.data.parts."""
+
+    TRAIN = "train"
+    TEST = "test"
+    VALIDATION = "validation"
+    ALL = "all"
 
 
 class Scheme(StrEnum):
@@ -43,6 +63,22 @@ ImageSize = Annotated[
 ]
 Channels = Annotated[
     int | None, typer.Option(help="1 for grey, 3 for RGB. Default: keep what the images have.")
+]
+PartOption = Annotated[
+    Part | None,
+    typer.Option(
+        "--part",
+        help="Read this part, where names below --path speak of parts. all: every one, their names "
+        "taken as any others.",
+    ),
+]
+Window = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LO HI",
+        help="Stored values that become black and white: for pictures of more than 8 bits, and for "
+        "arrays of another scale.",
+    ),
 ]
 MaxImages = Annotated[
     int | None,

@@ -15,6 +15,7 @@ from phoenix_secure.data.catalogue import CATALOGUE, DatasetFacts
 if TYPE_CHECKING:
     from phoenix_secure.data.heterogeneity import Heterogeneity
     from phoenix_secure.data.images import ImageSet
+    from phoenix_secure.data.inventory import Inventory
     from phoenix_secure.data.summary import ImageSummary
 
 __all__ = [
@@ -55,6 +56,8 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
     table.add_row("images", f"{image_set.num_images:,} of {size}")
     for class_name, count in zip(image_set.class_names, summary.images_per_class, strict=True):
         table.add_row("", Text(f"{count:>7,}  {class_name}"))
+    if image_set.inventory is not None:
+        _add_inventory(table, image_set.inventory)
     table.add_row("pixel mean", "  ".join(f"{value:.5f}" for value in summary.mean))
     table.add_row("pixel std", "  ".join(f"{value:.5f}" for value in summary.std))
     table.add_row("duplicates", f"{summary.num_duplicates:,}")
@@ -62,6 +65,19 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
     table.add_row("licence", Text(image_set.licence))
     table.add_row("digest", summary.digest)
     console.print(table)
+
+
+def _add_inventory(table: Table, inventory: Inventory) -> None:
+    table.add_row("read", f"{inventory.num_read:,}, {inventory.num_passed_over:,} passed over")
+    for entry in inventory.passed_over:
+        table.add_row("", Text(f"passed over: {entry}"))
+    for entry in inventory.not_chosen:
+        table.add_row("", Text(f"not chosen: {entry}"))
+    table.add_row("part", inventory.part)
+    table.add_row("labels from", Text(inventory.labels_from))
+    table.add_row("scale", f"{inventory.scale}; {inventory.bits_per_channel} bits as stored")
+    for note in inventory.notes:
+        table.add_row("note", Text(note))
 
 
 def print_heterogeneity(measured: Heterogeneity, *, names: list[str]) -> None:
@@ -114,4 +130,5 @@ def set_as_dict(image_set: ImageSet) -> dict[str, Any]:
         "class_names": list(image_set.class_names),
         "source": image_set.source,
         "licence": image_set.licence,
+        "inventory": None if image_set.inventory is None else image_set.inventory.to_dict(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from phoenix_secure.config.section import Extensible, Fraction, Section
 from phoenix_secure.extensions import ExtensionPoint
@@ -42,6 +42,23 @@ class DataConfig(Section):
     max_images: int | None = Field(
         None, ge=1, description="[images] Use only this many images; empty uses all."
     )
+    part: Literal["train", "test", "validation", "all"] | None = Field(
+        None,
+        exclude_if=lambda part: part is None,
+        description="[name] Which part is read, where names in data.path speak of parts; empty "
+        "refuses what the names leave open. all: every part, their names taken as any others.",
+    )
+    window: tuple[float, float] | None = Field(
+        None,
+        exclude_if=lambda window: window is None,
+        description="[values] Two stored values, [lo, hi], that become black and white; what lies "
+        "outside is clipped. For pictures of more than 8 bits, and arrays of another scale.",
+    )
+    strict: bool = Field(
+        False,
+        exclude_if=lambda strict: not strict,
+        description="Refuse to pass over any file, row or array of data.path.",
+    )
     # Both stay unwritten where they say what a file from before they existed says by silence, so
     # that plans and run folders of that time keep their bytes, and their hashes.
     split: Literal["stratified", "keyed"] | None = Field(
@@ -67,10 +84,27 @@ class DataConfig(Section):
         description="[fraction] Real images for metrics and attack calibration, never trained on.",
     )
 
+    @field_validator("split", mode="before")
+    @classmethod
+    def _no_part(cls, value: object) -> object:
+        if value in ("train", "test", "val", "validation", "all"):
+            raise ValueError(
+                "split says how images become members, held-out and reference; for a part that "
+                "the data set brings, set data.part"
+            )
+        return value
+
+    @field_validator("part", mode="before")
+    @classmethod
+    def _one_name(cls, value: object) -> object:
+        return "validation" if value in ("val", "valid", "dev") else value
+
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
         if self.name in ("image-folder", "npz", "huggingface") and not self.path:
             raise ValueError(f"path is needed for the data set {self.name!r}: set data.path")
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError(f"window must be [lo, hi] with lo < hi, got {list(self.window)}")
         if self.held_out + self.reference > 0.9:
             raise ValueError("held_out + reference leave less than a tenth for training: lower one")
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +10,18 @@ import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_pictures
+from phoenix_secure.data.file_kinds import pictures_among
+from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inspection import Inspection
+from phoenix_secure.data.label_files import FileLabels, is_label_file, read_label_file
+from phoenix_secure.data.labels import class_name, require_few
+from phoenix_secure.data.listing import Listing, list_folder
+from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_folder", "stack_pictures"]
-
-_log = logging.getLogger(__name__)
-_PART_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
 
 
 def load_folder(
@@ -27,63 +30,68 @@ def load_folder(
     image_size: int | None,
     channels: int | None,
     max_images: int | None,
-    each_alone: bool = False,
+    inspection: Inspection,
 ) -> ImageSet:
     """Every picture in ``folder``, in the order of the file names.
 
     Each direct sub-folder is a class, named after it and numbered in sorted order; an empty one
     counts too, so that sites which lack a class still number the others alike. Pictures are looked
-    for below a class folder at any depth, by suffix; hidden files are passed over. With
-    ``each_alone`` a picture that cannot be read, or lies beside class folders, is left out.
+    for below a class folder at any depth, by suffix, and by content where the suffix tells nothing.
+    Loose pictures take the labels of a table beside them. Where no image may decide about another,
+    one that cannot be read, or lies beside class folders, is left out, and tables are not read.
 
     Raises:     DataError that names the file or folder and says what to do; NoImages.
     """
     if not folder.is_dir():
         raise DataError(f"no folder at {folder}: set path to the folder that holds the images")
-    try:
-        loose = _pictures(folder, recursive=False)
-        class_folders = sorted(
-            entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry)
-        )
-        if each_alone and class_folders:
-            for file in loose:
-                _log.warning("left out: %s lies beside class folders, in no class", file)
-            loose = []
-        files = loose or [
-            file for entry in class_folders for file in _pictures(entry, recursive=True)
-        ]
-    except OSError as error:
-        raise DataError(f"cannot list {folder} ({error.strerror}): check permissions") from error
-    if not files:
-        raise NoImages(
-            f"{folder} holds no pictures: expected files ending in "
-            f"{', '.join(sorted(PICTURE_SUFFIXES))}"
-        )
-    class_names: tuple[str, ...] = ()
-    labels: npt.NDArray[np.int64] | None = None
-    if class_folders:
-        class_names = tuple(entry.name for entry in class_folders)
-        _require_classes(folder, class_names, has_loose_files=bool(loose))
-        number = {name: label for label, name in enumerate(class_names)}
-        labels = np.array([number[file.relative_to(folder).parts[0]] for file in files])
-    chosen = balanced_indices(labels, num_images=len(files), max_images=max_images)
-    names = [str(files[i]) for i in chosen]
-    kept, pictures = decode_pictures(
-        [partial(_read, files[i]) for i in chosen],
+    listing, part = within_part(list_folder(folder, inspection), inspection)
+    pictures, others = pictures_among(listing.files)
+    classes = listing.children
+    loose = [file for file in pictures if file.parent == listing.root]
+    if classes and loose:
+        _leave_out_loose(loose, classes, listing=listing, inspection=inspection)
+        pictures = [file for file in pictures if file.parent != listing.root]
+    tables = []
+    for file, kind in others:
+        if is_label_file(file) and file.parent == listing.root and len(classes) <= 1:
+            if not inspection.rules.each_alone:
+                tables.append(file)
+                continue
+            # The classes would follow from the rows, which are images.
+            kind = "table(s), not read where no image may decide about classes"
+        inspection.pass_over(str(file.relative_to(folder)), why=kind)
+    if not pictures:
+        raise NoImages(_nothing_to_read(folder, others))
+    found: FileLabels | None = None
+    if len(classes) <= 1:
+        found = read_label_file(tables, pictures, inspection=inspection)
+    if found is None:
+        found = _labels_of_folders(listing, pictures, inspection=inspection)
+    labels, class_names, labels_from = found or (None, (), "none")
+    inspection.require_complete()
+    chosen = balanced_indices(labels, num_images=len(pictures), max_images=max_images)
+    for index in sorted(set(range(len(pictures))) - set(chosen.tolist())):
+        inspection.not_chosen(str(pictures[index].relative_to(folder)), why="beyond max_images")
+    names = [str(pictures[index]) for index in chosen]
+    kept, decoded = decode_pictures(
+        [partial(_read, pictures[index]) for index in chosen],
         names=names,
         image_size=image_size,
         channels=channels,
-        each_alone=each_alone,
+        inspection=inspection,
     )
     facts = facts_of("image-folder")
-    return ImageSet(
+    image_set = ImageSet(
         name=facts.name,
-        images=stack_pictures(pictures, names=[names[i] for i in kept]),
+        images=stack_pictures(decoded, names=[names[index] for index in kept]),
         labels=None if labels is None else labels[chosen[kept]],
         class_names=class_names,
-        source=str(folder),
+        source=str(listing.root),
         licence=facts.licence,
     )
+    window = inspection.rules.window
+    scale = "bytes" if window is None else f"values in the window {shown_window(window)}"
+    return inspection.finish(image_set, labels_from=labels_from, scale=scale, part=part)
 
 
 def stack_pictures(
@@ -113,32 +121,62 @@ def stack_pictures(
     return np.stack(pictures)
 
 
-def _require_classes(folder: Path, class_names: tuple[str, ...], *, has_loose_files: bool) -> None:
-    if has_loose_files:
+def _leave_out_loose(
+    loose: list[Path], classes: tuple[Path, ...], *, listing: Listing, inspection: Inspection
+) -> None:
+    if not inspection.rules.each_alone:
         raise DataError(
-            f"{folder} holds pictures beside the class folder {class_names[0]!r}: "
+            f"{listing.root} holds pictures beside the class folder {classes[0].name!r}: "
             "move them into a class folder, or use a folder without sub-folders"
         )
-    if {name.lower() for name in class_names} <= _PART_NAMES:
-        raise DataError(
-            f"the sub-folders of {folder} look like parts of a data set, not classes: "
-            f"set path to one of them, such as {folder / class_names[0]}"
-        )
+    for file in loose:
+        inspection.leave_out(file.name, f"{file} lies beside class folders, in no class")
 
 
-def _pictures(folder: Path, *, recursive: bool) -> list[Path]:
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
-        file
-        for file in found
-        if file.suffix.lower() in PICTURE_SUFFIXES
-        and not any(_is_hidden(part) for part in (file, *file.relative_to(folder).parents))
-        and file.is_file()
-    )
+def _labels_of_folders(
+    listing: Listing, pictures: list[Path], *, inspection: Inspection
+) -> FileLabels | None:
+    folders = sorted(listing.children, key=lambda folder: class_name(folder.name))
+    if not folders:
+        return None
+    require_few(len(folders), where=f"sub-folders of {listing.root}")
+    names = tuple(class_name(folder.name) for folder in folders)
+    by_lower: dict[str, str] = {}
+    for name in names:
+        first = by_lower.setdefault(name.lower(), name)
+        if first is not name:
+            raise DataError(
+                f"{listing.root} holds the classes {first!r} and {name!r}, which differ in "
+                "capitals or encoding alone: put them into one folder"
+            )
+    depth = len(listing.root.parts)
+    number = {folder.name: place for place, folder in enumerate(folders)}
+    labels = np.array([number[file.parts[depth]] for file in pictures])
+    if not inspection.rules.each_alone:
+        _require_pictures(folders, labels, listing=listing)
+    return labels, names, "sub-folders"
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _require_pictures(
+    folders: list[Path], labels: npt.NDArray[np.int64], *, listing: Listing
+) -> None:
+    """Refuse a folder of other files, which would count as a class and move the others."""
+    depth = len(listing.root.parts)
+    not_empty = {file.parts[depth] for file in listing.files}
+    with_pictures = {folders[label].name for label in np.unique(labels)}
+    for folder in folders:
+        if folder.name in not_empty - with_pictures:
+            raise DataError(
+                f"{folder} holds files but no picture that can be read: move it away, or, if it is "
+                "a class without images, empty it"
+            )
+
+
+def _nothing_to_read(folder: Path, others: list[tuple[Path, str]]) -> str:
+    kinds = sorted({kind for _, kind in others})
+    seen = f" (found {len(others):,} other files: {'; '.join(kinds[:5])})" if others else ""
+    suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+    return f"{folder} holds no pictures: expected files ending in {suffixes}{seen}"
 
 
 def _read(file: Path) -> bytes:

@@ -15,30 +15,35 @@ from phoenix_secure.data.decode import decode_pictures
 from phoenix_secure.data.folder import stack_pictures
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inspection import Inspection
+from phoenix_secure.data.labels import numbered, pick_label, require_few
+from phoenix_secure.data.listing import list_folder
+from phoenix_secure.data.parts import part_of_name, part_of_path, require_one_configuration
+from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_huggingface"]
 
 _IMAGE_COLUMNS = ("image", "img", "images")
-_LABEL_COLUMNS = ("label", "labels")
+_TABLES = (".parquet", ".arrow")
 
 
 def load_huggingface(
     reference: str,
     *,
-    part: str,
     image_size: int | None,
     channels: int | None,
     max_images: int | None,
     cache_dir: Path,
-    each_alone: bool = False,
+    inspection: Inspection,
+    test: bool = False,
 ) -> ImageSet:
-    """The split ``part`` ("train" or "test") of a data set on the hub or in a local folder.
+    """One part of a data set on the hub or in a local folder: the training part by default.
 
-    ``reference`` is "hf://zalando-datasets/fashion_mnist", or a folder that holds
-    ``train*.parquet`` and ``test*.parquet``. The images are in a column named image, img or
-    images; the classes, if any, in one named label or labels.
+    ``reference`` is "hf://zalando-datasets/fashion_mnist", or a folder of .parquet or .arrow files,
+    whose names tell the parts. The images are in a column named image, img or images; the classes,
+    if any, in one that ``labels.pick_label`` knows.
 
     Guarantee:  no code of a data set is ever run, and no path or URL in a row is followed; pictures
                 go through ``decode_picture``. What the hub sends is cached in ``cache_dir``. A
@@ -48,8 +53,10 @@ def load_huggingface(
     Raises:     DataError that names the data set and says what to do; NoImages.
     """
     folder = Path(reference).expanduser()
+    part = "test" if test else inspection.rules.part or "train"
+    each_alone = inspection.rules.each_alone
     if folder.is_dir():
-        table = _read_folder(folder, part=part)
+        table = _read_folder(folder, part=part, inspection=inspection, is_chosen=test)
     elif (on_hub := hub_name(reference)) is not None:
         table = _read_hub(on_hub, part=part, cache=cache_dir / "huggingface")
     else:
@@ -65,7 +72,14 @@ def load_huggingface(
             f"{reference} has no column named {' or '.join(_IMAGE_COLUMNS)}, only "
             f"{', '.join(table.column_names)}: rename the one that holds the images"
         )
-    labels, class_names = _labels(table, reference=reference, each_alone=each_alone)
+    label_column, unused = pick_label(table.column_names)
+    for name in unused:
+        inspection.pass_over(name, why="column(s) that look like labels, not used")
+    for name in _IMAGE_COLUMNS:
+        if name in table.column_names and name != image_column:
+            inspection.pass_over(name, why="column(s) that may hold images, too, not used")
+    labels, class_names = _labels(table, label_column, reference=reference, each_alone=each_alone)
+    inspection.require_complete()
     chosen = balanced_indices(labels, num_images=len(table), max_images=max_images)
     names = [f"{reference}, {part} image {i}" for i in chosen]
     column = _undecoded(table, image_column, reference=reference)
@@ -83,16 +97,25 @@ def load_huggingface(
         names=names,
         image_size=image_size,
         channels=channels,
-        each_alone=each_alone,
+        inspection=inspection,
     )
+    for index in range(len(table) - len(chosen)):
+        inspection.not_chosen(f"row {len(chosen) + index + 1}", why="beyond max_images")
     facts = facts_of("huggingface")
-    return ImageSet(
+    image_set = ImageSet(
         name=facts.name,
         images=stack_pictures(pictures, names=[names[i] for i in kept]),
         labels=None if labels is None else labels[chosen[kept]],
         class_names=class_names,
         source=f"{reference}, split {part}",
         licence=str(table.info.license or facts.licence).splitlines()[0],
+    )
+    window = inspection.rules.window
+    return inspection.finish(
+        image_set,
+        labels_from="none" if labels is None else f"column {label_column}",
+        scale="bytes" if window is None else f"values in the window {shown_window(window)}",
+        part=part,
     )
 
 
@@ -106,40 +129,66 @@ def _import(module: str) -> Any:
         ) from error
 
 
-def _read_folder(folder: Path, *, part: str) -> Any:
-    """The ``datasets.Dataset`` of one part's parquet files, by file or folder name.
+def _read_folder(folder: Path, *, part: str, inspection: Inspection, is_chosen: bool) -> Any:
+    """The ``datasets.Dataset`` of one part's files, by the words in file and folder names.
 
     Read file by file, without the builders of ``datasets``: those follow a README to other files
     and addresses, take ``[`` in a path for a pattern, and keep a copy.
     """
-    files = sorted(folder.rglob("*.parquet"))
-    if not files:
-        raise DataError(f"{folder} holds no .parquet file: for pictures use image-folder")
-    parts = {file: _part_of(file) for file in files}
-    if set(parts.values()) == {None}:
-        parts = dict.fromkeys(files, "train")
-    chosen = [file for file in files if parts[file] == part]
-    if not chosen:
-        found = ", ".join(sorted({name for name in parts.values() if name}))
-        raise DataError(f"{folder} has no {part} split, only {found}")
+    files = _files_of_part(folder, part=part, inspection=inspection, is_chosen=is_chosen)
     arrow, parquet, datasets = (_import(m) for m in ("pyarrow", "pyarrow.parquet", "datasets"))
+
+    def read(file: Path) -> Any:
+        if file.suffix.lower() == ".parquet":
+            return parquet.ParquetFile(file).read()
+        with arrow.memory_map(str(file)) as source:  # as ``Dataset.save_to_disk`` writes it
+            return arrow.ipc.open_stream(source).read_all()
+
     try:
-        return datasets.Dataset(
-            arrow.concat_tables([parquet.ParquetFile(file).read() for file in chosen])
-        )
+        return datasets.Dataset(arrow.concat_tables([read(file) for file in files]))
     except Exception as error:
         # Arrow answers damaged files and schemas with many types of its own.
         raise DataError(
-            f"cannot read {chosen[0]} or the files beside it ({type(error).__name__}): "
+            f"cannot read {files[0]} or the files beside it ({type(error).__name__}): "
             "they are damaged, or do not have the same columns"
         ) from error
 
 
-def _part_of(file: Path) -> str | None:
-    for name in ("train", "test", "validation"):
-        if file.name.startswith(name) or file.parent.name == name:
-            return name
-    return None
+def _files_of_part(
+    folder: Path, *, part: str, inspection: Inspection, is_chosen: bool
+) -> list[Path]:
+    """The tables of ``part``, all of one configuration; everything else is told."""
+    parts: dict[Path, str | None] = {}
+    for file in list_folder(folder, inspection).files:
+        relative = file.relative_to(folder)
+        if file.suffix.lower() in _TABLES:
+            parts[file] = None if part == "all" else part_of_path(relative.with_suffix(""))
+        else:
+            inspection.pass_over(str(relative), why=f"no table ({file.suffix or 'no suffix'})")
+    if not parts:
+        raise DataError(f"{folder} holds no .parquet file: for pictures use image-folder")
+    if part == "all":
+        parts = dict.fromkeys(parts, "all")
+    elif set(parts.values()) == {None}:
+        parts = dict.fromkeys(parts, "train")
+    found = sorted({name for name in parts.values() if name})
+    unmarked = [file for file, name in parts.items() if name is None]
+    if unmarked and not is_chosen and inspection.rules.part is None:
+        raise DataError(
+            f"{folder} holds files of {' and '.join(found)}, and {unmarked[0].relative_to(folder)} "
+            f"beside them: set data.part to {' or '.join(found)}, or to all"
+        )
+    chosen = [file for file, name in parts.items() if name == part]
+    if not chosen:
+        raise DataError(f"{folder} has no {part} split, only {', '.join(found)}")
+    for file, name in parts.items():
+        if name is None:
+            inspection.pass_over(str(file.relative_to(folder)), why=f"in no part, {part} chosen")
+        elif name != part:
+            inspection.not_chosen(str(file.relative_to(folder)), why=f"of the {name} part")
+    if part != "all":
+        require_one_configuration(chosen, root=folder)
+    return chosen
 
 
 def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
@@ -149,9 +198,10 @@ def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
     datasets.disable_progress_bars()
     try:
         splits = datasets.get_dataset_split_names(reference)
-        if part not in splits:
+        named = [split for split in splits if split == part or part_of_name(split) == part]
+        if len(named) != 1:
             raise DataError(f"{reference} has no {part} split, only {', '.join(splits)}")
-        return datasets.load_dataset(reference, split=part, cache_dir=str(cache))
+        return datasets.load_dataset(reference, split=named[0], cache_dir=str(cache))
     except DataError:
         raise
     except Exception as error:
@@ -168,28 +218,23 @@ def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
 
 
 def _labels(
-    table: Any, *, reference: str, each_alone: bool
+    table: Any, column: str | None, *, reference: str, each_alone: bool
 ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    column = _pick(table.column_names, _LABEL_COLUMNS)
     names = None if column is None else getattr(table.features[column], "names", None)
     if column is None or (each_alone and names is None):
         # Counted from the labels, the classes would follow from the images.
         return None, ()
+    where = f"column {column} of {reference}"
     values = table.with_format("arrow")[:][column].to_pylist()
     if each_alone and names is not None:
         # A missing or strange label leaves its own row out, when that is read, and no other.
+        require_few(len(names), where=where)
         known = [v if type(v) is int and 0 <= v < len(names) else -1 for v in values]
         return np.array(known, np.int64), tuple(names)
     raw = np.array(values)
-    is_whole = raw.ndim == 1 and np.issubdtype(raw.dtype, np.integer)
-    if not is_whole or raw.min() < 0:
-        raise DataError(
-            f"column {column} of {reference} must hold one class number (0, 1, 2, ...) per image"
-        )
-    labels = raw.astype(np.int64)
-    if names is None:
-        names = [str(label) for label in range(int(labels.max()) + 1)]
-    return labels, tuple(names)
+    if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
+        raise DataError(f"{where} must hold one class number (0, 1, 2, ...) per image")
+    return numbered(raw, names=names, where=where)
 
 
 def _undecoded(table: Any, column: str, *, reference: str) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from phoenix_secure.data.inventory import Inventory
 
 __all__ = ["ImageSet", "from_unit_range", "to_unit_range"]
 
@@ -29,6 +32,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     source: str  # one line: package and version, or the path
     licence: str  # one line
+    inventory: Inventory | None = field(default=None, repr=False)  # of the reading it came from
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -105,14 +109,15 @@ class ImageSet:
             raise ValueError(
                 f"expected indices in 0..{self.num_images - 1}, got {chosen.min()}..{chosen.max()}"
             )
-        return ImageSet(
-            name=self.name,
+        return dataclasses.replace(
+            self,
             images=self.images[chosen],
             labels=None if self.labels is None else self.labels[chosen],
-            class_names=self.class_names,
-            source=self.source,
-            licence=self.licence,
         )
+
+    def with_inventory(self, inventory: Inventory) -> ImageSet:
+        """The same set, read as ``inventory`` says."""
+        return dataclasses.replace(self, inventory=inventory)
 
 
 def to_unit_range(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

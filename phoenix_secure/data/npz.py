@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,63 @@ import numpy.typing as npt
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inspection import WHOLE_SET, Inspection
+from phoenix_secure.data.labels import numbered, pick_label
+from phoenix_secure.data.layout import channels_first
+from phoenix_secure.data.parts import part_of_name
+from phoenix_secure.data.scale import to_bytes
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_npz"]
 
-_log = logging.getLogger(__name__)
+_IMAGES, _NAMES = "images", "class_names"
 
 
 def load_npz(
-    path: Path, *, max_images: int | None, test: bool = False, each_alone: bool = False
+    path: Path, *, max_images: int | None, inspection: Inspection, test: bool = False
 ) -> ImageSet:
     """The arrays ``images`` and, if present, ``labels`` and ``class_names`` of an .npz file.
 
     The names ``train_images``/``train_labels`` and ``test_images``/``test_labels`` (MedMNIST's
-    layout) are recognised as well; ``test`` asks for the latter.
+    layout) are recognised as well; ``test`` asks for the latter. Labels may be called otherwise, as
+    ``labels.pick_label`` knows; arrays that are not used are named in the inventory.
 
     Shape:      images (N, H, H), (N, H, H, C) or (N, C, H, H) with C in {1, 3}; labels (N,) or
                 (N, 1) integers.
-    Units:      integers 0..255, or floats in [0, 1] or [-1, 1]: the second when any value is
-                negative. Which one was assumed stands in ``source``.
-    Guarantee:  no pickle is ever read. With ``each_alone`` the pixels must be uint8, since no scale
-                is read off the images, labels count only beside ``class_names``, and an image
-                whose label has no name is left out.
+    Units:      as ``scale.to_bytes``; which scale was assumed stands in ``source``.
+    Guarantee:  no pickle is ever read. Where no image may decide about another, the pixels must be
+                uint8 or a window be set, since no scale is read off the images; labels count only
+                beside ``class_names``, and an image whose label has no name is left out.
     Raises:     DataError that names the file and the array, and says what to do; NoImages.
     """
     arrays = read_arrays(path, advice="write one with np.savez(path, images=..., labels=...)")
-    prefix = "test_" if test else ("train_" if "train_images" in arrays else "")
-    if f"{prefix}images" not in arrays:
-        raise DataError(
-            f"{path} has no array {prefix}images, only {', '.join(sorted(arrays)) or 'nothing'}: "
-            f"save one with np.savez(path, {prefix}images=..., {prefix}labels=...)"
-        )
-    raw = arrays[f"{prefix}images"]
+    each_alone = inspection.rules.each_alone
+    prefix, part = _prefix(arrays, test=test, path=path, inspection=inspection)
+    raw = arrays[f"{prefix}{_IMAGES}"]
+    label_key = _label_key(arrays, prefix, inspection=inspection)
+    labels = None if label_key is None else arrays[label_key]
     if each_alone and raw.ndim in (3, 4) and len(raw) == 0:
         raise NoImages(f"{path} holds no image")
-    raw = _channels_first(raw, path=path)
-    labels = arrays.get(f"{prefix}labels")
+    num_labels = None if labels is None or labels.ndim == 0 else len(labels)
+    raw = channels_first(raw, num_labels=num_labels, name=str(path))
     class_names: tuple[str, ...] = ()
+    names = arrays.get(_NAMES)
     if each_alone:
-        raw, labels, class_names = _named(raw, labels, arrays.get("class_names"), path=path)
+        raw = _each_alone_form(raw, path=path, inspection=inspection)
+        raw, labels, class_names = _named(raw, labels, names, path=path, inspection=inspection)
     elif labels is not None:
-        labels = _checked_labels(labels, num_images=len(raw), path=path)
-        class_names = _class_names(arrays.get("class_names"), labels, path=path)
-    if each_alone:
-        pixels, scale = _as_bytes(raw, path=path), "bytes"
+        labels, class_names = _checked_labels(labels, names, num_images=len(raw), path=path)
+    if each_alone and inspection.rules.window is None:
+        pixels, scale = raw, "bytes"
     else:
-        pixels, scale = _to_bytes(raw, path=path)
+        pixels, scale = to_bytes(raw, window=inspection.rules.window, name=str(path))
+    inspection.saw_bits(8 * raw.dtype.itemsize)
     chosen = balanced_indices(labels, num_images=len(raw), max_images=max_images)
+    for index in range(len(raw) - len(chosen)):
+        inspection.not_chosen(f"image {len(chosen) + index + 1}", why="beyond max_images")
     facts = facts_of("npz")
-    return ImageSet(
+    image_set = ImageSet(
         name=facts.name,
         images=pixels[chosen],
         labels=None if labels is None else labels[chosen],
@@ -69,66 +75,74 @@ def load_npz(
         source=f"{path}, pixels read as {scale}",
         licence=facts.licence,
     )
+    labels_from = "none" if labels is None else f"array {label_key}"
+    return inspection.finish(image_set, labels_from=labels_from, scale=scale, part=part)
 
 
-def _channels_first(images: npt.NDArray[Any], *, path: Path) -> npt.NDArray[Any]:
-    if images.ndim == 3:
-        images = images[:, np.newaxis]
-    shape = images.shape
-    if images.ndim != 4 or 0 in shape:
-        raise DataError(
-            f"{path}: images have shape {shape}, expected (N, H, H), (N, H, H, C) or (N, C, H, H)"
-        )
-    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if last and not first:
-        images = images.transpose(0, 3, 1, 2)
-    elif first == last:
-        raise DataError(f"{path}: cannot tell the channel axis of shape {shape}: it must be 1 or 3")
-    if images.shape[2] != images.shape[3]:
-        raise DataError(f"{path}: images of shape {shape} are not square: crop or pad them first")
-    return images
-
-
-def _to_bytes(images: npt.NDArray[Any], *, path: Path) -> tuple[npt.NDArray[np.uint8], str]:
-    """The pixels as bytes, and the scale they were read in."""
-    if np.issubdtype(images.dtype, np.integer):
-        low, high = int(images.min()), int(images.max())
-        if low < 0 or high > 255:
-            raise DataError(
-                f"{path}: integer pixels in {low}..{high}, expected 0..255: rescale them to 8 bits"
-            )
-        if high <= 1:
-            raise DataError(
-                f"{path}: integer pixels in {low}..{high} would be black images on the scale "
-                "0..255: multiply them by 255"
-            )
-        return images.astype(np.uint8), f"integers in 0..255 (found {low}..{high})"
-    if not np.issubdtype(images.dtype, np.floating):
-        raise DataError(f"{path}: images are {images.dtype}, expected uint8 or floats")
-    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
-    if bad.any():
-        raise DataError(
-            f"{path}: {int(bad.sum())} image(s) hold NaN or infinity, "
-            f"the first is image {int(bad.argmax())}: repair or remove them"
-        )
-    minimum, maximum = float(images.min()), float(images.max())
-    if minimum < -1 or maximum > 1:
-        raise DataError(
-            f"{path}: float pixels in {minimum:g}..{maximum:g}, expected [0, 1] or [-1, 1]: "
-            "rescale them, or save 0..255 as uint8"
-        )
-    if minimum < 0:
-        scaled, scale = (images.astype(np.float64) + 1) * 127.5, "floats in [-1, 1]"
+def _prefix(
+    arrays: dict[str, Any], *, test: bool, path: Path, inspection: Inspection
+) -> tuple[str, str]:
+    """What stands before ``images`` in the name of the array that is read, and its part."""
+    wanted = "test" if test else inspection.rules.part
+    prefixes = {key.removesuffix(_IMAGES) for key in arrays if key.endswith(_IMAGES)}
+    parts = {p: part for p in sorted(prefixes) if p and (part := part_of_name(p))}
+    if wanted == "all":
+        raise DataError(f"{path}: data.part all is for folders: name one part of an .npz file")
+    if wanted in (None, "train") and "" in prefixes:
+        if "train" in parts.values():
+            raise DataError(f"{path} holds {_IMAGES} and training images: keep one of the two")
+        prefix, part = "", wanted or WHOLE_SET
     else:
-        scaled, scale = images.astype(np.float64) * 255, "floats in [0, 1]"
-    return np.rint(scaled).astype(np.uint8), f"{scale} (found {minimum:g}..{maximum:g})"
+        wanted = wanted or "train"
+        found = [p for p, named in parts.items() if named == wanted]
+        if len(found) != 1:
+            expected = "test_images" if wanted == "test" else _expected(wanted, parts)
+            raise DataError(
+                f"{path} has no array {expected}, only {', '.join(sorted(arrays)) or 'nothing'}: "
+                f"save one with np.savez(path, {expected}=..., "
+                f"{expected.replace(_IMAGES, 'labels')}=...)"
+            )
+        prefix, part = found[0], wanted
+    for other, named in parts.items():
+        if other != prefix:
+            inspection.not_chosen(f"{other}{_IMAGES}", why=f"array(s) of the {named} part")
+    return prefix, part
 
 
-def _as_bytes(images: npt.NDArray[Any], *, path: Path) -> npt.NDArray[np.uint8]:
-    if images.dtype != np.uint8:
+def _expected(wanted: str, parts: dict[str, str]) -> str:
+    if wanted == "train":
+        return f"train_{_IMAGES}" if "train" in parts.values() else _IMAGES
+    return f"val_{_IMAGES}"
+
+
+def _label_key(arrays: dict[str, Any], prefix: str, *, inspection: Inspection) -> str | None:
+    """The array that holds the labels; those that are used for nothing are passed over."""
+    own = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
+    label, unused = pick_label(own)
+    key = None if label is None else prefix + label
+    if key is None and prefix:
+        key, _ = pick_label(arrays)
+    used = {f"{prefix}{_IMAGES}", _NAMES, key}
+    looks = {prefix + name for name in unused}
+    for name in sorted(set(arrays) - used):
+        if part_of_name(name) not in (None, part_of_name(prefix)):
+            if not name.endswith(_IMAGES):
+                inspection.not_chosen(name, why="array(s) of another part")
+        elif name in looks:
+            inspection.pass_over(name, why="array(s) that look like labels, too")
+        else:
+            inspection.pass_over(name, why="array(s) that are neither images nor labels")
+    return key
+
+
+def _each_alone_form(
+    images: npt.NDArray[Any], *, path: Path, inspection: Inspection
+) -> npt.NDArray[Any]:
+    """Images whose scale is stated, by their type or by a window."""
+    if inspection.rules.window is None and images.dtype != np.uint8:
         raise DataError(
             f"{path}: images are {images.dtype}, and with data.split keyed they must be uint8: the "
-            "scale would follow from the images; save 0..255 as uint8"
+            "scale would follow from the images; save 0..255 as uint8, or set data.window"
         )
     return images
 
@@ -139,26 +153,37 @@ def _named(
     names: npt.NDArray[Any] | None,
     *,
     path: Path,
+    inspection: Inspection,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """The images whose label has a name; all of them, unlabelled, where the file names no class."""
+    """The finite images whose label has a name; unlabelled where the file names no class."""
+    whole = np.ones(len(images), bool)
+    if images.dtype.kind == "f":
+        whole = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+        for index in np.flatnonzero(~whole):
+            what = f"image {index} of {path}"
+            inspection.leave_out(what, f"{what} holds NaN or infinity")
+        if not whole.any():
+            raise NoImages(f"{path}: no image is finite")
     if labels is None or names is None:
-        return images, None, ()
+        return images[whole], None, ()
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{path}: expected one integer label for each of {len(images)} images")
-    class_names = _class_names(names, np.zeros(1, np.int64), path=path)
+    class_names = _class_names(names, path=path)
     has_name = (labels >= 0) & (labels < len(class_names))
     for index in np.flatnonzero(~has_name):
-        _log.warning("left out: image %d of %s has a label without a name", index, path)
+        what = f"image {index} of {path}"
+        inspection.leave_out(what, f"{what} has a label without a name")
+    has_name &= whole
     if not has_name.any():
         raise NoImages(f"{path}: no image has a label with a name: fix class_names")
     return images[has_name], labels[has_name].astype(np.int64), class_names
 
 
 def _checked_labels(
-    labels: npt.NDArray[Any], *, num_images: int, path: Path
-) -> npt.NDArray[np.int64]:
+    labels: npt.NDArray[Any], names: npt.NDArray[Any] | None, *, num_images: int, path: Path
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     if labels.shape == (num_images, 1):
         labels = labels[:, 0]
     if labels.shape != (num_images,):
@@ -168,21 +193,12 @@ def _checked_labels(
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{path}: labels are {labels.dtype}, expected integers 0, 1, 2, ...")
-    if labels.min() < 0 or labels.max() >= 2**16:
-        raise DataError(
-            f"{path}: labels in {labels.min()}..{labels.max()}, expected 0..K-1 for K classes"
-        )
-    return labels.astype(np.int64)
+    known = None if names is None else _class_names(names, path=path)
+    return numbered(labels, names=known, where=str(path))
 
 
-def _class_names(
-    names: npt.NDArray[Any] | None, labels: npt.NDArray[np.int64], *, path: Path
-) -> tuple[str, ...]:
-    num_classes = int(labels.max()) + 1
-    if names is None:
-        return tuple(str(label) for label in range(num_classes))
-    if names.ndim != 1 or names.dtype.kind != "U" or len(names) < num_classes:
-        raise DataError(
-            f"{path}: class_names must be {num_classes} strings or more, one for each label"
-        )
-    return tuple(names.tolist())
+def _class_names(names: npt.NDArray[Any], *, path: Path) -> tuple[str, ...]:
+    listed = tuple(names.tolist()) if names.ndim == 1 and names.dtype.kind == "U" else ()
+    if not listed or len(set(listed)) < len(listed):
+        raise DataError(f"{path}: class_names must be different strings, one for each label")
+    return listed

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config import DataConfig
+from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.keyed_split import image_tags, keyed_order, keyed_roles
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
@@ -46,7 +47,7 @@ def keyed_members(
             image_size=plan.image_size,
             channels=plan.channels,
             cache_dir=cache_dir,
-            each_alone=True,
+            rules=ReadingRules(part=plan.part, window=plan.window, each_alone=True),
         )
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)

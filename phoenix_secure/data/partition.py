@@ -12,6 +12,7 @@ from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.data import partition_schemes as schemes
 from phoenix_secure.data.canaries import PlantedCanaries, plant_canaries
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inventory import save_inventory
 from phoenix_secure.data.keyed_split import (
     image_tags,
     keyed_split,
@@ -95,7 +96,12 @@ def partition_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> 
 
 
 def save_parts(partition: DataPartition, path: Path) -> None:
-    """Which site holds each image: (N,) int32, -1 for images that no site holds."""
+    """Which site holds each image: (N,) int32, -1 for images that no site holds.
+
+    Beside it, ``inventory.json``: what was read and what was not.
+    """
+    if partition.image_set.inventory is not None:
+        save_inventory(partition.image_set.inventory, path.with_name("inventory.json"))
     owner = np.full(partition.image_set.num_images, -1, np.int32)
     for number, part in enumerate(partition.parts.values()):
         owner[part] = number

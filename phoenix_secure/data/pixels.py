@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
@@ -76,11 +78,4 @@ def conform_set(image_set: ImageSet, *, image_size: int | None, channels: int | 
         )
         for image in image_set.images
     ]
-    return ImageSet(
-        name=image_set.name,
-        images=np.stack(images),
-        labels=image_set.labels,
-        class_names=image_set.class_names,
-        source=image_set.source,
-        licence=image_set.licence,
-    )
+    return dataclasses.replace(image_set, images=np.stack(images))

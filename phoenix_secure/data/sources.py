@@ -14,13 +14,18 @@ from phoenix_secure.data.folder import load_folder
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.data.npz import load_npz
+from phoenix_secure.data.parts import PARTS
 from phoenix_secure.data.pixels import check_form, conform_set
+from phoenix_secure.data.scale import check_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
 
-__all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images"]
+__all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images", "rules_of"]
+
+_NO_RULES = ReadingRules()
 
 _NEEDS_PATH = {
     "image-folder": "the folder that holds the images",
@@ -37,13 +42,13 @@ def load_images(
     channels: int | None = None,
     cache_dir: Path,
     max_images: int | None = None,
-    each_alone: bool = False,
+    rules: ReadingRules = _NO_RULES,
 ) -> ImageSet:
     """Load the set ``name``: the training part where a test part is published too.
 
     ``path`` is the folder, the .npz file, or the data set id, for the sets that the user brings.
-    ``each_alone`` reads those as differential privacy needs it: no image decides how another is
-    read. One that cannot be read is left out and named in the log, in place of an error; form,
+    ``rules.each_alone`` reads those as differential privacy needs it: no image decides how another
+    is read. One that cannot be read is left out and named in the log, in place of an error; form,
     scale and classes must be stated and never follow from the images.
 
     Shape:      (N, C, H, H) uint8. ``image_size`` and ``channels`` None keep what the images have;
@@ -52,13 +57,12 @@ def load_images(
                 them, chosen as ``selection.balanced_indices`` says, which no run's seed changes.
     Raises:     ConfigError for a bad setting; DataError for an unknown name, a set that is not
                 fetched yet, or images that are missing, damaged or not of one form; NoImages where
-                ``each_alone`` leaves none.
+                ``rules.each_alone`` leaves none.
     """
-    if each_alone and name in _NEEDS_PATH:
+    if rules.each_alone and name in _NEEDS_PATH:
         _require_stated(name, image_size=image_size, channels=channels, max_images=max_images)
-    return _load(
-        name, path, image_size, channels, cache_dir, max_images, test=False, each_alone=each_alone
-    )
+        _require_not_strict(rules)
+    return _load(name, path, image_size, channels, cache_dir, max_images, test=False, rules=rules)
 
 
 def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
@@ -81,6 +85,16 @@ def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
         channels=data.channels,
         cache_dir=cache_dir,
         max_images=data.max_images,
+        rules=rules_of(data),
+    )
+
+
+def rules_of(data: DataConfig) -> ReadingRules:
+    """How a run reads its images; ``data.split`` must be spelt out."""
+    return ReadingRules(
+        part=data.part,
+        window=data.window,
+        strict=data.strict,
         each_alone=data.split == "keyed",
     )
 
@@ -110,14 +124,19 @@ def _load(
     max_images: int | None,
     *,
     test: bool,
-    each_alone: bool = False,
+    rules: ReadingRules = _NO_RULES,
 ) -> ImageSet:
+    check_window(rules.window)
+    if rules.part not in (None, *PARTS):
+        raise ConfigError(f"part must be one of {', '.join(PARTS)}, got {rules.part}")
+    if name not in _NEEDS_PATH and (rules.part, rules.window) != (None, None):
+        raise ConfigError(f"part and window are for {', '.join(_NEEDS_PATH)}, not for {name}")
     if name in extension_names(ExtensionPoint.DATA_SOURCE):
         check_form(image_size=image_size, channels=channels, max_images=max_images)
         if test:
             raise DataError(f"{name} has no published test part: hold images out with make_split")
         whole = _subset(_extended(name, path), max_images=max_images)
-        return conform_set(whole, image_size=image_size, channels=channels)
+        return conform_set(_taken_whole(whole), image_size=image_size, channels=channels)
     facts = facts_of(name)
     check_form(image_size=image_size, channels=channels, max_images=max_images)
     if name in _NEEDS_PATH and not path:
@@ -127,6 +146,7 @@ def _load(
     if test and not (facts.is_fetched or name in ("huggingface", "npz")):
         raise DataError(f"{name} has no published test part: hold images out with make_split")
     location = path or ""
+    inspection = Inspection(location or name, rules)
     match name:
         case "image-folder":
             return load_folder(
@@ -134,31 +154,32 @@ def _load(
                 image_size=image_size,
                 channels=channels,
                 max_images=max_images,
-                each_alone=each_alone,
+                inspection=inspection,
             )
         case "huggingface":
             return load_huggingface(
                 location,
-                part="test" if test else "train",
                 image_size=image_size,
                 channels=channels,
                 max_images=max_images,
                 cache_dir=cache_dir,
-                each_alone=each_alone,
+                inspection=inspection,
+                test=test,
             )
         case "npz":
             whole = load_npz(
                 Path(location).expanduser(),
                 max_images=max_images,
+                inspection=inspection,
                 test=test,
-                each_alone=each_alone,
             )
         case "mnist-5k":
-            whole = _subset(load_mnist_5k(), max_images=max_images)
+            whole = _taken_whole(_subset(load_mnist_5k(), max_images=max_images))
         case "digits":
-            whole = _subset(load_digits(), max_images=max_images)
+            whole = _taken_whole(_subset(load_digits(), max_images=max_images))
         case _:
-            whole = _subset(_published(name, cache_dir=cache_dir, test=test), max_images=max_images)
+            published = _published(name, cache_dir=cache_dir, test=test)
+            whole = _taken_whole(_subset(published, max_images=max_images))
     return conform_set(whole, image_size=image_size, channels=channels)
 
 
@@ -175,6 +196,22 @@ def _require_stated(
             "data.max_images looks at all images, and one more would change which others are "
             "used: with data.split keyed set data.fraction in its place"
         )
+
+
+def _require_not_strict(rules: ReadingRules) -> None:
+    if rules.strict:
+        raise ConfigError(
+            "data.strict lets one image decide whether a run starts, against data.split keyed: "
+            "check the images with `phoenix-secure data show --strict` in its place"
+        )
+
+
+def _taken_whole(image_set: ImageSet) -> ImageSet:
+    """A set that is not the user's: its content is known, and nothing was passed over."""
+    inspection = Inspection(image_set.source, _NO_RULES)
+    inspection.saw_bits(8)
+    labels_from = "none" if image_set.labels is None else "the set"
+    return inspection.finish(image_set, labels_from=labels_from, scale="bytes")
 
 
 def _extended(name: str, path: str | None) -> ImageSet:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from phoenix_secure.config import DataConfig
 from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.keyed_split import image_tags, keyed_roles
 from phoenix_secure.data.own_images import keyed_members
 from phoenix_secure.data.sources import load_images
@@ -88,7 +89,7 @@ def roles_of(files: list[File], *, of: DataConfig, key: bytes) -> tuple[Roles, l
                 image_size=8,
                 channels=1,
                 cache_dir=root,
-                each_alone=True,
+                rules=ReadingRules(each_alone=True),
             )
         except NoImages:
             assert len(own.images) == 0
@@ -156,5 +157,5 @@ def test_a_limit_that_counts_images_is_refused_for_every_folder(
                 channels=1,
                 max_images=limit,
                 cache_dir=Path(name),
-                each_alone=True,
+                rules=ReadingRules(each_alone=True),
             )

@@ -102,7 +102,8 @@ def test_an_unreadable_picture_is_named(class_folder: Path) -> None:
     victim = class_folder / "digit 1" / "1.png"
     victim.unlink()
     victim.symlink_to(class_folder / "nowhere.png")
-    assert load(class_folder).num_images == 8  # a dangling link is no picture
+    with pytest.raises(DataError, match=r"digit 1/1\.png is a link to nothing \(1 such"):
+        load(class_folder)
     victim.unlink()
     victim.mkdir()
     assert load(class_folder).num_images == 8

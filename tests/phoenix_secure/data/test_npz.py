@@ -139,7 +139,7 @@ def spoilt(value: float) -> np.ndarray:
         ({"images": GOOD, "labels": np.array([0, 10**9])}, r"expected 0\.\.K-1"),
         (
             {"images": GOOD, "labels": np.array([0, 1]), "class_names": np.array(["one"])},
-            "class_names must be 2 strings",
+            r"labels in 0\.\.1, but only 1 class name",
         ),
         (
             {"images": GOOD, "labels": np.array([0, 1]), "class_names": np.array([1, 2])},

@@ -12,6 +12,7 @@ from PIL import Image
 
 from phoenix_secure.config import DataConfig
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.own_images import keyed_members
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
@@ -190,6 +191,6 @@ def test_form_and_number_must_be_stated(folder: Path) -> None:
                 "image-folder",
                 path=str(folder),
                 cache_dir=folder,
-                each_alone=True,
+                rules=ReadingRules(each_alone=True),
                 **wrong,  # type: ignore[arg-type]
             )

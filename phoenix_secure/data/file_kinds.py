@@ -1,0 +1,83 @@
+"""Tell pictures from other files: by suffix where it is known, else by content."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from phoenix_secure.data.decode import PICTURE_FORMATS, PICTURE_SUFFIXES
+
+__all__ = ["kind_of", "pictures_among"]
+
+_HEAD = 352  # bytes: as far as the last mark below
+
+_NAMES = {
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "NIfTI": (".nii", ".nii.gz"),
+    "HEIC": (".heic", ".heif", ".hif"),
+    "AVIF": (".avif",),
+    "JPEG 2000": (".jp2", ".j2k", ".jpx", ".j2c"),
+    "JPEG XL": (".jxl",),
+    # TIFF inside, of which only the small preview could be read.
+    "camera raw": (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".pef", ".srw", ".raf"),
+    "whole-slide": (".svs", ".ndpi", ".scn", ".vms", ".bif", ".mrxs", ".czi"),
+}
+_KINDS = {suffix: kind for kind, suffixes in _NAMES.items() for suffix in suffixes}
+_MARKS = (
+    (128, b"DICM", "DICOM"),
+    (344, b"n+1\0", "NIfTI"),
+    (344, b"ni1\0", "NIfTI"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"jP  \r\n", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (4, b"JXL ", "JPEG XL"),
+)
+
+
+def kind_of(file: Path) -> str | None:
+    """None for a picture; else words for what the file is, to tell the user.
+
+    Files of a picture's suffix count as pictures whatever they hold: a damaged one is an error.
+    """
+    name = file.name.lower()
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return None
+    known = _KINDS.get(suffix) or _kind_of_content(file)
+    if known == "picture":
+        return None
+    shown = suffix if file.suffix else "no suffix"
+    return f"{known} ({shown}), not read" if known else f"no picture ({shown})"
+
+
+def pictures_among(files: tuple[Path, ...]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures, and the other files with what they are."""
+    pictures, others = [], []
+    for file in files:
+        kind = kind_of(file)
+        if kind is None:
+            pictures.append(file)
+        else:
+            others.append((file, kind))
+    return pictures, others
+
+
+def _kind_of_content(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+        for offset, mark, kind in _MARKS:
+            if head.startswith(mark, offset):
+                return kind
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=PICTURE_FORMATS):
+                return "picture"
+    except Exception:
+        # Whatever a parser makes of a file that nobody called a picture: it is none.
+        return None

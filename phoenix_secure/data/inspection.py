@@ -1,0 +1,110 @@
+"""The inspection of a data set while it is read, shared by all sources."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.inventory import Inventory, grouped
+from phoenix_secure.errors import DataError
+
+__all__ = ["SYSTEM_FILE", "WHOLE_SET", "Inspection", "ReadingRules"]
+
+_log = logging.getLogger(__name__)
+
+SYSTEM_FILE = "hidden, or of the operating system"
+WHOLE_SET = "whole set"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadingRules:
+    """What the user declares about a set, and how much an image may decide.
+
+    part        which part of a set is read: train, test, validation, or all; None leaves it to the
+                names, and refuses where they do not tell
+    window      (lo, hi): stored values that become 0 and 255; what lies outside is clipped
+    strict      refuse to pass over anything
+    each_alone  no image decides how another is read, as differential privacy needs it
+    """
+
+    part: str | None = None
+    window: tuple[float, float] | None = None
+    strict: bool = False
+    each_alone: bool = False
+
+
+class Inspection:
+    """Takes note of everything that one reading does not read, and of what it assumes."""
+
+    def __init__(self, source: str, rules: ReadingRules) -> None:
+        self.source = source
+        self.rules = rules
+        self._passed_over: list[tuple[str, str]] = []
+        self._not_chosen: list[tuple[str, str]] = []
+        self._notes: dict[str, list[str]] = {}
+        self._bits = 1
+
+    def pass_over(self, name: str, *, why: str) -> None:
+        """Something that nobody asked to leave out is not read."""
+        self._passed_over.append((why, name))
+
+    def leave_out(self, name: str, error: object) -> None:
+        """One image that cannot be read, where no image may stop the others: the log names it."""
+        _log.warning("left out: %s", error)
+        self._passed_over.append(("unreadable", name))
+
+    def not_chosen(self, name: str, *, why: str) -> None:
+        """Something is not read because the settings chose otherwise."""
+        self._not_chosen.append((why, name))
+
+    def note(self, text: str, name: str = "") -> None:
+        """Something the user should know; equal texts are told once, with their number."""
+        self._notes.setdefault(text, []).append(name)
+
+    def saw_bits(self, bits: int) -> None:
+        """An image was stored with so many bits per channel."""
+        self._bits = max(self._bits, bits)
+
+    def require_complete(self) -> None:
+        """Under ``strict``, refuse what was passed over so far.
+
+        Raises:     DataError that counts it and names the first.
+        """
+        if self.rules.strict and self._passed_over:
+            reasons = "; ".join(map(str, grouped(self._passed_over)))
+            raise DataError(
+                f"{self.source}: strict, and not everything can be read: {reasons}; "
+                "move these away, or leave strict out"
+            )
+
+    def finish(
+        self, image_set: ImageSet, *, labels_from: str, scale: str, part: str = WHOLE_SET
+    ) -> ImageSet:
+        """``image_set`` with its inventory; the log tells what was passed over.
+
+        Raises:     DataError under ``strict``.
+        """
+        self.require_complete()
+        inventory = Inventory(
+            source=self.source,
+            num_read=image_set.num_images,
+            passed_over=grouped(self._passed_over),
+            not_chosen=grouped(self._not_chosen),
+            part=part,
+            labels_from=labels_from,
+            class_names=image_set.class_names,
+            scale=scale,
+            bits_per_channel=self._bits,
+            channels=image_set.channels,
+            image_size=image_set.image_size,
+            notes=tuple(
+                text if names == [""] else f"{text}: {len(names):,} ({names[0]}, ...)"
+                for text, names in self._notes.items()
+            ),
+        )
+        if any(why != SYSTEM_FILE for why, _ in self._passed_over):
+            _log.warning("%s: %s", self.source, inventory)
+        for text in inventory.notes:
+            _log.warning("%s: %s", self.source, text)
+        return image_set.with_inventory(inventory)

@@ -1,0 +1,84 @@
+"""The inventory of a data set: what was read, what was not and why, and what was assumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phoenix_secure.files import write_bytes
+
+__all__ = ["Inventory", "PassedOver", "grouped", "save_inventory"]
+
+_NUM_NAMES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassedOver:
+    """Files, rows or arrays that were not read, for one and the same reason."""
+
+    why: str
+    count: int
+    first_names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.first_names) else ""
+        return f"{self.count:,} {self.why} ({', '.join(self.first_names)}{more})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What one reading of a data set found.
+
+    Units:      bits_per_channel of the deepest image as it was stored; num_read counts images.
+    Guarantee:  each file below a folder, each row and each array is read, in ``passed_over``, in
+                ``not_chosen`` (another part of the set, or beyond ``max_images``), or named in an
+                error.
+    """
+
+    source: str
+    num_read: int
+    passed_over: tuple[PassedOver, ...]
+    not_chosen: tuple[PassedOver, ...]
+    part: str  # "train", "test", "validation", "all", or "whole set" where there are no parts
+    labels_from: str
+    class_names: tuple[str, ...]
+    scale: str
+    bits_per_channel: int
+    channels: int
+    image_size: int
+    notes: tuple[str, ...]
+
+    @property
+    def num_passed_over(self) -> int:
+        """How many files, rows and arrays were not read although nothing chose against them."""
+        return sum(entry.count for entry in self.passed_over)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inventory for JSON."""
+        return {**dataclasses.asdict(self), "num_passed_over": self.num_passed_over}
+
+    def __str__(self) -> str:
+        reasons = "; ".join(map(str, self.passed_over))
+        told = f" ({reasons})" if reasons else ""
+        return f"{self.num_read:,} read, {self.num_passed_over:,} passed over{told}"
+
+
+def grouped(entries: Iterable[tuple[str, str]]) -> tuple[PassedOver, ...]:
+    """Pairs of (why, name) by reason, in the order in which the reasons first occur."""
+    names: dict[str, list[str]] = {}
+    for why, name in entries:
+        names.setdefault(why, []).append(name)
+    return tuple(
+        PassedOver(why=why, count=len(found), first_names=tuple(found[:_NUM_NAMES]))
+        for why, found in names.items()
+    )
+
+
+def save_inventory(inventory: Inventory, path: Path) -> None:
+    """Write the inventory as JSON, in one step, readable by its owner alone: it names files."""
+    text = json.dumps(inventory.to_dict(), indent=2, sort_keys=True) + "\n"
+    write_bytes(path, text.encode(), mode=0o600)

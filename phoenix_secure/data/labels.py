@@ -1,0 +1,86 @@
+"""Class numbers out of whatever a set brings as labels, by one rule for all sources."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phoenix_secure.errors import DataError
+
+__all__ = ["LABEL_NAMES", "MAX_CLASSES", "class_name", "numbered", "pick_label", "require_few"]
+
+LABEL_NAMES = ("label", "labels")
+# Read where exactly one of them is there.
+_OTHER_NAMES = (
+    *("fine_label", "coarse_label", "fine_labels", "coarse_labels", "target", "targets", "y"),
+    *("class", "classes", "cls", "category", "class_id", "class_label", "label_id"),
+)
+# More are identifiers (patients, dates, rows) rather than classes, and every later step is built
+# for each of them.
+MAX_CLASSES = 1000
+
+
+def pick_label(names: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The one name among ``names`` that holds labels, and others that look like labels, unused.
+
+    "label" and "labels" come first. Of the other names one is used when it is alone: of fine and
+    coarse labels nobody but the user can choose.
+
+    >>> pick_label(["image", "fine_label", "coarse_label"])
+    (None, ['fine_label', 'coarse_label'])
+    """
+    present = list(names)
+    first = [name for name in LABEL_NAMES if name in present]
+    other = [name for name in _OTHER_NAMES if name in present]
+    if first:
+        return first[0], [*first[1:], *other]
+    if len(other) == 1:
+        return other[0], []
+    return None, other
+
+
+def numbered(
+    values: npt.NDArray[Any], *, names: Sequence[str] | None, where: str
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Integer labels (N,) as int64, with the name of each class; by default its number.
+
+    Guarantee:  what is allocated does not depend on the size of the numbers.
+    Raises:     DataError that names ``where`` for numbers below 0 or of identifiers, and for labels
+                beyond the names.
+    """
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= MAX_CLASSES:
+        raise DataError(
+            f"{where}: labels in {low}..{high}, expected 0..K-1 for K classes, at most "
+            f"{MAX_CLASSES}: one class number (0, 1, 2, ...) per image, not identifiers"
+        )
+    if names is None:
+        return values.astype(np.int64), tuple(str(label) for label in range(high + 1))
+    require_few(len(names), where=where)
+    if high >= len(names):
+        raise DataError(
+            f"{where}: labels in {low}..{high}, but only {len(names)} class name(s): "
+            "give a name to each class"
+        )
+    return values.astype(np.int64), tuple(names)
+
+
+def require_few(num_classes: int, *, where: str) -> None:
+    """Refuse more classes than ``MAX_CLASSES``.
+
+    Raises:     DataError that names ``where``.
+    """
+    if num_classes > MAX_CLASSES:
+        raise DataError(
+            f"{where}: {num_classes:,} classes, at most {MAX_CLASSES:,}: these look like "
+            "identifiers of people or files rather than classes"
+        )
+
+
+def class_name(name: str) -> str:
+    """A class name in one spelling: systems encode the same letters as NFC or NFD."""
+    return unicodedata.normalize("NFC", name)

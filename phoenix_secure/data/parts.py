@@ -1,0 +1,87 @@
+"""Parts of a published set (train, test, validation), told by the words in names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from phoenix_secure.errors import DataError
+
+__all__ = ["PARTS", "named_parts", "part_of_name", "part_of_path", "require_one_configuration"]
+
+PARTS = ("train", "test", "validation", "all")
+
+_WORDS = {
+    "train": r"train|training|trn|trainval",
+    "test": r"test|testing|tests|tst",
+    "validation": r"val|vals|valid|validation|validate|validating|dev|eval|evaluation|holdout",
+}
+# "trainset", "test_images" and "Xtrain" are words of a part; "strain", "latest" and "valley" are
+# none.
+_THINGS = r"sets?|splits?|datas?|dataset|images?|imgs?|pics?|pictures?|files?|folders?"
+_PATTERNS = {
+    part: re.compile(rf"(?:x|y|(?:{_THINGS}))?(?:{words})(?:{_THINGS})?")
+    for part, words in _WORDS.items()
+}
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_NO_CONFIGURATION = re.compile(
+    # Numbers of shards, identifiers and "key=value" folders tell no configuration.
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(?=[a-f]*\d)[0-9a-f]{8,}\b|^[^=]+=.*$",
+    re.IGNORECASE,
+)
+
+
+def part_of_name(name: str) -> str | None:
+    """The part that one file or folder name speaks of; None for no part, or several.
+
+    >>> [part_of_name(n) for n in ("Train_images", "mnist-test-00000", "xVal", "strain", "latest")]
+    ['train', 'test', 'validation', None, None]
+    """
+    words = {*_LETTERS.findall(name.lower()), *(w.lower() for w in _CAMEL.findall(name))}
+    found = {part for part, known in _PATTERNS.items() if any(map(known.fullmatch, words))}
+    return found.pop() if len(found) == 1 else None
+
+
+def part_of_path(path: PurePath) -> str | None:
+    """The part that the names along a relative path speak of.
+
+    Raises:     DataError where two of them disagree.
+    """
+    found = {part for name in path.parts if (part := part_of_name(name))}
+    if len(found) > 1:
+        raise DataError(
+            f"{path} speaks of {' and '.join(sorted(found))}: rename it, or set data.part to all"
+        )
+    return found.pop() if found else None
+
+
+def _words_of_set(path: PurePath) -> tuple[str, ...]:
+    """The words along a relative path that name neither a part nor a shard."""
+    text = [_NO_CONFIGURATION.sub(" ", name) for name in (*path.parent.parts, path.stem)]
+    words = [word for name in text for word in _LETTERS.findall(name.lower())]
+    return tuple(
+        word for word in words if len(word) > 1 and word != "of" and part_of_name(word) is None
+    )
+
+
+def require_one_configuration(files: Sequence[Path], *, root: Path) -> None:
+    """Refuse files of several configurations of a set, such as cropped/train and full/train.
+
+    Raises:     DataError that names one file of each of two.
+    """
+    first: dict[tuple[str, ...], Path] = {}
+    for file in files:
+        first.setdefault(_words_of_set(file.relative_to(root)), file)
+    if len(first) > 1:
+        one, other = list(first.values())[:2]
+        raise DataError(
+            f"{root} holds several sets or configurations: {one.relative_to(root)} and "
+            f"{other.relative_to(root)} are not shards of one; set path to one folder or file"
+        )
+
+
+def named_parts(names: Iterable[str]) -> list[str]:
+    """The parts that ``names`` speak of, sorted."""
+    return sorted({part for name in names if (part := part_of_name(name))})
