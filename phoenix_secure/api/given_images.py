@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phoenix_secure.data.catalogue import DATASETS
+from phoenix_secure.data.decode import decode_picture
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import replace_file
 
@@ -80,11 +81,22 @@ def _hugging_face(data: Any) -> dict[str, np.ndarray]:
             f"data: expected one Image column and at most one ClassLabel, got {kinds}: select the "
             "columns first"
         )
-    found = {"images": _stack(np.asarray(picture) for picture in data[images[0]])}
+    found = {"images": _stack(_pictures(data, images[0]))}
     if labels:
         found["labels"] = np.asarray(data[labels[0]], np.int64)
         found["class_names"] = np.asarray(data.features[labels[0]].names)
     return found
+
+
+def _pictures(data: Any, column: str) -> Iterable[np.ndarray]:
+    """The pictures of a column, (H, W) or (H, W, C), decoded here: the package would keep the high
+    byte of deep ones without a word."""
+    feature = type(data.features[column])
+    for number, row in enumerate(data.cast_column(column, feature(decode=False))):
+        content = row[column].get("bytes") or Path(row[column]["path"]).read_bytes()
+        name = f"data: image {number}"
+        pixels = decode_picture(content, image_size=None, channels=None, name=name)
+        yield pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 
 def _pairs(items: Iterable[Any]) -> dict[str, np.ndarray]:

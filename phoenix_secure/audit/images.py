@@ -27,6 +27,7 @@ class AuditImages:
     member_sites:      (N,) the site that holds each member, where a run says so.
     num_duplicates:    non-members and reference images left out because an equal image (pixel for
                        pixel) is a member, or was met before.
+    scale:             how the pixels of the files were read.
     """
 
     members: ImageSet
@@ -34,6 +35,7 @@ class AuditImages:
     reference: ImageSet | None
     member_sites: NDArray[np.str_] | None
     num_duplicates: int
+    scale: str = "bytes"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,6 +82,7 @@ def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
         reference=image_set.take(kept[1]) if kept[1] else None,
         member_sites=_sites(folder.path / "sites.npz", split.members, image_set.num_images),
         num_duplicates=dropped,
+        scale=_scale_of(image_set),
     )
 
 
@@ -100,6 +103,7 @@ def images_of_files(
         )
         if path is not None
     }
+    scale = _one_scale(sets)
     wanted = shape or sets["--members"].images.shape[1:]
     for name, image_set in sets.items():
         if image_set.images.shape[1:] != wanted:
@@ -123,6 +127,7 @@ def images_of_files(
         reference=sets.get("--reference"),
         member_sites=None,
         num_duplicates=0,
+        scale=scale,
     )
 
 
@@ -130,6 +135,25 @@ def load_file(path: Path) -> ImageSet:
     """A folder of pictures or an .npz file, without a cache."""
     name = "npz" if path.suffix == ".npz" else "image-folder"
     return load_images(name, path=str(path), cache_dir=path)
+
+
+def _one_scale(sets: dict[str, ImageSet]) -> str:
+    """The scale that the pixels of all sets were read in.
+
+    Raises:     DataError where floats were read in different ranges: one of the two would be a
+                guess, and members would be told from non-members by their contrast.
+    """
+    found = {name: _scale_of(image_set) for name, image_set in sets.items()}
+    floats = {scale: name for name, scale in found.items() if scale.startswith("floats")}
+    if len(floats) > 1:
+        told = " and ".join(f"{name} as {scale}" for scale, name in floats.items())
+        raise DataError(f"pixels of {told}: save both as uint8, 0..255, to be sure of the scale")
+    return ", ".join(f"{name} {scale}" for name, scale in found.items())
+
+
+def _scale_of(image_set: ImageSet) -> str:
+    """How the pixels were read, without the values that were found among them."""
+    return image_set.inventory.scale.partition(" (")[0] if image_set.inventory else "bytes"
 
 
 def _sites(path: Path, members: NDArray[np.int64], num_images: int) -> NDArray[np.str_] | None:

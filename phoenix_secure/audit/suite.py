@@ -189,7 +189,7 @@ def run_audit(
         edition=request.edition,
         verdict=decide(reports, blind=blind, canaries=canaries, plan=plan),
         game=details.game(plan, roles=roles),
-        target={"kind": target.kind, **target.facts},
+        target={"kind": target.kind, **target.facts, "pixels read as": target.images.scale},
         plan=plan,
         plan_sha256=plan.sha256,
         other_plans=other_plans,

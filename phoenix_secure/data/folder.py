@@ -23,6 +23,9 @@ from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_folder", "stack_pictures"]
 
+_IMAGE_FOLDERS = {"image", "images", "img", "imgs"}
+_MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentations", "gt"}
+
 
 def load_folder(
     folder: Path,
@@ -149,6 +152,12 @@ def _labels_of_folders(
                 f"{listing.root} holds the classes {first!r} and {name!r}, which differ in "
                 "capitals or encoding alone: put them into one folder"
             )
+    lower = set(by_lower)
+    if lower & _IMAGE_FOLDERS and lower & _MASK_FOLDERS:
+        raise DataError(
+            f"the sub-folders of {listing.root} look like images and their masks, not classes: "
+            f"set path to the images, such as {listing.root / sorted(names)[0]}"
+        )
     depth = len(listing.root.parts)
     number = {folder.name: place for place, folder in enumerate(folders)}
     labels = np.array([number[file.parts[depth]] for file in pictures])

@@ -75,6 +75,9 @@ def load_huggingface(
     label_column, unused = pick_label(table.column_names)
     for name in unused:
         inspection.pass_over(name, why="column(s) that look like labels, not used")
+    others = [name for name in table.column_names if name != image_column]
+    if label_column is None and not unused and others:
+        inspection.note(f"no labels: of the columns {', '.join(others)} none is known to hold them")
     for name in _IMAGE_COLUMNS:
         if name in table.column_names and name != image_column:
             inspection.pass_over(name, why="column(s) that may hold images, too, not used")
@@ -198,7 +201,9 @@ def _read_hub(reference: str, *, part: str, cache: Path) -> Any:
     datasets.disable_progress_bars()
     try:
         splits = datasets.get_dataset_split_names(reference)
-        named = [split for split in splits if split == part or part_of_name(split) == part]
+        named = [split for split in splits if part_of_name(split) == part]
+        if part in splits:
+            named = [part]
         if len(named) != 1:
             raise DataError(f"{reference} has no {part} split, only {', '.join(splits)}")
         return datasets.load_dataset(reference, split=named[0], cache_dir=str(cache))

@@ -86,6 +86,9 @@ class Inspection:
         Raises:     DataError under ``strict``.
         """
         self.require_complete()
+        labels = image_set.labels
+        if labels is not None and image_set.class_names[0] == "0" and labels.min() > 0:
+            self.note("no image is of class 0: do the labels count from 1?")
         inventory = Inventory(
             source=self.source,
             num_read=image_set.num_images,

@@ -49,8 +49,7 @@ def load_npz(
     labels = None if label_key is None else arrays[label_key]
     if each_alone and raw.ndim in (3, 4) and len(raw) == 0:
         raise NoImages(f"{path} holds no image")
-    num_labels = None if labels is None or labels.ndim == 0 else len(labels)
-    raw = channels_first(raw, num_labels=num_labels, name=str(path))
+    raw = channels_first(raw, num_labels=_stated_number(raw, labels, each_alone), name=str(path))
     class_names: tuple[str, ...] = ()
     names = arrays.get(_NAMES)
     if each_alone:
@@ -62,6 +61,8 @@ def load_npz(
         pixels, scale = raw, "bytes"
     else:
         pixels, scale = to_bytes(raw, window=inspection.rules.window, name=str(path))
+    if each_alone:
+        scale = scale.partition(" (")[0]  # the values found would follow from the images
     inspection.saw_bits(8 * raw.dtype.itemsize)
     chosen = balanced_indices(labels, num_images=len(raw), max_images=max_images)
     for index in range(len(raw) - len(chosen)):
@@ -133,6 +134,18 @@ def _label_key(arrays: dict[str, Any], prefix: str, *, inspection: Inspection) -
         else:
             inspection.pass_over(name, why="array(s) that are neither images nor labels")
     return key
+
+
+def _stated_number(
+    images: npt.NDArray[Any], labels: npt.NDArray[Any] | None, each_alone: bool
+) -> int | None:
+    """How many images there are, as far as anything but the shape of ``images`` says so.
+
+    Where no image may decide about another, the first axis counts them: whether there are three
+    must make no difference.
+    """
+    counted = images if each_alone else labels
+    return len(counted) if counted is not None and counted.ndim else None
 
 
 def _each_alone_form(

@@ -129,6 +129,35 @@ def test_no_scale_is_read_off_the_pixels_of_an_npz(digits: ImageSet, tmp_path: P
             members(save(tmp_path / "wrong.npz", images=wrong), "npz")
 
 
+def test_three_grey_images_are_read_like_two_and_five(digits: ImageSet, tmp_path: Path) -> None:
+    everyone = DataConfig(image_size=8, channels=1, held_out=0, reference=0)
+    for number in range(1, 6):
+        file = save(tmp_path / "few.npz", images=digits.images[:number, 0])
+        assert len(members(file, "npz", everyone).images) == number
+
+
+def test_a_window_maps_each_image_alone(digits: ImageSet, tmp_path: Path) -> None:
+    plan = DataConfig(image_size=8, channels=1, held_out=0, reference=0, window=(0, 4095))
+    deep = np.rint(digits.images[:9] / 255 * 4095)
+    deep[4, 0, 2, 2] = np.nan
+    found = members(save(tmp_path / "deep.npz", images=deep), "npz", plan)
+    expected = {image.tobytes() for index, image in enumerate(digits.images[:9]) if index != 4}
+    assert {image.tobytes() for image in found.images} == expected
+
+
+def test_strict_is_for_looking_and_not_for_private_runs(folder: Path) -> None:
+    rules = ReadingRules(each_alone=True, strict=True)
+    with pytest.raises(ConfigError, match="data show --strict"):
+        load_images(
+            "image-folder",
+            path=str(folder),
+            image_size=8,
+            channels=1,
+            cache_dir=folder,
+            rules=rules,
+        )
+
+
 def test_a_label_decides_about_its_own_image_alone(digits: ImageSet, tmp_path: Path) -> None:
     images = digits.images[:30]
     labels, names = np.zeros(30, np.int64), np.array(["a", "b"])

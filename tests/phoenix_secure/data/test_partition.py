@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.images import ImageSet
-from phoenix_secure.data.partition import DataPartition, partition_images
+from phoenix_secure.data.partition import DataPartition, partition_images, save_parts
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.rng import SeedTree
 
@@ -126,3 +127,9 @@ def test_a_site_that_would_hold_nothing_is_named(digits: ImageSet, tmp_path: Pat
             "partition.num_sites=200",
             "federation.min_sites=1",
         )
+
+
+def test_the_inventory_is_kept_beside_the_parts(tmp_path: Path) -> None:
+    save_parts(deal("data.name=digits"), tmp_path / "sites.npz")
+    kept = json.loads((tmp_path / "inventory.json").read_text())
+    assert (kept["num_read"], kept["num_passed_over"], kept["labels_from"]) == (1797, 0, "the set")
