@@ -22,6 +22,7 @@ from phoenix_secure.data.catalogue import DatasetFacts, PublishedPart, facts_of
 from phoenix_secure.data.clients import ClientFailed, run_client
 from phoenix_secure.data.hub_names import HUB
 from phoenix_secure.data.huggingface import load_huggingface
+from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.data.published import TrainAndTest
 from phoenix_secure.data.recipes import (
     RECIPES,
@@ -186,11 +187,11 @@ def _deliver(
 def _from_hub(reference: str, part: str, *, facts: DatasetFacts, cache: Path) -> PublishedArrays:
     image_set = load_huggingface(
         reference,
-        part=part,
         image_size=None,
         channels=facts.channels,
         max_images=None,
         cache_dir=cache,
+        inspection=Inspection(reference, ReadingRules(part=part)),
     )
     if image_set.labels is None:
         raise ClientFailed("the data set has no labels")
