@@ -34,7 +34,7 @@ from phoenix_secure.federation.round.cohort import draw_cohort
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
+from phoenix_secure.training.gradients import plain_trainer
 from phoenix_secure.training.parameters import load_vector
 
 __all__ = ["federated_view", "require_federated", "retrained_updates"]
@@ -120,7 +120,7 @@ def retrained_updates(
 ) -> dict[str, NDArray[np.float32]]:
     """Each site's update of the round after ``state``, as the run made it."""
     torch.set_num_threads(config.federation.threads_per_site)
-    trainer = LocalTrainer(config, num_classes=partition.image_set.num_classes, device=device)
+    trainer = plain_trainer(config, num_classes=partition.image_set.num_classes, device=device)
     number = state.round_number + 1
     return {
         name: trainer.train(

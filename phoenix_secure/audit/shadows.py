@@ -36,7 +36,8 @@ from phoenix_secure.federation.run.checkpoint import (
 from phoenix_secure.federation.server.optimizer import mean_update
 from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, LocalUpdate
+from phoenix_secure.training.gradients import plain_trainer
+from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.parameters import load_vector, to_vector
 from phoenix_secure.workers import map_batches, workers
 
@@ -120,7 +121,7 @@ class _LocalAggregator:
         seeds: SeedTree,
         device: torch.device,
     ) -> None:
-        self._trainer = LocalTrainer(config, num_classes=num_classes, device=device)
+        self._trainer = plain_trainer(config, num_classes=num_classes, device=device)
         self._sites = sites
         self._seeds = seeds
         self._device = device

@@ -15,6 +15,14 @@ class FederationConfig(Section):
     """Rounds, participation, and the server's use of the summed updates."""
 
     rounds: int = Field(10, ge=1, le=100_000, description="[rounds] Communication rounds.")
+    # Unwritten where it says what files from before it existed say by silence.
+    exchange: Literal["updates", "gradients"] = Field(
+        "updates",
+        exclude_if=lambda exchange: exchange == "updates",
+        description="[name] What a site enters into a round. updates: what local_steps of its own "
+        "training changed. gradients: one step's gradient; the server and every site take the step "
+        "of server_optimizer from the sum, as one place with all images would.",
+    )
     participation: float = Field(
         1.0, gt=0, le=1, description="[fraction] Share of sites sampled for each round."
     )
@@ -27,7 +35,13 @@ class FederationConfig(Section):
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
         "fedavg", description="[name] How the mean update moves the model (Reddi 2021)."
     )
-    server_learning_rate: float = Field(1.0, gt=0, le=100, description="[1] Server step size.")
+    server_learning_rate: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="[1] Server step size; with exchange "
+        "gradients times training.learning_rate at the step.",
+    )
     server_momentum: float = Field(
         0.9, ge=0, lt=1, description="[1] Momentum of FedAvgM, beta1 of FedAdam and FedYogi."
     )

@@ -114,10 +114,37 @@ class RunConfig(Section):
             "filtering.threshold": (self.filtering.threshold, 0.0),
             "audit.canaries": (self.audit.canaries, 0),
         }
-        for name, (found, value) in needed.items():
-            if found != value:
-                raise ValueError(f"a release (release.features) needs {name}={_text(value)}")
+        _require(needed, by="a release (release.features)")
         return self
+
+    @model_validator(mode="after")
+    def _steps_alone(self) -> Self:
+        """A round of gradients is one step of the server's optimizer: whatever belongs to local
+        training is refused, and so is what would have no part in it."""
+        if self.federation.exchange != "gradients":
+            return self
+        needed: dict[str, tuple[object, object]] = {
+            "release.features": (self.release.features, "none"),
+            "training.local_steps": (self.training.local_steps, 1),
+            "training.optimizer": (self.training.optimizer, self._kind_of_step),
+            "training.weight_decay": (self.training.weight_decay, 0.0),
+            "training.proximal_mu": (self.training.proximal_mu, 0.0),
+            "training.grad_clip": (self.training.grad_clip, None),
+            "training.autocast": (self.training.autocast, "off"),
+            "exchange.personal": (self.exchange.personal, ()),
+            "exchange.upload": (self.exchange.upload, "all"),
+            "exchange.error_feedback": (self.exchange.error_feedback, False),
+            "filtering.threshold": (self.filtering.threshold, 0.0),
+            "privacy.unit": (self.privacy.unit, "none"),
+        }
+        _require(needed, by="federation.exchange=gradients")
+        return self
+
+    @property
+    def _kind_of_step(self) -> str:
+        """The optimizer that the server's is of the family of."""
+        is_sgd = self.federation.server_optimizer in ("fedavg", "fedavgm")
+        return "sgd" if is_sgd else "adamw"
 
     def with_split(self) -> RunConfig:
         """These settings as a new run or plan has them: ``data.split`` spelt out where a unit of
@@ -135,8 +162,17 @@ class RunConfig(Section):
         return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})
 
 
+def _require(needed: dict[str, tuple[object, object]], *, by: str) -> None:
+    """Refuse the first setting that is not the value beside it."""
+    for name, (found, value) in needed.items():
+        if found != value:
+            raise ValueError(f"{by} needs {name}={_text(value)}")
+
+
 def _text(value: object) -> str:
     """A value as YAML has it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "null"
     return "[]" if value == () else f"{value:g}" if isinstance(value, float) else str(value)

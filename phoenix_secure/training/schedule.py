@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -20,15 +20,26 @@ def num_local_steps(training: TrainingConfig, *, num_images: int) -> int:
     return max(1, math.ceil(epochs * num_images / training.batch_size))
 
 
-def learning_rate(training: TrainingConfig, *, step: int, num_steps: int) -> float:
+def learning_rate(
+    training: TrainingConfig,
+    *,
+    step: int,
+    num_steps: int,
+    cos_pi: Callable[[float], float] | None = None,
+) -> float:
     """Rate at 0-based ``step`` of ``num_steps`` over all rounds: linear warm-up, then decay.
 
-    A function of the step alone: a resumed run needs no state of a scheduler.
+    A function of the step alone: a resumed run needs no state of a scheduler. ``cos_pi`` is
+    cos(pi x): where several machines must get the same bits, one that does not ask the C library.
     """
     warmup = min(1.0, (step + 1) / training.warmup_steps) if training.warmup_steps else 1.0
     decay = 1.0
     if training.lr_decay == "cosine":
-        decay = 0.5 * (1 + math.cos(math.pi * min(step, num_steps) / num_steps))
+        done = min(step, num_steps)
+        cosine = (
+            math.cos(math.pi * done / num_steps) if cos_pi is None else cos_pi(done / num_steps)
+        )
+        decay = 0.5 * (1 + cosine)
     return training.learning_rate * warmup * decay
 
 

@@ -1,15 +1,15 @@
-"""Powers and exponentials with the same bits on every machine.
+"""Powers, exponentials and cosines with the same bits on every machine.
 
-IEEE 754 fixes the bits of +, -, *, / and the square root. It leaves ``pow`` and ``exp`` to each C
-library, and two of them may differ in the last bit. Decimal arithmetic of fixed precision does not
-depend on the machine.
+IEEE 754 fixes the bits of +, -, *, / and the square root. It leaves ``pow``, ``exp`` and ``cos`` to
+each C library, and two of them may differ in the last bit. Decimal arithmetic of fixed precision
+does not depend on the machine.
 """
 
 from __future__ import annotations
 
 import decimal
 
-__all__ = ["exact_exp", "exact_power"]
+__all__ = ["exact_cos_pi", "exact_exp", "exact_power"]
 
 # 50 digits: float64 needs 17; the nearest float64 is the same as that of the true value but for
 # arguments that lie within 10^-30 of the middle between two, and then still the same everywhere.
@@ -20,6 +20,28 @@ _CONTEXT = decimal.Context(
     Emax=10**6,
     traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow],
 )
+
+_PI = decimal.Decimal("3.14159265358979323846264338327950288419716939937510582")
+
+
+def exact_cos_pi(x: float) -> float:
+    """cos(pi x) for 0 <= x <= 1, by its power series.
+
+    >>> exact_cos_pi(0.0), exact_cos_pi(0.5), exact_cos_pi(1.0)
+    (1.0, 0.0, -1.0)
+    """
+    if not 0 <= x <= 1:
+        raise ValueError(f"expected 0 <= x <= 1, got {x}")
+    if x > 0.5:  # shorter arguments: fewer terms
+        return -exact_cos_pi(1 - x)
+    if x == 0.5:
+        return 0.0
+    square = _CONTEXT.power(_CONTEXT.multiply(_PI, decimal.Decimal(x)), 2)
+    total = term = decimal.Decimal(1)
+    for n in range(2, 60, 2):
+        term = _CONTEXT.divide(_CONTEXT.multiply(term, square), decimal.Decimal(-n * (n - 1)))
+        total = _CONTEXT.add(total, term)
+    return float(total)
 
 
 def exact_exp(x: float) -> float:

@@ -1,10 +1,13 @@
 """The step from one state of the global model to the next, by the mean update of a round.
 
-The server takes it, and in secure rounds every site takes it too. Both must end with the same bits
-on different machines, so all of it is elementwise: each numpy operation below is one operation of
-IEEE 754 a coordinate, whose result does not depend on the CPU, the number of threads or the order
-of coordinates. Sums over coordinates, dot products, BLAS and torch have no place here; powers and
-exponentials come from ``round/exact.py``. Computed in float64, stored as float32.
+The server takes it, and in secure rounds every site takes it too. With ``federation.exchange``
+gradients the mean update is minus the mean gradient, and this is the optimizer's step.
+
+Both must end with the same bits on different machines, so all of it is elementwise: each numpy
+operation below is one operation of IEEE 754 a coordinate, whose result does not depend on the CPU,
+the number of threads or the order of coordinates. Sums over coordinates, dot products, BLAS and
+torch have no place here; powers, exponentials and cosines come from ``round/exact.py``. Computed in
+float64, stored as float32.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import numpy as np
 from phoenix_secure.config import FederationConfig, RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.round.exact import exact_power
+from phoenix_secure.federation.round.exact import exact_cos_pi, exact_power
 from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.training.schedule import learning_rate
 
 __all__ = ["next_state", "server_step"]
 
@@ -44,6 +48,7 @@ def next_state(
         parameters=state.parameters,
         momentum=state.momentum,
         second_moment=state.second_moment,
+        rate=_rate(config, step=state.round_number),
     )
     if not np.isfinite(parameters).all():
         raise TrainingError(
@@ -68,6 +73,15 @@ def next_state(
     )
 
 
+def _rate(config: RunConfig, *, step: int) -> float:
+    """``training.learning_rate`` at a 0-based step of gradients; 1 in a round of updates."""
+    if config.federation.exchange == "updates":
+        return 1.0
+    return learning_rate(
+        config.training, step=step, num_steps=config.federation.rounds, cos_pi=exact_cos_pi
+    )
+
+
 def server_step(
     federation: FederationConfig,
     update: np.ndarray,
@@ -75,10 +89,11 @@ def server_step(
     parameters: np.ndarray,
     momentum: np.ndarray,
     second_moment: np.ndarray,
+    rate: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One server step from the mean ``update`` Delta (d,) float64.
 
-    With eta = server_learning_rate, beta1 = server_momentum, tau = server_tau::
+    With eta = rate server_learning_rate, beta1 = server_momentum, tau = server_tau::
 
         fedavg   x += eta Delta
         fedavgm  m = beta1 m + Delta;                    x += eta m
@@ -94,7 +109,7 @@ def server_step(
     x = parameters.astype(np.float64)
     m, v = momentum.astype(np.float64), second_moment.astype(np.float64)
     eta, beta1, beta2 = (
-        federation.server_learning_rate,
+        rate * federation.server_learning_rate,
         federation.server_momentum,
         federation.server_beta2,
     )

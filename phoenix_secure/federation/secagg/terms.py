@@ -303,7 +303,7 @@ def _policy_hash(config: RunConfig) -> bytes:
             "model": True,
             "diffusion": True,
             "training": True,
-            "federation": {"rounds"},
+            "federation": {"rounds", "exchange"},  # the latter unwritten for updates
             "sharing": True,
             "exchange": True,
             "filtering": True,

@@ -28,7 +28,7 @@ def seconds_per_step(sites: SimulatedSites) -> float:
         trainer.train(sites.model.initial_parameters, images, round_number=1, seeds=seeds)
         for _ in range(2)  # the first one also pays for allocation and kernel selection
     ]
-    return updates[-1].seconds / steps
+    return updates[-1].seconds / updates[-1].num_steps
 
 
 def aggregation_seconds(sites: SimulatedSites) -> float:

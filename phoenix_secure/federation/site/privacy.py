@@ -29,6 +29,7 @@ from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.gradients import plain_trainer
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer
 from protocol.entropy import Entropy, os_entropy
@@ -114,7 +115,7 @@ def open_site_privacy(
 def make_trainer(
     config: RunConfig, plan: PrivacyPlan | None, *, num_classes: int, device: torch.device
 ) -> LocalTrainer | PrivateTrainer:
-    """DP-SGD under unit ``record``; plain local steps otherwise."""
+    """DP-SGD under unit ``record``; one gradient or plain local steps otherwise."""
     if plan is not None and plan.unit == "record":
         return PrivateTrainer(
             config,
@@ -122,7 +123,7 @@ def make_trainer(
             device=device,
             noise_multiplier=plan.noise_multiplier,
         )
-    return LocalTrainer(config, num_classes=num_classes, device=device)
+    return plain_trainer(config, num_classes=num_classes, device=device)
 
 
 def make_summer(

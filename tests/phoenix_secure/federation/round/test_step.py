@@ -16,7 +16,7 @@ from numpy._core import _multiarray_umath as umath
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
-from phoenix_secure.federation.round.exact import exact_exp, exact_power
+from phoenix_secure.federation.round.exact import exact_cos_pi, exact_exp, exact_power
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.round.step import next_state
 from protocol.fixed_point import FixedPoint
@@ -162,6 +162,26 @@ def test_powers_and_exponentials_are_the_nearest_floats() -> None:
         assert exact_power(base, exponent) == pytest.approx(base**exponent, rel=4e-16)
     for x in rng.uniform(-2, 2, 200):
         assert exact_exp(x) == pytest.approx(math.exp(x), rel=4e-16)
+    for x in rng.uniform(0, 1, 200):
+        # pi x is rounded before the C library sees it.
+        assert exact_cos_pi(x) == pytest.approx(math.cos(math.pi * x), abs=6e-16)
+        assert 2 * exact_cos_pi(x / 2) ** 2 - 1 == pytest.approx(exact_cos_pi(x), abs=6e-16)
+    with decimal.localcontext(prec=3):  # whatever a caller's own arithmetic is
+        assert exact_cos_pi(1 / 3) == pytest.approx(0.5, abs=1e-15)
+
+
+def test_a_step_of_gradients_has_the_rate_of_its_number() -> None:
+    """Warm-up over two steps, then a cosine; the server's own rate multiplies it."""
+    steps = ["federation.exchange=gradients", "federation.rounds=8", "training.local_steps=1"]
+    steps += ["training.grad_clip=null", "training.optimizer=sgd", "training.learning_rate=0.4"]
+    config = settings("fedavg", *steps, "training.warmup_steps=2")
+    zero = ServerState.initial(np.zeros(1, np.float32), federation=config.federation)
+    one = np.ones(1)
+    for number in range(8):
+        state = _with(zero, round_number=number)
+        moved = next_state(state, one, config=config, steps_per_site=1, clip_factor=1.0)
+        rate = 0.4 * min(1, (number + 1) / 2) * (1 + math.cos(math.pi * number / 8)) / 2
+        assert moved.parameters[0] == pytest.approx(0.7 * rate, rel=1e-6)
 
 
 def test_runs_that_send_the_model_keep_the_power_of_the_c_library() -> None:
