@@ -176,7 +176,7 @@ def _aggregation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
         "honest_sites_behind_every_sum_at_least": terms.num_honest,
         "sites_that_may_vanish": terms.cohort_size - terms.threshold,
         "word_bits": terms.word_bits,
-        "steps_per_unit": int(terms.scale) if terms.scale >= 1 else terms.scale,
+        "steps_per_unit": round(terms.scale) if terms.scale >= 1 else terms.scale,
         "clip_norm": round(terms.clip_norm, 4),
         "clip_value": terms.clip_value,
         "max_images": terms.max_images,

@@ -14,9 +14,9 @@ __all__ = ["PrivacyConfig"]
 class PrivacyConfig(Section):
     """Differential privacy, off unless a unit is named.
 
-    ``record``: adding or removing one image of one site; each site runs DP-SGD, and the guarantee
-    holds against everybody, the server included. ``site``: adding or removing one whole site; the
-    noise is made by all sites together, inside secure aggregation.
+    ``record``: adding or removing one image of one site. Each site runs DP-SGD, and the guarantee
+    holds against everybody, the server included; ``trust`` says otherwise. ``site``: adding or
+    removing one whole site; the noise is made by all sites together, inside secure aggregation.
     """
 
     unit: Literal["none", "record", "site"] = Field(
@@ -28,7 +28,8 @@ class PrivacyConfig(Section):
         exclude_if=lambda trust: trust == "site-local",
         description="[name] Who adds the noise of unit record. site-local: each site all of it, "
         "which holds against everybody. sum: the sites together, inside secure aggregation, which "
-        "holds while at most c sites work with the server; for a release (release.features).",
+        "holds while at most c sites work with the server; for a release (release.features) and "
+        "for sums of gradients (federation.exchange).",
     )
     epsilon: float | None = Field(
         None,

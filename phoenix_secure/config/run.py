@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -93,9 +94,10 @@ class RunConfig(Section):
     def _release_alone(self) -> Self:
         """A release is one full pass: whatever belongs to rounds of training is refused."""
         if not self.release.is_on:
-            if self.privacy.trust == "sum":
+            if self.privacy.trust == "sum" and self.federation.exchange != "gradients":
                 raise ValueError(
-                    "privacy.trust sum is for a release: set release.features, or leave it out"
+                    "privacy.trust sum is for a release or for sums of gradients: set "
+                    "release.features or federation.exchange=gradients, or leave it out"
                 )
             return self
         needed = {
@@ -129,14 +131,22 @@ class RunConfig(Section):
             "training.optimizer": (self.training.optimizer, self._kind_of_step),
             "training.weight_decay": (self.training.weight_decay, 0.0),
             "training.proximal_mu": (self.training.proximal_mu, 0.0),
-            "training.grad_clip": (self.training.grad_clip, None),
             "training.autocast": (self.training.autocast, "off"),
             "exchange.personal": (self.exchange.personal, ()),
             "exchange.upload": (self.exchange.upload, "all"),
             "exchange.error_feedback": (self.exchange.error_feedback, False),
             "filtering.threshold": (self.filtering.threshold, 0.0),
-            "privacy.unit": (self.privacy.unit, "none"),
         }
+        if self.privacy.unit == "none":
+            needed["training.grad_clip"] = self.training.grad_clip, None
+        else:
+            needed |= {
+                "privacy.unit": (self.privacy.unit, "record"),
+                "privacy.trust": (self.privacy.trust, "sum"),
+                "privacy.release_metrics": (self.privacy.release_metrics, False),
+                "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
+                "training.compile": (self.training.compile, False),
+            }
         _require(needed, by="federation.exchange=gradients")
         return self
 
@@ -162,7 +172,7 @@ class RunConfig(Section):
         return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})
 
 
-def _require(needed: dict[str, tuple[object, object]], *, by: str) -> None:
+def _require(needed: Mapping[str, tuple[object, object]], *, by: str) -> None:
     """Refuse the first setting that is not the value beside it."""
     for name, (found, value) in needed.items():
         if found != value:

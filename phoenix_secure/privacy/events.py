@@ -21,6 +21,7 @@ __all__ = [
     "SkellamSum",
     "event_from_dict",
     "event_to_dict",
+    "least_share_variance",
     "merge",
     "repeated",
     "unit_of",
@@ -147,6 +148,17 @@ class DiscreteGaussianSum:
             noise_multiplier=math.sqrt(variance) / self.l2_sensitivity,
             steps=self.steps,
         )
+
+
+def least_share_variance(*, noise_multiplier: float, l2_sensitivity: float, num_shares: int) -> int:
+    """The least whole v for which a ``DiscreteGaussianSum`` of ``num_shares`` shares spends no more
+    than a Gaussian of ``noise_multiplier``."""
+    exact = ((noise_multiplier * l2_sensitivity) ** 2 + _SMOOTHING) / num_shares
+    share = max(math.ceil(exact), math.ceil(_LEAST_SHARE))
+    # Float64 rounds: one step more where it came out below.
+    while math.sqrt(num_shares * share - _SMOOTHING) / l2_sensitivity < noise_multiplier:
+        share += max(1, share >> 50)
+    return share
 
 
 Event = PoissonSampledGaussian | SkellamSum | DiscreteGaussianSum

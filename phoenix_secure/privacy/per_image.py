@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from opacus.grad_sample import GradSampleModule
@@ -29,6 +30,7 @@ from phoenix_secure.privacy.chunks import (
     padded,
     sizes_of_equal_bits,
 )
+from phoenix_secure.privacy.integer_grid import IntegerGrid
 
 __all__ = ["Gradients", "ImageRows", "check_network", "make_gradients"]
 
@@ -84,14 +86,43 @@ class Gradients:
         Raises:     ValueError for clip_norm below 1e-9, where float32 cannot bound norms.
         """
         parameters = dict(self._network.named_parameters())
-        losses, start = [], 0
+        losses = []
+        for samples, found in self._chunks(rows):
+            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=len(found))
+            losses.append(found)
+        return torch.cat(losses) if losses else torch.zeros(0)
+
+    def add_rounded(
+        self, rows: ImageRows, *, clip_norm: float, grid: IntegerGrid, total: np.ndarray
+    ) -> None:
+        """Add minus each image's clipped gradient to ``total`` (d,) int64, in steps of ``grid``:
+        one unit of the grid's vectors is ``clip_norm``.
+
+        Guarantee:  adding or removing one image moves ``total`` by a vector of squared norm at most
+                    ``grid.steps**2``, for any number of images: whole numbers have no order. An
+                    image whose gradient or its squared norm is not finite adds nothing.
+        Raises:     as ``accumulate``.
+        """
+        names = [name for name, _ in self._network.named_parameters()]
+        for samples, found in self._chunks(rows):
+            _require_all(names, samples)
+            flat = torch.cat([samples[name].flatten(1) for name in names], 1)
+            factors = clip_factor(_norms(samples), clip_norm=clip_norm).div_(-clip_norm)
+            # One image at a time: its numbers in float64 stay in the cache.
+            for gradient, factor in zip(
+                flat.cpu().numpy(), factors.tolist()[: len(found)], strict=False
+            ):
+                with np.errstate(invalid="ignore"):  # zero times infinity is none: it enters zeros
+                    total += grid.round(gradient[None].astype(np.float64) * factor)[0]
+
+    def _chunks(self, rows: ImageRows) -> Iterator[tuple[Mapping[str, torch.Tensor], torch.Tensor]]:
+        """Gradients of filled-up chunks, the blank images last, and the losses of the others."""
+        start = 0
         for count in chunk_counts(rows.num_images, self.sizes):
             chunk = rows.each(lambda t, a=start, b=start + count: t[a:b])  # type: ignore[misc]
             samples, found = self._samples(padded(chunk, self.sizes))
-            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=count)
-            losses.append(torch.as_tensor(found)[:count].detach())
+            yield samples, torch.as_tensor(found)[:count].detach()
             start += count
-        return torch.cat(losses) if losses else torch.zeros(0)
 
 
 def check_network(network: nn.Module) -> None:
@@ -171,11 +202,8 @@ def add_clipped(
 
     Shape:      samples: name -> (n, *parameter.shape), for every parameter.
     """
-    missing = set(parameters) - set(samples)
-    if missing:
-        raise ConfigError(f"parameter {min(missing)} has no gradient per image")
-    squares = torch.stack([s.flatten(1).square().sum(1).double() for s in samples.values()])
-    factor = clip_factor(squares.sum(0).sqrt(), clip_norm=clip_norm)
+    _require_all(parameters, samples)
+    factor = clip_factor(_norms(samples), clip_norm=clip_norm)
     factor[num_images:] = 0
     left_out = (factor == 0).nonzero().flatten()
     on_cpu = factor.device.type == "cpu"
@@ -192,6 +220,18 @@ def add_clipped(
         total = total.view_as(parameter)
         summed: torch.Tensor | None = parameter.summed_grad  # type: ignore[attr-defined]
         parameter.summed_grad = total if summed is None else summed + total  # type: ignore[attr-defined]
+
+
+def _require_all(names: Iterable[str], samples: Mapping[str, torch.Tensor]) -> None:
+    missing = set(names) - set(samples)
+    if missing:
+        raise ConfigError(f"parameter {min(missing)} has no gradient per image")
+
+
+def _norms(samples: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """L2 norm of each image's gradient over all parameters (n,) float64."""
+    squares = [sample.flatten(1).square().sum(1).double() for sample in samples.values()]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def clip_factor(norms: torch.Tensor, *, clip_norm: float) -> torch.Tensor:

@@ -18,19 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.privacy.integer_grid import IntegerGrid, IntegerSums
 from phoenix_secure.release.features import FeatureMap, exact_features
-from phoenix_secure.release.layout import IntegerGrid
 
-__all__ = ["ClassMeans", "ClassSums", "FeatureSummer", "class_means", "sum_features"]
+__all__ = ["ClassMeans", "FeatureSummer", "class_means", "sum_features"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
-class ClassSums:
-    """One site's words (K (D + 1),) int64, before noise."""
-
-    words: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +41,8 @@ def sum_features(
     grid: IntegerGrid,
     num_classes: int,
     before_block: Callable[[], object] = lambda: None,
-) -> ClassSums:
-    """The words of one site; ``num_classes`` = 1 sums all images together.
+) -> IntegerSums:
+    """The words (K (D + 1),) of one site; ``num_classes`` = 1 sums all images together.
 
     An image whose label is none of the classes enters nothing, and so does every image of a site
     without labels where there are several classes.
@@ -73,7 +66,7 @@ def sum_features(
                 sums[k] += rounded[of_block == k].sum(axis=0)
                 counts[k] += int((of_block == k).sum()) * grid.count_step
     words = np.concatenate([sums.ravel(), counts])
-    return ClassSums(words=np.clip(words, -grid.limit, grid.limit))
+    return IntegerSums(words=grid.cut_off(words))
 
 
 class FeatureSummer:
@@ -85,7 +78,7 @@ class FeatureSummer:
 
     def sum(
         self, site: SiteImages, *, before_block: Callable[[], object] = lambda: None
-    ) -> ClassSums:
+    ) -> IntegerSums:
         """The site's words (``sum_features``); ``before_block`` may raise, to stop halfway."""
         num_classes = self._features.layout.num_classes
         if num_classes > 1:

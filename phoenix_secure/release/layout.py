@@ -1,4 +1,4 @@
-"""The form of a release: how many features, classes and words, and the whole numbers they become.
+"""The form of a release: how many features, classes and words.
 
 Without torch: terms and plans are made of it.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from phoenix_secure.config import ReleaseConfig
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["DIRECTIONS", "GRID", "IntegerGrid", "ReleaseLayout", "layout_of_release"]
+__all__ = ["DIRECTIONS", "GRID", "ReleaseLayout", "layout_of_release"]
 
 GRID = 7  # cells along a side, over which gradients and brightness are pooled
 DIRECTIONS = 8
@@ -104,50 +102,3 @@ def layout_of_release(
     return ReleaseLayout(
         release=release, channels=channels, image_size=image_size, num_classes=num_classes
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IntegerGrid:
-    """Whole numbers in place of features and counts.
-
-    steps         S: no image's features are longer than this, in steps
-    count_step    an image counts as so many steps
-    limit         no word of a site's sums is larger in absolute value: what is beyond is cut off,
-                  coordinate by coordinate, which moves two neighbours no further apart
-    """
-
-    steps: int
-    count_step: int
-    limit: int
-
-    def __post_init__(self) -> None:
-        if not (0 < self.steps < 1 << 24 and 0 < self.count_step < 1 << 24 and self.limit > 0):
-            raise ValueError("expected 0 < steps, count_step < 2^24 and limit > 0")
-
-    @property
-    def squared_sensitivity(self) -> int:
-        """Of adding or removing one image."""
-        return self.steps**2 + self.count_step**2
-
-    def feature_scale(self, num_features: int) -> float:
-        """Steps of one unit of a feature: rounding to the nearest adds sqrt(D) / 2 at most.
-
-        Raises:     ValueError where rounding would leave nothing.
-        """
-        scale = self.steps - math.sqrt(num_features) / 2
-        if scale <= 0:
-            raise ValueError("expected more steps than half the root of the number of features")
-        return scale
-
-    def round(self, phi: np.ndarray) -> np.ndarray:
-        """Whole numbers (b, D) int64 for features (b, D) of norm at most 1.
-
-        Guarantee:  the squared norm of every row, computed in whole numbers, is at most steps^2;
-                    a row for which it would not be enters zeros.
-        """
-        rounded = np.rint(phi * self.feature_scale(phi.shape[1]))
-        # Written so that NaN is not within. Squares of what is left add up below 2^63.
-        rounded[~(np.abs(rounded) <= self.steps).all(axis=1)] = 0
-        words = rounded.astype(np.int64)
-        words[np.square(words).sum(axis=1) > self.steps**2] = 0
-        return words

@@ -16,7 +16,7 @@ from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.events import PoissonSampledGaussian
-from phoenix_secure.release.class_sums import ClassSums
+from phoenix_secure.privacy.integer_grid import IntegerSums
 from phoenix_secure.release.features import FeatureMap, exact_features
 from phoenix_secure.release.layout import layout_of_release
 from phoenix_secure.rng import SeedTree
@@ -73,7 +73,7 @@ def test_noise_that_colluders_do_not_know_is_what_was_promised(
 def test_every_set_of_survivors_holds_the_noise() -> None:
     terms, _ = terms_of(5, collusion=0.1, dropout=0.1)
     assert terms.noise is not None
-    nothing = ClassSums(words=np.zeros(terms.num_words, np.int64))
+    nothing = IntegerSums(words=np.zeros(terms.num_words, np.int64))
     shares = []
     for _ in range(5):
         noise = encode_sums(nothing, terms=terms).noise

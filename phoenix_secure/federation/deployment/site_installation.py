@@ -118,7 +118,7 @@ def installer(
                 note=folder.audit().record,
             ),
             trainer=(
-                make_trainer(config, privacy, num_classes=0, device=device)
+                make_trainer(config, privacy, terms=terms, num_classes=0, device=device)
                 if strategies.release is None
                 else make_summer(strategies.release, terms, seeds=seeds)
             ),

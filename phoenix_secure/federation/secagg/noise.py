@@ -29,7 +29,7 @@ class SiteNoise:
     """The noise of one run.
 
     noise_multiplier   z: deviation of the honest noise in the sum, in units of ``clip_norm``
-    scale              S: fixed-point steps per unit, a power of two
+    scale              S: fixed-point steps per unit; a power of two but for sums of gradients
     l2_bound           D: L2 norm, in steps, that no site's rounded input exceeds
     share_variance     of one site's noise in one coordinate, in steps^2
     event              one release: one round

@@ -26,9 +26,9 @@ from phoenix_secure.federation.secagg.metrics import Metrics
 from phoenix_secure.federation.secagg.possible_sums import check_sum
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.discrete_gaussian import draw_discrete_gaussian
+from phoenix_secure.privacy.integer_grid import IntegerSums
 from phoenix_secure.privacy.quantised import round_within
 from phoenix_secure.privacy.skellam import SkellamTable
-from phoenix_secure.release.class_sums import ClassSums
 from phoenix_secure.training.local import LocalUpdate
 
 __all__ = [
@@ -46,7 +46,7 @@ _CHUNK = 1 << 20
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
     """One site's input to the sum: ``words`` (d,) int32, the words of its metrics, and under
-    privacy unit ``site`` the ``noise`` (d,) int64 that goes on top.
+    privacy unit ``site`` or trust ``sum`` the ``noise`` (d,) int64 that goes on top.
 
     ``residual`` (d,) float32 is what rounding left out, in units of the update; it stays at the
     site.
@@ -203,15 +203,18 @@ def encode_update(
 
 
 def encode_sums(
-    sums: ClassSums, *, terms: SecureTerms, entropy: Callable[[int], bytes] = os.urandom
+    sums: IntegerSums, *, terms: SecureTerms, entropy: Callable[[int], bytes] = os.urandom
 ) -> Payload:
-    """The integers that a site enters into a release: whole numbers already, and its noise.
+    """The integers that a site enters under trust ``sum``: whole numbers already, and its noise.
 
     Guarantee:  ``noise`` has the law that the accounting assumes; beside it go constants.
-    Raises:     ValueError for sums of another size, or terms of another kind of run.
+    Raises:     ValueError for sums of another size or beyond the grid's limit, or terms of another
+                kind of run.
     """
     if terms.grid is None or terms.noise is None or sums.words.shape != (terms.num_words,):
-        raise ValueError(f"expected class sums of {terms.num_words} words in a release")
+        raise ValueError(f"expected sums of {terms.num_words} whole numbers under trust sum")
+    if np.abs(sums.words).max(initial=0) > terms.grid.limit:
+        raise ValueError("expected sums within the grid's limit")
     noise = draw_discrete_gaussian(
         sums.words.size, variance=int(terms.noise.share_variance), entropy=entropy
     )

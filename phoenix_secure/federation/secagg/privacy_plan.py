@@ -12,7 +12,7 @@ from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
+from phoenix_secure.privacy.accounting import Epsilon, bound_of, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
 from phoenix_secure.privacy.events import (
     Adjacency,
@@ -87,8 +87,8 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
     if privacy.unit == "none":
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
-    if config.release.is_on:
-        return _release_plan(config, terms)
+    if privacy.trust == "sum":
+        return _sum_plan(config, terms)
     local_steps = public_steps(config)
     releases = max_participations(config)
     if privacy.unit == "site":
@@ -139,19 +139,21 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
     )
 
 
-def _release_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
+def _sum_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
+    """Of a release, or of the steps of gradients that one site may answer."""
     if terms is None or terms.noise is None:
         raise ConfigError(
             "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site alone "
             "does not hide its images from the server"
         )
     event = terms.noise.event
+    releases = 1 if config.release.is_on else max_participations(config)
     return PrivacyPlan(
         unit="record",
         noise_multiplier=terms.noise.noise_multiplier,
         event=event,
-        max_releases=1,
-        planned=epsilon_of([event], delta=config.privacy.delta),
+        max_releases=releases,
+        planned=epsilon_of(repeated(event, releases), delta=config.privacy.delta),
     )
 
 
@@ -219,13 +221,20 @@ def guarantee_of(
                 "sensitivity)"
             )
         sampler = "none: every draw of a cohort counts in full"
-    elif isinstance(event, DiscreteGaussianSum):
+    elif isinstance(event, DiscreteGaussianSum) and config.release.is_on:
         steps, rate = event.steps, None
         mechanism = (
             "one release of class-wise sums of features, discrete Gaussian noise of all sites "
             "inside secure aggregation"
         )
         sampler = "none: every image enters once"
+    elif isinstance(event, DiscreteGaussianSum):
+        steps, rate = plan.max_releases * event.steps, event.sampling_rate
+        mechanism = (
+            "DP-SGD on sums of per-image clipped gradients, discrete Gaussian noise of all sites "
+            "inside secure aggregation"
+        )
+        sampler = f"Poisson at each site, rate {event.sampling_rate:g}; cohorts amplify nothing"
     else:
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
         mechanism = "DP-SGD: per-image gradients clipped, Gaussian noise at each site"
@@ -257,20 +266,24 @@ def guarantee_of(
         per_site=per_site if is_secret else {},
         warnings=_warnings(config, plan),
         condition=_condition(config, dealt),
-        trust=_trust(event, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
+        trust=_trust(plan, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
     )
 
 
-def _trust(event: Event, *, terms: SecureTerms | None, delta: float, sites: int) -> SumTrust | None:
+def _trust(
+    plan: PrivacyPlan, *, terms: SecureTerms | None, delta: float, sites: int
+) -> SumTrust | None:
     """What a guarantee of trust ``sum`` rests on; None for one that holds by itself."""
+    event = plan.event
     if not isinstance(event, DiscreteGaussianSum) or terms is None:
         return None
-    alone = dataclasses.replace(event, num_shares=1)
+    alone = repeated(dataclasses.replace(event, num_shares=1), plan.max_releases)
     return SumTrust(
         num_sites=sites,
         num_colluders=terms.num_colluders,
         num_shares=event.num_shares,
-        epsilon_alone=epsilon_of([alone], delta=delta).value,
+        # A bound that no second accountant confirms: of many steps it is beyond what PRV resolves.
+        epsilon_alone=bound_of(alone, delta=delta),
         surplus=math.sqrt(terms.cohort_size / event.num_shares),
     )
 

@@ -15,7 +15,8 @@ from phoenix_secure.federation.secagg.noise import SiteNoise
 from phoenix_secure.privacy.calibration import calibrate
 from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
 from phoenix_secure.privacy.events import DiscreteGaussianSum
-from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
+from phoenix_secure.privacy.integer_grid import IntegerGrid
+from phoenix_secure.release.layout import ReleaseLayout
 from protocol.parameters import skellam_tail
 
 __all__ = ["choose_release_noise"]

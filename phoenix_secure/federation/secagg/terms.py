@@ -20,7 +20,9 @@ from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensi
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
 from phoenix_secure.federation.secagg.release_noise import choose_release_noise
-from phoenix_secure.release.layout import IntegerGrid, ReleaseLayout
+from phoenix_secure.federation.secagg.step_noise import choose_step_noise
+from phoenix_secure.privacy.integer_grid import IntegerGrid
+from phoenix_secure.release.layout import ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
@@ -40,7 +42,7 @@ class SecureTerms:
     num_colluders    c, sites of the whole roster that may work with the server
     draw             who is asked in which training round
     threshold        t, sites that must stay: shares and signatures that unlock a sum
-    scale            fixed-point steps per unit, a power of two
+    scale            fixed-point steps per unit
     clip_norm        L2 norm that an update is scaled down to
     clip_bit_value      under an adaptive clip norm, what one more coordinate holds: plus for an
                      update within the norm, minus for another; 0 without
@@ -50,9 +52,9 @@ class SecureTerms:
     policy_hash      SHA-256 over the settings that decide what a site trains
     privacy_hash     SHA-256 over the differential-privacy settings
     hides_metrics    sites count alike, and tell neither losses nor numbers of images
-    noise            what the sites add together, under privacy unit ``site`` or in a release;
+    noise            what the sites add together, under privacy unit ``site`` or trust ``sum``;
                      else None
-    grid             of a release: the whole numbers that its sums are made of; else None
+    grid             under trust ``sum``: the whole numbers that sums are made of; else None
     suite            of keys and signatures; the roster's
     """
 
@@ -241,17 +243,29 @@ def choose_terms(
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise, grid = None, None
     threshold = graph.threshold
-    if layout is not None:
+    if privacy.trust == "sum":
         # The honest shares that every sum holds must be enough, and those beyond them are surplus:
         # the more sites a round waits for, the less of it.
         threshold = max(threshold, highest_threshold(n, delta=settings.dropout))
-        noise, grid = choose_release_noise(
-            privacy,
-            layout,
-            cohort_size=n,
-            num_honest=threshold - graph.num_colluders,
-            word_bits=settings.word_bits,
-        )
+        num_honest = threshold - graph.num_colluders
+        if layout is not None:
+            noise, grid = choose_release_noise(
+                privacy,
+                layout,
+                cohort_size=n,
+                num_honest=num_honest,
+                word_bits=settings.word_bits,
+            )
+        else:
+            noise, grid = choose_step_noise(
+                privacy,
+                num_words=num_parameters,
+                batch_size=config.training.batch_size,
+                releases=max_participations(config),
+                cohort_size=n,
+                num_honest=num_honest,
+                word_bits=settings.word_bits,
+            )
         scale, clip_value = noise.scale, grid.limit / noise.scale
         clip_norm = noise.l2_bound / noise.scale
     if privacy.unit == "site":

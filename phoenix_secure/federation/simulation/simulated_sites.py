@@ -54,13 +54,11 @@ from phoenix_secure.federation.simulation.parties import (
     spent_events,
 )
 from phoenix_secure.federation.site.build import Handler, SiteRun, build_site
-from phoenix_secure.federation.site.privacy import make_summer, make_trainer
+from phoenix_secure.federation.site.privacy import Trainer, make_summer, make_trainer
 from phoenix_secure.files import sha256_of
 from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
-from phoenix_secure.training.private import PrivateTrainer
 from protocol.suite import Suite
 
 __all__ = ["SimulatedSites"]
@@ -231,10 +229,16 @@ class SimulatedSites:
         )
         keys = self._keys(folder)
         num_classes = self.partition.image_set.num_classes
-        trainers: list[LocalTrainer | PrivateTrainer | FeatureSummer] = [
+        trainers: list[Trainer | FeatureSummer] = [
             make_summer(self.strategies.release, self.terms, seeds=self._seeds)
             if self.strategies.release is not None
-            else make_trainer(self.config, self.privacy, num_classes=num_classes, device=device)
+            else make_trainer(
+                self.config,
+                self.privacy,
+                terms=self.terms,
+                num_classes=num_classes,
+                device=device,
+            )
             for device in self.devices
         ]
         return {

@@ -19,6 +19,7 @@ from phoenix_secure.federation.site.exclusions import Note, with_exclusions
 from phoenix_secure.federation.site.model_state import SiteModel, StateStore
 from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
 from phoenix_secure.federation.site.privacy import (
+    Trainer,
     open_site_privacy,
     rounding_keys,
     site_noise_entropy,
@@ -31,8 +32,6 @@ from phoenix_secure.federation.site.worker import SiteWorker
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer
-from phoenix_secure.training.private import PrivateTrainer
 from protocol import Identity, Roster
 
 __all__ = ["Handler", "SitePlace", "SiteRun", "build_site"]
@@ -100,7 +99,7 @@ def build_site(
     *,
     run: SiteRun,
     place: SitePlace,
-    trainer: LocalTrainer | PrivateTrainer | FeatureSummer,
+    trainer: Trainer | FeatureSummer,
 ) -> Handler:
     """The handler of one site's stages, from the images that it holds.
 

@@ -138,6 +138,8 @@ def _privacy_in_words(config: RunConfig) -> str:
         else f"epsilon {privacy.epsilon:g}"
     )
     words = f"{amount}, delta {privacy.delta:g}; unit {privacy.unit}: {unit}"
+    if privacy.trust == "sum":
+        words += "; NOISE OF ALL SITES TOGETHER: holds while few of them work with the server"
     if privacy.noise_source != "secure":
         words += "; NOISE FROM A SEED: no guarantee against whoever knows it"
     if privacy.release_metrics:

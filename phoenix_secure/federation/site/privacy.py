@@ -29,6 +29,7 @@ from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.gradient_sums import GradientSummer
 from phoenix_secure.training.gradients import plain_trainer
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.private import PrivateTrainer
@@ -36,6 +37,7 @@ from protocol.entropy import Entropy, os_entropy
 
 __all__ = [
     "SitePrivacy",
+    "Trainer",
     "make_summer",
     "make_trainer",
     "open_site_privacy",
@@ -43,6 +45,8 @@ __all__ = [
     "site_noise_entropy",
 ]
 
+
+Trainer = LocalTrainer | PrivateTrainer | GradientSummer
 
 _log = logging.getLogger(__name__)
 
@@ -113,9 +117,22 @@ def open_site_privacy(
 
 
 def make_trainer(
-    config: RunConfig, plan: PrivacyPlan | None, *, num_classes: int, device: torch.device
-) -> LocalTrainer | PrivateTrainer:
-    """DP-SGD under unit ``record``; one gradient or plain local steps otherwise."""
+    config: RunConfig,
+    plan: PrivacyPlan | None,
+    *,
+    terms: SecureTerms | None,
+    num_classes: int,
+    device: torch.device,
+) -> Trainer:
+    """DP-SGD under unit ``record``, whose steps only sum under trust ``sum``; one gradient or plain
+    local steps otherwise.
+
+    Raises:     ConfigError naming the setting; ValueError without the terms of trust ``sum``.
+    """
+    if config.privacy.trust == "sum":
+        if terms is None or terms.grid is None:
+            raise ValueError("expected the terms of noise that the sites add together")
+        return GradientSummer(config, num_classes=num_classes, device=device, grid=terms.grid)
     if plan is not None and plan.unit == "record":
         return PrivateTrainer(
             config,

@@ -23,7 +23,7 @@ from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.residuals import Residuals
-from phoenix_secure.release.class_sums import ClassSums
+from phoenix_secure.privacy.integer_grid import IntegerSums
 from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.steps import Cancelled
 from protocol.entropy import Entropy
@@ -32,7 +32,7 @@ __all__ = ["SiteInput", "Train"]
 
 _log = logging.getLogger(__name__)
 
-Train = Callable[[TrainRequest], LocalUpdate | ClassSums]
+Train = Callable[[TrainRequest], LocalUpdate | IntegerSums]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -87,9 +87,9 @@ class SiteInput:
         return self._encoded(self._failure, request, residuals=None)
 
     @property
-    def _failure(self) -> LocalUpdate | ClassSums:
+    def _failure(self) -> LocalUpdate | IntegerSums:
         if self.terms.grid is not None:
-            return ClassSums(words=np.zeros(self.terms.num_words, np.int64))
+            return IntegerSums(words=np.zeros(self.terms.num_words, np.int64))
         return LocalUpdate(
             delta=np.zeros(self.terms.num_parameters, np.float32),
             num_images=1,
@@ -101,13 +101,13 @@ class SiteInput:
 
     def _encoded(
         self,
-        update: LocalUpdate | ClassSums,
+        update: LocalUpdate | IntegerSums,
         request: TrainRequest,
         *,
         residuals: Residuals | None,
     ) -> Payload:
         number = request.round_number
-        if isinstance(update, ClassSums):
+        if isinstance(update, IntegerSums):
             return encode_sums(update, terms=self.terms, entropy=self.noise_entropy(number))
         residual = None
         if residuals is not None:

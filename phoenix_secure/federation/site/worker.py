@@ -17,12 +17,13 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.round.messages import MalformedMessage, TrainReply, TrainRequest
-from phoenix_secure.federation.site.privacy import SitePrivacy
+from phoenix_secure.federation.site.privacy import SitePrivacy, Trainer
 from phoenix_secure.federation.site.secure import SecureSite
-from phoenix_secure.release.class_sums import ClassSums, FeatureSummer
+from phoenix_secure.privacy.integer_grid import IntegerSums
+from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training.local import LocalTrainer, LocalUpdate
-from phoenix_secure.training.private import PrivateTrainer
+from phoenix_secure.training.gradient_sums import GradientSummer
+from phoenix_secure.training.local import LocalUpdate
 from phoenix_secure.training.steps import Cancelled
 
 __all__ = ["SiteWorker"]
@@ -45,7 +46,7 @@ class SiteWorker:
         name: str,
         *,
         images: SiteImages,
-        trainer: LocalTrainer | PrivateTrainer | FeatureSummer,
+        trainer: Trainer | FeatureSummer,
         seeds: SeedTree,
         cancelled: threading.Event,
         secure: SecureSite | None = None,
@@ -84,7 +85,7 @@ class SiteWorker:
         except (MalformedMessage, ValueError):
             raise SiteFailure(FailureCode.MALFORMED) from None
 
-    def _train_for_sum(self, request: TrainRequest) -> LocalUpdate | ClassSums:
+    def _train_for_sum(self, request: TrainRequest) -> LocalUpdate | IntegerSums:
         """Train, and answer no earlier than ``reply_after_s`` lets it."""
         if self._reply_after_s is None:
             return self._for_sum(request)
@@ -102,13 +103,22 @@ class SiteWorker:
         finally:
             self._cancelled.wait(max(0.0, stop_at - time.monotonic()))
 
-    def _for_sum(self, request: TrainRequest) -> LocalUpdate | ClassSums:
-        """An update, or in a release the class sums, for which the request's vector means nothing.
+    def _for_sum(self, request: TrainRequest) -> LocalUpdate | IntegerSums:
+        """An update, or under trust ``sum`` whole numbers, in which ``strategies`` have no part.
 
-        A release sums the site's own images once; ``strategies`` have no part in it.
+        A release sums the site's own images once; the request's vector means nothing for it.
         """
         if isinstance(self._trainer, FeatureSummer):
             return self._trainer.sum(self._images, before_block=self._stop_if_over)
+        if isinstance(self._trainer, GradientSummer):
+            return self._trainer.sum(
+                request.parameters,
+                self._images,
+                round_number=request.round_number,
+                seeds=self._seeds_of(request.round_number),
+                cancelled=self._is_over,
+                progress=lambda images: self._progress(self._name, images),
+            )
         return self._train(request)
 
     def _stop_if_over(self) -> None:
@@ -125,16 +135,19 @@ class SiteWorker:
         return self._strategies.answer(request, train=self._train_from)
 
     def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
-        if isinstance(self._trainer, FeatureSummer):
-            raise ValueError("expected a trainer: a release answers secure rounds alone")
+        if isinstance(self._trainer, FeatureSummer | GradientSummer):
+            raise ValueError("expected a trainer: sums without noise answer secure rounds alone")
         return self._trainer.train(
             parameters,
             self._images,
             round_number=round_number,
-            seeds=self._seeds.child("site", self._name, "round", round_number),
+            seeds=self._seeds_of(round_number),
             cancelled=self._is_over,
             progress=lambda images: self._progress(self._name, images),
         )
+
+    def _seeds_of(self, round_number: int) -> SeedTree:
+        return self._seeds.child("site", self._name, "round", round_number)
 
     def _train_in_the_clear(self, body: bytes) -> bytes:
         request = TrainRequest.from_bytes(body)

@@ -6,9 +6,10 @@ import pytest
 from phoenix_secure.config import ReleaseConfig
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.class_sums import class_means, sum_features
 from phoenix_secure.release.features import FeatureMap, exact_features
-from phoenix_secure.release.layout import IntegerGrid, layout_of_release
+from phoenix_secure.release.layout import layout_of_release
 from phoenix_secure.rng import SeedTree
 
 GRID = IntegerGrid(steps=1 << 12, count_step=819, limit=1 << 30)

@@ -11,6 +11,7 @@ from phoenix_secure.config import ReleaseConfig
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import CheckpointError, TrainingError
+from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.class_sums import ClassMeans, class_means, sum_features
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import fit_generator, halves_loss, known_classes
@@ -23,7 +24,7 @@ from phoenix_secure.release.generator import (
     sample_generated,
     save_generator,
 )
-from phoenix_secure.release.layout import IntegerGrid, layout_of_release
+from phoenix_secure.release.layout import layout_of_release
 from phoenix_secure.rng import SeedTree
 
 FORM = GeneratorForm(channels=1, image_size=8, num_classes=10, latent_size=4)

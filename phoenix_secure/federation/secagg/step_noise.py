@@ -1,0 +1,95 @@
+"""The scale and the shared noise of sums of gradients: unit ``record``, trust ``sum``, every step.
+
+::
+
+    words = sum over a site's Poisson sample of round(-F clip(g, C) / C),   F = D - sqrt(d) / 2
+
+No image's rounded gradient is longer than D steps, which is checked in whole numbers: the
+sensitivity is D exactly. Every site adds a discrete Gaussian share of variance (z D)^2 / (t - c).
+The t - c honest shares that every sum holds have together the noise that the accounting names;
+those of further survivors are surplus. The sum is divided by public constants alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+from phoenix_secure.config import PrivacyConfig
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.secagg.noise import SiteNoise
+from phoenix_secure.privacy.calibration import noise_multiplier_for
+from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
+from phoenix_secure.privacy.events import DiscreteGaussianSum, least_share_variance
+from phoenix_secure.privacy.integer_grid import IntegerGrid
+from protocol.parameters import skellam_tail
+
+__all__ = ["choose_step_noise"]
+
+_FINEST, _COARSEST = 22, 4
+# Rounding may take this much of a gradient's norm, and with it of the signal.
+_LARGEST_LOSS = 0.05
+
+
+def choose_step_noise(
+    privacy: PrivacyConfig,
+    *,
+    num_words: int,
+    batch_size: int,
+    releases: int,
+    cohort_size: int,
+    num_honest: int,
+    word_bits: int,
+) -> tuple[SiteNoise, IntegerGrid]:
+    """The finest scale at which the noised sum fits the words, and the noise that goes with it.
+
+    batch_size   public divisor of a site's sum; as many gradients of one direction are not cut off
+    releases     steps that one site may answer
+    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+
+    Guarantee:   ``releases`` steps spend at most ``privacy.epsilon``, where it is set; nothing
+                 looks at images. A sum wraps around with probability 2^-40 at most, which costs
+                 accuracy and no privacy.
+    Raises:      ConfigError naming the setting.
+    """
+    multiplier = privacy.noise_multiplier or noise_multiplier_for(
+        epsilon=privacy.epsilon or math.inf,
+        delta=privacy.delta,
+        sampling_rate=privacy.sampling_rate,
+        steps=releases,
+    )
+    largest_sum = (1 << (word_bits - 1)) - 1
+    for power in range(_FINEST, _COARSEST, -1):
+        grid = IntegerGrid(steps=1 << power, limit=batch_size << power)
+        if math.sqrt(num_words) / 2 > _LARGEST_LOSS * grid.steps:
+            break
+        share = least_share_variance(
+            noise_multiplier=multiplier, l2_sensitivity=grid.steps, num_shares=num_honest
+        )
+        if share > LARGEST_VARIANCE:
+            continue
+        tail = skellam_tail(float(cohort_size * share), num_words=num_words)
+        # One step more: the limit in units of the update is rounded.
+        if cohort_size * (grid.limit + 1) + tail > largest_sum:
+            continue
+        event = DiscreteGaussianSum(
+            num_words=num_words,
+            sampling_rate=privacy.sampling_rate,
+            l2_sensitivity=float(grid.steps),
+            share_variance=float(share),
+            num_shares=num_honest,
+            steps=1,
+        )
+        noise = SiteNoise(
+            noise_multiplier=multiplier,
+            scale=grid.feature_scale(num_words) / privacy.clip_norm * batch_size,
+            l2_bound=grid.limit * math.sqrt(num_words),
+            share_variance=float(share),
+            event=event,
+        )
+        return noise, grid
+    raise ConfigError(
+        f"{word_bits}-bit words are too narrow for noised sums of gradients of {cohort_size} sites "
+        f"with {num_words:,} parameters and batches of {batch_size}: set "
+        "secure_aggregation.word_bits=32, or take a smaller network, larger privacy.epsilon or "
+        "smaller training.batch_size"
+    )
