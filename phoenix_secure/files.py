@@ -15,6 +15,7 @@ from phoenix_secure.errors import StorageError
 
 __all__ = [
     "append_line",
+    "default_cache_dir",
     "replace_file",
     "replace_folder",
     "sha256_of",
@@ -22,6 +23,12 @@ __all__ = [
     "sync_folder",
     "write_bytes",
 ]
+
+
+def default_cache_dir() -> Path:
+    """The folder named by PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."""
+    named = os.environ.get("PHOENIX_DATA_DIR")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "phoenix-secure"
 
 
 @contextlib.contextmanager

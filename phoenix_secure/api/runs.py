@@ -137,15 +137,24 @@ def run(
 
 
 def resume(
-    run_dir: str | Path, *, on_event: OnEvent | None = None, progress: bool | None = None
+    run_dir: str | Path,
+    *,
+    rounds: int | None = None,
+    on_event: OnEvent | None = None,
+    progress: bool | None = None,
 ) -> RunResult:
     """Run what is left of an interrupted run, to the same weights as an uninterrupted one.
+
+    rounds      extend the run to so many in all; not where its noise was made for fewer
 
     Raises:     as ``run``; CheckpointError for a folder that holds no run.
     """
     folder = RunFolder(Path(run_dir).expanduser())
-    config = folder.load_config()
+    folder.load_config()  # a folder of something else is refused before it gets a lock
     with folder.lock():
+        if rounds is not None:
+            folder.extend(rounds)
+        config = folder.load_config()
         resumed = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
         state = resumed.resume(folder)
         return _finish(resumed, folder, state, on_event=on_event, progress=progress)

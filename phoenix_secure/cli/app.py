@@ -19,6 +19,7 @@ from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
 from phoenix_secure.cli import marks as marks_commands
+from phoenix_secure.cli import models as models_commands
 from phoenix_secure.cli import privacy as privacy_commands
 from phoenix_secure.cli import report as report_commands
 from phoenix_secure.cli import server as server_commands
@@ -57,6 +58,7 @@ app.command()(sweep_commands.downstream)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(deploy_commands.app, name="deploy")
+app.add_typer(models_commands.app, name="models")
 app.add_typer(report_commands.app, name="report")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")

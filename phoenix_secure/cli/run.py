@@ -84,13 +84,22 @@ def resume(
             help="Give up a round that sites signed, one of which is gone for good.",
         ),
     ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, help="Extend the run to so many rounds in all."),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Go on with an interrupted run, to the same weights as an uninterrupted one.
 
-    A finished run exports and evaluates its model once more.
+    A finished run exports and evaluates its model once more, or goes on to --rounds.
     """
     if federation is not None:
+        if rounds is not None:
+            raise ConfigError(
+                "--rounds: the owners approved a plan with its rounds; start a new one with "
+                "model.init_from=RUN_DIR"
+            )
         from phoenix_secure.cli import session
 
         session.resume_deployment(
@@ -103,4 +112,4 @@ def resume(
         )
     from phoenix_secure.cli import session
 
-    session.resume(run_dir, output_format=output_format)
+    session.resume(run_dir, rounds=rounds, output_format=output_format)

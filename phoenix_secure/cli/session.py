@@ -59,11 +59,14 @@ def run(
         _simulate(started, sites, folder, state, output_format=output_format)
 
 
-def resume(run_dir: Path, *, output_format: Format) -> None:
-    """Run what is left of an interrupted simulation."""
+def resume(run_dir: Path, *, rounds: int | None, output_format: Format) -> None:
+    """Run what is left of an interrupted simulation, or more than it was to run."""
     folder = RunFolder(run_dir)
-    config = folder.load_config()
+    folder.load_config()  # a folder of something else is refused before it gets a lock
     with folder.lock():
+        if rounds is not None:
+            folder.extend(rounds)
+        config = folder.load_config()
         sites = SimulatedSites(config, cache_dir=default_cache_dir())
         resumed = Run(sites)
         _simulate(resumed, sites, folder, resumed.resume(folder), output_format=output_format)

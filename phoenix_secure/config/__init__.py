@@ -13,6 +13,7 @@ from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.release import ReleaseConfig
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.secure_aggregation import SecureAggregationConfig
+from phoenix_secure.config.start import EarlierGuarantee, StartConfig
 from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, SharingConfig
 from phoenix_secure.config.training import TrainingConfig
 
@@ -20,6 +21,7 @@ __all__ = [
     "AuditConfig",
     "DataConfig",
     "DiffusionConfig",
+    "EarlierGuarantee",
     "EmaConfig",
     "EvaluationConfig",
     "ExchangeConfig",
@@ -34,5 +36,6 @@ __all__ = [
     "SamplingConfig",
     "SecureAggregationConfig",
     "SharingConfig",
+    "StartConfig",
     "TrainingConfig",
 ]

@@ -23,6 +23,12 @@ class FederationConfig(Section):
         "training changed. gradients: one step's gradient; the server and every site take the step "
         "of server_optimizer from the sum, as one place with all images would.",
     )
+    first_rounds: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=lambda rounds: rounds is None,
+        description="[rounds] What an extended run was started with; `resume --rounds` writes it.",
+    )
     participation: float = Field(
         1.0, gt=0, le=1, description="[fraction] Share of sites sampled for each round."
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from phoenix_secure.config.section import Extensible, Section
+from phoenix_secure.config.start import StartConfig
 from phoenix_secure.extensions import ExtensionPoint
 from phoenix_secure.presets import MODEL_PRESETS
 
@@ -47,6 +48,19 @@ class ModelConfig(Section):
     class_conditional: bool = Field(
         False, description="[flag] Condition on the class label, with classifier-free guidance."
     )
+    init_from: str | None = Field(
+        None,
+        min_length=1,
+        exclude_if=lambda name: name is None,
+        description="[path] Start from this model: a run's folder, a diffusers DDPM or DDIM "
+        "folder, sha256:HEX of a kept one, or hub:OWNER/NAME (downloaded). Its network and noising "
+        "process take the place of the settings here. Empty: fresh weights.",
+    )
+    start: StartConfig | None = Field(
+        None,
+        exclude_if=lambda start: start is None,
+        description="[model] What init_from led to; the run writes it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -68,6 +82,8 @@ class ModelConfig(Section):
                     f"norm_groups = {self.norm_groups} does not divide the width {width} "
                     "in block_channels"
                 )
+        if self.start is not None and self.init_from != f"sha256:{self.start.sha256}":
+            raise ValueError("start is written by the run: leave it out, and set init_from")
         return self
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.catalogue import DatasetFacts, PublishedPart, facts_of
 from phoenix_secure.errors import DataError
-from phoenix_secure.files import replace_file
+from phoenix_secure.files import default_cache_dir, replace_file
 
 __all__ = [
     "PublishedArrays",
@@ -35,12 +34,6 @@ class PublishedArrays:
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
-
-
-def default_cache_dir() -> Path:
-    """The folder named by PHOENIX_DATA_DIR, else ~/.cache/phoenix-secure."""
-    named = os.environ.get("PHOENIX_DATA_DIR")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "phoenix-secure"
 
 
 def cached_path(name: str, *, cache_dir: Path) -> Path:

@@ -9,6 +9,7 @@ from diffusers import UNet2DModel
 
 from phoenix_secure.config import ModelConfig
 from phoenix_secure.diffusion.own_network import OwnNetwork
+from phoenix_secure.diffusion.start_model import kept_network
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 
@@ -20,15 +21,19 @@ _GLOBAL_GENERATOR = threading.Lock()
 def build_unet(
     model: ModelConfig, *, image_size: int, channels: int, num_classes: int, seeds: SeedTree
 ) -> UNet2DModel | OwnNetwork:
-    """A freshly initialised network on the CPU, the same for the same ``seeds``.
+    """A network on the CPU: freshly initialised, the same for the same ``seeds``; or the one that
+    ``model.start`` names, with its weights.
 
     Shape:      takes (B, channels * s^2, image_size / s, image_size / s) with s = space_to_depth,
                 a timestep and, when class_conditional, labels in 0..num_classes, where
                 ``num_classes`` itself means "no label" (classifier-free guidance).
-    Raises:     ConfigError when the image does not halve as often as the levels ask.
+    Raises:     ConfigError when the image does not halve as often as the levels ask;
+                CheckpointError where the model to start from is not kept on this machine.
     """
     if model.class_conditional and num_classes < 1:
         raise ConfigError("model.class_conditional needs labelled images: turn it off")
+    if model.start is not None:
+        return kept_network(model.start, form=(channels, image_size), num_classes=num_classes)
     if model.network != "unet":
         return _own(model, image_size, channels, num_classes, seeds=seeds)
     folds = model.space_to_depth * 2 ** (len(model.block_channels) - 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["NO_GUARANTEE", "Guarantee", "SumTrust"]
+__all__ = ["NO_GUARANTEE", "Guarantee", "Promised", "StartedFrom", "SumTrust"]
 
 _ADJACENCY = {
     "none": "",
@@ -80,6 +80,64 @@ class SumTrust:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Promised:
+    """An earlier run's guarantee for its own images; ``epsilon`` None: none."""
+
+    unit: str
+    epsilon: float | None
+    delta: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartedFrom:
+    """The model that a run started from, and what was promised to the images behind it.
+
+    sha256     of the model's form and weights
+    is_known   whether it came from runs of this software, which say what they promised
+    earlier    those runs' guarantees, oldest first
+    """
+
+    sha256: str
+    is_known: bool
+    earlier: tuple[Promised, ...] = ()
+
+    def composed(self, *, unit: str, epsilon: float, delta: float) -> tuple[float, float] | None:
+        """What holds for an image (or site) of this run and of all earlier ones: basic composition.
+
+        None where one of them promised nothing, or something of another unit.
+        """
+        if not self.earlier or not self.is_known:
+            return None
+        total, total_delta = epsilon, delta
+        for each in self.earlier:
+            if each.unit != unit or each.epsilon is None or each.delta is None:
+                return None
+            total, total_delta = total + each.epsilon, total_delta + each.delta
+        return total, total_delta
+
+    def text(self, *, unit: str, epsilon: float | None, delta: float | None) -> str:
+        """A clause for the guarantee of a run that goes on from the model."""
+        start = f"starts from the model {self.sha256[:16]}"
+        if not self.is_known:
+            return f"{start} from elsewhere: nothing is promised to the images behind it"
+        told = []
+        for each in self.earlier:
+            if each.epsilon is None or each.delta is None:
+                return f"{start} of an earlier run without a guarantee: its images have none"
+            told.append(f"({each.epsilon:.4g}, {each.delta:g}) per {each.unit}")
+        spent = f"{start}, on which {' and '.join(told)} was spent for its own images"
+        both = None
+        if epsilon is not None and delta is not None:
+            both = self.composed(unit=unit, epsilon=epsilon, delta=delta)
+        if both is None:
+            return f"{spent}; an image of both runs has no guarantee"
+        return f"{spent}; a {unit} of both runs has ({both[0]:.4g}, {both[1]:.4g})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Guarantee:
     """A guarantee of differential privacy.
 
@@ -97,6 +155,7 @@ class Guarantee:
     mechanism, sampler, noise_source
     trust               what noise that the sites add together rests on; else None
     per_site            epsilon spent so far by each site's own ledger, where it can be read
+    start               the model that the run went on from; None: fresh weights
     """
 
     unit: str
@@ -117,6 +176,7 @@ class Guarantee:
     warnings: tuple[str, ...] = ()
     condition: str = ""
     trust: SumTrust | None = None
+    start: StartedFrom | None = None
 
     @property
     def adjacency(self) -> str:
@@ -130,6 +190,13 @@ class Guarantee:
     @property
     def text(self) -> str:
         """One line, with unit, adjacency and delta beside every epsilon."""
+        if self.start is None:
+            return self._own_text
+        clause = self.start.text(unit=self.unit, epsilon=self.epsilon, delta=self.delta)
+        return f"{self._own_text}; {clause}"
+
+    @property
+    def _own_text(self) -> str:
         if self.unit == "none":
             return "no formal guarantee: differential privacy is off"
         if self.epsilon is None:
@@ -174,7 +241,14 @@ class Guarantee:
             "text": self.text,
             # Unwritten where noise is no matter of trust: older readers know the rest.
             **({} if self.trust is None else {"trust": self.trust.to_dict()}),
+            **({} if self.start is None else {"start": self._start}),
         }
+
+    @property
+    def _start(self) -> dict[str, Any]:
+        assert self.start is not None  # noqa: S101 - the caller asked
+        text = self.start.text(unit=self.unit, epsilon=self.epsilon, delta=self.delta)
+        return {**self.start.to_dict(), "text": text}
 
     @property
     def _trusted(self) -> dict[str, str]:

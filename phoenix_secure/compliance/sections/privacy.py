@@ -92,7 +92,8 @@ def answer_privacy(answers: Answers) -> None:
         "C5.statement",
         f"({guarantee['epsilon']:.4g}, {delta:g})-differential privacy per {unit} "
         f"({guarantee['adjacency']}){_replaced_text(facts)}; {guarantee['mechanism']}, "
-        f"noise multiplier {guarantee['noise_multiplier']:.4g}{_trust_text(facts)}",
+        f"noise multiplier {guarantee['noise_multiplier']:.4g}{_trust_text(facts)}"
+        f"{_start_text(facts)}",
         evidence=summary,
     )
 
@@ -120,6 +121,12 @@ def _trust_text(facts: Facts) -> str:
     """The assumption under which noise that the sites add together counts."""
     trust = facts.guarantee.get("trust")
     return f"; {trust['text']}" if trust else ""
+
+
+def _start_text(facts: Facts) -> str:
+    """The model that the run went on from, and what was spent on it."""
+    start = facts.guarantee.get("start")
+    return f"; {start['text']}" if start else ""
 
 
 def planned_events(facts: Facts) -> list[PrivacyEvent]:

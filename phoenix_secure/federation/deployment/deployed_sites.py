@@ -29,6 +29,7 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.privacy_plan import continuing, guarantee_of, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
@@ -63,7 +64,7 @@ class DeployedSites:
         make_engine: Callable[[str], Engine] | None = None,
     ) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
-        config = config.with_split()
+        config = with_start(config.with_split())
         self.config = config
         self._server = server
         self._settings = server.settings()

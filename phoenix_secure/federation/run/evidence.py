@@ -98,9 +98,10 @@ class RunEvidence:
             )
         return cls(Ledger(path, identity=identity))
 
-    def resumed(self, round_number: int) -> None:
-        """The run goes on after ``round_number``."""
-        self.ledger.append(Event.RESUMED, round=round_number)
+    def resumed(self, round_number: int, *, rounds: int | None = None) -> None:
+        """The run goes on after ``round_number``; ``rounds``: to so many, which are more."""
+        extended = {} if rounds is None else {"rounds": rounds}
+        self.ledger.append(Event.RESUMED, round=round_number, **extended)
 
     def round_started(self, round_number: int, *, cohort: tuple[str, ...]) -> None:
         """Before the first request of a round leaves."""

@@ -9,6 +9,7 @@
     model/           diffusers pipeline (EMA)   evaluation.json, summary.json
     server/, sites/  keys and the promises of secure rounds, one folder for each party
     roster.bin       who takes part, signed     owner.key.pub   by whom
+    extended.json    more rounds than config.yaml has, after `resume --rounds`
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ from phoenix_secure.federation.run.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
+)
+from phoenix_secure.federation.run.extension import (
+    check_extension,
+    extended,
+    write_extension,
 )
 from phoenix_secure.files import append_line, storage_errors, write_bytes
 
@@ -161,7 +167,9 @@ class RunFolder:
         """
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
-        config = load_config(self.config_file, as_written=True)
+        config = extended(
+            load_config(self.config_file, as_written=True), self.path / "extended.json"
+        )
         secure = config.secure_aggregation
         if secure.mode == "on" and secure.broadcast is None:
             sent = secure.model_copy(update={"broadcast": "model"})
@@ -170,6 +178,14 @@ class RunFolder:
             return config
         data = config.data.model_copy(update={"split": "stratified"})
         return config.model_copy(update={"data": data})
+
+    def extend(self, rounds: int) -> None:
+        """Give the run ``rounds`` rounds in all; whoever calls holds the lock.
+
+        Raises:     ConfigError where that is fewer than it has, or would break its guarantee.
+        """
+        check_extension(self.load_config(), rounds)
+        write_extension(self.path / "extended.json", rounds=rounds)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -308,7 +324,7 @@ def settings_hash(config: RunConfig) -> str:
     """Over what decides the weights; pictures and the server's timeouts do not.
 
     The split's scheme is in ``split.npz``: ``check_split``. Whether sites compute the model moves
-    no weight (but perhaps the last bit of an average).
+    no weight (but perhaps the last bit of an average). An extended run is the one that was started.
     """
     irrelevant_to_weights: dict[str, Any] = {
         "data": {"split"},
@@ -326,6 +342,9 @@ def settings_hash(config: RunConfig) -> str:
         },
     }
     decisive = config.model_dump(mode="json", exclude=irrelevant_to_weights)
+    first = decisive["federation"].pop("first_rounds", None)
+    if first is not None:
+        decisive["federation"]["rounds"] = first
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

@@ -22,7 +22,13 @@ from phoenix_secure.privacy.events import (
     SkellamSum,
     repeated,
 )
-from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee, SumTrust
+from phoenix_secure.privacy.guarantee import (
+    NO_GUARANTEE,
+    Guarantee,
+    Promised,
+    StartedFrom,
+    SumTrust,
+)
 from phoenix_secure.training.private import public_steps
 
 __all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
@@ -204,8 +210,9 @@ def guarantee_of(
     spent    each site's recorded events, where they can be read
     dealt    how a simulation partitioned the images; None where each site brings its own
     """
+    start = _started_from(config)
     if plan is None:
-        return NO_GUARANTEE
+        return dataclasses.replace(NO_GUARANTEE, start=start)
     privacy, event = config.privacy, plan.event
     is_secret = privacy.noise_source == "secure"
     per_site = {
@@ -267,6 +274,21 @@ def guarantee_of(
         warnings=_warnings(config, plan),
         condition=_condition(config, dealt),
         trust=_trust(plan, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
+        start=start,
+    )
+
+
+def _started_from(config: RunConfig) -> StartedFrom | None:
+    start = config.model.start
+    if start is None:
+        return None
+    return StartedFrom(
+        sha256=start.sha256,
+        is_known=start.origin == "run",
+        earlier=tuple(
+            Promised(unit=each.unit, epsilon=each.epsilon, delta=each.delta)
+            for each in start.earlier
+        ),
     )
 
 

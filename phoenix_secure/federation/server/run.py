@@ -67,7 +67,11 @@ class Run:
             return self._prepare(folder)
         state = folder.load_state(config=self.config)
         self.backend.check(folder)
-        self._evidence(folder).resumed(state.round_number)
+        federation = self.config.federation
+        self._evidence(folder).resumed(
+            state.round_number,
+            rounds=None if federation.first_rounds is None else federation.rounds,
+        )
         folder.keep_metrics_until(state.round_number)
         return state
 

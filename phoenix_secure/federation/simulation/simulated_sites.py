@@ -29,6 +29,7 @@ from phoenix_secure.federation.run.evaluation import Evaluator, evaluator_of
 from phoenix_secure.federation.run.folder import RunFolder, settings_hash
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.keys import RunKeys
 from phoenix_secure.federation.secagg.model_rule import ModelRule
@@ -77,7 +78,7 @@ class SimulatedSites:
 
     def __init__(self, config: RunConfig, *, cache_dir: Path) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
-        config = config.with_split()
+        config = with_start(config.with_split())
         self.config = config
         self.devices = pick_devices(config.device)
         self.images_trained = ImagesTrained()

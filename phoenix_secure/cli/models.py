@@ -1,0 +1,37 @@
+"""``phoenix-secure models``: models that runs start from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+
+app = typer.Typer(help="Keep the models that runs start from.", no_args_is_help=True)
+
+
+@app.callback()
+def models() -> None:
+    """Keep the models that runs start from."""
+
+
+@app.command()
+def add(
+    model: Annotated[
+        str,
+        typer.Argument(help="A run's folder, a diffusers DDPM or DDIM folder, or hub:OWNER/NAME."),
+    ],
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Keep a model on this machine, so that a plan that starts from it can run here.
+
+    The hash is that of the plan: `model.init_from=sha256:HASH`.
+    """
+    from phoenix_secure.federation.run.start import add_model
+
+    start = add_model(model)
+    if output_format is Format.JSON:
+        print_json(start.model_dump(mode="json"))
+        return
+    console.print(f"kept: sha256:{start.sha256}", soft_wrap=True)
