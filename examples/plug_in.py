@@ -45,6 +45,20 @@ class TwoLayers(torch.nn.Module):
         return self.last(torch.nn.functional.silu(self.first(torch.cat([x, level], dim=1))))
 
 
+def sign_momentum(
+    update: np.ndarray,
+    *,
+    parameters: np.ndarray,
+    momentum: np.ndarray,
+    second_moment: np.ndarray,
+    rate: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A server optimizer: a fixed step in the direction of the momentum, coordinate by coordinate
+    (Bernstein et al. 2018, signSGD with momentum)."""
+    momentum = 0.9 * momentum + 0.1 * update
+    return parameters + rate * np.sign(momentum), momentum, second_moment
+
+
 def smoothness(
     x: np.ndarray, *, eps: Any, alpha_bar: np.ndarray, t: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -65,6 +79,7 @@ def print_loss(run_dir: Path, line: Mapping[str, Any]) -> None:
 ps.register("data_source", "digits-by-writer", digits_by_writer)
 ps.register("partition", "odd-and-even", odd_and_even)
 ps.register("network", "two-layers", TwoLayers)
+ps.register("server_optimizer", "sign-momentum", sign_momentum)
 ps.register("attack", "smoothness", smoothness)
 ps.register("metric", "brightness", brightness)
 ps.register("tracker", "print-loss", print_loss)
@@ -74,7 +89,11 @@ SETTINGS = {
     "partition": {"scheme": "odd-and-even", "num_sites": 5},
     "model": {"network": "two-layers"},
     "training": {"batch_size": 16, "local_steps": 4},
-    "federation": {"rounds": 2},
+    "federation": {
+        "rounds": 2,
+        "server_optimizer": "sign-momentum",
+        "server_learning_rate": 1e-3,
+    },
     "sampling": {"num_steps": 5},
     "evaluation": {"num_images": 100, "metrics": ["brightness"]},
     "output": {"trackers": ["print-loss"]},

@@ -31,6 +31,7 @@ __all__ = [
     "Metric",
     "Network",
     "Partition",
+    "ServerOptimizer",
     "Tracker",
     "extension",
     "extension_names",
@@ -44,6 +45,7 @@ class ExtensionPoint(StrEnum):
     DATA_SOURCE = "data_source"  # data.name
     PARTITION = "partition"  # partition.scheme
     NETWORK = "network"  # model.network
+    SERVER_OPTIMIZER = "server_optimizer"  # federation.server_optimizer
     ATTACK = "attack"  # audit --attack
     METRIC = "metric"  # evaluation.metrics
     TRACKER = "tracker"  # output.trackers
@@ -84,6 +86,27 @@ class Network(Protocol):
         0 for an unconditional model, else labels are 0..num_classes with the last for "no label".
         No layer may mix the images of a batch (no BatchNorm): secure sums and per-image clipping
         both rely on it.
+        """
+
+
+class ServerOptimizer(Protocol):
+    """Moves the model by the mean update of a round, at the server and at every site."""
+
+    def __call__(
+        self,
+        update: np.ndarray,
+        *,
+        parameters: np.ndarray,
+        momentum: np.ndarray,
+        second_moment: np.ndarray,
+        rate: float,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The next parameters, momentum and second moment; all (d,) float64, the moments zero
+        before the first round. ``rate`` is ``server_learning_rate`` with its schedule.
+
+        Sites compute the same step from the same sum and refuse a model that differs in one bit. So
+        no state of its own, no random numbers, and of numpy only what is one operation of IEEE 754
+        a coordinate: + - * / sqrt, absolute value, sign, comparison, minimum and maximum.
         """
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Extensible, Section
+from phoenix_secure.extensions import ExtensionPoint
 
 __all__ = ["EmaConfig", "FederationConfig"]
 
@@ -38,8 +39,13 @@ class FederationConfig(Section):
         description="[sites] Ask at least so many in a round, and stop when fewer answer it in the "
         "clear; a secure round always needs its threshold.",
     )
-    server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
-        "fedavg", description="[name] How the mean update moves the model (Reddi 2021)."
+    server_optimizer: Annotated[
+        str,
+        Extensible(ExtensionPoint.SERVER_OPTIMIZER, ("fedavg", "fedavgm", "fedadam", "fedyogi")),
+    ] = Field(
+        "fedavg",
+        description="[name] How the mean update moves the model (Reddi 2021), or the name of an "
+        "installed server optimizer.",
     )
     server_learning_rate: float = Field(
         1.0,

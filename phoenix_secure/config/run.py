@@ -152,9 +152,9 @@ class RunConfig(Section):
 
     @property
     def _kind_of_step(self) -> str:
-        """The optimizer that the server's is of the family of."""
-        is_sgd = self.federation.server_optimizer in ("fedavg", "fedavgm")
-        return "sgd" if is_sgd else "adamw"
+        """The optimizer that the server's is of the family of; an extension's is of any."""
+        kinds = {"fedavg": "sgd", "fedavgm": "sgd", "fedadam": "adamw", "fedyogi": "adamw"}
+        return kinds.get(self.federation.server_optimizer, self.training.optimizer)
 
     def with_split(self) -> RunConfig:
         """These settings as a new run or plan has them: ``data.split`` spelt out where a unit of

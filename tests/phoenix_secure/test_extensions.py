@@ -39,7 +39,7 @@ def test_the_plug_in_runs_under_secure_aggregation_and_under_privacy(
     module = runpy.run_path(str(EXAMPLES / "plug_in.py"))
     settings = {
         **module["SETTINGS"],
-        "federation": {"rounds": 1},
+        "federation": {**module["SETTINGS"]["federation"], "rounds": 1},
         "training": {"batch_size": 8, "local_steps": 1},
         "evaluation": {"num_images": 60, "metrics": ["brightness"]},
         **guarantee,

@@ -28,8 +28,8 @@ class ServerState:
     round_number: int
     parameters: np.ndarray
     ema: np.ndarray
-    momentum: np.ndarray  # of FedAvgM, FedAdam and FedYogi
-    second_moment: np.ndarray  # of FedAdam and FedYogi
+    momentum: np.ndarray  # of all but FedAvg
+    second_moment: np.ndarray  # of FedAdam, FedYogi and extensions
     clip_factor: float = 1.0  # adaptive clip norm of the next round, in units of privacy.clip_norm
 
     def __post_init__(self) -> None:
@@ -55,13 +55,16 @@ class ServerState:
 
     @classmethod
     def initial(cls, parameters: np.ndarray, *, federation: FederationConfig) -> ServerState:
-        """Before the first round: zero momentum, second moment tau^2 (Reddi 2021, Algorithm 2)."""
+        """Before the first round: zero momentum, second moment tau^2 (Reddi 2021, Algorithm 2);
+        for an extension's optimizer both are zero."""
         d, optimizer = parameters.size, federation.server_optimizer
         is_adaptive = optimizer in ("fedadam", "fedyogi")
+        has_second = optimizer not in ("fedavg", "fedavgm")
+        start = federation.server_tau**2 if is_adaptive else 0.0
         return cls(
             round_number=0,
             parameters=parameters,
             ema=parameters.copy(),
             momentum=np.zeros(0 if optimizer == "fedavg" else d, np.float32),
-            second_moment=np.full(d if is_adaptive else 0, federation.server_tau**2, np.float32),
+            second_moment=np.full(d if has_second else 0, start, np.float32),
         )

@@ -16,7 +16,8 @@ import numpy as np
 
 from phoenix_secure.config import FederationConfig, RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
-from phoenix_secure.errors import TrainingError
+from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.federation.round.exact import exact_cos_pi, exact_power
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.training.schedule import learning_rate
@@ -103,7 +104,10 @@ def server_step(
 
     with m = 0 and v = tau^2 before the first round (``ServerState.initial``).
 
+    and any other name is an extension's (``extensions.ServerOptimizer``).
+
     Returns:    new parameters, momentum and second moment, float32; unused moments as given.
+    Raises:     ConfigError for an extension that is missing or returns something else.
     Source:     Hsu et al. (2019), section 4 (fedavgm); Reddi et al. (2021), Algorithm 2.
     """
     x = parameters.astype(np.float64)
@@ -127,5 +131,27 @@ def server_step(
             else:
                 v = v - (1 - beta2) * square * np.sign(v - square)
             x += eta * m / (np.sqrt(v) + federation.server_tau)
+        case name:
+            x, m, v = _extension_step(name, update, x=x, m=m, v=v, rate=eta)
     with np.errstate(over="ignore"):  # the caller refuses an infinite model, with advice
         return x.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
+
+
+def _extension_step(
+    name: str, update: np.ndarray, *, x: np.ndarray, m: np.ndarray, v: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    step = extension(ExtensionPoint.SERVER_OPTIMIZER, name)
+    # Copies: what it does to its arguments is no part of its answer.
+    found = step(
+        update.copy(), parameters=x.copy(), momentum=m.copy(), second_moment=v.copy(), rate=rate
+    )
+    is_right = isinstance(found, tuple) and len(found) == 3
+    if not is_right or any(
+        not isinstance(each, np.ndarray) or each.shape != x.shape or each.dtype != np.float64
+        for each in found
+    ):
+        raise ConfigError(
+            f"federation.server_optimizer: {name} must return three float64 vectors of "
+            f"{x.size:,} numbers: parameters, momentum and second moment"
+        )
+    return found

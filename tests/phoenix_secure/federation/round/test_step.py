@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 from numpy._core import _multiarray_umath as umath
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure import extensions
+from phoenix_secure.config import FederationConfig, RunConfig
 from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.extensions import register
 from phoenix_secure.federation.round.exact import exact_cos_pi, exact_exp, exact_power
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.federation.round.step import next_state
+from phoenix_secure.federation.round.step import next_state, server_step
 from protocol.fixed_point import FixedPoint
 
 OPTIMIZERS = ("fedavg", "fedavgm", "fedadam", "fedyogi")
@@ -192,3 +195,47 @@ def test_runs_that_send_the_model_keep_the_power_of_the_c_library() -> None:
     decay = min(0.993**7.5, 1 / 10)
     expected = decay * start.ema.astype(np.float64) + (1 - decay) * found.parameters.astype("f8")
     np.testing.assert_array_equal(found.ema, expected.astype(np.float32))
+
+
+def test_an_extension_s_step_is_its_own_and_changes_nothing_that_it_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extensions, "_REGISTERED", {})
+
+    def doubled(update, *, parameters, momentum, second_moment, rate):
+        parameters += rate * 2 * update
+        momentum += 1
+        return parameters, momentum, second_moment
+
+    register("server_optimizer", "doubled", doubled)
+    federation = FederationConfig(server_optimizer="doubled", server_learning_rate=0.5)
+    start = ServerState.initial(np.ones(3, np.float32), federation=federation)
+    given = np.arange(3.0)
+    x, m, v = server_step(
+        federation,
+        given,
+        parameters=start.parameters,
+        momentum=start.momentum,
+        second_moment=start.second_moment,
+    )
+    assert (x.tolist(), m.tolist(), v.tolist()) == ([1, 2, 3], [1, 1, 1], [0, 0, 0])
+    assert (start.parameters.tolist(), given.tolist()) == ([1, 1, 1], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, (np.zeros(3),) * 2, (np.zeros(3, np.float32),) * 3, (np.zeros(2),) * 3, (0.0,) * 3],
+)
+def test_an_extension_that_returns_something_else_is_refused(
+    answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "_REGISTERED", {})
+    register("server_optimizer", "wrong", lambda update, **state: answer)
+    with pytest.raises(ConfigError, match="wrong must return three float64 vectors of 3 numbers"):
+        server_step(
+            FederationConfig(server_optimizer="wrong"),
+            np.zeros(3),
+            parameters=np.zeros(3, np.float32),
+            momentum=np.zeros(3, np.float32),
+            second_moment=np.zeros(3, np.float32),
+        )
