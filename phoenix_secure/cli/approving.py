@@ -70,6 +70,7 @@ def _approve_offered(
 
     settings = place.settings()
     offered = place.offered(place.find_plan(plan))
+    place.require_open(offered.hash)
     sheet = PlanSheet.of(offered, policy=settings.policy)
     show_facts(f"plan {offered.hash}", sheet.facts())
     if sheet.objections:
@@ -96,6 +97,7 @@ def _approve_proposal(
     found = desk.find_plan(plan)
     show_facts(str(found.job.name), found.facts())
     if found.proposal is not None:
+        place.require_open(found.proposal.plan.hash)
         show_budget(desk.budget().rows(found.proposal.plan))
         _warn_of_similar(desk.budget(), found.proposal.plan)
         desk.require_approvable(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from phoenix_secure.cli.approving import approve, show_budget, site_budget
+from phoenix_secure.cli.closing import close_plans
 from phoenix_secure.cli.governing import (
     FolderArgument,
     open_desk,
@@ -23,6 +24,7 @@ app.command()(approve)
 app.command()(publish)
 app.command()(review)
 app.command()(reject)
+app.command()(close_plans)
 
 
 @app.command()

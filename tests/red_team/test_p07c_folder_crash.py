@@ -26,6 +26,7 @@ from phoenix_secure.federation.engines.message_folder import MessageFolder
 NO_REPLY = Failure(code=FailureCode.NO_REPLY)
 MALFORMED = Failure(code=FailureCode.MALFORMED)
 UNREACHABLE = Failure(code=FailureCode.UNREACHABLE)
+_open: list[int] = []  # pipes that a hostile site keeps open
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def folders(tmp_path: Path) -> Iterator[HostileFolder]:
         yield made
     finally:
         made.close()
+        while _open:
+            os.close(_open.pop())
 
 
 def a_file(path: Path) -> None:
@@ -43,6 +46,12 @@ def a_file(path: Path) -> None:
 
 def a_pipe(path: Path) -> None:
     os.mkfifo(path)
+
+
+def an_answer_in_a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+    _open.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+    os.write(_open[-1], Envelope(kind="reply", site=HOSTILE, session="s", stage="x").to_bytes())
 
 
 def a_loop(path: Path) -> None:
@@ -80,7 +89,16 @@ def rubbish(path: Path) -> None:
 
 
 NO_FOLDERS = [a_file, a_pipe, a_loop, a_device]
-NO_ANSWERS = [a_pipe, a_loop, a_device, a_folder, a_short_hole, a_long_hole, rubbish]
+NO_ANSWERS = [
+    a_pipe,
+    an_answer_in_a_pipe,
+    a_loop,
+    a_device,
+    a_folder,
+    a_short_hole,
+    a_long_hole,
+    rubbish,
+]
 
 
 @pytest.mark.parametrize("part", ["", "requests"])

@@ -25,11 +25,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.deployment.site_settings import SiteSettings, load_site_settings
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.approval import SignedApprovals
 from phoenix_secure.federation.site.audit_log import AuditLog
+from phoenix_secure.federation.site.kept_files import KeptFiles, has_promises
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.signed_models import SignedModels
 from phoenix_secure.files import storage_errors
@@ -208,8 +209,43 @@ class SiteFolder:
         return found
 
     def audit(self) -> AuditLog:
-        """The site's audit log."""
+        """The site's audit log; a new site's is made.
+
+        Raises:     CheckpointError where it is missing and the site has made promises.
+        """
+        if not self.audit_file.exists() and has_promises(self.path):
+            raise CheckpointError(
+                f"{self.audit_file} is missing, and with it what this site knows of its promises: "
+                "restore the newest copy; if there is none, `phoenix-secure site close-plans` ends "
+                "the plans begun so far, and the site goes on with new ones"
+            )
         return AuditLog(self.audit_file)
+
+    def kept_files(self) -> KeptFiles:
+        """What this site must never lose, held against its audit log."""
+        return KeptFiles(self.path, audit=self.audit())
+
+    def require_open(self, plan: str) -> None:
+        """Refuse a plan that ``close_plans`` ended.
+
+        Raises:     ConfigError.
+        """
+        if plan in self.kept_files().closed:
+            raise ConfigError(
+                f"plan {plan[:16]} was closed here (`site close-plans`): this site does not know "
+                "any more what it promised under it; let the server propose a new one"
+            )
+
+    def lost(self) -> list[str]:
+        """What this site once had and has no more, in words."""
+        if not self.audit_file.exists() and has_promises(self.path):
+            return [f"{self.audit_file.name} is missing"]
+        return self.kept_files().lost()
+
+    def close_plans(self) -> tuple[str, ...]:
+        """End every plan begun so far, after a loss; returns their hashes."""
+        # Made where it is missing: the owner says that it is lost.
+        return KeptFiles(self.path, audit=AuditLog(self.audit_file)).close_plans()
 
     def record(self, plan: str) -> SiteRecord:
         """The record of promises under one plan; a plan's first use makes the file."""

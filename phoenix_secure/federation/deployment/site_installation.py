@@ -52,9 +52,11 @@ def installer(
     approver    says which other plans have part of the privacy budget
 
     Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room,
-                            REFUSED where its policy wants models that it computes itself;
+                            REFUSED where its policy wants models that it computes itself, or
+                            its owner closed the plan;
                             ConfigError or DataError when the plan cannot run on this site's
-                            images; CheckpointError for a damaged record of promises.
+                            images; CheckpointError for a damaged record of promises, or files
+                            that were lost.
     """
     roster = folder.roster()
     identity = folder.identity(settings, roster)
@@ -63,6 +65,10 @@ def installer(
 
     def install(plan: Plan) -> Handler:
         config = plan.config
+        kept = folder.kept_files()
+        if plan.hash in kept.closed:
+            raise SiteFailure(FailureCode.REFUSED, why="the plan was closed: site close-plans")
+        kept.check()
         require_suite(config, roster)
         objection = settings.policy.model_objection(config)
         if objection is not None and not folder.has_promises(plan.hash):

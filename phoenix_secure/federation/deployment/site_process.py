@@ -16,6 +16,7 @@ from phoenix_secure.federation.engines.folder_site import serve_folder
 from phoenix_secure.federation.engines.supernode import CERTIFICATE_VARIABLE, KEY_VARIABLE
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.gate import Gate
+from phoenix_secure.federation.site.kept_files import KeptFiles
 from phoenix_secure.files import storage_errors
 from phoenix_secure.processes import Supervisor
 from phoenix_secure.secret_files import check_private, read_secret
@@ -31,7 +32,8 @@ class SiteProcess:
     ``approver`` takes the place of the signed files in ``approvals``; it must be given where the
     settings ask for another one.
 
-    Raises:     ConfigError for a setting, key, roster or permission that is not as it must be.
+    Raises:     ConfigError for a setting, key, roster or permission that is not as it must be;
+                CheckpointError where promises, ledger or keys of before are missing or older.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class SiteProcess:
         folder.make_folders()
         self._cancelled = threading.Event()
         self._audit = folder.audit()
+        kept = KeptFiles(folder.path, audit=self._audit)
+        kept.check()
         self._gate = Gate(
             self.settings.site,
             plans=folder.plans,
@@ -62,6 +66,7 @@ class SiteProcess:
             policy=self.settings.policy,
             audit=self._audit,
             install=installer(folder, self.settings, approver=approver, cancelled=self._cancelled),
+            kept=kept.news,
         )
 
     @property

@@ -7,7 +7,7 @@ at least is honest, and signs only what it computed itself, or believed for the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol import SERVER, Identity, Roster
 from protocol.encoding import Reader, encode, encode_text, encode_uint
@@ -125,6 +125,19 @@ class Certificate:
         reader.finish()
         claim = ModelClaim(plan=plan, round_number=round_number, sum=hashes[0], state=hashes[1])
         return cls(claim=claim, signatures=tuple(signatures))
+
+    def only(self, site: str) -> Certificate | None:
+        """The signature of ``site`` alone, if it is there."""
+        own = tuple(each for each in self.signatures if each[0] == site)
+        return replace(self, signatures=own) if own else None
+
+    def is_signed_by(self, site: str, *, roster: Roster) -> bool:
+        """Whether ``site`` of the roster signed the statement."""
+        return any(
+            Confirmation(claim=self.claim, site=id, signature=signature).is_valid(roster)
+            for id, signature in self.signatures
+            if id == site
+        )
 
     def objection(self, *, plan: bytes, roster: Roster, num_colluders: int) -> str | None:
         """Why this proves nothing; None where more than ``num_colluders`` sites of the roster

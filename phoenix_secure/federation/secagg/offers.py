@@ -30,15 +30,20 @@ _HEAD = struct.Struct(">Qd4Q")
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class CatchUp:
-    """For a site that was away: a certificate, and sums or a state, whichever is shorter."""
+    """For a site that was away: a certificate, and sums or a state, whichever is shorter.
+
+    own   what the site itself signed last, for one that does not know what the server expects
+    """
 
     certificate: Certificate
     sums: tuple[SummedRound, ...] = ()
     state: bytes = b""
+    own: Certificate | None = None
 
     def to_bytes(self) -> bytes:
         sums = encode(each.to_bytes() for each in self.sums)
-        return encode([self.certificate.to_bytes(), sums, self.state])
+        own = b"" if self.own is None else self.own.to_bytes()
+        return encode([self.certificate.to_bytes(), sums, self.state, own])
 
     @classmethod
     def from_bytes(
@@ -62,8 +67,14 @@ class CatchUp:
             max_size=_MAX_SUMS * size,
         )
         state = bytes(reader.view("state", max_size=max_state))
+        own = reader.view("own", max_size=_MAX_CERTIFICATE)
         reader.finish()
-        return cls(certificate=certificate, sums=tuple(sums), state=state)
+        return cls(
+            certificate=certificate,
+            sums=tuple(sums),
+            state=state,
+            own=Certificate.from_bytes(own, max_sites=1) if len(own) else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)

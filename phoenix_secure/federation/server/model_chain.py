@@ -116,7 +116,20 @@ class ModelChain:
         sums = self._sums_since(held)
         if sums is not None:
             return CatchUp(certificate=self._certificate, sums=sums)
-        return CatchUp(certificate=self._certificate, state=state_to_bytes(base.state))
+        return CatchUp(
+            certificate=self._certificate,
+            state=state_to_bytes(base.state),
+            own=self._signed_by(site) if held is None else None,
+        )
+
+    def _signed_by(self, site: str) -> Certificate | None:
+        """What ``site`` signed last, of the sums that are kept: it may have lost its memory."""
+        for number in reversed(self._sums.rounds()):
+            kept = self._sums.load(number)
+            own = None if kept is None else kept.certificate.only(site)
+            if own is not None:
+                return own
+        return None
 
     def _sums_since(self, held: int | None) -> tuple[SummedRound, ...] | None:
         """The sums after round ``held``, where all are kept and shorter than the state."""

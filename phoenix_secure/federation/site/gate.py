@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from phoenix_secure.errors import ConfigError, PhoenixError
 from phoenix_secure.federation.engines.exchange import FailureCode
@@ -44,6 +45,7 @@ class Gate:
     plans       folder of the plans that were offered, each in a file named by its hash
     roster      the hash of the roster that this site pinned
     install     makes the handler of an approved plan: loads images, builds the trainer
+    kept        facts for the audit log on what the site keeps (``kept_files``)
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Gate:
         policy: SitePolicy,
         audit: AuditLog,
         install: Callable[[Plan], Handler],
+        kept: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._site = site
         self._plans = plans
@@ -64,6 +67,7 @@ class Gate:
         self._policy = policy
         self._audit = audit
         self._install = install
+        self._kept = kept
         self._installed: tuple[str, Handler] | None = None
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # stage -> request digest, reply
         self._lock = threading.Lock()
@@ -89,14 +93,15 @@ class Gate:
             except SiteFailure as failure:
                 event = "refused" if failure.code.is_refusal else "failed"
                 why = {"why": failure.why} if failure.why else {}
-                self._audit.record(event, **facts, code=failure.code.value, **why)
+                self._audit.record(event, **facts, code=failure.code.value, **why, **self._kept())
                 raise
             except Exception as error:
                 # Only the kind: a message could hold a path or a value.
-                self._audit.record("failed", **facts, code="error", kind=type(error).__name__)
+                kind = type(error).__name__
+                self._audit.record("failed", **facts, code="error", kind=kind, **self._kept())
                 raise
             sent = hashlib.sha256(reply).hexdigest()
-            self._audit.record(how, **facts, reply=sent, bytes_out=len(reply))
+            self._audit.record(how, **facts, reply=sent, bytes_out=len(reply), **self._kept())
             return reply
 
     def _answer(self, request: SiteRequest, digest: bytes) -> tuple[bytes, str]:

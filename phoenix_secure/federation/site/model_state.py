@@ -142,6 +142,16 @@ class SiteModel:
             max_state=_state_limit(self._rule.start()),
         )
 
+    def own_signature(self, offer: RoundOffer) -> int | None:
+        """The round under whose model the offer holds a signature of this site itself, if any."""
+        if offer.catch_up is None or offer.catch_up.own is None:
+            return None
+        certificate = offer.catch_up.own
+        is_own = certificate.claim.plan == self._rule.plan and certificate.is_signed_by(
+            self._identity.id, roster=self._roster
+        )
+        return certificate.claim.round_number if is_own else None
+
     def model_for(self, offer: RoundOffer, *, model_hash: bytes) -> bytes:
         """The model to train from in the offered round, made from this site's own state.
 

@@ -11,7 +11,7 @@ A model is written down before the site trains on it, and a training round has o
 could ask again with another model would choose among answers. A training that failed is written
 down too: it stays failed for the round.
 
-A restored backup of the file would forget promises; nothing on this machine can notice that.
+A restored backup of the file would forget promises: ``kept_files`` notices that.
 """
 
 from __future__ import annotations
@@ -147,6 +147,11 @@ class SiteRecord:
         """Whether this site enters zeros in ``training_round``."""
         with self._journal.caught_up():
             return training_round in self._failed
+
+    def has_signed(self, training_round: int) -> bool:
+        """Whether this site signed survivors in ``training_round``."""
+        with self._journal.caught_up():
+            return training_round in self._signed
 
     def has_sent(self, training_round: int) -> bool:
         """Whether an input left for ``training_round``, under whatever number."""

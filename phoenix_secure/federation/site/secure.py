@@ -29,6 +29,7 @@ from phoenix_secure.federation.secagg.offers import BroadcastSum, RoundOffer
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note
+from phoenix_secure.federation.site.kept_files import FORGOTTEN
 from phoenix_secure.federation.site.model_state import SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
@@ -124,6 +125,7 @@ class SecureSite:
         self._model = model
         self._attempt: _Attempt | None = None
         self._kept: tuple[bytes, Payload] | None = None
+        self._forgot = ""  # what this site signed and does not remember: it promises nothing more
         # A late training and the next attempt's offer may meet: one after the other.
         self._lock = threading.Lock()
 
@@ -159,6 +161,8 @@ class SecureSite:
 
     def _announce(self, body: bytes, digest: bytes, train: Train) -> bytes:
         """R0 and the training: keys are drawn first, and shown after the training."""
+        if self._forgot:
+            raise self._refused("announce", self._forgot)
         announcement, model_of = self._opened(body)
         spec = _peek(announcement)
         number = (spec.round, spec.attempt)
@@ -228,6 +232,13 @@ class SecureSite:
         # Else anybody on the network could make this site compute and keep states.
         if self._model is None or not announcement.is_signed_by(self._roster.server_key):
             raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, "announcement")
+        signed = self._model.own_signature(offered)
+        if signed is not None and not self._record.has_signed(signed):
+            self._forgot = (
+                f"this site signed round {signed}, and its file in rounds does not say so"
+            )
+            self._note(FORGOTTEN, round=signed, why=self._forgot)
+            raise self._refused("announce", self._forgot)
         return self._model.model_for(offered, model_hash=spec.model_hash)
 
     def _drawn(self, training_round: int) -> tuple[str, ...]:

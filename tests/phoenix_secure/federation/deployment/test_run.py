@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phoenix_secure.data.bundled import load_digits
-from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.errors import CheckpointError, ConfigError, TrainingError
 from phoenix_secure.federation.deployment.initialise import numbered_sites
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 from phoenix_secure.federation.run.folder import RunFolder
@@ -49,6 +49,15 @@ def test_secure_run_over_folders_gives_the_weights_of_a_run_in_one_process(
     # The same plan again: no site answers a round twice.
     with pytest.raises(TrainingError, match="refused"):
         train(job, RunFolder(tmp_path / "again"))
+    # A site that lost what it promised does not start, whatever it was.
+    federation.close()
+    place = federation.site(SITES[0])
+    for path in (place.path / "rounds" / f"{job.backend.plan.hash}.jsonl", place.training_key):
+        saved = path.rename(tmp_path / path.name)
+        with pytest.raises(CheckpointError, match=f"{path.name} is missing"):
+            SiteProcess(place, say=lambda text: None)
+        saved.rename(path)
+    SiteProcess(place, say=lambda text: None)
 
 
 def test_plan_of_too_few_approvals_stops_before_any_training(federation, tmp_path) -> None:
