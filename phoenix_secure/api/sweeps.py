@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def sweep(
     return SweepResult(rows=list(rows), folder=folder.path)
 
 
-def points_of(file: str | Path, *, shard: str | None = None) -> Sequence[Point]:
+def points_of(file: str | Path, *, shard: str | None = None) -> list[Point]:
     """The points that ``sweep`` would run, those with a result too.
 
     Raises:       ConfigError naming the key.
@@ -85,7 +85,7 @@ def points_of(file: str | Path, *, shard: str | None = None) -> Sequence[Point]:
     return shard_of(_read(file)[2], shard)
 
 
-def _read(file: str | Path) -> tuple[Path, SweepSpec, Sequence[Point]]:
+def _read(file: str | Path) -> tuple[Path, SweepSpec, list[Point]]:
     """A sweep file where it was found, what it says, and its points."""
     found = find_config(file)
     spec = load_spec(found)

@@ -16,9 +16,9 @@ sys.addaudithook(watch)
 """
 
 
-def python(code: str) -> str:
+def python(code: str, *, watch: str = WATCH) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", WATCH + code],
+        [sys.executable, "-c", watch + code],
         capture_output=True,
         text=True,
         timeout=120,
@@ -70,4 +70,5 @@ for group in ([], ["site"], ["deploy"]):
 import phoenix_secure.federation.deployment.site_process
 print([m for m in sys.modules if m.startswith("syft")])
 """
-    assert python(code).endswith("\n[]")
+    # A hook slows thousands of imports down tenfold, and has nothing to tell here.
+    assert python(code, watch="import sys").endswith("\n[]")

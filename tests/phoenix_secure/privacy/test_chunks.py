@@ -24,10 +24,16 @@ from privacy_networks import network_of, rows_of
 
 KINDS = ("vmap", "hooks")
 BATCHES = ((5, 1), (24, 1), (16, 3))  # physical batch, rows of each image
-# The wider networks take seconds each: one small one a kind of gradient stays in the quick suite.
-QUICK = {("small", "vmap", (24, 1)), ("small", "hooks", (16, 3))}
+# Each takes seconds: a few of every kind stay in the quick suite.
+QUICK = {
+    ("tiny-s2d", "vmap", (5, 1)),
+    ("tiny-s2d", "hooks", (16, 3)),
+    ("tiny", "vmap", (16, 3)),
+    ("tiny", "hooks", (5, 1)),
+    ("small", "vmap", (24, 1)),
+}
 CASES = [
-    pytest.param(*case, marks=[] if "tiny" in case[0] or case in QUICK else [pytest.mark.slow])
+    pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
     for case in itertools.product(MODEL_PRESETS, KINDS, BATCHES)
 ]
 

@@ -50,7 +50,13 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
         assert line["loss"] is line["num_images"] is None
 
 
-@pytest.mark.parametrize("factor", [1.03, 0.97], ids=["more noise then", "less noise then"])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        pytest.param(1.03, id="more noise then", marks=pytest.mark.slow),
+        pytest.param(0.97, id="less noise then"),
+    ],
+)
 def test_a_resumed_run_of_an_earlier_calibration_records_no_less_than_any_site_spends(
     federation, tmp_path, monkeypatch, factor: float
 ) -> None:
