@@ -18,8 +18,7 @@ from phoenix_secure.audit.report import AttackReport, AuditReport
 from phoenix_secure.audit.suite import Findings
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.files import replace_file
-from phoenix_secure.marks.marker import Marker
-from phoenix_secure.marks.origin import Origin
+from phoenix_secure.marks.marker import described_png
 from phoenix_secure.marks.xmp import SourceType
 from phoenix_secure.pictures import save_grid
 
@@ -140,7 +139,7 @@ def save_nearest(findings: Findings, path: Path) -> None:
     )
     order = np.argsort(found.distances[:, 0], kind="stable")[:_NUM_NEAREST]
     pairs = np.stack([findings.samples[order], members[found.indices[order, 0]]], axis=1)
-    encode = functools.partial(Marker(Origin()), source=SourceType.COMPOSITE)
+    encode = functools.partial(described_png, source=SourceType.COMPOSITE)
     save_grid(from_unit_range(pairs.reshape(-1, *members.shape[1:])), path, encode=encode)
 
 

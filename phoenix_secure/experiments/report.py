@@ -17,8 +17,7 @@ from phoenix_secure.experiments.results import gather, to_csv, to_json
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
 from phoenix_secure.experiments.store import SweepFolder
-from phoenix_secure.marks.marker import Marker
-from phoenix_secure.marks.origin import Origin
+from phoenix_secure.marks.marker import described_png
 
 __all__ = ["write_report"]
 
@@ -118,7 +117,7 @@ def _small(path: Path) -> bytes:
         picture.load()
         width = min(_GRID_WIDTH, picture.width)
         height = round(picture.height * width / picture.width)
-        return Marker(Origin())(picture.resize((width, height)))
+        return described_png(picture.resize((width, height)))
 
 
 def _cell(value: object) -> str:

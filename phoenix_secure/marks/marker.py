@@ -15,7 +15,7 @@ from phoenix_secure.marks.origin import Origin
 from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.marks.xmp import PNG_KEYWORD, SourceType, xmp_packet
 
-__all__ = ["Marker"]
+__all__ = ["Marker", "described_png"]
 
 _log = logging.getLogger(__name__)
 _TOOL = ("phoenix-secure", __version__)
@@ -35,17 +35,21 @@ class Marker:
 
     def __call__(self, picture: Image.Image, *, source: SourceType = SourceType.GENERATED) -> bytes:
         """The picture as a PNG file."""
-        info = PngInfo()
-        info.add_itxt(PNG_KEYWORD, xmp_packet(source, tool=" ".join(_TOOL)))
-        buffer = io.BytesIO()
-        picture.save(buffer, format="PNG", pnginfo=info)
+        png = described_png(picture, source=source)
         if not _has_extra():
-            return buffer.getvalue()
+            return png
         if self._signer is None:
             self._signer = MarkSigner.new("unnamed: whoever sampled this model")
-        return sign_png(
-            buffer.getvalue(), origin=self.origin, source=source, signer=self._signer, tool=_TOOL
-        )
+        return sign_png(png, origin=self.origin, source=source, signer=self._signer, tool=_TOOL)
+
+
+def described_png(picture: Image.Image, *, source: SourceType = SourceType.GENERATED) -> bytes:
+    """A PNG file with IPTC's mark alone: the same bytes every time, for pages that are."""
+    info = PngInfo()
+    info.add_itxt(PNG_KEYWORD, xmp_packet(source, tool=" ".join(_TOOL)))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 @functools.cache
