@@ -29,6 +29,7 @@ from phoenix_secure.cli.audit import audit
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.home import read_home
+from phoenix_secure.cli.reading import told_on_terminal
 from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
 from phoenix_secure.cli.verify import verify
@@ -83,7 +84,8 @@ def main() -> None:
 def _run() -> int:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        result = read_home(typer.main.get_command(app))(standalone_mode=False)
+        with told_on_terminal():
+            result = read_home(typer.main.get_command(app))(standalone_mode=False)
     except PhoenixError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code

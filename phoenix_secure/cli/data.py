@@ -100,6 +100,13 @@ def show(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse to pass over any file, row or array.")
     ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache",
+            help="Keep the decoded pictures of a folder for the next start: a second copy.",
+        ),
+    ] = False,
     cache_dir: CacheDir = None,
     out: Annotated[
         Path | None,
@@ -118,17 +125,23 @@ def show(
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.contact_sheet import save_contact_sheet
     from phoenix_secure.data.inspection import ReadingRules
-    from phoenix_secure.data.sources import load_images
+    from phoenix_secure.data.sources import decoded_folder, load_images
     from phoenix_secure.data.summary import summarise
 
+    fetched = cache_dir or default_cache_dir()
     image_set = load_images(
         name,
         path=path,
         image_size=image_size,
         channels=channels,
         max_images=max_images,
-        cache_dir=cache_dir or default_cache_dir(),
-        rules=ReadingRules(part=part, window=window, strict=strict),
+        cache_dir=fetched,
+        rules=ReadingRules(
+            part=part,
+            window=window,
+            strict=strict,
+            cache=decoded_folder(fetched) if cache else None,
+        ),
     )
     summary = summarise(image_set)
     if out is not None:

@@ -59,6 +59,12 @@ class DataConfig(Section):
         exclude_if=lambda strict: not strict,
         description="Refuse to pass over any file, row or array of data.path.",
     )
+    cache: bool = Field(
+        False,
+        exclude_if=lambda cache: not cache,
+        description="Keep the decoded pictures of an image-folder in PHOENIX_DATA_DIR, or "
+        "~/.cache/phoenix-secure, for the next start: a second copy, readable by its owner alone.",
+    )
     # Both stay unwritten where they say what a file from before they existed says by silence, so
     # that plans and run folders of that time keep their bytes, and their hashes.
     split: Literal["stratified", "keyed"] | None = Field(

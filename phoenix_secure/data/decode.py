@@ -13,6 +13,7 @@ from PIL import Image
 from phoenix_secure.data.depth import stored_bits, windowed_picture
 from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.data.pixels import conform_picture
+from phoenix_secure.data.reading_progress import report
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["PICTURE_FORMATS", "PICTURE_SUFFIXES", "decode_picture", "decode_pictures"]
@@ -96,6 +97,7 @@ def decode_pictures(
     """
     kept, pictures = [], []
     for number, (content, name) in enumerate(zip(read, names, strict=True)):
+        report("decoding pictures", number + 1, len(names))
         try:
             picture = decode_picture(
                 content(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_pictures
+from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.file_kinds import pictures_among
 from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.images import ImageSet
@@ -17,6 +20,7 @@ from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.label_files import FileLabels, is_label_file, read_label_file
 from phoenix_secure.data.labels import class_name, require_few
 from phoenix_secure.data.listing import Listing, list_folder
+from phoenix_secure.data.reading_progress import report
 from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
@@ -76,7 +80,7 @@ def load_folder(
     for index in sorted(set(range(len(pictures))) - set(chosen.tolist())):
         inspection.not_chosen(str(pictures[index].relative_to(folder)), why="beyond max_images")
     names = [str(pictures[index]) for index in chosen]
-    kept, decoded = decode_pictures(
+    kept, decoded = _decoded(
         [partial(_read, pictures[index]) for index in chosen],
         names=names,
         image_size=image_size,
@@ -86,7 +90,7 @@ def load_folder(
     facts = facts_of("image-folder")
     image_set = ImageSet(
         name=facts.name,
-        images=stack_pictures(decoded, names=[names[index] for index in kept]),
+        images=decoded,
         labels=None if labels is None else labels[chosen[kept]],
         class_names=class_names,
         source=str(listing.root),
@@ -95,6 +99,50 @@ def load_folder(
     window = inspection.rules.window
     scale = "bytes" if window is None else f"values in the window {shown_window(window)}"
     return inspection.finish(image_set, labels_from=labels_from, scale=scale, part=part)
+
+
+def _decoded(
+    read: list[Callable[[], bytes]],
+    *,
+    names: list[str],
+    image_size: int | None,
+    channels: int | None,
+    inspection: Inspection,
+) -> tuple[list[int], npt.NDArray[np.uint8]]:
+    """Which of the pictures can be read, and their pixels, from the cache where it has them.
+
+    Sets of which something was told while decoding are not kept: it would not be told again.
+    """
+    cache, seen = inspection.rules.cache, []
+    form = {"image_size": image_size, "channels": channels}
+
+    def hashed(number: int) -> bytes:
+        content = read[number]()
+        seen.append(hashlib.sha256(content).digest())
+        return content
+
+    if cache is not None:
+        for number in range(len(read)):
+            report("looking for pictures in the cache", number + 1, len(read))
+            hashed(number)
+        found = find_decoded(cache, decoded_key(seen, rules=inspection.rules, **form))
+        if found is not None:
+            inspection.saw_bits(found.bits)
+            return list(range(len(read))), found.pixels
+        seen.clear()
+    told = inspection.num_told
+    kept, decoded = decode_pictures(
+        [partial(hashed, number) for number in range(len(read))],
+        names=names,
+        inspection=inspection,
+        **form,
+    )
+    pixels = stack_pictures(decoded, names=[names[index] for index in kept])
+    if cache is not None and inspection.num_told == told:
+        # Of what was decoded: a file may have changed since it was looked for.
+        key = decoded_key(seen, rules=inspection.rules, **form)
+        keep_decoded(cache, key, Decoded(pixels=pixels, bits=inspection.bits))
+    return kept, pixels
 
 
 def stack_pictures(
@@ -121,7 +169,11 @@ def stack_pictures(
             f"images are {first[2]} x {first[1]} pixels, not square: "
             "set image_size to crop and resize them"
         )
-    return np.stack(pictures)
+    stacked = np.empty((len(pictures), *first), np.uint8)
+    for number in range(len(pictures)):
+        stacked[number] = pictures[number]
+        pictures[number] = pictures[0]  # lets go of it: two copies of a large set do not fit
+    return stacked
 
 
 def _leave_out_loose(

@@ -39,15 +39,15 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
 
 def _part_of_file(file: Path, listing: Listing, inspection: Inspection) -> str | None:
     """The part that the names of the folders and, of a picture, of the file speak of."""
-    relative = file.relative_to(listing.root)
+    names = file.parts[len(listing.root.parts) :]
     if kind_of(file) is not None:
-        return part_of_path(relative.parent)
+        return part_of_path(names[:-1])
     try:
-        return part_of_path(relative.with_suffix(""))
+        return part_of_path((*names[:-1], file.stem))
     except DataError as error:
         if not inspection.rules.each_alone:
             raise
-        inspection.leave_out(str(relative), error)
+        inspection.leave_out("/".join(names), error)
         return None
 
 

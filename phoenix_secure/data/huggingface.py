@@ -165,7 +165,9 @@ def _files_of_part(
     for file in list_folder(folder, inspection).files:
         relative = file.relative_to(folder)
         if file.suffix.lower() in _TABLES:
-            parts[file] = None if part == "all" else part_of_path(relative.with_suffix(""))
+            parts[file] = (
+                None if part == "all" else part_of_path((*relative.parts[:-1], relative.stem))
+            )
         else:
             inspection.pass_over(str(relative), why=f"no table ({file.suffix or 'no suffix'})")
     if not parts:

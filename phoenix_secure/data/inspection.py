@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inventory import Inventory, grouped
@@ -26,12 +27,14 @@ class ReadingRules:
     window      (lo, hi): stored values that become 0 and 255; what lies outside is clipped
     strict      refuse to pass over anything
     each_alone  no image decides how another is read, as differential privacy needs it
+    cache       the folder in which decoded pictures are kept for the next start; None keeps none
     """
 
     part: str | None = None
     window: tuple[float, float] | None = None
     strict: bool = False
     each_alone: bool = False
+    cache: Path | None = None
 
 
 class Inspection:
@@ -65,6 +68,16 @@ class Inspection:
     def saw_bits(self, bits: int) -> None:
         """An image was stored with so many bits per channel."""
         self._bits = max(self._bits, bits)
+
+    @property
+    def bits(self) -> int:
+        """Bits per channel of the deepest image so far."""
+        return self._bits
+
+    @property
+    def num_told(self) -> int:
+        """How much was passed over or noted so far."""
+        return len(self._passed_over) + sum(map(len, self._notes.values()))
 
     def require_complete(self) -> None:
         """Under ``strict``, refuse what was passed over so far.

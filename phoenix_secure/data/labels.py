@@ -61,6 +61,8 @@ def numbered(
     if names is None:
         return values.astype(np.int64), tuple(str(label) for label in range(high + 1))
     require_few(len(names), where=where)
+    if len(set(names)) < len(names):
+        raise DataError(f"{where}: two classes have one name: give each class a name of its own")
     if high >= len(names):
         raise DataError(
             f"{where}: labels in {low}..{high}, but only {len(names)} class name(s): "

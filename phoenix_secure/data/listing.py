@@ -17,7 +17,7 @@ _SYSTEM_NAMES = frozenset(
         *("__macosx", "icon\r"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot"),
-        *("~snapshot", "lost+found", "__pycache__"),
+        *("~snapshot", "lost+found", "__pycache__", "network trash folder", "temporary items"),
     )
 )
 
@@ -59,15 +59,15 @@ def list_folder(root: Path, inspection: Inspection) -> Listing:
     folders: list[Path] = []
     broken: list[Path] = []
     seen = {_identity(root): root}
-    to_list = [root]
-    while to_list:
-        for path in _entries(to_list.pop()):
-            name = str(path.relative_to(root))
-            if is_system_name(path.name):
-                inspection.pass_over(name, why=SYSTEM_FILE)
-            elif path.is_symlink() and not _exists(path):
+
+    def visit(folder: Path) -> None:
+        for entry in _entries(folder):
+            path = folder / entry.name
+            if is_system_name(entry.name):
+                inspection.pass_over(str(path.relative_to(root)), why=SYSTEM_FILE)
+            elif entry.is_symlink() and not _exists(path):
                 broken.append(path)
-            elif path.is_dir():
+            elif entry.is_dir():
                 first = seen.setdefault(_identity(path), path)
                 if first is not path:
                     raise DataError(
@@ -75,24 +75,28 @@ def list_folder(root: Path, inspection: Inspection) -> Listing:
                         "twice; remove the link"
                     )
                 folders.append(path)
-                to_list.append(path)
-            elif path.is_file():
+                visit(path)
+            elif entry.is_file():
                 files.append(path)
             else:
-                inspection.pass_over(name, why="neither file nor folder")
+                inspection.pass_over(str(path.relative_to(root)), why="neither file nor folder")
+
+    # Depth first in the order of names, which is the order of paths: nothing is left to sort.
+    visit(root)
     if broken and not inspection.rules.each_alone:
         raise DataError(
-            f"{min(broken)} is a link to nothing ({len(broken)} such in {root}): "
+            f"{broken[0]} is a link to nothing ({len(broken)} such in {root}): "
             "fetch the files behind the links, or remove them"
         )
-    for path in sorted(broken):
+    for path in broken:
         inspection.leave_out(str(path.relative_to(root)), f"{path} is a link to nothing")
-    return Listing(root=root, files=tuple(sorted(files)), folders=tuple(sorted(folders)))
+    return Listing(root=root, files=tuple(files), folders=tuple(folders))
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return sorted(folder / name for name in os.listdir(folder))
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"cannot list {folder} ({error.strerror}): check permissions") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
@@ -15,15 +16,20 @@ PARTS = ("train", "test", "validation", "all")
 _WORDS = {
     "train": r"train|training|trn|trainval",
     "test": r"test|testing|tests|tst",
-    "validation": r"val|vals|valid|validation|validate|validating|dev|eval|evaluation|holdout",
+    "validation": r"val|vals|valid|validation|validating|dev|devel|eval|evaluation|holdout",
 }
+# "imagesTr" and "labelsTs", of the medical challenges' layout.
+_SHORT = {"train": "tr", "test": "ts", "validation": "val"}
 # "trainset", "test_images" and "Xtrain" are words of a part; "strain", "latest" and "valley" are
 # none.
 _THINGS = r"sets?|splits?|datas?|dataset|images?|imgs?|pics?|pictures?|files?|folders?"
 _PATTERNS = {
-    part: re.compile(rf"(?:x|y|(?:{_THINGS}))?(?:{words})(?:{_THINGS})?")
+    part: re.compile(
+        rf"(?:x|y|(?:{_THINGS}))?(?:{words})(?:{_THINGS})?|(?:images|labels)(?:{_SHORT[part]})"
+    )
     for part, words in _WORDS.items()
 }
+_HINT = re.compile(r"tr|te|ts|val|dev|ho", re.IGNORECASE)  # no name without it speaks of a part
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _NO_CONFIGURATION = re.compile(
@@ -33,26 +39,30 @@ _NO_CONFIGURATION = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def part_of_name(name: str) -> str | None:
     """The part that one file or folder name speaks of; None for no part, or several.
 
     >>> [part_of_name(n) for n in ("Train_images", "mnist-test-00000", "xVal", "strain", "latest")]
     ['train', 'test', 'validation', None, None]
     """
+    if not _HINT.search(name):
+        return None
     words = {*_LETTERS.findall(name.lower()), *(w.lower() for w in _CAMEL.findall(name))}
     found = {part for part, known in _PATTERNS.items() if any(map(known.fullmatch, words))}
     return found.pop() if len(found) == 1 else None
 
 
-def part_of_path(path: PurePath) -> str | None:
-    """The part that the names along a relative path speak of.
+def part_of_path(names: tuple[str, ...]) -> str | None:
+    """The part that the names along a relative path, without the file's suffix, speak of.
 
     Raises:     DataError where two of them disagree.
     """
-    found = {part for name in path.parts if (part := part_of_name(name))}
+    found = {part for name in names if (part := part_of_name(name))}
     if len(found) > 1:
         raise DataError(
-            f"{path} speaks of {' and '.join(sorted(found))}: rename it, or set data.part to all"
+            f"{'/'.join(names)} speaks of {' and '.join(sorted(found))}: rename it, "
+            "or set data.part to all"
         )
     return found.pop() if found else None
 
@@ -78,7 +88,7 @@ def require_one_configuration(files: Sequence[Path], *, root: Path) -> None:
         one, other = list(first.values())[:2]
         raise DataError(
             f"{root} holds several sets or configurations: {one.relative_to(root)} and "
-            f"{other.relative_to(root)} are not shards of one; set path to one folder or file"
+            f"{other.relative_to(root)} are not shards of one; set path to a folder of one"
         )
 
 

@@ -102,6 +102,11 @@ def _check_integers(low: int, high: int, *, dtype: np.dtype[Any], name: str) -> 
 
 
 def _float_window(low: float, high: float, *, name: str) -> Window:
+    if low >= 0 and high < 2 / 255:
+        raise DataError(
+            f"{name}: float pixels in {low:g}..{high:g} would be black images on the scale [0, 1]: "
+            "were they divided by 255 twice? rescale them, or set data.window"
+        )
     if low >= 0 and high <= 1:
         return (0, 1)
     if -1 <= low <= _NEAR_MINUS_ONE and high <= 1:

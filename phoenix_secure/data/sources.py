@@ -23,7 +23,14 @@ from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
 
-__all__ = ["DATASETS", "load_images", "load_run_images", "load_test_images", "rules_of"]
+__all__ = [
+    "DATASETS",
+    "decoded_folder",
+    "load_images",
+    "load_run_images",
+    "load_test_images",
+    "rules_of",
+]
 
 _NO_RULES = ReadingRules()
 
@@ -85,18 +92,24 @@ def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
         channels=data.channels,
         cache_dir=cache_dir,
         max_images=data.max_images,
-        rules=rules_of(data),
+        rules=rules_of(data, cache_dir=cache_dir),
     )
 
 
-def rules_of(data: DataConfig) -> ReadingRules:
+def rules_of(data: DataConfig, *, cache_dir: Path) -> ReadingRules:
     """How a run reads its images; ``data.split`` must be spelt out."""
     return ReadingRules(
         part=data.part,
         window=data.window,
         strict=data.strict,
         each_alone=data.split == "keyed",
+        cache=decoded_folder(cache_dir) if data.cache else None,
     )
+
+
+def decoded_folder(cache_dir: Path) -> Path:
+    """Where decoded pictures are kept, for whoever asks for it."""
+    return cache_dir / "decoded"
 
 
 def load_test_images(

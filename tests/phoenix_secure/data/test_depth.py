@@ -222,6 +222,11 @@ def test_a_window_says_which_reading_is_meant() -> None:
     assert pixels[0, 0].tolist() == [just_below_half, *upper]
 
 
+def test_floats_divided_twice_are_refused() -> None:
+    with pytest.raises(DataError, match="black images on the scale"):
+        to_bytes(FLOATS / 255, window=None, name="d")
+
+
 def test_negative_zero_is_zero() -> None:
     images = np.where(np.arange(8) == 0, -0.0, FLOATS)
     assert to_bytes(images, window=None, name="d")[0].max() == 255
