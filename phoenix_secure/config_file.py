@@ -68,12 +68,24 @@ def parse_config(
 ) -> RunConfig:
     """Validate plain ``values`` after applying dotted ``overrides``."""
     tree: dict[str, Any] = {key: value for key, value in values.items()}
+    overrides = tuple(overrides)
     for override in overrides:
         _apply(tree, override)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, of=RunConfig)}") from error
+        blamed = _override_behind(error, overrides) or source
+        raise ConfigError(f"{blamed}: {explain(error, of=RunConfig)}") from error
+
+
+def _override_behind(error: ValidationError, overrides: tuple[str, ...]) -> str | None:
+    """The override that brought the first fault, not the file that it is laid over."""
+    where = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
+    for override in reversed(overrides):
+        keys = override.partition("=")[0].strip().split(".")
+        if keys == where[: len(keys)]:
+            return f"override {shorten(override)}"
+    return None
 
 
 def dump_config(config: RunConfig) -> str:

@@ -20,7 +20,7 @@ def models() -> None:
 def add(
     model: Annotated[
         str,
-        typer.Argument(help="A run's folder, a diffusers DDPM or DDIM folder, or hub:OWNER/NAME."),
+        typer.Argument(help="A run's folder, a diffusers DDPM or DDIM folder, or hf://OWNER/NAME."),
     ],
     output_format: FormatOption = Format.TEXT,
 ) -> None:

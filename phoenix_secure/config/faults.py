@@ -8,6 +8,7 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from phoenix_secure.config.other_names import SWEEP_KEYS, known_as
 from phoenix_secure.yaml_text import shorten
 
 __all__ = ["explain", "field_at"]
@@ -24,14 +25,35 @@ def explain(error: ValidationError, *, of: type[BaseModel]) -> str:
     location = [part for part in first["loc"] if isinstance(part, str)]
     name = _shown(".".join(location)) or "settings"
     if first["type"] == "extra_forbidden":
-        valid = list(_section(location[:-1], of).model_fields)
-        close = difflib.get_close_matches(location[-1][:100], valid, n=1, cutoff=0.4)
-        nearest = ".".join([*location[:-1], *close])
-        hint = f"did you mean {nearest}?" if close else f"valid here: {', '.join(valid)}"
-        return f"unknown setting {name}: {hint}{more}"
+        return f"unknown setting {name}: {_hint(location, of)}{more}"
     message = _shown(first["msg"].removeprefix("Value error, "), 400)
     given = "" if isinstance(first["input"], dict) else f" (got {shorten(first['input'])})"
     return f"{name}: {message}{given}{more}"
+
+
+def _hint(location: list[str], root: type[BaseModel]) -> str:
+    """What an unknown setting was meant to be: by others' names for it, in another section, or
+    spelt almost so."""
+    key, valid = location[-1][:100], list(_section(location[:-1], root).model_fields)
+    if len(location) == 1 and key in SWEEP_KEYS and key not in valid:
+        return "this file is a sweep: use `phoenix-secure sweep`"
+    elsewhere = _sections_with(key, root)
+    other = known_as(key)
+    if other is not None and field_at(other.split("."), of=root) is not None:
+        return f"did you mean {other}?"
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere[:3])}?"
+    close = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
+    if close:
+        return f"did you mean {'.'.join([*location[:-1], *close])}?"
+    return f"valid here: {', '.join(valid)}"
+
+
+def _sections_with(key: str, root: type[BaseModel]) -> list[str]:
+    """The dotted names of the settings called ``key``."""
+    return [
+        f"{section}.{key}" for section in root.model_fields if field_at([section, key], of=root)
+    ]
 
 
 def field_at(keys: list[str], *, of: type[BaseModel]) -> FieldInfo | None:

@@ -57,12 +57,12 @@ class DataConfig(Section):
     strict: bool = Field(
         False,
         exclude_if=lambda strict: not strict,
-        description="Refuse to pass over any file, row or array of data.path.",
+        description="[flag] Refuse to pass over any file, row or array of data.path.",
     )
     cache: bool = Field(
         False,
         exclude_if=lambda cache: not cache,
-        description="Keep the decoded pictures of an image-folder in PHOENIX_DATA_DIR, or "
+        description="[flag] Keep the decoded pictures of an image-folder in PHOENIX_DATA_DIR, or "
         "~/.cache/phoenix-secure, for the next start: a second copy, readable by its owner alone.",
     )
     # Both stay unwritten where they say what a file from before they existed says by silence, so

@@ -53,8 +53,8 @@ class ModelConfig(Section):
         min_length=1,
         exclude_if=lambda name: name is None,
         description="[path] Start from this model: a run's folder, a diffusers DDPM or DDIM "
-        "folder, sha256:HEX of a kept one, or hub:OWNER/NAME (downloaded). Its network and noising "
-        "process take the place of the settings here. Empty: fresh weights.",
+        "folder, sha256:HEX of a kept one, or hf://OWNER/NAME (downloaded). Its network and "
+        "noising process take the place of the settings here. Empty: fresh weights.",
     )
     start: StartConfig | None = Field(
         None,

@@ -15,9 +15,10 @@ _SectionT = TypeVar("_SectionT", bound=Section)
 
 
 def absolute_path(text: str, *, folder: Path) -> str:
-    """``text`` with ``~`` expanded, below ``folder`` if it is relative; an address with ``://``
-    stays as it is."""
-    return text if "://" in text else str(folder / os.path.expanduser(text))
+    """``text`` with ``~`` expanded, below ``folder`` if it is relative; an address with ``://`` and
+    the hash of a kept model (``sha256:``) stay as they are."""
+    is_address = "://" in text or text.startswith("sha256:")
+    return text if is_address else str(folder / os.path.expanduser(text))
 
 
 def with_absolute_paths(section: _SectionT, *, folder: Path) -> _SectionT:

@@ -259,5 +259,6 @@ def test_every_path_among_the_settings_says_that_it_is_one() -> None:
     """``with_absolute_paths`` goes by the unit in a setting's description."""
     named = {name for name, field in all_fields(RunConfig) if "path" in field.description.lower()}
     marked = {n for n, field in all_fields(RunConfig) if field.description.startswith("[path]")}
-    assert marked == {"data.path", "sharing.path", "evaluation.inception_weights"}
+    paths = {"data.path", "sharing.path", "evaluation.inception_weights", "model.init_from"}
+    assert marked == paths
     assert marked <= named

@@ -22,7 +22,7 @@ from phoenix_secure.federation.run.summary import read_summary
 
 __all__ = ["add_model", "with_start"]
 
-_HUB, _KEPT = "hub:", "sha256:"
+_HUB, _KEPT = "hf://", "sha256:"
 _WEIGHTS = ["*.json", "*.safetensors"]  # never code, never pickles
 
 
@@ -68,7 +68,7 @@ def _found(name: str) -> tuple[FoundModel, StartConfig]:
     if not path.exists():
         raise CheckpointError(
             f"model.init_from: there is no {name}: give a run's folder, a diffusers folder, or "
-            f"hub:{name} for a model of the Hugging Face hub"
+            f"hf://OWNER/NAME for a model of the Hugging Face hub"
         )
     run = _run_of(path)
     if run is None:
@@ -136,6 +136,6 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_WEIGHTS))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"model.init_from: hub:{name} cannot be fetched ({type(error).__name__}): check the "
+            f"model.init_from: hf://{name} cannot be fetched ({type(error).__name__}): check the "
             "name and the network, or give a folder that holds it"
         ) from error

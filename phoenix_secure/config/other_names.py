@@ -1,0 +1,58 @@
+"""Names that other programs, and people in a hurry, give to our settings."""
+
+from __future__ import annotations
+
+__all__ = ["SWEEP_KEYS", "known_as"]
+
+# Top-level keys of a sweep file that no settings file has.
+SWEEP_KEYS = frozenset({"axes", "base", "points"})
+
+_OTHER_NAMES = {
+    "aggregator": "federation.server_optimizer",
+    "algorithm": "federation.server_optimizer",
+    "alpha": "partition.alpha",
+    "batch": "training.batch_size",
+    "beta": "partition.alpha",
+    "clip": "privacy.clip_norm",
+    "client_fraction": "federation.participation",
+    "clients": "partition.num_sites",
+    "cuda": "device",
+    "dataset": "data.name",
+    "data_dir": "data.path",
+    "dirichlet_alpha": "partition.alpha",
+    "dp_epsilon": "privacy.epsilon",
+    "ema_decay": "ema.decay",
+    "eps": "privacy.epsilon",
+    "epochs": "training.local_epochs",
+    "fraction_fit": "federation.participation",
+    "gpu": "device",
+    "guidance": "sampling.guidance_scale",
+    "image_width": "data.image_size",
+    "img_size": "data.image_size",
+    "learningrate": "training.learning_rate",
+    "local_epoch": "training.local_epochs",
+    "lr": "training.learning_rate",
+    "max_grad_norm": "privacy.clip_norm",
+    "min_fit_clients": "federation.min_sites",
+    "mu": "training.proximal_mu",
+    "n_clients": "partition.num_sites",
+    "num_clients": "partition.num_sites",
+    "num_rounds": "federation.rounds",
+    "num_server_rounds": "federation.rounds",
+    "optimizer_lr": "training.learning_rate",
+    "proximal": "training.proximal_mu",
+    "q": "privacy.sampling_rate",
+    "sample_rate": "privacy.sampling_rate",
+    "secagg": "secure_aggregation.mode",
+    "sigma": "privacy.noise_multiplier",
+    "sites": "partition.num_sites",
+    "steps": "training.local_steps",
+    "target_delta": "privacy.delta",
+    "target_epsilon": "privacy.epsilon",
+    "wd": "training.weight_decay",
+}
+
+
+def known_as(key: str) -> str | None:
+    """The dotted name of the setting that others call ``key``; case and hyphens do not matter."""
+    return _OTHER_NAMES.get(key.lower().replace("-", "_"))
