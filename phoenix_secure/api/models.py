@@ -72,8 +72,8 @@ def draw(
                 class_labels=None if class_labels is None else class_labels.numpy(),
                 progress=progress,
             )
-        if class_labels is None and model.class_names:
-            class_labels = torch.arange(num_images) % len(model.class_names)
+        if class_labels is None:
+            class_labels = _labels_in_turn(model, num_images)
         return sample_images(
             model.pipeline,
             num_images=num_images,
@@ -107,7 +107,11 @@ def sample(
         raise ConfigError(f"num_images must be at least 1 (got {num_images})")
     model = open_model(Path(path).expanduser(), device=device)
     sampling = _sampling(model, num_steps=num_steps, guidance_scale=guidance_scale)
-    labels = None if class_name is None else _labels_of(class_name, model, num_images)
+    labels = (
+        _labels_in_turn(model, num_images)
+        if class_name is None
+        else _labels_of(class_name, model, num_images)
+    )
     images = draw(
         model,
         num_images=num_images,
@@ -116,7 +120,12 @@ def sample(
         class_labels=labels,
         progress=progress,
     )
-    return Samples(images=from_unit_range(images), encode=_encoder(Path(path)))
+    return Samples(
+        images=from_unit_range(images),
+        encode=_encoder(Path(path).expanduser()),
+        labels=None if labels is None else labels.numpy(),
+        class_names=() if labels is None else tuple(model.class_names),
+    )
 
 
 def _encoder(path: Path) -> Encode:
@@ -148,6 +157,15 @@ def _sampling(
     if sampling.num_steps > limit:
         raise ConfigError(f"--steps {sampling.num_steps} exceeds the model's {limit}: lower it")
     return sampling
+
+
+def _labels_in_turn(model: SavedModel | FittedGenerator, num_images: int) -> torch.Tensor | None:
+    """The classes that the model knows, one after another; None without classes."""
+    if not model.class_names:
+        return None
+    if isinstance(model, FittedGenerator):
+        return torch.from_numpy(model.labels(num_images))
+    return torch.arange(num_images) % len(model.class_names)
 
 
 def _labels_of(

@@ -23,11 +23,14 @@ _COLUMNS = ("kid", "frechet", "precision", "recall", "density", "coverage")
 class Samples:
     """Generated images; the files made of them say so.
 
-    Shape:      images (N, C, H, H) uint8, 0..255
+    Shape:      images (N, C, H, H) uint8, 0..255; labels (N,) int64, the class that each image was
+                sampled as, or None
     """
 
     images: np.ndarray = field(repr=False)
     encode: Callable[[Any], bytes] = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,6 +48,23 @@ class Samples:
 
         save_images(self.images, Path(folder).expanduser(), encode=self.encode)
         return Path(folder).expanduser()
+
+    def export(self, path: str | Path, *, layout: str = "imagefolder") -> Path:
+        """Write all images with their labels, as class-folders, imagefolder or npz.
+
+        Raises:     ConfigError for a path that exists, or a layout that these images cannot have.
+        """
+        from phoenix_secure.data.export import ExportLayout, export_images
+
+        export_images(
+            self.images,
+            Path(path).expanduser(),
+            layout=ExportLayout(layout),
+            labels=self.labels,
+            class_names=self.class_names,
+            encode=self.encode,
+        )
+        return Path(path).expanduser()
 
     def _repr_html_(self) -> str:
         from phoenix_secure.pictures import grid_picture

@@ -131,7 +131,7 @@ def _told(value: Any) -> bool:
 
 def _as_classes(values: list[Any], *, where: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     texts = [str(value).strip() for value in values]
-    if all(text.isdecimal() and text.isascii() and len(text) < 19 for text in texts):
+    if all(len(text) < 19 and text.isdecimal() and text == str(int(text)) for text in texts):
         return numbered(np.array([int(text) for text in texts]), names=None, where=where)
     if any(not isinstance(value, str) for value in values):
         raise DataError(f"{where} must hold one class number (0, 1, 2, ...) or name per picture")

@@ -108,6 +108,13 @@ def test_sample_repeats_for_a_seed(cli, finished_run: Path) -> None:
 
 def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None:
     assert cli("run", str(config_file), "model.class_conditional=true").code == 0
+    options = ("sample", "runs/tiny", "--num", "12", "--layout", "class-folders", "--export")
+    exported = cli(*options, "out")
+    assert exported.code == 0, exported.err
+    shown = cli("data", "show", "image-folder", "--path", "out", "--format", "json")
+    assert json.loads(shown.out)["images_per_class"] == [2, 2, 1, 1, 1, 1, 1, 1, 1, 1]
+    again = cli(*options, "out")
+    assert (again.code, "there already" in again.err) == (2, True)
     outcome = cli("sample", "runs/tiny", "--num", "2", "--class", "7", "--guidance", "2")
     assert outcome.code == 0, outcome.err
     wrong = cli("sample", "runs/tiny", "--class", "77")
