@@ -49,6 +49,7 @@ def test_gsa1_takes_the_norm_of_the_mean_and_gsa2_the_mean_of_norms(overfitted, 
     assert (first < 0.999 * second).any()
 
 
+@pytest.mark.slow
 def test_gsa_trained_on_a_shadow_finds_the_members_of_another_model(
     overfitted, overfitted_shadow, alpha_bar
 ) -> None:

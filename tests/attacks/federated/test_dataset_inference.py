@@ -7,6 +7,7 @@ from attacks import denoising_loss, pia, rediffuse, secmi, sima
 from attacks.federated.dataset_inference import infer, record_features
 
 
+@pytest.mark.slow
 def test_the_features_are_the_scores_of_the_single_attacks(overfitted, alpha_bar) -> None:
     x, eps = overfitted.members[:5], overfitted.eps
     found = record_features(

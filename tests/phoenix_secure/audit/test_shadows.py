@@ -39,6 +39,7 @@ def audit(target: Target, out: Path, **options):
     return run_audit(target, request, out=out, **options)
 
 
+@pytest.mark.slow
 def test_a_killed_audit_goes_on_to_the_same_scores(target: Target, tmp_path: Path) -> None:
     whole = audit(target, tmp_path / "whole")
 

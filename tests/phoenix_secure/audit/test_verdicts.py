@@ -99,6 +99,7 @@ def test_a_claim_that_the_attack_beats_is_a_fail(overfitted_run: Path, tmp_path:
     assert honest.canaries.claim == "cannot be contradicted"
 
 
+@pytest.mark.slow
 def test_a_private_run_s_canaries_do_not_contradict_its_own_guarantee(
     train: Callable[..., Path], tmp_path: Path
 ) -> None:

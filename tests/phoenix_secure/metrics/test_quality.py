@@ -56,6 +56,7 @@ def blurred(pixels: np.ndarray) -> np.ndarray:
     return np.clip(gaussian_filter(pixels[:500], (0, 0, 1, 1)), -1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite0", "cnn"])
 def test_real_digits_score_as_held_out_ones_and_blur_between_them_and_noise(
     name: str, pixels: np.ndarray, blurred: np.ndarray, classifier: Classifier

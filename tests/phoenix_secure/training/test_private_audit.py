@@ -130,6 +130,7 @@ def test_the_bound_is_not_empty(game: Game) -> None:
     assert game.epsilon_lower(noise_for(8.0), rounds=400) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epsilon", "rounds"), BROKEN)
 def test_a_trainer_with_a_tenth_of_the_noise_is_found_out(
     game: Game, epsilon: float, rounds: int

@@ -18,6 +18,7 @@ STRATEGIES = (
 )
 
 
+@pytest.mark.slow
 def test_strategies_over_folders_give_the_weights_of_one_process(
     folder_federation, tmp_path
 ) -> None:

@@ -230,6 +230,7 @@ def test_its_samples_are_the_private_set_of_data_sharing(released: Path) -> None
     assert "differential privacy per record" in drawn.facts["generator"]["guarantee"]
 
 
+@pytest.mark.slow
 def test_a_ddpm_learns_from_generated_images_alone(tmp_path: Path) -> None:
     events = run_in(tmp_path / "run", *DDPM)
     model = tmp_path / "run" / "model"
