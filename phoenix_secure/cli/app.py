@@ -90,9 +90,9 @@ def _run() -> int:
         errors.print(f"error: {error}", style="red", markup=False)
         return error.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name == "run":
-            error.message += " Settings have no dashes: federation.rounds=3."
         error.show()
+        if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name == "run":
+            errors.print("settings have no dashes: federation.rounds=3")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         errors.print("interrupted", style="yellow")

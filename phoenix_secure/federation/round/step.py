@@ -154,4 +154,5 @@ def _extension_step(
             f"federation.server_optimizer: {name} must return three float64 vectors of "
             f"{x.size:,} numbers: parameters, momentum and second moment"
         )
-    return found
+    parameters, momentum, second_moment = found
+    return parameters, momentum, second_moment
