@@ -62,7 +62,7 @@ class ModelChain:
         self.rule = rule
         self.roster = roster
         self._sums = sums
-        self._given_up = set(journal.given_up)
+        self._journal = journal
         self.base = KnownState.of(last_summed(state, given_up=journal.given_up))
         summed = self.base.round_number
         kept = sums.load(summed)
@@ -136,7 +136,8 @@ class ModelChain:
         if held is None:
             return None
         base = self.base.state
-        rounds = [r for r in range(held + 1, base.round_number + 1) if r not in self._given_up]
+        given_up = self._journal.given_up
+        rounds = [r for r in range(held + 1, base.round_number + 1) if r not in given_up]
         vectors = (base.parameters, base.ema, base.momentum, base.second_moment)
         if len(rounds) * self.rule.step.packed_size > 4 * sum(v.size for v in vectors):
             return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,9 +17,12 @@ from phoenix_secure.federation.round.report import RoundReport, StageReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.round.step import next_state
 from phoenix_secure.federation.secagg.adaptive_clip import next_clip_factor
+from phoenix_secure.federation.server.suspects import WrongSum
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["FinishedRound", "run_rounds"]
+__all__ = ["FinishedRound", "GivenUpRound", "run_rounds"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +33,16 @@ class FinishedRound:
     report: RoundReport
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenUpRound:
+    """The state after a round whose sum was refused: the one before, but for its number."""
+
+    state: ServerState
+
+
 def run_rounds(
     state: ServerState, *, config: RunConfig, aggregator: Aggregator, seeds: SeedTree
-) -> Iterator[StageReport | FinishedRound]:
+) -> Iterator[StageReport | FinishedRound | GivenUpRound]:
     """Run the rounds after ``state`` up to ``federation.rounds``, yielding stages and rounds.
 
     Guarantee:  the states are a function of the first one, the settings and the sites' images.
@@ -45,7 +56,15 @@ def run_rounds(
             clip_factor=state.clip_factor,
         )
         started = time.perf_counter()
-        found = yield from aggregator.aggregate(request, cohort=cohort)
+        try:
+            found = yield from aggregator.aggregate(request, cohort=cohort)
+        except WrongSum as wrong:
+            if not wrong.search_goes_on or round_number == config.federation.rounds:
+                raise
+            _log.warning("%s; the next round leaves out a group to find it", wrong.what)
+            state = replace(state, round_number=round_number)
+            yield GivenUpRound(state=state)
+            continue
         # Where the sites recompute the model, the one that they confirmed is the next state.
         state = found.state or next_state(
             state,

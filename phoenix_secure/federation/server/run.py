@@ -30,7 +30,7 @@ from phoenix_secure.federation.server.model_chain import ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
 from phoenix_secure.federation.server.recorded_round import RecordedAggregator, Witnesses
-from phoenix_secure.federation.server.rounds import FinishedRound, run_rounds
+from phoenix_secure.federation.server.rounds import FinishedRound, GivenUpRound, run_rounds
 from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.federation.server.sums import KeptSums
 from phoenix_secure.marks.signer import MarkSigner
@@ -129,6 +129,9 @@ class Run:
             for event in run_rounds(state, config=self.config, aggregator=aggregator, seeds=seeds):
                 if isinstance(event, StageReport):
                     yield event
+                    continue
+                if isinstance(event, GivenUpRound):
+                    folder.save_state(event.state, config=self.config)
                     continue
                 report = self._keep(event, folder, evidence)
                 if self._is_witnessed(report.round_number):

@@ -8,6 +8,8 @@
 - A site that broke the protocol under its own signature is never asked again, and all sites get the
   proof. An attempt that convicts somebody does not count against ``max_attempts``: there are only
   so many liars.
+- A sum that no honest sites enter is refused and its round given up; the next ones find out which
+  group of sites it takes (``suspects``).
 - Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
 """
 
@@ -32,6 +34,7 @@ from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import ComputedModel, ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.sums import KeptSum
+from phoenix_secure.federation.server.suspects import SuspectSearch
 from protocol import RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
 
@@ -73,6 +76,7 @@ class SecureAggregator:
         self._on_excluded = on_excluded
         self._told: set[str] = set()
         self._chain = chain
+        self._search = SuspectSearch(self.members(), terms=terms)
 
     def members(self) -> tuple[str, ...]:
         """The whole roster, reachable or not: a cohort must not depend on who is away."""
@@ -82,8 +86,8 @@ class SecureAggregator:
         """Sum the updates of one training round without seeing one.
 
         Guarantee:  the exact sum of the survivors' integers, or no sum.
-        Raises:     TrainingError after ``max_attempts`` attempts, for sums that no sites could
-                    have sent, or where fewer sites trained than the threshold.
+        Raises:     TrainingError after ``max_attempts`` attempts, or where fewer sites trained than
+                    the threshold; WrongSum for a sum that no honest sites enter.
         """
         self._tell_exclusions()
         round_number = request.round_number
@@ -141,6 +145,7 @@ class SecureAggregator:
                     f"round {round_number}: {broadcast.missing()} more sites must confirm the new "
                     f"model ({_listed(reports[-1].failures)}): start them, then resume"
                 )
+            self._search.right(round_number, askable=self._askable(cohort), survivors=found.sites)
             return replace(found, state=broadcast.finish(completed))
         raise TrainingError(self._why(round_number, reports, aborts))
 
@@ -174,9 +179,10 @@ class SecureAggregator:
         )
         # Who is excluded stays in the cohort and is absent: no attempt has a smaller one. A set
         # that was to be signed before is asked whole: nothing else can be signed for this round.
-        excluded = self._journal.excluded
+        askable = self._askable(spec.cohort)
+        left_out = self._search.left_out(askable)
         asked = self._journal.survivors(round_number) or tuple(
-            site for site in spec.cohort if site not in excluded
+            site for site in askable if site not in left_out
         )
         try:
             return (
@@ -197,6 +203,10 @@ class SecureAggregator:
             for proof in session.proofs:
                 self._journal.record_excluded(round_number, proof=proof)
             session.abort()
+
+    def _askable(self, cohort: tuple[str, ...]) -> tuple[str, ...]:
+        excluded = self._journal.excluded
+        return tuple(site for site in cohort if site not in excluded)
 
     def _tell_exclusions(self) -> None:
         """Evidence first, then every site that can be reached; who is away hears of it later."""
@@ -232,11 +242,15 @@ class SecureAggregator:
             )
             within = unclipped_fraction(completed.words, num_sites=len(survivors), terms=terms)
         except ValueError as error:
-            raise TrainingError(
-                f"round {request.round_number}: no honest sites enter such a sum: {error}. "
-                f"One of {', '.join(survivors)} does not run the agreed software; sums do not say "
-                "which. Nothing was used. Find it and resume with --skip-round"
-            ) from error
+            wrong = self._search.wrong(
+                request.round_number,
+                str(error),
+                askable=self._askable(cohort),
+                survivors=survivors,
+            )
+            if wrong.search_goes_on:
+                self._journal.record_given_up(request.round_number)
+            raise wrong from error
         except TrainingError as error:
             raise TrainingError(
                 f"round {request.round_number}: {error}, and start again; or resume with "
