@@ -17,6 +17,7 @@ from phoenix_secure.federation.round.aggregate import Aggregate
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.secagg import payload
 from phoenix_secure.federation.secagg.payload import encode_update
 from phoenix_secure.federation.server.attempt import STAGES
 from phoenix_secure.federation.server.rounds import run_rounds
@@ -238,3 +239,30 @@ def test_patience_may_change_on_resume_and_the_clip_may_not(
         other = load_config(None, [*base, f"secure_aggregation.{change}"])
         with pytest.raises(CheckpointError, match="other settings"):
             folder.load_state(config=other)
+
+
+def test_refused_sum_is_given_up_and_found_in_the_checkpoint(
+    secure_settings: list[str], tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is killed in the next round does not go back to the one it gave up."""
+    honest = payload.check_sum
+
+    def check(total, *, num_sites: int, **more) -> None:
+        if num_sites == 12:
+            raise ValueError("as if one lied")
+        honest(total, num_sites=num_sites, **more)
+
+    monkeypatch.setattr(payload, "check_sum", check)
+    twelve = ["partition.num_sites=12", "secure_aggregation.collusion=0.01", "federation.rounds=2"]
+    config = load_config(None, [*secure_settings, *twelve])
+    folder = RunFolder(tmp_path / "run")
+    run = Run(SimulatedSites(config, cache_dir=cache_dir))
+    events = run.events(run.start(folder, overwrite=False), folder)
+    next(event for event in events if getattr(event, "training_round", 0) == 2)
+    events.close()
+    state = folder.load_state(config=config)
+    assert state.round_number == 1
+    monkeypatch.undo()  # its site was repaired
+    again = Run(SimulatedSites(config, cache_dir=cache_dir))
+    (report,) = again.rounds(again.resume(folder), folder)
+    assert (report.round_number, len(report.sites)) == (2, 12)
