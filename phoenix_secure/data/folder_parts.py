@@ -26,10 +26,11 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
         return listing, wanted
     marked = [folder for folder in listing.folders if part_of_name(folder.name)]
     if marked and wanted is None:
+        one = next((f for f in marked if part_of_name(f.name) == "train"), marked[0])
         raise DataError(
             f"the sub-folders of {listing.root} look like parts of a data set, not classes "
-            f"({marked[0].relative_to(listing.root)}): set path to one of them, such as "
-            f"{marked[0]}, or data.part to train, test, validation, or all"
+            f"({one.relative_to(listing.root)}): set path to one of them, such as {one}, "
+            "or data.part to train, test, validation, or all"
         )
     parts = {file: _part_of_file(file, listing, inspection) for file in listing.files}
     if marked:

@@ -62,6 +62,7 @@ def answer_images(answers: Answers) -> None:
             "augmentations": privacy.get("augmentations"),
             "held_out_fraction": data.get("held_out"),
             "reference_fraction": data.get("reference"),
+            **{name: data[name] for name in ("part", "window") if data.get(name) is not None},
         },
         evidence=config,
     )
