@@ -76,7 +76,7 @@ class Supervisor:
                 self._due[child.name] = now + pause
                 self._say(
                     f"{child.name} ended with {process.returncode} after {lasted:.0f} s; "
-                    f"again in {pause:.0f} s (see {child.log})"
+                    f"again in {pause:.0f} s (see {child.log}){_last_line(child.log)}"
                 )
             elif process is None and now >= self._due.get(child.name, 0.0):
                 self._start(child)
@@ -108,3 +108,14 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
             )
         self._started[child.name] = time.monotonic()
+
+
+def _last_line(log: Path) -> str:
+    """The last line of a log, which mostly says why a program ended."""
+    with contextlib.suppress(OSError):
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+        found = [" ".join(line.split()) for line in lines if line.strip()]
+        return f": {found[-1][:200]}" if found else ""
+    return ""

@@ -33,7 +33,7 @@ def wait_for(condition, *, seconds: float = 30) -> None:
 def test_dead_child_is_started_again_after_a_pause(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     said: list[str] = []
-    code = f"open({str(marks)!r}, 'a').write('x'); raise SystemExit(3)"
+    code = f"open({str(marks)!r}, 'a').write('x'); print('port in use'); raise SystemExit(3)"
     supervisor = Supervisor([child_of(tmp_path, code)], say=said.append, first_pause_s=0.1)
     supervisor.start()
     started: list[str] = []
@@ -44,6 +44,7 @@ def test_dead_child_is_started_again_after_a_pause(tmp_path: Path) -> None:
         supervisor.stop()
     assert started[:2] == ["child", "child"]
     assert "ended with 3" in said[0]
+    assert said[0].endswith(": port in use")  # the reason stands on the terminal, too
     pauses = [float(line.split("again in ")[1].split(" s")[0]) for line in said]
     assert pauses == sorted(pauses)
 

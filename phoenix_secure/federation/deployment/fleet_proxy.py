@@ -79,7 +79,11 @@ def serve_fleet_proxy(
 ) -> None:
     """Serve until stopped."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=_BACKLOG) as listener:
+    # On all interfaces: also for sites that come over IPv4.
+    both = host == "::" and socket.has_dualstack_ipv6()
+    with socket.create_server(
+        (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both
+    ) as listener:
         proxy = FleetProxy(upstream, root_certificates=root_certificates)
         asyncio.run(proxy.serve(listener, tls=tls))
 

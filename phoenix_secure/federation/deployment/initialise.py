@@ -29,6 +29,7 @@ from phoenix_secure.federation.deployment.certificates import (
     make_node_key,
     make_tls_files,
 )
+from phoenix_secure.federation.deployment.hosts import canonical_host, listening_address
 from phoenix_secure.federation.deployment.texts import (
     approve_script,
     compose_file,
@@ -55,7 +56,8 @@ _FIRST_SUPERNODE_PORT = 9100
 class Deployment:
     """The deployment that ``initialise`` sets up.
 
-    host             name or address under which sites reach the server
+    host             name or address under which sites reach the server; kept as
+                     ``hosts.canonical_host`` has it
     port             port of the Fleet proxy
     superlink_port   loopback port of the SuperLink on the server
     rehearsal        sites take shares of a public data set, on this machine
@@ -74,6 +76,10 @@ class Deployment:
     suite: str = Suite.CLASSICAL.value
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "host", canonical_host(self.host))
+        except ValueError as error:
+            raise ConfigError(f"--host {error}") from error
         for name in (self.federation, *self.sites):
             if not is_id(name) or len(name) > 46:
                 raise ConfigError(
@@ -211,12 +217,11 @@ def _make_site(
 
 
 def _server_settings(deployment: Deployment) -> dict[str, Any]:
-    local = deployment.host in ("127.0.0.1", "localhost", "::1")
     host = f"[{deployment.host}]" if ":" in deployment.host else deployment.host
     return {
         "federation": deployment.federation,
         "address": f"{host}:{deployment.port}",
-        "listen": "127.0.0.1" if local else "0.0.0.0",  # noqa: S104 - the proxy is the open door
+        "listen": listening_address(deployment.host),
         "port": deployment.port,
         "superlink_port": deployment.superlink_port,
         "client_certificates": True,

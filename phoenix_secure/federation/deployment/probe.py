@@ -19,6 +19,7 @@ import httpx
 from cryptography import x509
 
 from phoenix_secure.errors import PhoenixError
+from phoenix_secure.federation.deployment.hosts import proxy_of
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.engines.flower_address import check_flower_version
@@ -76,6 +77,8 @@ def probe_site(folder: SiteFolder) -> list[Finding]:
     findings = [*_own_files(folder.secrets, folder.path), _roster(folder)]
     if settings.server is not None:
         findings += _site_door(settings.server, folder)
+        if (proxy := proxy_of(settings.server)) is not None:
+            findings.append(Finding(name="proxy", level="note", message=proxy))
     if folder.approver_key.exists():
         message = f"{folder.approver_key} is still here: take it to whoever owns the images"
         findings.append(Finding(name="approver", level="note", message=message))

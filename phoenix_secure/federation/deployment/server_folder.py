@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.commands import LOOPBACK, ServerFiles
+from phoenix_secure.federation.deployment.hosts import canonical_host
 from phoenix_secure.federation.deployment.site_folder import read_roster
 from phoenix_secure.federation.deployment.site_settings import HostPort, Id, Port, read_section
 from phoenix_secure.federation.engines.flower_address import FlowerAddress, node_key_bytes
@@ -31,12 +32,17 @@ from protocol.identity import SEED_SIZE
 __all__ = ["ServerFolder", "ServerSettings", "find_server_folder"]
 
 
+def _interface(text: str) -> str:
+    """An address or name of this machine; 0.0.0.0 and :: are all of its addresses."""
+    return text if text in ("0.0.0.0", "::") else canonical_host(text)  # noqa: S104 - as asked
+
+
 class ServerSettings(Section):
     """All settings of the server; ``server.yaml``."""
 
     federation: Id = Field(description="[name] The federation's name.")
     address: HostPort = Field(description="[host:port] What sites connect to.")
-    listen: str = Field(
+    listen: Annotated[str, AfterValidator(_interface)] = Field(
         "127.0.0.1", description="[host] Interface on which the Fleet proxy listens."
     )
     port: Port = Field(description="[port] Port of the Fleet proxy.")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import httpx
 
-from phoenix_secure.federation.deployment.commands import fleet_proxy, superlink
+from phoenix_secure.federation.deployment.commands import LOOPBACK, fleet_proxy, superlink
+from phoenix_secure.federation.deployment.hosts import require_free_port
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.flower_address import check_flower_version, quiet_flower
 from phoenix_secure.federation.engines.flower_api import control_client, register_node
@@ -41,7 +42,15 @@ class ServerProcess:
         self._registered = False
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set. Call it from the main thread."""
+        """Serve until ``stop`` is set. Call it from the main thread.
+
+        Raises:     ConfigError when another program listens on one of its ports.
+        """
+        settings = self.settings
+        require_free_port(
+            LOOPBACK, settings.superlink_port, setting="superlink_port in server.yaml"
+        )
+        require_free_port(settings.listen, settings.port, setting="port in server.yaml")
         supervisor = self._supervisor()
         supervisor.start()
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
+from phoenix_secure.federation.deployment.hosts import proxy_of, require_free_port
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
@@ -77,8 +78,15 @@ class SiteProcess:
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set. Call it from the main thread.
 
+        Raises:     ConfigError when another program listens on its port.
+
         Children end when the thread that started them does, so they are started here.
         """
+        if self.settings.server is not None:
+            port = self.settings.supernode_port
+            require_free_port(LOOPBACK, port, setting="supernode_port in site.yaml")
+            if (proxy := proxy_of(self.settings.server)) is not None:
+                self._say(proxy)
         self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
         server = threading.Thread(target=self._serve, args=(stop,), name="site", daemon=True)
         supervisor = self._supervisor()

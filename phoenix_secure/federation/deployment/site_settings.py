@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from phoenix_secure.config.faults import explain
 from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.hosts import canonical_host_port
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.yaml_text import read_yaml
 
@@ -27,7 +28,7 @@ __all__ = [
 _SectionT = TypeVar("_SectionT", bound=Section)
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,45}$")]
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+HostPort = Annotated[str, AfterValidator(canonical_host_port)]
 # An address names a folder in PySyft: no slash, no leading dot.
 ADDRESS = r"^[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,189}$"
 Address = Annotated[str, Field(pattern=ADDRESS)]

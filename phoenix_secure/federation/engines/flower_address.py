@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,10 +22,19 @@ from packaging.specifiers import SpecifierSet
 
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["SUPPORTED", "FlowerAddress", "check_flower_version", "node_key_bytes", "quiet_flower"]
+__all__ = [
+    "LOOPBACKS",
+    "SUPPORTED",
+    "FlowerAddress",
+    "check_flower_version",
+    "node_key_bytes",
+    "quiet_flower",
+    "spare_loopback",
+]
 
 # The versions whose internals the contract tests were run against.
 SUPPORTED = SpecifierSet(">=1.41,<1.42")
+LOOPBACKS = ("127.0.0.1", "localhost", "::1")
 _QUIET = (
     "FLWR_TELEMETRY_ENABLED=0",
     "FLWR_DISABLE_UPDATE_CHECK=1",
@@ -45,9 +55,22 @@ class FlowerAddress:
     secret: bytes | None = field(default=None, repr=False)
 
 
+def spare_loopback(environment: MutableMapping[str, str]) -> None:
+    """Keep whatever proxy ``environment`` names away from this machine's own ports.
+
+    Flower speaks HTTP with its own processes, and a proxy would be asked for them.
+    """
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    names = [name for name in given.split(",") if name]
+    spared = ",".join(dict.fromkeys([*names, *LOOPBACKS]))
+    environment["no_proxy"] = environment["NO_PROXY"] = spared
+
+
 def quiet_flower(environment: dict[str, str] | None = None) -> dict[str, str]:
-    """``environment`` (default: ours) with telemetry, update checks and installations off."""
+    """``environment`` (default: ours) with telemetry, update checks and installations off, and no
+    proxy before the loopback."""
     chosen = dict(os.environ if environment is None else environment)
+    spare_loopback(chosen)
     return chosen | dict(setting.split("=", 1) for setting in _QUIET)
 
 

@@ -7,6 +7,7 @@ themselves: whoever calls decides.
 
 from __future__ import annotations
 
+import os
 import threading
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,7 @@ from flwr.supercore.interceptors import (
 )
 from flwr.supercore.runtime import RuntimeHttpClient
 
-from phoenix_secure.federation.engines.flower_address import FlowerAddress
+from phoenix_secure.federation.engines.flower_address import FlowerAddress, spare_loopback
 
 __all__ = [
     "TaskHeartbeat",
@@ -40,6 +41,7 @@ _HEARTBEAT_S = 10.0
 
 def control_client(where: FlowerAddress) -> ControlHttpClient:
     """A client of the Control API; it needs no account, so that API must stay on loopback."""
+    spare_loopback(os.environ)
     return ControlHttpClient.from_server_address(
         server_address=where.address,
         insecure=where.root_certificates is None,
@@ -102,6 +104,7 @@ def task_client(where: FlowerAddress, *, token: str, component: str) -> RuntimeH
 
 
 def _runtime_client(where: FlowerAddress, interceptors: list) -> RuntimeHttpClient:  # type: ignore[type-arg]
+    spare_loopback(os.environ)
     return RuntimeHttpClient.from_server_address(
         server_address=where.address,
         insecure=where.root_certificates is None,
