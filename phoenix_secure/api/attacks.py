@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from phoenix_secure.api.results import AuditResult
 from phoenix_secure.audit.output import write_findings
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.recording import AuditRecords
+from phoenix_secure.audit.roles import TooFewImages
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.data.cache import default_cache_dir
@@ -21,6 +23,7 @@ from phoenix_secure.federation.run.folder import RunFolder
 __all__ = ["audit", "audit_finished_run", "fix_terms"]
 
 Progress = Callable[[str, int, int], object]
+_log = logging.getLogger(__name__)
 _SILENT: Progress = lambda what, done, total: None  # noqa: E731
 
 
@@ -82,8 +85,12 @@ def fix_terms(folder: RunFolder, *, profile: str) -> None:
 
 def audit_finished_run(
     folder: RunFolder, *, profile: str, progress: Progress = _SILENT
-) -> AuditResult:
-    """The audit at the end of a run, by whoever holds its lock."""
+) -> AuditResult | None:
+    """The audit at the end of a run, by whoever holds its lock.
+
+    None where the run holds too few images for any figure: the log says so, and the run's report
+    that no audit was made.
+    """
     disable_progress_bar()
     opened = open_target(
         folder.path,
@@ -93,13 +100,17 @@ def audit_finished_run(
         device=folder.load_config().device,
         cache_dir=default_cache_dir(),
     )
-    return _attack(
-        opened,
-        Request(profile=profile_named(profile)),
-        out=folder.path / "audit",
-        records=AuditRecords.of(folder, locked=True),
-        progress=progress,
-    )
+    try:
+        return _attack(
+            opened,
+            Request(profile=profile_named(profile)),
+            out=folder.path / "audit",
+            records=AuditRecords.of(folder, locked=True),
+            progress=progress,
+        )
+    except TooFewImages as error:
+        _log.warning("no audit: %s", error)
+        return None
 
 
 def _attack(

@@ -16,9 +16,13 @@ from phoenix_secure.data.keyed_split import image_tags, keyed_order, seeded_spli
 from phoenix_secure.errors import DataError
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Group", "Roles", "draw_roles"]
+__all__ = ["Group", "Roles", "TooFewImages", "draw_roles"]
 
 _FEWEST = 4  # records a side that anything at all can be computed on
+
+
+class TooFewImages(DataError):  # noqa: N818 - it is what was found, not what went wrong
+    """Members or non-members are too few for any figure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +70,7 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     Non-members of the tuning split come from the reference images where there are any, so that all
     held-out images remain for the evaluation; else a quarter of the non-members is set aside.
 
-    Raises:     DataError when fewer than four records a side remain.
+    Raises:     TooFewImages when fewer than four records a side remain.
     """
     key = seeded_split_key(seeds.child("roles"))
     members = keyed_order(image_tags(images.members.images, key=key))
@@ -87,7 +91,7 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
         source = "non-members set aside"
     num = min(profile.max_records, len(members) - size, len(others))
     if min(num, size) < _FEWEST:
-        raise DataError(
+        raise TooFewImages(
             f"{images.members.num_images} members and {images.non_members.num_images} non-members "
             "are too few: at least 20 of each are needed for any figure"
         )

@@ -39,6 +39,8 @@ def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> Non
     """The audit at the end of ``run``: it reports, and a leak does not make the run fail."""
     with _progress(quiet=as_json) as progress:
         found = attacks.audit_finished_run(folder, profile=profile, progress=progress)
+    if found is None:
+        return
     _tell_unrecorded(found, quiet=as_json)
     if as_json:
         verdict = found.report.verdict.model_dump(mode="json")

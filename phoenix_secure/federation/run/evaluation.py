@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,9 @@ from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
 __all__ = ["Evaluator", "Sampler", "evaluator_of", "feature_extractor"]
+
+
+_log = logging.getLogger(__name__)
 
 
 def feature_extractor(settings: EvaluationConfig, *, device: torch.device) -> FeatureExtractor:
@@ -48,17 +52,7 @@ class Evaluator:
         self._partition = partition
         self._seeds = seeds
         self._device = device
-        self._size = min(
-            config.evaluation.num_images,
-            len(partition.split.held_out),
-            len(partition.split.reference),
-        )
-        if self._size < min_images():
-            raise ConfigError(
-                f"only {self._size} images could be evaluated, and {min_images()} are needed: "
-                "raise evaluation.num_images, data.held_out and data.reference, or set "
-                "evaluation.num_images=0"
-            )
+        self._size = min(config.evaluation.num_images, _num_kept_back(partition))
 
     def quality_of(self, model: Sampler) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
@@ -85,8 +79,28 @@ def evaluator_of(
 ) -> Evaluator | None:
     """The evaluator that the settings ask for; None where no sample is evaluated.
 
-    Raises:     ConfigError when the run has too few held-out images.
+    With too few pictures for any figure there is none, and the log says so.
+
+    Raises:     ConfigError when the settings ask for too few images.
     """
-    if config.evaluation.num_images == 0:
+    wished, needed = config.evaluation.num_images, min_images()
+    if wished == 0:
+        return None
+    if wished < needed:
+        raise ConfigError(
+            f"evaluation.num_images is {wished}, and {needed} are needed: raise it, or set it to 0"
+        )
+    if _num_kept_back(partition) < needed:
+        _log.warning(
+            "samples are not evaluated: %d images are held out and %d are for reference, and %d of "
+            "each are needed; bring more, or raise data.held_out and data.reference",
+            len(partition.split.held_out),
+            len(partition.split.reference),
+            needed,
+        )
         return None
     return Evaluator(config, partition, seeds=seeds, device=device)
+
+
+def _num_kept_back(partition: DataPartition) -> int:
+    return min(len(partition.split.held_out), len(partition.split.reference))

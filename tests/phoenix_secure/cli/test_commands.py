@@ -164,3 +164,21 @@ def test_every_command_explains_itself(cli, command: list[str]) -> None:
     outcome = cli(*command, "--help")
     assert outcome.code == 0
     assert "Usage" in outcome.out
+
+
+def test_a_folder_of_forty_pictures_is_trained_on_and_what_cannot_be_judged_is_said(
+    cli, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        file = tmp_path / "pictures" / f"{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
+    settings = ["data.name=image-folder", f"data.path={tmp_path / 'pictures'}"]
+    settings += ["evaluation.num_images=500", "audit.profile=smoke", "output.report=true"]
+    outcome = cli("run", str(config_file), *settings, "data.max_images=null", "federation.rounds=1")
+    assert outcome.code == 0, outcome.err
+    assert "samples are not evaluated: 4 images are held out" in caplog.text
+    assert "no audit: 32 members and 4 non-members are too few" in caplog.text
+    assert Path("runs/tiny/report/report.html").exists()
+    assert cli("run", str(config_file), "evaluation.num_images=9").code == 2
