@@ -180,6 +180,30 @@ def test_a_plan_that_the_policy_refuses_is_shown_with_the_reason_and_not_signed(
     assert "AGAINST IT" in site.command("plans").out
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["secure_aggregation.broadcast=sum"], "computed by this site from the sums"),
+        (["secure_aggregation.broadcast=model"], "SENT BY THE SERVER"),
+        (["secure_aggregation.mode=off"], "SENT BY THE SERVER"),
+        (
+            ["secure_aggregation.broadcast=model", "sharing.source=public", "sharing.name=mnist"],
+            "sharing.warmup_steps",
+        ),
+    ],
+)
+def test_owner_reads_where_each_model_comes_from(
+    site: Site, settings: list[str], words: str
+) -> None:
+    """A server that may send models can ask questions with them."""
+    plan = site.offer(*settings)
+    asked = site.command("approve", plan.hash, typed="n\n")
+    for shown in (site.command("plans").out, asked.out):
+        (line,) = [line for line in shown.splitlines() if line.startswith("models ")]
+        assert words in line
+    assert site.signed == []
+
+
 def test_no_text_in_a_plan_hides_another_on_the_terminal(site: Site) -> None:
     """Cursor moves, line ends, reversed writing, emoji names, mark-up."""
     text = "/a\x1b[2J\x1b[1;1H\r\u202eseed = 0 :warning: [red]x[/red] \u0430"

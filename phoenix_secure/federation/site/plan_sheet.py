@@ -84,6 +84,7 @@ class PlanSheet:
             "bundle_sha256": plan.bundle_hash,
             "differential_privacy": _privacy_in_words(config),
             "secure_aggregation": _aggregation_in_words(config),
+            "models": _models_in_words(config),
             "images": f"{config.data.image_size} pixels, {config.data.channels} channels",
             "bounds": self.bounds,
             "policy": self.policy.model_dump(mode="json"),
@@ -120,9 +121,22 @@ def _aggregation_in_words(config: RunConfig) -> str:
     secure = config.secure_aggregation
     if secure.mode == "off":
         return "OFF: the server sees this site's own update"
-    words = f"on; up to {secure.collusion:.0%} of the sites may work with the server"
-    if secure.broadcast != "sum":
-        words += "; MODELS FROM THE SERVER: no site can tell which it trains on"
+    return f"on; up to {secure.collusion:.0%} of the sites may work with the server"
+
+
+def _models_in_words(config: RunConfig) -> str:
+    """Where the model of each round comes from."""
+    if config.release.is_on:
+        return "none is trained: one sum of features of the images"
+    secure, sharing = config.secure_aggregation, config.sharing
+    if secure.mode == "on" and secure.broadcast == "sum":
+        return "computed by this site from the sums; no other one is trained"
+    words = "SENT BY THE SERVER: this site cannot tell which it trains on"
+    if sharing.source != "none" and sharing.warmup_steps > 0:
+        words += (
+            "; the first one, of the warm-up on shared images (sharing.warmup_steps), follows bit "
+            "for bit only on the server's kind of processor"
+        )
     return words
 
 
