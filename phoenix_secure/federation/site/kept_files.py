@@ -51,6 +51,7 @@ class KeptFiles:
         self._folder = folder
         self._audit = audit
         self._marks: dict[str, _Mark] = {}
+        self._hashed: dict[str, hashlib._Hash] = {}  # of the marks that this object made
         self._forgotten: list[tuple[str, int]] = []  # plan, training round
         self._begun: set[str] = set()
         self.closed: frozenset[str] = frozenset()
@@ -76,16 +77,25 @@ class KeptFiles:
             name = path.relative_to(self._folder).as_posix()
             known = self._marks.get(name)
             # A key never changes; what is shorter, or another file, is for ``lost`` to find.
-            if known is not None and (
-                name in _KEYS
-                or path.stat().st_size <= known.size
-                or _mark(path, size=known.size) != known
-            ):
+            if known is not None and (name in _KEYS or path.stat().st_size <= known.size):
                 continue
-            mark = _mark(path)
-            if mark is not None and mark != known:
+            mark = self._grown(name, path)
+            if mark is not None:
                 found[name] = self._marks[name] = mark
         return {"kept": {k: [m.size, m.digest] for k, m in found.items()}} if found else {}
+
+    def _grown(self, name: str, path: Path) -> _Mark | None:
+        """The mark of a file that has grown, by what is new of it; None where nothing counts."""
+        known = self._marks.get(name, _Mark(0, ""))
+        if name not in self._hashed:
+            if known.size and _mark(path, size=known.size) != known:
+                return None
+            self._hashed[name] = _hash_of(_read(path, 0)[: known.size])
+        new = _whole(path, _read(path, known.size))
+        if not new:
+            return None
+        self._hashed[name].update(new)
+        return _Mark(known.size + len(new), self._hashed[name].hexdigest())
 
     def lost(self) -> list[str]:
         """What is not as the log says, in words; empty where all is."""
@@ -123,7 +133,7 @@ class KeptFiles:
         names = {path.stem for place in places for path in (self._folder / place).glob("*")}
         plans = sorted(name for name in names | self._begun | self.closed if _is_hash(name))
         why = "; ".join(self.lost()) or "nothing was found to be missing"
-        self._marks = {}
+        self._marks, self._hashed = {}, {}
         self._audit.record(CLOSED, plans=plans, why=why, **self.news())
         self.closed = frozenset(plans)
         for plan in plans:
@@ -150,16 +160,30 @@ def _paths(folder: Path) -> list[Path]:
 
 def _mark(path: Path, *, size: int | None = None) -> _Mark | None:
     """Of whole lines, or of a whole key; of the first ``size`` bytes; None for nothing."""
+    content = _read(path, 0)
+    content = _whole(path, content) if size is None else content[:size]
+    return _Mark(len(content), _hash_of(content).hexdigest()) if content else None
+
+
+def _hash_of(content: bytes) -> hashlib._Hash:
+    return hashlib.sha256(_LABEL + content)
+
+
+def _whole(path: Path, content: bytes) -> bytes:
+    """A key as it is; of a journal, the lines that have an end."""
+    return content if path.name in _KEYS else content[: content.rfind(b"\n") + 1]
+
+
+def _read(path: Path, start: int) -> bytes:
+    """From byte ``start`` on; nothing where there is no file."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
     except FileNotFoundError:
-        return None
+        return b""
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: change its permissions") from error
-    if size is None:
-        size = len(content) if path.name in _KEYS else content.rfind(b"\n") + 1
-    digest = hashlib.sha256(_LABEL + content[:size]).hexdigest()
-    return _Mark(size, digest) if size else None
 
 
 def _is_hash(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_growth_is_noted_once_and_by_whole_lines(folder: Folder) -> None:
     assert folder.note()[name][0] == 8
     assert folder.note() == {}
     assert has_promises(folder.path)
+
+
+def test_log_says_the_same_whoever_read_the_file_before(folder: Folder) -> None:
+    """One process that hashes what is new, and one for each line, note the same."""
+    other = {}
+    for number in range(5):
+        with folder.record.open("ab") as file:
+            file.write(b"line %d\n" % number + b"torn" * (number % 2))
+        marks = folder.note()
+        fresh = KeptFiles(folder.path, audit=folder.audit)
+        assert fresh.news() == {}
+        assert fresh.lost() == []
+        other |= marks
+        if number % 2:
+            folder.record.write_bytes(folder.record.read_bytes().removesuffix(b"torn"))
+    content = b"".join(b"line %d\n" % number for number in range(5))
+    digest = hashlib.sha256(b"phoenix-secure/kept-file/v1:" + content).hexdigest()
+    assert other == {f"rounds/{PLAN}.jsonl": [len(content), digest]}
 
 
 def test_key_is_noted_by_a_hash_that_says_nothing_about_it(folder: Folder) -> None:
