@@ -193,6 +193,11 @@ def _files_of_part(
             inspection.not_chosen(str(file.relative_to(folder)), why=f"of the {name} part")
     if part != "all":
         require_one_configuration(chosen, root=folder)
+    if len({file.suffix.lower() for file in chosen}) > 1:
+        raise DataError(
+            f"{folder} holds parquet and arrow files of one part: keep one of the two, since they "
+            "may hold the same images"
+        )
     return chosen
 
 

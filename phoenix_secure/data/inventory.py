@@ -26,7 +26,11 @@ class PassedOver:
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.first_names) else ""
-        return f"{self.count:,} {self.why} ({', '.join(self.first_names)}{more})"
+        # A name may hold anything but must not break the line, or turn it around.
+        names = (
+            "".join(c if c.isprintable() else "\ufffd" for c in name) for name in self.first_names
+        )
+        return f"{self.count:,} {self.why} ({', '.join(names)}{more})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

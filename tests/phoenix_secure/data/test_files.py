@@ -102,6 +102,13 @@ def test_a_warning_tells_what_was_passed_over(
     assert "6 read, 1 passed over (1 DICOM (.dcm), not read (dog/a.dcm))" in caplog.text
 
 
+def test_a_name_cannot_break_or_turn_the_line(folder: Path) -> None:
+    (folder / "dog" / "a\n\u202eb.dcm").write_bytes(b"x")
+    found = inventory(load(folder))
+    assert "(dog/a\ufffd\ufffdb.dcm)" in str(found)
+    assert found.passed_over[0].first_names == ("dog/a\n\u202eb.dcm",)
+
+
 @pytest.mark.parametrize(
     "name", ["__MACOSX", "@eaDir", ".cache", ".ipynb_checkpoints", "#recycle", "$RECYCLE.BIN"]
 )

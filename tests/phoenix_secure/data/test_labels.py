@@ -103,6 +103,18 @@ def test_the_layout_of_the_hub_with_one_folder(loose: Path) -> None:
     assert follow_the_pixels(load(loose))
 
 
+def test_each_part_has_its_table(loose: Path) -> None:
+    for part in ("train", "test"):
+        (loose / part).mkdir()
+        table(loose / part / "metadata.csv", ("file_name", "label"), ROWS)
+    for file in loose.glob("*.png"):
+        file.rename(loose / "train" / file.name)
+        (loose / "test" / file.name).write_bytes(png(9))
+    rules = ReadingRules(part="train")
+    found = load_images("image-folder", path=str(loose), cache_dir=loose, rules=rules)
+    assert follow_the_pixels(found)
+
+
 @pytest.mark.parametrize(
     ("names", "rows", "message"),
     [

@@ -149,6 +149,16 @@ def test_arrow_files_as_save_to_disk_writes_them(tmp_path: Path) -> None:
     assert found.class_names == ("a", "b")
 
 
+def test_one_part_in_two_formats_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", TRAIN)
+    with pa.OSFile(str(tmp_path / "train.arrow"), "wb") as sink:
+        made = pq.read_table(tmp_path / "train.parquet")
+        with pa.ipc.new_stream(sink, made.schema) as stream:
+            stream.write_table(made)
+    with pytest.raises(DataError, match="parquet and arrow"):
+        load(tmp_path)
+
+
 def test_other_files_are_told(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", TRAIN)
     (tmp_path / "README.md").write_text("x")
