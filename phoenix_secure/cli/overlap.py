@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.data_options import PartOption, Window
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 from phoenix_secure.errors import ConfigError
 
@@ -39,11 +40,14 @@ def hash_images(
     channels: Annotated[
         int | None, typer.Option("--channels", min=1, max=3, help="And to so many channels.")
     ] = None,
+    part: PartOption = None,
+    window: Window = None,
 ) -> None:
     """Keyed hashes of your images, in an order that tells nothing, to compare with other owners.
 
     All owners must use one key, one image size and one number of channels.
     """
+    from phoenix_secure.data.inspection import ReadingRules
     from phoenix_secure.data.sources import load_images
     from phoenix_secure.files import write_bytes
     from phoenix_secure.privacy.record_hashes import comparison_tag, open_key, record_hashes
@@ -58,6 +62,7 @@ def hash_images(
         image_size=image_size,
         channels=channels,
         cache_dir=images,
+        rules=ReadingRules(part=part, window=window),
     )
     is_new = not key.exists()
     secret = open_key(key)

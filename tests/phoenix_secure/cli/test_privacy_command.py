@@ -159,6 +159,20 @@ def test_shared_images_are_counted_from_keyed_hashes(
     assert "2 images lie at more than one site" in cli("privacy", "overlap", *hashes).out
 
 
+def test_deep_images_are_hashed_as_the_window_maps_them(
+    cli, three_sites: list[Path], tmp_path: Path
+) -> None:
+    with np.load(three_sites[0]) as first:
+        deep = first["images"].astype(np.uint16) * 16
+    np.savez(tmp_path / "deep.npz", images=deep)
+    key, out = str(tmp_path / "k"), [str(tmp_path / name) for name in ("a.hashes", "deep.hashes")]
+    assert cli("privacy", "hash", str(three_sites[0]), "--key", key, "--out", out[0]).code == 0
+    hashing = ("privacy", "hash", str(tmp_path / "deep.npz"), "--key", key, "--out", out[1])
+    assert cli(*hashing).code == 10
+    assert cli(*hashing, "--window", "0", "4080").code == 0
+    assert json.loads(cli("privacy", "overlap", *out, "--format", "json").out)["shared"] == 10
+
+
 def test_another_key_gives_other_hashes_and_their_order_tells_nothing(
     cli, three_sites: list[Path], tmp_path: Path
 ) -> None:
