@@ -47,7 +47,9 @@ def keyed_members(
             image_size=plan.image_size,
             channels=plan.channels,
             cache_dir=cache_dir,
-            rules=ReadingRules(part=plan.part, window=plan.window, each_alone=True),
+            rules=ReadingRules(
+                part=plan.part, window=plan.window, strict=plan.strict, each_alone=True
+            ),
         )
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)
