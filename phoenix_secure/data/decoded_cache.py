@@ -43,7 +43,7 @@ def decoded_key(
     return hashlib.sha256(repr(form).encode() + b"".join(hashes)).hexdigest()
 
 
-def find_decoded(folder: Path, key: str) -> Decoded | None:
+def find_decoded(folder: Path, key: str, *, num_images: int) -> Decoded | None:
     """The entry, or None where there is none that is whole."""
     path = folder / f"{key}.npz"
     if not path.is_file():
@@ -53,7 +53,8 @@ def find_decoded(folder: Path, key: str) -> Decoded | None:
         pixels, bits = arrays["pixels"], int(arrays["bits"])
     except (DataError, KeyError, ValueError, TypeError):
         return None
-    return Decoded(pixels=pixels, bits=bits) if pixels.dtype == np.uint8 else None
+    is_whole = pixels.dtype == np.uint8 and pixels.ndim == 4 and len(pixels) == num_images
+    return Decoded(pixels=pixels, bits=bits) if is_whole else None
 
 
 def keep_decoded(folder: Path, key: str, decoded: Decoded) -> None:

@@ -125,7 +125,8 @@ def _decoded(
         for number in range(len(read)):
             report("looking for pictures in the cache", number + 1, len(read))
             hashed(number)
-        found = find_decoded(cache, decoded_key(seen, rules=inspection.rules, **form))
+        key = decoded_key(seen, rules=inspection.rules, **form)
+        found = find_decoded(cache, key, num_images=len(read))
         if found is not None:
             inspection.saw_bits(found.bits)
             return list(range(len(read))), found.pixels

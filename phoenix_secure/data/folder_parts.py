@@ -12,6 +12,8 @@ from phoenix_secure.errors import DataError
 
 __all__ = ["within_part"]
 
+_LEFT_OUT = ""
+
 
 def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]:
     """The listing of the part that ``inspection.rules.part`` names, and the part's name.
@@ -39,7 +41,8 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
 
 
 def _part_of_file(file: Path, listing: Listing, inspection: Inspection) -> str | None:
-    """The part that the names of the folders and, of a picture, of the file speak of."""
+    """The part that the names of the folders and, of a picture, of the file speak of; _LEFT_OUT
+    where they disagree and no image may stop the others."""
     names = file.parts[len(listing.root.parts) :]
     if kind_of(file) is not None:
         return part_of_path(names[:-1])
@@ -49,7 +52,7 @@ def _part_of_file(file: Path, listing: Listing, inspection: Inspection) -> str |
         if not inspection.rules.each_alone:
             raise
         inspection.leave_out("/".join(names), error)
-        return None
+        return _LEFT_OUT
 
 
 def _in_files(
@@ -117,7 +120,7 @@ def _chosen(
         name = str(file.relative_to(listing.root))
         if part is None:
             inspection.pass_over(name, why=f"in no part, where data.part is {wanted}")
-        elif part != wanted:
+        elif part not in (wanted, _LEFT_OUT):
             inspection.not_chosen(name, why=f"of the {part} part")
     return [file for file, part in parts.items() if part == wanted]
 

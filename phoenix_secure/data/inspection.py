@@ -55,7 +55,7 @@ class Inspection:
     def leave_out(self, name: str, error: object) -> None:
         """One image that cannot be read, where no image may stop the others: the log names it."""
         _log.warning("left out: %s", error)
-        self._passed_over.append(("unreadable", name))
+        self._passed_over.append(("left out", name))
 
     def not_chosen(self, name: str, *, why: str) -> None:
         """Something is not read because the settings chose otherwise."""

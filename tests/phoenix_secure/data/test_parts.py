@@ -195,7 +195,12 @@ def test_folder_and_file_that_disagree_are_refused(tmp_path: Path) -> None:
     picture(tmp_path / "train" / "cat" / "test_7.png", 200)
     with pytest.raises(DataError, match=r"test_7.*speaks of test and train"):
         load(tmp_path, "train")
-    assert (load(tmp_path, "train", each_alone=True).images == 50).all()
+    found = load(tmp_path, "train", each_alone=True)
+    assert (found.images == 50).all()
+    assert found.inventory is not None
+    assert [str(entry) for entry in found.inventory.passed_over] == [
+        "1 left out (train/cat/test_7.png)"
+    ]
 
 
 def test_the_setting_takes_the_parts_and_says_so_where_the_scheme_is_meant() -> None:
