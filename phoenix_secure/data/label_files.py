@@ -46,7 +46,8 @@ def read_label_file(
     for file in candidates:
         rows = _rows(file)
         columns = [name for name in (rows[0] if rows else {}) if isinstance(name, str)]
-        file_column = next((name for name in _FILE_NAMES if name in columns), None)
+        by_lower = {name.lower(): name for name in columns}
+        file_column = next((by_lower[name] for name in _FILE_NAMES if name in by_lower), None)
         label_column, unused = pick_label(columns)
         if file_column is not None and label_column is not None:
             usable.append((file, rows, file_column, label_column, unused))

@@ -27,15 +27,17 @@ MAX_CLASSES = 1000
 def pick_label(names: Iterable[str]) -> tuple[str | None, list[str]]:
     """The one name among ``names`` that holds labels, and others that look like labels, unused.
 
-    "label" and "labels" come first. Of the other names one is used when it is alone: of fine and
-    coarse labels nobody but the user can choose.
+    Capitals make no difference. "label" and "labels" come first. Of the other names one is used
+    when it is alone: of fine and coarse labels nobody but the user can choose.
 
     >>> pick_label(["image", "fine_label", "coarse_label"])
     (None, ['fine_label', 'coarse_label'])
     """
-    present = list(names)
-    first = [name for name in LABEL_NAMES if name in present]
-    other = [name for name in _OTHER_NAMES if name in present]
+    present: dict[str, list[str]] = {}
+    for name in names:
+        present.setdefault(name.lower(), []).append(name)
+    first = [name for known in LABEL_NAMES for name in present.get(known, [])]
+    other = [name for known in _OTHER_NAMES for name in present.get(known, [])]
     if first:
         return first[0], [*first[1:], *other]
     if len(other) == 1:

@@ -69,7 +69,7 @@ def table(path: Path, names: tuple[str, str], rows: list[tuple[Any, Any]], gap: 
 @pytest.mark.parametrize(
     "file", ["metadata.jsonl", "metadata.csv", "labels.csv", "label.tsv", "x.CSV"]
 )
-@pytest.mark.parametrize("names", [("file_name", "label"), ("file", "target"), ("image", "y")])
+@pytest.mark.parametrize("names", [("file_name", "label"), ("File", "Target"), ("image", "Y")])
 def test_a_table_beside_loose_pictures_labels_them(
     loose: Path, file: str, names: tuple[str, str]
 ) -> None:
@@ -183,7 +183,7 @@ LABELS = [number % 2 for number in range(NUM)]
 
 
 @pytest.mark.parametrize(
-    "column", ["label", "labels", "fine_label", "targets", "target", "y", "class"]
+    "column", ["label", "Labels", "fine_label", "targets", "target", "y", "Class"]
 )
 def test_one_column_of_labels_is_used(tmp_path: Path, column: str) -> None:
     found = load(parquet(tmp_path / "x", **{column: LABELS}), "huggingface")
