@@ -66,6 +66,7 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
     waves = steps_per_round / sites.num_workers
     rounds = config.federation.rounds
     aggregation_s = aggregation_seconds(sites)
+    down, up = _bytes_down(sites, cohort=cohort), _bytes_up(sites, cohort=cohort)
     return {
         "images": f"{sites.partition.image_set.name}, {sum(sizes.values())} for training",
         "sites": len(sizes),
@@ -76,9 +77,10 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
         "parameters": d,
         "rounds": rounds,
         "local_steps_per_round": steps_per_round,
-        "bytes_down_per_round": _bytes_down(sites, cohort=cohort),
+        "bytes_down_per_round": down,
         "model": _who_makes_the_model(is_computed=sites.rule is not None),
-        "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
+        "bytes_up_per_round": up,
+        "bytes_in_all_rounds": rounds * (down + up),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
         **_guarantee(sites),

@@ -51,11 +51,13 @@ def choose_step_noise(
                  accuracy and no privacy.
     Raises:      ConfigError naming the setting.
     """
-    multiplier = privacy.noise_multiplier or noise_multiplier_for(
-        epsilon=privacy.epsilon or math.inf,
-        delta=privacy.delta,
-        sampling_rate=privacy.sampling_rate,
-        steps=releases,
+    multiplier = privacy.noise_multiplier or _rounded_up(
+        noise_multiplier_for(
+            epsilon=privacy.epsilon or math.inf,
+            delta=privacy.delta,
+            sampling_rate=privacy.sampling_rate,
+            steps=releases,
+        )
     )
     largest_sum = (1 << (word_bits - 1)) - 1
     for power in range(_FINEST, _COARSEST, -1):
@@ -93,3 +95,11 @@ def choose_step_noise(
         "secure_aggregation.word_bits=32, or take a smaller network, larger privacy.epsilon or "
         "smaller training.batch_size"
     )
+
+
+def _rounded_up(noise: float) -> float:
+    """To six digits. The accountants' last bits differ between processors, and sites refuse a round
+    whose noise is not exactly their own."""
+    step = 10.0 ** (math.floor(math.log10(noise)) - 5)
+    count = math.ceil(noise / step)
+    return count * step if count * step >= noise else (count + 1) * step

@@ -92,7 +92,7 @@ def with_odd_pictures(digits: SiteImages) -> SiteImages:
         (1.0, []),
         (1.0, ["privacy.gradients=hooks", "model.class_conditional=true"]),
         (30.0, ["diffusion.prediction=v"]),  # gradients far beyond the clip
-        (1e-3, ["privacy.clip_norm=1e3"]),  # and far within
+        pytest.param(1e-3, ["privacy.clip_norm=1e3"], marks=pytest.mark.slow),  # and far within
     ],
 )
 def test_no_neighbour_is_further_than_the_sensitivity(

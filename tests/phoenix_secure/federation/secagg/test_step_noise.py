@@ -20,6 +20,7 @@ from scipy.stats import chisquare, kstest, norm
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.secagg import step_noise
 from phoenix_secure.federation.secagg.payload import decode_sum, encode_sums
 from phoenix_secure.federation.secagg.possible_sums import check_sum
 from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
@@ -132,6 +133,22 @@ def test_the_least_share_is_enough_and_hardly_more(
     if variance > 64:
         least = dataclasses.replace(event, share_variance=variance * (1 - 1e-9) - 1.0)
         assert least.gaussian.noise_multiplier < noise * (1 + 1e-9)
+
+
+def test_the_last_bits_of_an_accountant_change_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another processor's: sites that drew other noise would refuse each other's rounds."""
+    expected = terms_of("partition.num_sites=10", num_parameters=160_401)
+    found = step_noise.noise_multiplier_for
+    for error in (-1e-12, 1e-12):
+        monkeypatch.setattr(
+            step_noise,
+            "noise_multiplier_for",
+            lambda error=error, **how: found(**how) * (1 + error),
+        )
+        assert terms_of("partition.num_sites=10", num_parameters=160_401) == expected
+    assert expected.noise is not None
+    least = found(epsilon=2.0, delta=1e-5, sampling_rate=0.02, steps=10)
+    assert least <= expected.noise.noise_multiplier < least * (1 + 1e-5)
 
 
 def own_delta(epsilon: float, *, rate: float, noise: float, steps: int) -> float:

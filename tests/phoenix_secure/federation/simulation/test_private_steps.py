@@ -248,7 +248,10 @@ def test_a_killed_run_goes_on_with_the_same_words_and_charges_nothing_twice(
         (["secure_aggregation.word_bits=16"], "set secure_aggregation.word_bits=32"),
         (["partition.num_sites=4"], "needs at least 5 sites"),
         (["secure_aggregation.collusion=0.4"], "secure_aggregation.collusion = 0.4"),
-        (["privacy.sampling_rate=0.001"], "samples less than one a step"),
+        (
+            ["privacy.sampling_rate=0.001", "privacy.epsilon=null", "privacy.noise_multiplier=1"],
+            "samples less than one a step",
+        ),
     ],
 )
 def test_plans_that_cannot_hold_are_refused_with_the_fix(overrides: list[str], fix: str) -> None:
