@@ -6,18 +6,18 @@ STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 15
 ALL_MINUTES   := 60
 
-.PHONY: demo demo-private test test-all coverage lint docs notebooks examples dist sbom lock bench clean
+.PHONY: demo demo-plain test test-all coverage lint docs notebooks examples dist sbom lock bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --constraint constraints.txt
 	touch $(STAMP)
 
-demo: $(STAMP)          ## train over five sites, sample, evaluate, audit, signed report (4 to 35 minutes, by machine)
+demo: $(STAMP)          ## five sites, one private sum, samples, audit, signed report (2 to 5 minutes of one core)
 	$(BIN)/phoenix-secure run configs/demo.yaml --run-dir runs/demo --overwrite
 
-demo-private: $(STAMP)  ## the same sites and digits under differential privacy, epsilon 8, in one round
-	$(BIN)/phoenix-secure run configs/demo_private.yaml --run-dir runs/demo-private --overwrite
+demo-plain: $(STAMP)    ## the same sites train a diffusion model without privacy (4 to 35 minutes, by machine)
+	$(BIN)/phoenix-secure run configs/demo_plain.yaml --run-dir runs/demo-plain --overwrite
 
 # A worker that is done takes tests of the other: what expensive fixtures serve stays together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal

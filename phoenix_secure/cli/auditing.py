@@ -35,18 +35,20 @@ def audit(target: Path, *, as_json: bool, **options: Any) -> int:
     return found.report.verdict.outcome.exit_code
 
 
-def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> None:
-    """The audit at the end of ``run``: it reports, and a leak does not make the run fail."""
+def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> str | None:
+    """The audit at the end of ``run``: it reports, and a leak does not make the run fail. Returns
+    the verdict in words; None where there were too few images for one."""
     with _progress(quiet=as_json) as progress:
         found = attacks.audit_finished_run(folder, profile=profile, progress=progress)
     if found is None:
-        return
+        return None
     _tell_unrecorded(found, quiet=as_json)
     if as_json:
         verdict = found.report.verdict.model_dump(mode="json")
         print_json({"event": "audited", "folder": str(found.folder), "verdict": verdict})
     else:
         _print(found.report, found.folder)
+    return found.report.verdict.headline
 
 
 @contextlib.contextmanager

@@ -9,7 +9,11 @@ from rich.table import Table
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.round.cohort import cohort_size
-from phoenix_secure.federation.simulation.estimate import aggregation_seconds, seconds_per_step
+from phoenix_secure.federation.simulation.estimate import (
+    aggregation_seconds,
+    fit_seconds,
+    seconds_per_step,
+)
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.training.schedule import num_local_steps
 
@@ -105,6 +109,7 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
         "bytes_down_per_round": 4 * layout.num_words * cohort,
         "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
         "generator_steps": release.fit_steps,
+        "estimated_fit_seconds": round(fit_seconds(sites, layout), 1),
         **_guarantee(sites),
         "secure_aggregation": "on",
         **_aggregation(sites, seconds=aggregation_seconds(sites)),

@@ -134,6 +134,13 @@ class RunDisplay:
         if rounds_done:
             console.print(f"resuming after round {rounds_done} of {config.federation.rounds}")
 
+    def expect(self, seconds: float, *, is_audited: bool) -> None:
+        """Say how long the run will take, as it was just calibrated."""
+        after = "; audit and report come after that" if is_audited else ""
+        console.print(
+            f"about {_duration(seconds)} for training and evaluation on this machine{after}"
+        )
+
     def _expect_images(self, parts: Mapping[str, Any], *, rounds_done: int) -> None:
         """Set the bar's length from what the sites will train on."""
         config = self._config
@@ -277,6 +284,13 @@ def print_guarantee(guarantee: dict[str, Any]) -> None:
         )
     for warning in guarantee["warnings"]:
         console.print(Text.assemble(("warning:", "yellow"), f" {warning}"), soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _loss(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from phoenix_secure.cli.last_lines import print_closing
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import print_deployment_plan, print_plan
 from phoenix_secure.cli.progress import RunDisplay
@@ -14,8 +15,10 @@ from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.server.skip_round import skip_round
+from phoenix_secure.federation.simulation.estimate import run_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 __all__ = ["load_deployment_config", "resume", "resume_deployment", "run", "run_deployment"]
@@ -131,12 +134,19 @@ def _simulate(
         images_trained=lambda: sites.images_trained.total,
     )
     display.open_simulation(sites, folder=folder.path, rounds_done=state.round_number)
+    if not as_json and state.round_number == 0:
+        display.expect(run_seconds(sites), is_audited=profile != "none")
     _train(started, folder, display, state, go_on=f"phoenix-secure resume {folder.path}")
+    audited = None
     if profile != "none":
         from phoenix_secure.cli.auditing import audit_finished_run
 
-        audit_finished_run(folder, profile=profile, as_json=as_json)
+        audited = audit_finished_run(folder, profile=profile, as_json=as_json)
     _report(folder, started.config, output_format=output_format)
+    if started.config.output.report and not as_json:
+        print_closing(
+            read_summary(folder.path), started.config, folder=folder.path, audited=audited
+        )
 
 
 def _train_deployed(

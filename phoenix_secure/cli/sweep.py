@@ -83,7 +83,9 @@ def report(
 
 
 def downstream(
-    run_dir: Annotated[Path, typer.Argument(help="A finished class-conditional run.")],
+    run_dir: Annotated[
+        Path, typer.Argument(help="A finished class-conditional run, or a release.")
+    ],
     num_images: Annotated[
         int, typer.Option("--num", min=10, help="Synthetic images to train the classifier on.")
     ] = 2000,

@@ -59,12 +59,29 @@ class ReleaseConfig(Section):
         description="[images] Public bound on one site's images, for which the integer scale is "
         "chosen. A larger site's sums are cut off: less accurate, no less private.",
     )
-    fit_steps: int = Field(800, ge=1, le=1_000_000, description="[steps] Steps of the generator.")
+    fit_steps: int = Field(2000, ge=1, le=1_000_000, description="[steps] Steps of the generator.")
     fit_batch: int = Field(
-        800, ge=4, le=65_536, description="[images] Images generated in one step, all classes."
+        200, ge=4, le=65_536, description="[images] Images generated in one step, all classes."
     )
     fit_learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="[1] Adam's peak learning rate; it falls as a cosine."
+        3e-3, gt=0, le=1, description="[1] Adam's peak learning rate; it falls as a cosine."
+    )
+    fit_average: float = Field(
+        0.99, ge=0, lt=1, description="[1] Decay of the averaged weights for each step; 0 is off."
+    )
+    latent_scale: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="[1] Scale of the latents when sampling: below 1 images are more typical and "
+        "vary less.",
+    )
+    sharpness: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="[1] Factor on the logits of pixels when sampling: above 1 edges are sharper. "
+        "The features hardly see how sharp an edge is.",
     )
     latent_size: int = Field(
         32, ge=1, le=1024, description="[numbers] Random numbers from which an image is generated."

@@ -21,6 +21,7 @@ from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.metrics.classifier import train_classifier
+from phoenix_secure.release.generator import load_generator, sample_generated
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
@@ -39,7 +40,8 @@ def downstream_accuracy(
     """
     folder = RunFolder(run)
     config = folder.load_config()
-    if not config.model.class_conditional:
+    is_generator = config.release.is_on and config.release.then == "none"
+    if not is_generator and not config.model.class_conditional:
         raise ConfigError("downstream accuracy needs labels: set model.class_conditional=true")
     image_set = load_run_images(config.data, cache_dir=cache_dir)
     if image_set.labels is None:
@@ -48,16 +50,10 @@ def downstream_accuracy(
     labels = image_set.labels
     test = to_unit_range(image_set.take(split.held_out).images)
     seeds = SeedTree(config.seed).child("downstream")
-    model = load_model(folder.model, device=device)
-    wished = torch.arange(num_images) % image_set.num_classes
-    with workers(num_cores()):
-        synthetic = sample_images(
-            model.pipeline,
-            num_images=num_images,
-            sampling=model.sampling,
-            generator=seeds.child("draw").torch(),
-            class_labels=wished,
-        )
+    draw = _generated if is_generator else _sampled
+    synthetic, wished = draw(
+        folder.model, num_images, seeds.child("draw").torch(), image_set.num_classes, device
+    )
     real = split.members
     if len(real) > num_images:  # the same number, or the comparison is of sizes
         real = np.sort(seeds.child("real").numpy().choice(real, num_images, replace=False))
@@ -72,7 +68,7 @@ def downstream_accuracy(
             epochs=epochs,
         ).accuracy(test, labels=labels[split.held_out])
         for name, images, targets in (
-            ("synthetic", synthetic, wished.numpy()),
+            ("synthetic", synthetic, wished),
             ("real", to_unit_range(image_set.take(real).images), labels[real]),
         )
     }
@@ -84,3 +80,42 @@ def downstream_accuracy(
         "num_test": len(test),
         "epochs": epochs,
     }
+
+
+def _sampled(
+    model_folder: Path,
+    num_images: int,
+    generator: torch.Generator,
+    num_classes: int,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels from a diffusion model, classes in turn."""
+    model = load_model(model_folder, device=device)
+    labels = torch.arange(num_images) % num_classes
+    with workers(num_cores()):
+        images = sample_images(
+            model.pipeline,
+            num_images=num_images,
+            sampling=model.sampling,
+            generator=generator,
+            class_labels=labels,
+        )
+    return images, labels.numpy()
+
+
+def _generated(
+    model_folder: Path,
+    num_images: int,
+    generator: torch.Generator,
+    num_classes: int,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same from a release's generator; the classes that it knows.
+
+    Raises:     ConfigError for one without classes.
+    """
+    fitted = load_generator(model_folder, device=device)
+    if fitted.network.form.num_classes != num_classes:
+        raise ConfigError("downstream accuracy needs labels: set release.classes=labels")
+    images = sample_generated(fitted, num_images=num_images, generator=generator)
+    return images, fitted.labels(num_images)

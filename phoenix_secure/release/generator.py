@@ -38,11 +38,13 @@ __all__ = [
 
 DESCRIPTION = "release.json"
 _WEIGHTS = "generator.safetensors"
-_FORMAT = "phoenix-secure/generator/v1"
+_FORMAT = "phoenix-secure/generator/v2"
 _GLOBAL_GENERATOR = threading.Lock()
 _BATCH = 500
 _HIDDEN = 256
 _WIDTH = 32
+_SATURATION = 0.1  # of black and white: inputs at which they are reached are finite
+_SHARPEST = 100.0
 _LARGEST = 4096  # pixels a side, numbers in a latent: a folder cannot ask for any memory it likes
 
 
@@ -62,7 +64,12 @@ class GeneratorForm:
 
 
 class Generator(nn.Module):
-    """Latents (B, latent_size) and labels (B,) -> images (B, C, H, W) in [0, 1]."""
+    """Latents (B, latent_size) and labels (B,) -> images (B, C, H, W) in [0, 1].
+
+    The last doubling folds 2 x 2 pixels into channels, so that no convolution works at the full
+    size. A fixed filter removes the pattern that such folding leaves, before the sigmoid, which
+    makes edges sharp again. Black and white are reached, not only approached.
+    """
 
     def __init__(self, form: GeneratorForm) -> None:
         super().__init__()
@@ -88,12 +95,12 @@ class Generator(nn.Module):
             ]
             width //= 2
         self.image = nn.Sequential(
-            *layers,
-            nn.Upsample(scale_factor=2, mode="bilinear"),
-            nn.Conv2d(width, form.channels, 5, padding=2),
+            *layers, nn.Conv2d(width, 4 * form.channels, 3, padding=1), nn.PixelShuffle(2)
         )
 
-    def forward(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, latents: torch.Tensor, labels: torch.Tensor, *, sharpness: float = 1.0
+    ) -> torch.Tensor:
         if self.form.num_classes > 1:
             one_hot = F.one_hot(labels, self.form.num_classes).to(latents.dtype)
             latents = torch.cat([latents, one_hot], 1)
@@ -101,14 +108,23 @@ class Generator(nn.Module):
         # NHWC: convolutions of few channels take half the time on a CPU.
         folded = folded.contiguous(memory_format=torch.channels_last)
         size = self.form.image_size
-        images: torch.Tensor = self.image(folded)[:, :, :size, :size].sigmoid()
-        return images.contiguous()
+        logits = _smoothed(self.image(folded)[:, :, :size, :size].contiguous())
+        images: torch.Tensor = (logits * sharpness).sigmoid() * (1 + 2 * _SATURATION) - _SATURATION
+        return images.clamp(0, 1)
+
+
+def _smoothed(images: torch.Tensor) -> torch.Tensor:
+    """Each pixel with its neighbours at the weights 1/4, 1/2, 1/4 along either axis."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FittedGenerator:
     """A generator, the names of its classes (empty: none), and those that it knows.
 
+    latent_scale    of the latents that images are sampled from; 1: as the generator was fitted
+    sharpness       factor on the logits of pixels when sampling; 1: as the generator was fitted
     known     classes that the noised counts left with images, ascending; only these are sampled
     sum_sha256    of the noised sum that it was fitted to
     """
@@ -117,6 +133,8 @@ class FittedGenerator:
     class_names: tuple[str, ...]
     known: tuple[int, ...]
     sum_sha256: str
+    latent_scale: float = 1.0
+    sharpness: float = 1.0
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -154,7 +172,8 @@ def sample_generated(
     for start in range(0, num_images, _BATCH):
         of_batch = torch.from_numpy(labels[start : start + _BATCH])
         latents = torch.randn(len(of_batch), network.form.latent_size, generator=generator)
-        images = network(latents.to(device), of_batch.to(device))
+        latents *= fitted.latent_scale
+        images = network(latents.to(device), of_batch.to(device), sharpness=fitted.sharpness)
         parts.append(images.mul(2).sub(1).cpu().numpy())
         progress(len(of_batch))
     return np.concatenate(parts)
@@ -181,6 +200,8 @@ def save_generator(fitted: FittedGenerator, path: Path) -> None:
             "class_names": list(fitted.class_names),
             "known": list(fitted.known),
             "sum_sha256": fitted.sum_sha256,
+            "latent_scale": fitted.latent_scale,
+            "sharpness": fitted.sharpness,
             "weights_sha256": sha256_of(new / _WEIGHTS),
         }
         text = json.dumps(description, indent=2, sort_keys=True) + "\n"
@@ -205,6 +226,9 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
             raise ValueError("expected known classes")
         if class_names and len(class_names) != form.num_classes:
             raise ValueError("expected a name for each class")
+        latent_scale, sharpness = float(found["latent_scale"]), float(found["sharpness"])
+        if not (0 < latent_scale <= 1 and 0 < sharpness <= _SHARPEST):
+            raise ValueError("expected a latent scale and a sharpness within their bounds")
         if sha256_of(path / _WEIGHTS) != found["weights_sha256"]:
             raise ValueError("expected the weights of the description")
         network = Generator(form)
@@ -216,4 +240,6 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
         class_names=class_names,
         known=known,
         sum_sha256=str(found["sum_sha256"]),
+        latent_scale=latent_scale,
+        sharpness=sharpness,
     )

@@ -68,6 +68,11 @@ class Evaluator:
                 metrics=self._settings.metrics,
             ).to_dict()
 
+    def extract(self, images: np.ndarray) -> np.ndarray:
+        """Features of images (N, C, H, W) in [-1, 1]: what most of the time goes into."""
+        with workers(num_cores()):
+            return self._extractor(images)
+
     @cached_property
     def _extractor(self) -> FeatureExtractor:
         # Reference, held-out and noise stay the same: only new samples cost anything.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from phoenix_secure.files import sha256_of, write_bytes
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.class_sums import class_means
 from phoenix_secure.release.features import FeatureMap
-from phoenix_secure.release.fitting import fit_generator, known_classes
+from phoenix_secure.release.fitting import GeneratorFit, known_classes
 from phoenix_secure.release.generator import (
     DESCRIPTION,
     FittedGenerator,
@@ -43,6 +44,9 @@ from phoenix_secure.training.local import LocalTrainer
 __all__ = ["ReleasedModel"]
 
 _DDPM = "ddpm.safetensors"
+_FIT = "fit.safetensors"
+_REPORT_EVERY = 50
+_KEEP_EVERY = 200
 
 
 class ReleasedModel:
@@ -86,8 +90,8 @@ class ReleasedModel:
     def learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
         """Fit the generator to the sum in ``state``, and train the DDPM where there is one.
 
-        Both are kept in ``generator/`` of the run's folder: a second call takes them from there, a
-        run killed in between starts the fit again.
+        Both are kept in ``generator/`` of the run's folder: a second call takes them from there.
+        So is the fit every so many steps, so that a run that was killed goes on with it.
 
         Raises:     TrainingError where noise hides everything; StorageError.
         """
@@ -96,48 +100,64 @@ class ReleasedModel:
         kept = load_generator(path, device=self._device) if (path / DESCRIPTION).exists() else None
         if kept is None or kept.sum_sha256 != digest:
             num_sites = len(folder.read_metrics()[-1]["sites"])
-            kept = yield from self._fit(state.parameters, digest, num_sites=num_sites)
-            save_generator(kept, path)
+            fit = self._start_fit(state.parameters, num_sites=num_sites)
+            yield from self._fit(fit, path / _FIT, of=digest)
+            kept = FittedGenerator(
+                network=fit.network,
+                class_names=self._class_names,
+                known=fit.known,
+                sum_sha256=digest,
+                latent_scale=self._config.release.latent_scale,
+                sharpness=self._config.release.sharpness,
+            )
+            save_generator(kept, path)  # and with it goes the fit
         self._generator, self._sha256 = kept, sha256_of(path / "generator.safetensors")
         if self._ddpm is not None:
             yield from self._train_ddpm(self._ddpm, kept, path / _DDPM)
 
-    def _fit(
-        self, mean: np.ndarray, digest: str, *, num_sites: int
-    ) -> Generator[FitReport, None, FittedGenerator]:
-        """From the mean over ``num_sites`` sites, in units of 1 / scale."""
+    def _start_fit(self, mean: np.ndarray, *, num_sites: int) -> GeneratorFit:
+        """To the mean over ``num_sites`` sites, in units of 1 / scale.
+
+        Raises:     TrainingError where noise hides everything.
+        """
         means = class_means(
             mean.astype(np.float64) * (self._grid.steps * num_sites),
             grid=self._grid,
             num_classes=self._layout.num_classes,
         )
         deviation = math.sqrt(num_sites * self._noise.share_variance) / self._grid.count_step
-        known = known_classes(means, count_noise=deviation)
         form = GeneratorForm(
             channels=self._layout.channels,
             image_size=self._layout.image_size,
             num_classes=self._layout.num_classes,
             latent_size=self._config.release.latent_size,
         )
-        network = build_generator(form, seeds=self._seeds).to(self._device)
-        for step in fit_generator(
-            network,
+        return GeneratorFit(
+            build_generator(form, seeds=self._seeds).to(self._device),
             means,
             FeatureMap(self._layout, seeds=self._seeds),
-            known=known,
+            known=known_classes(means, count_noise=deviation),
             seeds=self._seeds,
             num_threads=self._config.federation.threads_per_site,
-        ):
-            yield FitReport(
-                what="generator",
-                step=step.step,
-                num_steps=step.num_steps,
-                loss=step.loss,
-                seconds=step.seconds,
-            )
-        return FittedGenerator(
-            network=network, class_names=self._class_names, known=known, sum_sha256=digest
         )
+
+    def _fit(self, fit: GeneratorFit, kept: Path, *, of: str) -> Iterator[FitReport]:
+        """All steps that are left of ``fit``; ``kept`` is its file on the way."""
+        fit.restore(kept, of=of)
+        started = time.perf_counter()
+        while fit.step < fit.num_steps:
+            loss = fit.advance()
+            if fit.step % _KEEP_EVERY == 0:
+                write_bytes(kept, fit.to_bytes(of=of))
+            if fit.step % _REPORT_EVERY == 0 or fit.step in (1, fit.num_steps):
+                yield FitReport(
+                    what="generator",
+                    step=fit.step,
+                    num_steps=fit.num_steps,
+                    loss=loss,
+                    seconds=time.perf_counter() - started,
+                )
+        fit.finish()
 
     def _train_ddpm(
         self, ddpm: GlobalModel, fitted: FittedGenerator, path: Path

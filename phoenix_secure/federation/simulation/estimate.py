@@ -1,45 +1,129 @@
-"""Measured times of a simulation's parts, for a dry run."""
+"""Measured times of a simulation's parts: for a dry run, and for the first lines of a run."""
 
 from __future__ import annotations
 
 import time
 
+import numpy as np
+
+from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.secagg.estimate import estimate_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.privacy import make_trainer
+from phoenix_secure.release.class_sums import ClassMeans
+from phoenix_secure.release.features import FeatureMap
+from phoenix_secure.release.fitting import GeneratorFit
+from phoenix_secure.release.generator import GeneratorForm, build_generator
+from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
+from phoenix_secure.training.schedule import num_local_steps
 
-__all__ = ["aggregation_seconds", "seconds_per_step"]
+__all__ = [
+    "aggregation_seconds",
+    "evaluation_seconds",
+    "fit_seconds",
+    "run_seconds",
+    "seconds_per_step",
+    "training_seconds",
+]
+
+_CALIBRATION_S = 1.0  # of work that is like what follows
+_EXTRACTED = 32
+_SETS = 4  # generated, reference, held-out, noise
+
+
+def run_seconds(sites: SimulatedSites) -> float:
+    """Seconds of training and evaluation on this machine, from about two of calibration."""
+    layout = sites.strategies.release
+    if layout is None:
+        step_s = seconds_per_step(sites)
+        return training_seconds(sites, step_s=step_s) + evaluation_seconds(sites, step_s=step_s)
+    learned = fit_seconds(sites, layout)
+    if sites.config.release.then == "ddpm":
+        learned += sites.config.training.local_steps * seconds_per_step(sites)
+    return aggregation_seconds(sites) + learned + evaluation_seconds(sites)
+
+
+def training_seconds(sites: SimulatedSites, *, step_s: float) -> float:
+    """Seconds of all rounds at ``step_s`` a local step, secure aggregation included."""
+    config = sites.config
+    sizes = [len(part) for part in sites.partition.parts.values()]
+    steps = sum(num_local_steps(config.training, num_images=size) for size in sizes)
+    waves = steps * cohort_size(config) / len(sizes) / sites.num_workers
+    return config.federation.rounds * (waves * step_s + aggregation_seconds(sites))
 
 
 def seconds_per_step(sites: SimulatedSites) -> float:
     """Seconds of one local step on the first device."""
     config = sites.config
-    steps = 1 if config.federation.exchange == "gradients" else 3
-    shorter = config.training.model_copy(
-        update={"local_steps": steps, "local_epochs": None, "compile": False}
-    )
-    trainer = make_trainer(
-        config.model_copy(update={"training": shorter}),
-        sites.privacy,
-        terms=sites.terms,
-        num_classes=sites.partition.image_set.num_classes,
-        device=sites.devices[0],
-    )
     images = sites.partition.site_images(sites.sites[0])
-    work = trainer.sum if isinstance(trainer, GradientSummer) else trainer.train
-    seconds = 0.0
-    for _ in range(2):  # the first one also pays for allocation and kernel selection
-        started = time.perf_counter()
-        work(
-            sites.model.initial_parameters,
-            images,
-            round_number=1,
-            seeds=SeedTree(config.seed).child("timing"),
+    seeds = SeedTree(config.seed).child("timing")
+    found = 0.0
+    # The first one also pays for allocation and kernel selection.
+    for steps in (1, 1) if config.federation.exchange == "gradients" else (1, 3):
+        shorter = config.training.model_copy(
+            update={"local_steps": steps, "local_epochs": None, "compile": False}
         )
+        trainer = make_trainer(
+            config.model_copy(update={"training": shorter}),
+            sites.privacy,
+            terms=sites.terms,
+            num_classes=sites.partition.image_set.num_classes,
+            device=sites.devices[0],
+        )
+        work = trainer.sum if isinstance(trainer, GradientSummer) else trainer.train
+        started = time.perf_counter()
+        work(sites.strategies.start_vector(), images, round_number=1, seeds=seeds)
         seconds = time.perf_counter() - started
-    return seconds / steps
+        found = seconds / steps
+        if seconds > _CALIBRATION_S:
+            break
+    return found
+
+
+def fit_seconds(sites: SimulatedSites, layout: ReleaseLayout) -> float:
+    """Seconds of the generator's fit, from steps towards means that say nothing."""
+    form = GeneratorForm(
+        channels=layout.channels,
+        image_size=layout.image_size,
+        num_classes=layout.num_classes,
+        latent_size=layout.release.latent_size,
+    )
+    seeds = SeedTree(sites.config.seed)
+    shape = layout.num_classes, layout.num_features
+    fit = GeneratorFit(
+        build_generator(form, seeds=seeds).to(sites.devices[0]),
+        ClassMeans(means=np.zeros(shape), counts=np.ones(shape[0])),
+        FeatureMap(layout, seeds=seeds),
+        known=tuple(range(shape[0])),
+        seeds=seeds,
+        num_threads=sites.config.federation.threads_per_site,
+    )
+    fit.advance()  # also pays for allocation and kernel selection
+    started = time.perf_counter()
+    while fit.step == 1 or time.perf_counter() - started < _CALIBRATION_S:
+        fit.advance()
+    return (time.perf_counter() - started) / (fit.step - 1) * layout.release.fit_steps
+
+
+def evaluation_seconds(sites: SimulatedSites, *, step_s: float | None = None) -> float:
+    """Seconds of sampling and comparing at the end; ``step_s`` of training, for a diffusion model:
+    an image's way forward is a third of a training step's."""
+    evaluator, config = sites.evaluator, sites.config
+    if evaluator is None:
+        return 0.0
+    images = sites.partition.image_set.images[:_EXTRACTED]
+    started = time.perf_counter()
+    evaluator.extract(to_unit_range(images))
+    extract_s = (time.perf_counter() - started) / len(images)
+    num_images = config.evaluation.num_images
+    found = num_images * _SETS * extract_s
+    if step_s is not None:
+        passes = config.sampling.num_steps * (1 if config.sampling.guidance_scale == 1 else 2)
+        found += num_images * passes * step_s / config.training.batch_size / 3
+    return found
 
 
 def aggregation_seconds(sites: SimulatedSites) -> float:

@@ -14,7 +14,7 @@ from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.class_sums import ClassMeans, class_means, sum_features
 from phoenix_secure.release.features import FeatureMap
-from phoenix_secure.release.fitting import fit_generator, halves_loss, known_classes
+from phoenix_secure.release.fitting import GeneratorFit, known_classes, squared_distance
 from phoenix_secure.release.generator import (
     FittedGenerator,
     Generator,
@@ -31,20 +31,22 @@ FORM = GeneratorForm(channels=1, image_size=8, num_classes=10, latent_size=4)
 CPU = torch.device("cpu")
 
 
-def test_the_loss_of_two_halves_is_unbiased_and_the_square_of_one_mean_is_not() -> None:
+def test_the_distance_is_unbiased_and_the_square_of_one_mean_is_not() -> None:
     generator = torch.Generator().manual_seed(0)
-    target, truth = torch.zeros(1, 3), torch.tensor([[0.3, 0.0, 0.0]])
-    means = truth + torch.randn(1500, 2, 1, 3, generator=generator)  # a batch's mean, deviation 1
-    halves = torch.stack([halves_loss(first, second, target) for first, second in means])
-    squares = torch.stack([halves_loss(first, first, target) for first, _ in means])
+    truth = torch.tensor([0.3, 0.0, 0.0])
+    errors = truth + torch.randn(1500, 2, 3, generator=generator)  # two images, deviation 1
+    distances = squared_distance(errors)
+    squares = errors.mean(1).square().sum(1)
 
-    assert halves.mean().item() == pytest.approx(0.09, abs=4 * halves.std().item() / 1500**0.5)
-    assert squares.mean().item() == pytest.approx(3.09, rel=0.1)
+    assert distances.mean().item() == pytest.approx(
+        0.09, abs=4 * distances.std().item() / 1500**0.5
+    )
+    assert squares.mean().item() == pytest.approx(1.59, rel=0.1)
 
 
-def test_fitting_comes_nearer_to_the_means_of_real_digits() -> None:
+def digits_fit(**settings: object) -> GeneratorFit:
     release = ReleaseConfig.model_validate(
-        {"features": "hogpix", "num_features": 128, "fit_steps": 20, "fit_batch": 80}
+        {"features": "hogpix", "num_features": 128, "fit_steps": 20, "fit_batch": 80, **settings}
     )
     layout = layout_of_release(release, channels=1, image_size=8, num_classes=10)
     features = FeatureMap(layout, seeds=SeedTree(0))
@@ -52,36 +54,79 @@ def test_fitting_comes_nearer_to_the_means_of_real_digits() -> None:
     site = SiteImages(images=digits.images[:600], labels=digits.labels[:600])
     grid = IntegerGrid(steps=1 << 12, count_step=819, limit=1 << 30)
     sums = sum_features(site, features, grid=grid, num_classes=10)
-    means = class_means(sums.words, grid=grid, num_classes=10)
-    network = build_generator(FORM, seeds=SeedTree(0))
-    steps = list(
-        fit_generator(
-            network,
-            means,
-            features,
-            known=tuple(range(10)),
-            seeds=SeedTree(0),
-            num_threads=1,
-        )
+    return GeneratorFit(
+        build_generator(FORM, seeds=SeedTree(0)),
+        class_means(sums.words, grid=grid, num_classes=10),
+        features,
+        known=tuple(range(10)),
+        seeds=SeedTree(0),
+        num_threads=1,
     )
 
-    assert [step.step for step in steps] == [1, 20]
-    assert steps[-1].loss < steps[0].loss / 2
+
+def weights_of(fit: GeneratorFit) -> dict[str, torch.Tensor]:
+    fit.finish()
+    return fit.network.state_dict()
+
+
+def test_fitting_comes_nearer_to_the_means_of_real_digits() -> None:
+    fit = digits_fit(fit_steps=200)
+    distances = [fit.advance() for _ in range(fit.num_steps)]
+
+    assert fit.step == 200
+    assert np.mean(distances[-10:]) < np.mean(distances[1:11]) / 2
+
+
+def test_a_fit_that_was_kept_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    settings = {"fit_steps": 6, "fit_batch": 16}  # classes take turns: their means age apart
+    whole = digits_fit(**settings)
+    for _ in range(6):
+        whole.advance()
+    first, second = digits_fit(**settings), digits_fit(**settings)
+    for _ in range(3):
+        first.advance()
+    (tmp_path / "fit").write_bytes(first.to_bytes(of="sum"))
+
+    assert not second.restore(tmp_path / "fit", of="another sum")
+    assert not second.restore(tmp_path / "missing", of="sum")
+    assert not digits_fit(num_features=64).restore(tmp_path / "fit", of="sum")
+    assert second.step == 0
+    assert second.restore(tmp_path / "fit", of="sum")
+    assert second.step == 3
+    for _ in range(3):
+        second.advance()
+    found, expected = weights_of(second), weights_of(whole)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    (tmp_path / "fit").write_bytes((tmp_path / "fit").read_bytes()[:-9])
+    assert not digits_fit(**settings).restore(tmp_path / "fit", of="sum")
+
+
+def test_a_loss_that_is_not_finite_stops_the_fit() -> None:
+    fit = digits_fit()
+    with torch.no_grad():
+        next(fit.network.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"release\.fit_learning_rate"):
+        fit.advance()
 
 
 def test_more_classes_than_a_batch_holds_take_turns() -> None:
-    release = ReleaseConfig.model_validate(
-        {"features": "hog", "num_features": 16, "fit_steps": 2, "fit_batch": 8}
-    )
-    layout = layout_of_release(release, channels=1, image_size=8, num_classes=10)
-    features = FeatureMap(layout, seeds=SeedTree(0))
-    means = ClassMeans(means=np.zeros((10, features.size)), counts=np.ones(10))
-    network = build_generator(FORM, seeds=SeedTree(0))
-    steps = fit_generator(
-        network, means, features, known=tuple(range(10)), seeds=SeedTree(0), num_threads=1
-    )
+    fit = digits_fit(fit_steps=4, fit_batch=8)
 
-    assert all(np.isfinite(step.loss) for step in steps)
+    assert all(np.isfinite(fit.advance()) for _ in range(4))
+
+
+def test_black_and_white_are_reached_and_sharper_edges_have_fewer_greys() -> None:
+    network = build_generator(FORM, seeds=SeedTree(0)).eval()
+    latents = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)) * 20
+    labels = torch.arange(50) % 10
+    with torch.no_grad():
+        soft, sharp = (network(latents, labels, sharpness=each) for each in (1.0, 50.0))
+
+    def greys(images: torch.Tensor) -> float:
+        return float(((images > 0) & (images < 1)).float().mean())
+
+    assert greys(sharp) < greys(soft)
+    assert {0.0, 1.0} <= set(sharp.unique().tolist())
 
 
 def test_classes_that_noise_hides_are_unknown() -> None:
@@ -107,6 +152,8 @@ def fitted() -> FittedGenerator:
         class_names=tuple("abcdefghij"),
         known=(2, 5),
         sum_sha256="0" * 64,
+        latent_scale=0.5,
+        sharpness=3.0,
     )
 
 
@@ -132,6 +179,8 @@ def test_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"latent_size": 10**9},
         {"weights_sha256": "0" * 64},
         {"class_names": ["one"]},
+        {"latent_scale": 2},
+        {"sharpness": 0},
     ],
 )
 def test_a_damaged_folder_is_refused(tmp_path: Path, change: dict[str, object]) -> None:

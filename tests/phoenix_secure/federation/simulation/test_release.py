@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -23,8 +24,10 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.evidence import Event
 from phoenix_secure.evidence.ledger import read_ledger
+from phoenix_secure.experiments.downstream import downstream_accuracy
 from phoenix_secure.federation.heterogeneity.generator import sample_from_run
 from phoenix_secure.federation.round.report import FitReport, RoundReport
+from phoenix_secure.federation.run import released_model
 from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
@@ -168,6 +171,28 @@ def test_events_tell_of_the_fit_and_a_second_call_fits_nothing(
     assert sha256_of(copy / "generator" / "generator.safetensors") == before
 
 
+def test_a_fit_that_was_stopped_goes_on_to_the_same_generator(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(released, copy)
+    run, folder = Run(sites_of()), RunFolder(copy)
+    before = sha256_of(copy / "generator" / "generator.safetensors")
+    shutil.rmtree(copy / "generator")
+    monkeypatch.setattr(released_model, "_KEEP_EVERY", 2)
+    monkeypatch.setattr(released_model, "_REPORT_EVERY", 1)
+
+    state = run.resume(folder)
+    with contextlib.closing(run.events(state, folder)) as events:
+        assert next(event.step for event in events if event.step == 3) == 3  # type: ignore[union-attr]
+    assert (copy / "generator" / "fit.safetensors").exists()
+    again = Run(sites_of())
+    steps = [event.step for event in again.events(again.resume(folder), folder)]  # type: ignore[union-attr]
+    assert steps == [3, 4]
+    assert not (copy / "generator" / "fit.safetensors").exists()
+    assert sha256_of(copy / "generator" / "generator.safetensors") == before
+
+
 def test_samples_follow_the_seed_and_the_known_classes(released: Path) -> None:
     fitted = load_generator(released / "model", device=torch.device("cpu"))
 
@@ -194,6 +219,14 @@ def test_the_commands_take_a_release(released: Path, tmp_path: Path) -> None:
     plan = phoenix("run", released / "config.yaml", "--dry-run", "--format", "json")
     assert plan.code == 0
     assert json.loads(plan.out)["words"] == 10 * (64 + 98 + 1)
+
+
+def test_a_classifier_learns_from_its_images_alone(released: Path, tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    found = downstream_accuracy(released, num_images=200, epochs=2, cache_dir=tmp_path, device=cpu)
+
+    assert found["num_synthetic"] == 200
+    assert 0 <= found["accuracy_synthetic"] < found["accuracy_real"]  # four steps draw no digits
 
 
 def test_an_audit_sees_samples_only(released: Path, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""The last lines of a simulation that ends with a report: open, proven, not proven, next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from phoenix_secure.cli.output import console
+from phoenix_secure.config import RunConfig
+from phoenix_secure.federation.run.summary import RunSummary
+
+__all__ = ["closing_lines", "print_closing"]
+
+
+def print_closing(
+    summary: RunSummary, config: RunConfig, *, folder: Path, audited: str | None
+) -> None:
+    """Print ``closing_lines`` under a rule."""
+    console.print()
+    for label, text in closing_lines(summary, config, folder=folder, audited=audited):
+        console.print(f"{label:<11} {text}", soft_wrap=True, markup=False)
+
+
+def closing_lines(
+    summary: RunSummary, config: RunConfig, *, folder: Path, audited: str | None
+) -> Iterator[tuple[str, str]]:
+    """(label, sentence) pairs; ``audited`` is the audit's verdict, None where there was none."""
+    yield "open", f"{folder / 'samples.png'} and {folder / 'report' / 'report.html'}"
+    guarantee = summary.guarantee or {}
+    epsilon = guarantee.get("epsilon")
+    if summary.secure is not None:
+        terms = summary.secure.terms
+        yield (
+            "proven",
+            f"the server saw sums over {terms.t} sites or more, and no site's part, as long as at "
+            f"most {terms.c} of {summary.sites} work with it",
+        )
+    if epsilon is not None:
+        yield "proven", str(guarantee["text"])
+    if audited is not None:
+        yield "measured", f"attacks on the finished model: {audited}"
+    if summary.secure is None:
+        yield "not proven", "secure aggregation was off: the server saw every site's update"
+    if epsilon is None:
+        yield (
+            "not proven",
+            "no differential privacy: the model itself may give away its training images, whatever "
+            "the attacks above found",
+        )
+    for limit in guarantee.get("not_protected", ()):
+        yield "not proven", str(limit)
+    yield "not proven", "all sites ran in one process: nothing here tried a network or its owners"
+    yield "next", _next(config, folder, epsilon=epsilon)
+    yield (
+        "",
+        f"phoenix-secure verify {folder / 'report' / 'report.json'} --roster "
+        f"{folder / 'roster.bin'} --evidence {folder}",
+    )
+
+
+def _next(config: RunConfig, folder: Path, *, epsilon: float | None) -> str:
+    if epsilon is None:
+        return f"phoenix-secure audit {folder} --profile fast     # harder attacks on this model"
+    asked = config.privacy.epsilon
+    if asked is None:
+        return f"phoenix-secure sample {folder}"
+    return (
+        f"phoenix-secure run {folder / 'config.yaml'} privacy.epsilon={asked / 4:g} "
+        f"--run-dir {folder}-epsilon-{asked / 4:g}     # a stronger promise, and what it costs"
+    )
