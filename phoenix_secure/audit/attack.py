@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks import denoising_loss, domias, monte_carlo, nearest, pia, rediffuse, secmi, sima
 from attacks.records import Images, Scores
-from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.records import Records
 from phoenix_secure.errors import DataError
 from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Access", "Attack", "own_attacks", "query_attacks", "sample_attacks", "timestep_at"]
+__all__ = [
+    "Access",
+    "AskedModel",
+    "Attack",
+    "own_attacks",
+    "query_attacks",
+    "sample_attacks",
+    "timestep_at",
+]
 
 _COMPONENTS = 8  # of DOMIAS' densities
 _INTERVALS = 4  # DDIM steps from 0 to SecMI's t
@@ -33,11 +42,20 @@ class Access(StrEnum):
     WHITE_BOX = "weights and shadow models"
 
 
+class AskedModel(Protocol):
+    """The callable eps(z, t) of one model and one question, with its schedule."""
+
+    @property
+    def alpha_bar(self) -> NDArray[np.float64]: ...
+
+    def __call__(self, z: Images, t: NDArray[np.int64], /) -> Images: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attack:
     """An attack with the settings it may be run at.
 
-    score:      (images, one of ``settings``) -> (N,), larger = member as published; the same noise
+    score:      (records, one of ``settings``) -> (N,), larger = member as published; the same noise
                 for every call.
     score_all:  all settings at once, where that is cheaper than one by one.
     """
@@ -45,10 +63,10 @@ class Attack:
     name: str
     access: Access
     settings: tuple[str, ...]
-    score: Callable[[Images, str], Scores]
-    score_all: Callable[[Images], dict[str, Scores]] | None = None
+    score: Callable[[Records, str], Scores]
+    score_all: Callable[[Records], dict[str, Scores]] | None = None
 
-    def scores(self, x: Images) -> dict[str, Scores]:
+    def scores(self, x: Records) -> dict[str, Scores]:
         """Every setting's scores."""
         if self.score_all is not None:
             return self.score_all(x)
@@ -61,9 +79,7 @@ def timestep_at(alpha_bar: NDArray[np.float64], *, level: float) -> int:
     return int(below[0]) if len(below) else len(alpha_bar) - 1
 
 
-def query_attacks(
-    model: PipelineDenoiser, *, profile: Profile, seeds: SeedTree
-) -> tuple[Attack, ...]:
+def query_attacks(model: AskedModel, *, profile: Profile, seeds: SeedTree) -> tuple[Attack, ...]:
     """Attacks that ask the denoiser, at timesteps of the profile's noise levels."""
     bar = model.alpha_bar
     steps = [max(1, timestep_at(bar, level=level)) for level in profile.noise_levels]
@@ -74,14 +90,14 @@ def query_attacks(
     def rng(name: str) -> np.random.Generator:
         return seeds.child("attack", name).numpy()  # afresh, so that every call meets one noise
 
-    def secmi_score(x: Images, setting: str) -> Scores:
+    def secmi_score(x: Records, setting: str) -> Scores:
         t, interval = _on_grid(by_name[setting], parts=_INTERVALS, limit=len(bar))
-        return secmi.score(x, eps=model, alpha_bar=bar, t=t, interval=interval)
+        return secmi.score(x.images, eps=model, alpha_bar=bar, t=t, interval=interval)
 
-    def rediffuse_score(x: Images, setting: str) -> Scores:
+    def rediffuse_score(x: Records, setting: str) -> Scores:
         t, interval = _on_grid(by_name[setting], parts=_VARIATION_STEPS, limit=len(bar))
         return rediffuse.score(
-            x,
+            x.images,
             eps=model,
             alpha_bar=bar,
             t=t,
@@ -96,20 +112,20 @@ def query_attacks(
             name="sima",
             access=Access.QUERIES,
             settings=settings,
-            score=lambda x, s: sima.score(x, eps=model, t=by_name[s]),
+            score=lambda x, s: sima.score(x.images, eps=model, t=by_name[s]),
         ),
         Attack(
             name="pia",
             access=Access.QUERIES,
             settings=settings,
-            score=lambda x, s: pia.score(x, eps=model, alpha_bar=bar, t=by_name[s]),
+            score=lambda x, s: pia.score(x.images, eps=model, alpha_bar=bar, t=by_name[s]),
         ),
         Attack(
             name="pian",
             access=Access.QUERIES,
             settings=settings,
             score=lambda x, s: pia.score(
-                x, eps=model, alpha_bar=bar, t=by_name[s], normalized=True
+                x.images, eps=model, alpha_bar=bar, t=by_name[s], normalized=True
             ),
         ),
         Attack(name="secmi", access=Access.QUERIES, settings=settings, score=secmi_score),
@@ -118,7 +134,7 @@ def query_attacks(
 
 
 def own_attacks(
-    names: Sequence[str], model: PipelineDenoiser, *, profile: Profile, seeds: SeedTree
+    names: Sequence[str], model: AskedModel, *, profile: Profile, seeds: SeedTree
 ) -> tuple[Attack, ...]:
     """Installed attacks, at the timesteps of the profile's noise levels.
 
@@ -134,14 +150,14 @@ def own_attacks(
     def attack(name: str) -> Attack:
         own = extension(ExtensionPoint.ATTACK, name)
 
-        def score(x: Images, setting: str) -> Scores:
+        def score(x: Records, setting: str) -> Scores:
             rng = seeds.child("attack", name).numpy()
-            found = own(x, eps=eps, alpha_bar=bar, t=int(setting[2:]), rng=rng)
+            found = own(x.images, eps=eps, alpha_bar=bar, t=int(setting[2:]), rng=rng)
             scores = np.asarray(found, np.float64)
-            if scores.shape != (len(x),) or not np.isfinite(scores).all():
+            if scores.shape != (len(x.images),) or not np.isfinite(scores).all():
                 raise DataError(
-                    f"the attack {name} must give one finite score for each of {len(x)} images, "
-                    f"and gave shape {scores.shape}"
+                    f"the attack {name} must give one finite score for each of {len(x.images)} "
+                    f"images, and gave shape {scores.shape}"
                 )
             return scores
 
@@ -162,14 +178,16 @@ def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Atta
             name="nearest",
             access=Access.SAMPLES,
             settings=("1 neighbour", "5 neighbours"),
-            score=lambda x, s: nearest.score(x, samples=samples, num_neighbours=int(s[0])),
+            score=lambda x, s: nearest.score(x.images, samples=samples, num_neighbours=int(s[0])),
         ),
         Attack(
             name="monte-carlo",
             access=Access.SAMPLES,
             settings=("radius 5 %", "radius 20 %", "radius 50 %"),
             score=lambda x, s: monte_carlo.score(
-                x, samples=samples, radius=_radius(x, samples, quantile=int(s[7:-2]) / 100)
+                x.images,
+                samples=samples,
+                radius=_radius(x.images, samples, quantile=int(s[7:-2]) / 100),
             ),
         ),
     ]
@@ -181,7 +199,7 @@ def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Atta
                 access=Access.SAMPLES,
                 settings=("1 neighbour", "5 neighbours"),
                 score=lambda x, s: nearest.score(
-                    x, samples=samples, reference=reference, num_neighbours=int(s[0])
+                    x.images, samples=samples, reference=reference, num_neighbours=int(s[0])
                 ),
             ),
             Attack(
@@ -189,7 +207,7 @@ def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Atta
                 access=Access.SAMPLES,
                 settings=("4 components", f"{_COMPONENTS} components"),
                 score=lambda x, s: domias.score(
-                    x, samples=samples, reference=reference, num_components=int(s[0])
+                    x.images, samples=samples, reference=reference, num_components=int(s[0])
                 ),
             ),
         ]
@@ -197,14 +215,14 @@ def sample_attacks(samples: Images, *, calibration: Images | None) -> tuple[Atta
 
 
 def _loss_attack(
-    model: PipelineDenoiser, *, steps: Sequence[int], num_noises: int, seeds: SeedTree
+    model: AskedModel, *, steps: Sequence[int], num_noises: int, seeds: SeedTree
 ) -> Attack:
     """Each timestep's loss alone, and the mean of all; the noise is that of the timestep."""
     everything = "mean of t=" + ",".join(map(str, steps))
 
-    def column(x: Images, t: int) -> Scores:
+    def column(x: Records, t: int) -> Scores:
         return denoising_loss.score(
-            x,
+            x.images,
             eps=model,
             alpha_bar=model.alpha_bar,
             timesteps=[t],
@@ -212,11 +230,11 @@ def _loss_attack(
             rng=seeds.child("attack", "loss", t).numpy(),
         )
 
-    def score_all(x: Images) -> dict[str, Scores]:
+    def score_all(x: Records) -> dict[str, Scores]:
         columns = {f"t={t}": column(x, t) for t in steps}
         return columns | {everything: np.mean(list(columns.values()), axis=0)}
 
-    def score(x: Images, setting: str) -> Scores:
+    def score(x: Records, setting: str) -> Scores:
         if setting == everything:
             return score_all(x)[setting]
         return column(x, int(setting[2:]))

@@ -10,6 +10,7 @@ from attacks.records import Images
 from attacks.statistics.auc import auc
 from attacks.statistics.strata import by_group, worst_records
 from phoenix_secure.audit.plan import AuditPlan
+from phoenix_secure.audit.questions import ITS_CLASS
 from phoenix_secure.audit.report import CopyingReport, ExposedReport, Figure, StratumReport
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.scoring import Scored
@@ -32,9 +33,17 @@ def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
         f"The attacker knows {c.num_members} other members and {c.num_others} other "
         f"{'reference images' if roles.choice_source == 'reference images' else 'non-members'}, "
         "on which settings and directions were chosen; no figure rests on those.",
+        *_knows_classes(plan),
         "Intervals treat images as independent. Images of one model share its training: read them "
         "as descriptions; only canaries bound epsilon.",
     )
+
+
+def _knows_classes(plan: AuditPlan) -> tuple[str, ...]:
+    settings = (setting for attack in plan.attacks for setting in attack.settings)
+    if not any(ITS_CLASS in setting for setting in settings):
+        return ()
+    return ("The attacker knows the class of each image.",)
 
 
 def strata(

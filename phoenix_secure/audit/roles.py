@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.records import Labels, Records
 from phoenix_secure.data.images import ImageSet, to_unit_range
 from phoenix_secure.data.keyed_split import image_tags, keyed_order, seeded_split_key
 from phoenix_secure.errors import DataError
@@ -29,11 +30,16 @@ class TooFewImages(DataError):  # noqa: N818 - it is what was found, not what we
 class Group:
     """Images with their membership; members first.
 
-    Shape:      images (N, C, H, W) float32 in [-1, 1], membership (N,) bool.
+    Shape:      membership (N,) bool.
     """
 
-    images: NDArray[np.float32]
+    records: Records
     membership: NDArray[np.bool_]
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """(N, C, H, W) float32 in [-1, 1]."""
+        return self.records.images
 
     def digest(self, *, key: bytes | None) -> str:
         """SHA-256 over images and membership; HMAC-SHA256 where they are private."""
@@ -56,10 +62,19 @@ class Roles:
 
     choice: Group
     evaluation: Group
-    calibration: NDArray[np.float32] | None
+    calibration: Records | None
     members: NDArray[np.int64]
     non_members: NDArray[np.int64]
     choice_source: str  # where the tuning split's non-members come from, for the report
+
+    @property
+    def labels(self) -> Labels | None:
+        """The classes of both groups; None where those of any image are not known."""
+        groups = [self.choice.records.labels, self.evaluation.records.labels]
+        if self.calibration is not None:
+            groups.append(self.calibration.labels)
+        found = [labels for labels in groups if labels is not None]
+        return np.concatenate(found) if len(found) == len(groups) else None
 
 
 def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Roles:
@@ -79,14 +94,16 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     calibration = None
     if reference is not None:
         order = keyed_order(image_tags(reference.images, key=key))
-        calibration = _pixels(reference, order)
-    if reference is not None and calibration is not None and len(calibration) >= 40:
-        size = min(profile.max_choice, len(calibration) // 2, len(members) // 4)
-        choice_others, calibration = calibration[:size], calibration[size:]
+        calibration = _records(reference, order)
+    if calibration is not None and len(calibration.images) >= 40:
+        num = len(calibration.images)
+        size = min(profile.max_choice, num // 2, len(members) // 4)
+        choice_others = calibration.take(np.arange(size))
+        calibration = calibration.take(np.arange(size, num))
         source = "reference images"
     else:
         size = min(profile.max_choice, len(others) // 4, len(members) // 4)
-        choice_others = _pixels(images.non_members, others[:size])
+        choice_others = _records(images.non_members, others[:size])
         others = others[size:]
         source = "non-members set aside"
     num = min(profile.max_records, len(members) - size, len(others))
@@ -97,8 +114,8 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
         )
     inside, outside = members[size : size + num], others[:num]
     return Roles(
-        choice=_group(_pixels(images.members, members[:size]), choice_others),
-        evaluation=_group(_pixels(images.members, inside), _pixels(images.non_members, outside)),
+        choice=_group(_records(images.members, members[:size]), choice_others),
+        evaluation=_group(_records(images.members, inside), _records(images.non_members, outside)),
         calibration=calibration,
         members=inside,
         non_members=outside,
@@ -106,12 +123,14 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     )
 
 
-def _pixels(image_set: ImageSet, index: NDArray[np.int64]) -> NDArray[np.float32]:
-    return to_unit_range(image_set.images[index])
+def _records(image_set: ImageSet, index: NDArray[np.int64]) -> Records:
+    labels = None if image_set.labels is None else image_set.labels[index]
+    return Records(images=to_unit_range(image_set.images[index]), labels=labels)
 
 
-def _group(members: NDArray[np.float32], others: NDArray[np.float32]) -> Group:
+def _group(members: Records, others: Records) -> Group:
+    records = members.and_then(others)
     return Group(
-        images=np.concatenate([members, others]),
-        membership=np.arange(len(members) + len(others)) < len(members),
+        records=records,
+        membership=np.arange(len(records.images)) < len(members.images),
     )

@@ -77,16 +77,16 @@ def score_attack(
     chosen_on = f"{len(roles.choice.images)} other images, half of them members"
     outside = ~roles.evaluation.membership
     try:
-        of_choice = attack.scores(roles.choice.images)
+        of_choice = attack.scores(roles.choice.records)
         choice = _choose(of_choice, membership=roles.choice.membership, chosen_on=chosen_on)
         before = 0 if model is None else model.num_queries
-        raw = attack.score(roles.evaluation.images, choice.setting)
+        raw = attack.score(roles.evaluation.records, choice.setting)
         queries = 0 if model is None else model.num_queries - before
         without = {name: values[~roles.choice.membership] for name, values in of_choice.items()}
         blind = _choose(without, membership=placebos.choice, chosen_on=chosen_on)
         again = raw[outside]
         if blind.setting != choice.setting:
-            again = attack.score(roles.evaluation.images[outside], blind.setting)
+            again = attack.score(roles.evaluation.records.take(outside), blind.setting)
     except ValueError as error:
         if "denoiser" in str(error):
             raise CheckpointError(f"{error}: the model cannot be audited") from error
@@ -141,11 +141,11 @@ def quantile_calibrated(
 ) -> Scored | None:
     """``base`` against what a non-member that looks alike would score; None below 100 of those."""
     public = roles.calibration
-    if public is None or len(public) < 100:
+    if public is None or len(public.images) < 100:
         return None
     started = time.perf_counter()
     fitted = quantile.fit(
-        public,
+        public.images,
         scores=base.sign * attack.score(public, base.setting),
         rng=seeds.child("quantile").numpy(),
     )
@@ -155,7 +155,7 @@ def quantile_calibrated(
     return Scored(
         name=f"{base.name}-quantile",
         access=base.access,
-        setting=f"{base.setting}, quantiles learnt on {len(public)} reference images",
+        setting=f"{base.setting}, quantiles learnt on {len(public.images)} reference images",
         sign=base.sign,
         chosen_on=base.chosen_on,
         choice_aucs={},

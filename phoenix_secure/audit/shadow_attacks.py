@@ -15,6 +15,8 @@ from attacks.shadows import ShadowSignals, log_loss_signal
 from phoenix_secure.audit.attack import Access, timestep_at
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.questions import ITS_CLASS, questions_of, score_by_class
+from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.shadows import Shadow
@@ -41,26 +43,34 @@ def score_shadow_attacks(
     started = time.perf_counter()
     bar = model.alpha_bar
     steps = sorted({max(1, timestep_at(bar, level=level)) for level in profile.noise_levels})
-    population = roles.choice.images[~roles.choice.membership]
-    x = np.concatenate([roles.evaluation.images, population])
+    population = roles.choice.records.take(~roles.choice.membership)
+    x = roles.evaluation.records.and_then(population)
+    # A class-conditional model is asked in every way; each way is further columns.
+    questions = questions_of(model, labels=x.labels) or ("",)
 
-    def losses(of: PipelineDenoiser) -> NDArray[np.float64]:
+    def losses_asked(of: PipelineDenoiser, part: Records, label: int) -> NDArray[np.float64]:
         return denoising_loss.losses(
-            x,
-            eps=of,
+            part.images,
+            eps=of if label < 0 else of.asking(label),
             alpha_bar=bar,
             timesteps=steps,
             num_noises=profile.num_noises,
             rng=seeds.child("shadow-noise").numpy(),  # the same noise for every model
         )
 
+    def losses(of: PipelineDenoiser) -> NDArray[np.float64]:
+        ways = [x if question == ITS_CLASS else Records(images=x.images) for question in questions]
+        asked = [score_by_class(way, lambda p, label: losses_asked(of, p, label)) for way in ways]
+        return np.concatenate(asked, axis=1)
+
     num = len(roles.evaluation.images)
     target, each = losses(model), np.stack([losses(shadow.model) for shadow in shadows])
     inclusion = np.stack([shadow.inclusion for shadow in shadows])
+    asked_at = [f"t={t}{q and f', {q}'}" for q in questions for t in steps]
     columns: dict[str, NDArray[np.intp]] = {
-        f"t={t}": np.array([k], dtype=np.intp) for k, t in enumerate(steps)
+        name: np.array([k], dtype=np.intp) for k, name in enumerate(asked_at)
     }
-    columns["mean of all"] = np.arange(len(steps), dtype=np.intp)
+    columns["mean of all"] = np.arange(len(asked_at), dtype=np.intp)
     chosen = choose(
         {name: -each[:, :num, index].mean(axis=2) for name, index in columns.items()},
         membership=inclusion,
@@ -100,7 +110,7 @@ def score_shadow_attacks(
             scores=found[name],
             placebo_choice_scores=nothing.astype(np.float64),
             placebo_scores=found[name][outside],
-            queries_per_record=float(len(steps) * profile.num_noises * (1 + len(shadows))),
+            queries_per_record=float(len(asked_at) * profile.num_noises * (1 + len(shadows))),
             seconds=seconds / len(found),
         )
         for name in names

@@ -16,11 +16,19 @@ from numpy.typing import NDArray
 from attacks.records import Images
 from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
-from phoenix_secure.audit.attack import Access, Attack, own_attacks, query_attacks, sample_attacks
+from phoenix_secure.audit.attack import (
+    Access,
+    AskedModel,
+    Attack,
+    own_attacks,
+    query_attacks,
+    sample_attacks,
+)
 from phoenix_secure.audit.canaries import Canaries, evaluate_canaries, load_canaries, plan_canaries
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
 from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.questions import PixelScale, ask_every_way, find_scale
 from phoenix_secure.audit.report import AuditReport, BlindReport, CanaryReport
 from phoenix_secure.audit.roles import Group, Roles, draw_roles
 from phoenix_secure.audit.scoring import (
@@ -38,7 +46,7 @@ from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import sample_images
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import CheckpointError, ConfigError, TrainingError
 from phoenix_secure.extensions import ExtensionPoint, extension_names
 from phoenix_secure.release.generator import sample_generated
 from phoenix_secure.rng import SeedTree
@@ -123,10 +131,16 @@ def run_audit(
         require_federated(target)
     seeds = SeedTree(request.seed).child("audit")
     roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
-    samples = _samples(target, request, seeds=seeds, progress=progress)
+    scale = PixelScale.SIGNED
+    if target.model is not None and target.run is None:
+        rng = seeds.child("scale").numpy()
+        scale = find_scale(target.model, roles.choice.records, rng=rng)
+    samples = _samples(target, request, seeds=seeds, scale=scale, progress=progress)
     planted = load_canaries(target)
     num_pairs = request.profile.num_shadow_pairs
-    attacks, skipped = _attacks(target, request, roles=roles, samples=samples, seeds=seeds)
+    attacks, skipped = _attacks(
+        target, request, roles=roles, samples=samples, scale=scale, seeds=seeds
+    )
     shadowed = tuple(n for n in request.names if n in SHADOW_ATTACKS and n not in skipped)
     plan = _plan(
         target,
@@ -189,7 +203,12 @@ def run_audit(
         edition=request.edition,
         verdict=decide(reports, blind=blind, canaries=canaries, plan=plan),
         game=details.game(plan, roles=roles),
-        target={"kind": target.kind, **target.facts, "pixels read as": target.images.scale},
+        target={
+            "kind": target.kind,
+            **target.facts,
+            "pixels read as": target.images.scale,
+            **_scale_fact(target, scale),
+        },
         plan=plan,
         plan_sha256=plan.sha256,
         other_plans=other_plans,
@@ -212,7 +231,12 @@ def run_audit(
 
 
 def _samples(
-    target: Target, request: Request, *, seeds: SeedTree, progress: Progress
+    target: Target,
+    request: Request,
+    *,
+    seeds: SeedTree,
+    scale: PixelScale,
+    progress: Progress,
 ) -> Images | None:
     """The samples under attack: the target's own, or as many as the profile samples."""
     if target.samples is not None:
@@ -233,18 +257,30 @@ def _samples(
     steps = min(profile.sampling_steps, limit)
     sampling = sampling.model_copy(update={"num_steps": steps})
     labels = None
-    classes = target.pipeline.unet.config.num_class_embeds
-    if classes is not None:
-        labels = torch.arange(profile.num_samples) % (int(classes) - 1)
-    with workers(num_cores()):
-        drawn = sample_images(
-            target.pipeline,
-            num_images=profile.num_samples,
-            sampling=sampling,
-            generator=seeds.child("samples").torch(),
-            class_labels=labels,
-        )
-    return np.asarray(np.clip(drawn, -1, 1), dtype=np.float32)
+    if target.model is not None and target.model.null_label is not None:
+        labels = torch.arange(profile.num_samples) % target.model.null_label
+    try:
+        with workers(num_cores()):
+            drawn = sample_images(
+                target.pipeline,
+                num_images=profile.num_samples,
+                sampling=sampling,
+                generator=seeds.child("samples").torch(),
+                class_labels=labels,
+            )
+    except TrainingError as error:  # of a model that is finished, and often somebody else's
+        raise CheckpointError(
+            "the model samples NaN or infinity, so that it cannot be audited: check its scheduler, "
+            "its time embedding and its weights"
+        ) from error
+    return np.asarray(np.clip(scale.undo(drawn), -1, 1), dtype=np.float32)
+
+
+def _scale_fact(target: Target, scale: PixelScale) -> dict[str, str]:
+    """Of a model that others trained: what its pixels were found to be."""
+    if target.model is None or target.run is not None:
+        return {}
+    return {"pixel scale": f"{scale}, by how well the model denoises the tuning split on it"}
 
 
 def _attacks(
@@ -253,16 +289,26 @@ def _attacks(
     *,
     roles: Roles,
     samples: Images | None,
+    scale: PixelScale,
     seeds: SeedTree,
 ) -> tuple[list[Attack], dict[str, str]]:
     """The attacks that can be run here, and why the others of the profile cannot."""
     possible: list[Attack] = []
     if samples is not None:
-        possible += sample_attacks(samples, calibration=roles.calibration)
+        possible += sample_attacks(
+            samples, calibration=None if roles.calibration is None else roles.calibration.images
+        )
     if target.model is not None:
-        possible += query_attacks(target.model, profile=request.profile, seeds=seeds)
         own = [name for name in request.names if name not in request.profile.attacks]
-        possible += own_attacks(own, target.model, profile=request.profile, seeds=seeds)
+
+        def made(asked: AskedModel) -> tuple[Attack, ...]:
+            return (
+                *query_attacks(asked, profile=request.profile, seeds=seeds),
+                *own_attacks(own, asked, profile=request.profile, seeds=seeds),
+            )
+
+        labels = roles.labels
+        possible += ask_every_way(made, target.model, labels=labels, scale=scale)
     by_name = {attack.name: attack for attack in possible}
     skipped = {}
     for name in request.names:
@@ -357,7 +403,7 @@ def _plan(
         max_detectable_auc=_MAX_DETECTABLE,
         choice=_planned(roles.choice, key=key),
         evaluation=_planned(roles.evaluation, key=key),
-        num_calibration=0 if roles.calibration is None else len(roles.calibration),
+        num_calibration=0 if roles.calibration is None else len(roles.calibration.images),
         num_samples=0 if samples is None else len(samples),
         num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,
         canaries=None if planted is None else plan_canaries(planted, claim=target.claim),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.images import AuditImages, images_of_files, images_of_run, load_file
 from phoenix_secure.audit.plan import Claim
+from phoenix_secure.audit.questions import require_classes
 from phoenix_secure.config import RunConfig, SamplingConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.device import pick_devices
@@ -105,10 +106,12 @@ def open_target(
     if (path / "model_index.json").exists():
         saved = load_model(path, device=pick_devices(device)[0])
         model = PipelineDenoiser(saved.pipeline, device=pick_devices(device)[0])
+        images = images_of_files(members, non_members, reference, shape=model.shape)
+        require_classes(model, images)
         return Target(
             kind="diffusers pipeline",
             sha256=_weights_digest(path),
-            images=images_of_files(members, non_members, reference, shape=model.shape),
+            images=images,
             model=model,
             pipeline=saved.pipeline,
             sampling=saved.sampling,
@@ -168,6 +171,8 @@ def _open_run(
             f"images of shape {images.shape} do not fit the model's {shape}: restore the "
             "run's config.yaml"
         )
+    if model is not None:
+        require_classes(model, images)
     return Target(
         kind="run",
         sha256=_weights_digest(folder.model),

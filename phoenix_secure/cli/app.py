@@ -33,7 +33,8 @@ from phoenix_secure.cli.reading import told_on_terminal
 from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
 from phoenix_secure.cli.verify import verify
-from phoenix_secure.errors import PhoenixError, StorageError
+from phoenix_secure.errors import ConfigError, PhoenixError, StorageError
+from phoenix_secure.printed_text import without_controls
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,8 @@ EPILOG = (
     "Exit codes: 0 done, 1 unexpected, 2 settings or usage, 10 data, 11 checkpoint or model, "
     "12 storage, 13 training, 14 accountants disagree, 15 privacy budget spent, 130 interrupted."
 )
+
+_LONGEST = 1500  # characters of a message
 
 app = typer.Typer(
     help="Train one diffusion model over several data owners who never show their images.",
@@ -78,7 +81,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # A batch system that stops us is told from a crash, and leaves as tidily as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_written(_run()))
+    sys.exit(_written())
 
 
 def _run() -> int:
@@ -87,7 +90,7 @@ def _run() -> int:
         with told_on_terminal():
             result = read_home(typer.main.get_command(app))(standalone_mode=False)
     except PhoenixError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {_one_line(str(error))}", style="red", markup=False)
         return error.exit_code
     except click.ClickException as error:
         error.show()
@@ -97,14 +100,13 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         errors.print("interrupted", style="yellow")
         return 130
-    except OSError as error:
-        return _unwritten(error)
     return result if isinstance(result, int) else 0
 
 
-def _written(code: int) -> int:
-    """``code``, once all output is out: at Python's own end an error would be a traceback."""
+def _written() -> int:
+    """Run, and wait until all output is out: at Python's own end an error would be a traceback."""
     try:
+        code = _run()
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
@@ -114,6 +116,9 @@ def _written(code: int) -> int:
 
 def _unwritten(error: OSError) -> int:
     """The exit code for output that could not be written; any other error goes on its way."""
+    if error.errno == errno.ENAMETOOLONG:
+        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        return ConfigError.exit_code
     is_output = error.filename is None
     if not (error.errno in (errno.ENOSPC, errno.EDQUOT) or (is_output and _is_closed(error))):
         raise error
@@ -129,6 +134,12 @@ def _unwritten(error: OSError) -> int:
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     return StorageError.exit_code
+
+
+def _one_line(text: str) -> str:
+    """A message without what names of files and folders may hold: line ends, terminal codes."""
+    flat = " ".join(without_controls(text).split("\n"))
+    return flat if len(flat) <= _LONGEST else f"{flat[: _LONGEST - 3]}..."
 
 
 def _is_closed(error: OSError) -> bool:

@@ -29,6 +29,7 @@ __all__ = ["load_folder", "stack_pictures"]
 
 _IMAGE_FOLDERS = {"image", "images", "img", "imgs"}
 _MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentations", "gt"}
+_AS_THEY_ARE = " (audit and evaluate take images as they are: resize the files for those)"
 
 
 def load_folder(
@@ -159,6 +160,7 @@ def stack_pictures(
             raise DataError(
                 f"{name} is {picture.shape[2]} x {picture.shape[1]} pixels but {names[0]} is "
                 f"{first[2]} x {first[1]}: set image_size to bring all images to one size"
+                f"{_AS_THEY_ARE}"
             )
         if picture.shape[0] != first[0]:
             raise DataError(
@@ -168,7 +170,7 @@ def stack_pictures(
     if first[1] != first[2]:
         raise DataError(
             f"images are {first[2]} x {first[1]} pixels, not square: "
-            "set image_size to crop and resize them"
+            f"set image_size to crop and resize them{_AS_THEY_ARE}"
         )
     stacked = np.empty((len(pictures), *first), np.uint8)
     for number in range(len(pictures)):

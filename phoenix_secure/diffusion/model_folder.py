@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ _PIPELINES = {
     "PhoenixPipeline": PhoenixPipeline,
 }
 _INFO = "phoenix.json"
+_WEIGHTS = "diffusion_pytorch_model"
+_PLAIN = re.compile(rf"{_WEIGHTS}\.safetensors(\.index\.json)?")
+# As diffusers names them: NAME.fp16.safetensors, NAME.fp16-00001-of-00002.safetensors, the index
+# NAME.safetensors.index.fp16.json.
+_VARIANT = re.compile(r"([A-Za-z0-9_]+)(?:-\d+-of-\d+)?\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +81,14 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
         raise CheckpointError(
             f"{path} holds a {name}: only {', '.join(_PIPELINES)} of UNet2DModel can be opened"
         )
+    variant = _variant(path / "unet")
     try:
         pipeline = _PIPELINES[name].from_pretrained(
-            path, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+            path,
+            variant=variant,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
         )
     except Exception as error:  # diffusers raises many kinds for a damaged folder
         raise CheckpointError(
@@ -85,6 +96,7 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
             "damaged, save it again (weights must be safetensors)"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
+    _check_network(pipeline.unet, path)
     sampling = SamplingConfig()
     class_names: tuple[str, ...] = ()
     if (path / _INFO).exists():
@@ -97,6 +109,41 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
                 f"{path / _INFO} is damaged: delete it or export again"
             ) from error
     return SavedModel(pipeline=pipeline.to(device), sampling=sampling, class_names=class_names)
+
+
+def _variant(folder: Path) -> str | None:
+    """The variant of the weights, such as fp16, where no others are there.
+
+    Raises:     CheckpointError where several are, and nobody says which is meant.
+    """
+    names = [file.name.removeprefix(f"{_WEIGHTS}.") for file in folder.glob(f"{_WEIGHTS}.*")]
+    found = {match[1] for name in names if (match := _VARIANT.fullmatch(name))}
+    is_plain = any(_PLAIN.fullmatch(f"{_WEIGHTS}.{name}") for name in names)
+    if is_plain or list(folder.glob(f"{_WEIGHTS}-*")):
+        return None
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{folder} holds weights in the variants {', '.join(sorted(found))}: leave one of them"
+        )
+    return found.pop() if found else None
+
+
+def _check_network(unet: Any, path: Path) -> None:
+    """Refuse what would end in a traceback later, or in figures of nothing."""
+    if not all(torch.isfinite(weights).all() for weights in unet.state_dict().values()):
+        raise CheckpointError(
+            f"the weights in {path} hold NaN or infinity: the training behind them failed, or the "
+            "file is damaged; use another checkpoint of it"
+        )
+    kind = getattr(unet.config, "class_embed_type", None)
+    if kind is not None:
+        raise CheckpointError(
+            f"the model in {path} takes classes of the kind {kind}: only numbered classes "
+            "(num_class_embeds) can be asked for"
+        )
+    size = unet.config.sample_size
+    if not isinstance(size, int) and len(set(size or ())) == 1:
+        unet.register_to_config(sample_size=int(size[0]))
 
 
 def _save_weights(pipeline: Any, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from phoenix_secure.config import RunConfig, SamplingConfig
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.diffusion.schedule import sampling_scheduler
 from phoenix_secure.diffusion.split import split_batches
-from phoenix_secure.errors import TrainingError
+from phoenix_secure.errors import CheckpointError, TrainingError
 
 __all__ = ["build_pipeline", "sample_images"]
 
@@ -47,11 +49,14 @@ def sample_images(
     """Sample ``num_images`` images, in batches of ``sampling.batch_size``.
 
     Shape:      (num_images, C, H, W) float32 in [-1, 1]; class_labels is (num_images,) int64 and
-                goes with class-conditional models only, which otherwise sample without a class.
+                goes with class-conditional models only, which otherwise sample without a class;
+                pipelines of others, of which nobody knows that they can, sample all in turn.
     Guarantee:  one batch is what the pipeline itself returns for the same generator, and the same
                 bit for bit on any number of ``workers``.
-    Raises:     TrainingError when the network answers NaN or infinity.
+    Raises:     TrainingError when the network answers NaN or infinity; CheckpointError for a
+                scheduler that cannot sample here.
     """
+    pipeline = _sampler(pipeline)
     conditional = isinstance(pipeline, PhoenixPipeline) or hasattr(pipeline, "null_label")
     was_training = pipeline.unet.training
     pipeline.unet.eval()
@@ -63,7 +68,8 @@ def sample_images(
             extra["guidance_scale"] = sampling.guidance_scale
             if class_labels is not None:
                 extra["class_labels"] = class_labels[start : start + size]
-        with split_batches(pipeline.unet):
+        labels = None if conditional else _labels_in_turn(pipeline, class_labels, start, size)
+        with split_batches(pipeline.unet), _asking(pipeline.unet, labels):
             images = pipeline(
                 batch_size=size,
                 generator=generator,
@@ -73,10 +79,67 @@ def sample_images(
             ).images
         if not np.isfinite(images).all():
             raise TrainingError(
-                "the model samples NaN: lower training.learning_rate, or resume from an earlier "
-                "round"
+                "the model samples NaN: its training diverged (of your own run: lower "
+                "training.learning_rate, or resume from an earlier round)"
             )
         parts.append(images.transpose(0, 3, 1, 2).astype(np.float32) * 2 - 1)
         progress(size)
     pipeline.unet.train(was_training)
     return np.concatenate(parts) if parts else np.empty((0, 0, 0, 0), np.float32)
+
+
+def _sampler(pipeline: Any) -> Any:
+    """``pipeline``, or one that also scales the network's input where its scheduler wants that.
+
+    DDPMPipeline and DDIMPipeline open with any scheduler, call all alike, and never scale.
+    """
+    if isinstance(pipeline, PhoenixPipeline) or hasattr(pipeline, "null_label"):
+        return pipeline
+    scheduler = pipeline.scheduler
+    needs_scale = float(getattr(scheduler, "init_noise_sigma", 1)) != 1
+    is_conditional = pipeline.unet.config.num_class_embeds is not None
+    try:  # as these pipelines call it
+        inspect.signature(scheduler.step).bind(None, None, None, generator=None)
+        can_step = True
+    except TypeError:
+        can_step = False
+    if not can_step or (needs_scale and is_conditional):
+        raise CheckpointError(
+            f"images cannot be sampled with the scheduler {type(scheduler).__name__}: save the "
+            "pipeline with DDIMScheduler.from_config(scheduler.config)"
+        )
+    if not needs_scale:
+        return pipeline
+    scaled = PhoenixPipeline(pipeline.unet, scheduler)
+    scaled.set_progress_bar_config(disable=True)
+    return scaled
+
+
+def _labels_in_turn(
+    pipeline: Any, given: torch.Tensor | None, start: int, size: int
+) -> torch.Tensor | None:
+    classes = pipeline.unet.config.num_class_embeds
+    if classes is None:
+        return None
+    return (
+        (torch.arange(start, start + size) % int(classes))
+        if given is None
+        else (given[start : start + size])
+    )
+
+
+@contextlib.contextmanager
+def _asking(unet: torch.nn.Module, labels: torch.Tensor | None) -> Iterator[None]:
+    """Inside, a network whose pipeline knows no classes is asked for ``labels``."""
+    if labels is None:
+        yield
+        return
+
+    def add(module: Any, given: Any, options: dict[str, Any]) -> Any:
+        return given, {**options, "class_labels": labels.to(given[0].device)}
+
+    hook = unet.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -8,6 +8,7 @@ import numpy as np
 
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.roles import Group, draw_roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config_file import load_config
@@ -57,7 +58,8 @@ def test_one_member_more_moves_a_few_others_at_most() -> None:
 
 
 def test_digests_of_private_images_are_keyed_by_the_run(tmp_path: Path) -> None:
-    group = Group(images=np.zeros((2, 1, 4, 4), np.float32), membership=np.array([True, False]))
+    records = Records(images=np.zeros((2, 1, 4, 4), np.float32))
+    group = Group(records=records, membership=np.array([True, False]))
     private = load_config(None, ["privacy.unit=record", "privacy.epsilon=8"])
 
     def target(**more: object) -> Target:

@@ -115,3 +115,14 @@ def test_nothing_in_a_path_is_markup(cli) -> None:
     assert done.code == 0, done.err
     assert "in [/red].txt" in done.out
     assert "made k[bold]" in done.out
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "two\nlines\x1b[31m", "a" * 240])
+def test_a_strange_name_is_one_short_line(cli, name: str) -> None:
+    for arguments in (["run", name], ["config", "show", "demo", f"data.path={name}", "seed=x"]):
+        done = cli(*arguments)
+        assert done.code == 2, done.err
+        assert done.err.startswith("error: ")
+        assert done.err.count("\n") == 1
+        assert "\x1b" not in done.err
+        assert len(done.err) < 1600
