@@ -7,7 +7,7 @@ from pathlib import Path
 from phoenix_secure.data.file_kinds import kind_of
 from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.listing import Listing
-from phoenix_secure.data.parts import named_parts, part_of_name, part_of_path
+from phoenix_secure.data.parts import named_parts, part_of_name, part_of_path, parts_of_name
 from phoenix_secure.errors import DataError
 
 __all__ = ["within_part"]
@@ -26,7 +26,7 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
     wanted = inspection.rules.part
     if wanted == "all":
         return listing, wanted
-    marked = [folder for folder in listing.folders if part_of_name(folder.name)]
+    marked = [folder for folder in listing.folders if parts_of_name(folder.name)]
     if marked and wanted is None:
         one = next((f for f in marked if part_of_name(f.name) == "train"), marked[0])
         raise DataError(

@@ -9,7 +9,14 @@ from pathlib import Path, PurePath
 
 from phoenix_secure.errors import DataError
 
-__all__ = ["PARTS", "named_parts", "part_of_name", "part_of_path", "require_one_configuration"]
+__all__ = [
+    "PARTS",
+    "named_parts",
+    "part_of_name",
+    "part_of_path",
+    "parts_of_name",
+    "require_one_configuration",
+]
 
 PARTS = ("train", "test", "validation", "all")
 
@@ -40,17 +47,26 @@ _NO_CONFIGURATION = re.compile(
 
 
 @functools.lru_cache(maxsize=4096)
+def parts_of_name(name: str) -> frozenset[str]:
+    """The parts that one file or folder name speaks of.
+
+    >>> sorted(parts_of_name("train_and_val")), sorted(parts_of_name("contest"))
+    (['train', 'validation'], [])
+    """
+    if not _HINT.search(name):
+        return frozenset()
+    words = {*_LETTERS.findall(name.lower()), *(w.lower() for w in _CAMEL.findall(name))}
+    return frozenset(p for p, known in _PATTERNS.items() if any(map(known.fullmatch, words)))
+
+
 def part_of_name(name: str) -> str | None:
     """The part that one file or folder name speaks of; None for no part, or several.
 
     >>> [part_of_name(n) for n in ("Train_images", "mnist-test-00000", "xVal", "strain", "latest")]
     ['train', 'test', 'validation', None, None]
     """
-    if not _HINT.search(name):
-        return None
-    words = {*_LETTERS.findall(name.lower()), *(w.lower() for w in _CAMEL.findall(name))}
-    found = {part for part, known in _PATTERNS.items() if any(map(known.fullmatch, words))}
-    return found.pop() if len(found) == 1 else None
+    found = parts_of_name(name)
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def part_of_path(names: tuple[str, ...]) -> str | None:

@@ -150,6 +150,15 @@ def test_parts_inside_of_classes(tmp_path: Path) -> None:
     assert found.images[:, 0, 0, 0].tolist() == [50, 51]
 
 
+def test_a_folder_of_two_parts_is_no_class_either(tmp_path: Path) -> None:
+    tree(tmp_path, train="train_val")
+    tree(tmp_path, test="other")
+    with pytest.raises(DataError, match=r"look like parts.*\(train_val\)"):
+        load(tmp_path)
+    with pytest.raises(DataError, match="no train part"):
+        load(tmp_path, "train")
+
+
 def test_several_configurations_are_refused(tmp_path: Path) -> None:
     tree(tmp_path, train="cropped/train")
     tree(tmp_path, train="full/train")
