@@ -107,7 +107,7 @@ def sample(
         raise ConfigError(f"num_images must be at least 1 (got {num_images})")
     model = open_model(Path(path).expanduser(), device=device)
     sampling = _sampling(model, num_steps=num_steps, guidance_scale=guidance_scale)
-    labels = (
+    labels: torch.Tensor | None = (
         _labels_in_turn(model, num_images)
         if class_name is None
         else _labels_of(class_name, model, num_images)

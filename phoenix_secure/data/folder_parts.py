@@ -99,7 +99,14 @@ def _in_folders(
     ]
     if not roots:
         raise _no_part(listing, wanted, named_parts(folder.name for folder in listing.folders))
-    kept = _only(listing, _chosen(parts, wanted, listing, inspection))
+    chosen = _chosen(parts, wanted, listing, inspection)
+    outside = [file for file in chosen if not any(root in file.parents for root in roots)]
+    for file in outside:
+        told = f"{file} is named as one of the {wanted} images, outside of {roots[0]}"
+        if not inspection.rules.each_alone:
+            raise DataError(f"{told}: move it there, or rename it")
+        inspection.leave_out(str(file.relative_to(listing.root)), told)
+    kept = _only(listing, [file for file in chosen if file not in outside])
     if len(roots) == 1:
         return kept.within(roots[0])
     nested = {above for folder in listing.folders for above in folder.parents}

@@ -212,6 +212,14 @@ def test_folder_and_file_that_disagree_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_picture_of_a_part_outside_of_its_folder_is_refused(tmp_path: Path) -> None:
+    tree(tmp_path, test="my_test")
+    picture(tmp_path / "cat" / "test_1.png", 200)
+    with pytest.raises(DataError, match=r"test_1\.png is named as one .* outside of .*my_test"):
+        load(tmp_path, "test")
+    assert load(tmp_path, "test", each_alone=True).num_images == 4
+
+
 def test_the_setting_takes_the_parts_and_says_so_where_the_scheme_is_meant() -> None:
     assert DataConfig(part="val").part == "validation"  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"set data\.part"):
