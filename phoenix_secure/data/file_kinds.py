@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from phoenix_secure.data.decode import PICTURE_FORMATS, PICTURE_SUFFIXES
+from phoenix_secure.data.listing import Listing
+from phoenix_secure.data.reading_progress import report
 
 __all__ = ["kind_of", "pictures_among"]
 
@@ -39,11 +41,30 @@ _MARKS = (
 )
 
 
-def kind_of(file: Path) -> str | None:
+def kind_of(file: Path, listing: Listing) -> str | None:
     """None for a picture; else words for what the file is, to tell the user.
 
     Files of a picture's suffix count as pictures whatever they hold: a damaged one is an error.
     """
+    if file not in listing.kinds:
+        listing.kinds[file] = _kind_of(file)
+        report("inspecting files", len(listing.kinds), len(listing.files))
+    return listing.kinds[file]
+
+
+def pictures_among(listing: Listing) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The pictures, and the other files with what they are."""
+    pictures, others = [], []
+    for file in listing.files:
+        kind = kind_of(file, listing)
+        if kind is None:
+            pictures.append(file)
+        else:
+            others.append((file, kind))
+    return pictures, others
+
+
+def _kind_of(file: Path) -> str | None:
     name = file.name.lower()
     suffix = ".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
@@ -53,18 +74,6 @@ def kind_of(file: Path) -> str | None:
         return None
     shown = suffix if file.suffix else "no suffix"
     return f"{known} ({shown}), not read" if known else f"no picture ({shown})"
-
-
-def pictures_among(files: tuple[Path, ...]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The pictures, and the other files with what they are."""
-    pictures, others = [], []
-    for file in files:
-        kind = kind_of(file)
-        if kind is None:
-            pictures.append(file)
-        else:
-            others.append((file, kind))
-    return pictures, others
 
 
 def _kind_of_content(file: Path) -> str | None:

@@ -53,7 +53,7 @@ def load_folder(
     if not folder.is_dir():
         raise DataError(f"no folder at {folder}: set path to the folder that holds the images")
     listing, part = within_part(list_folder(folder, inspection), inspection)
-    pictures, others = pictures_among(listing.files)
+    pictures, others = pictures_among(listing)
     classes = listing.children
     loose = [file for file in pictures if file.parent == listing.root]
     if classes and loose:

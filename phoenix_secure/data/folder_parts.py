@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from phoenix_secure.data.file_kinds import kind_of
@@ -44,7 +45,7 @@ def _part_of_file(file: Path, listing: Listing, inspection: Inspection) -> str |
     """The part that the names of the folders and, of a picture, of the file speak of; _LEFT_OUT
     where they disagree and no image may stop the others."""
     names = file.parts[len(listing.root.parts) :]
-    if kind_of(file) is not None:
+    if kind_of(file, listing) is not None:
         return part_of_path(names[:-1])
     try:
         return part_of_path((*names[:-1], file.stem))
@@ -60,7 +61,7 @@ def _in_files(
 ) -> tuple[Listing, str]:
     """The part by the names of the pictures alone."""
     wanted = inspection.rules.part
-    pictures = {file: part for file, part in parts.items() if kind_of(file) is None}
+    pictures = {file: part for file, part in parts.items() if kind_of(file, listing) is None}
     if inspection.rules.each_alone:
         allowed = (None, "train") if wanted in (None, "train") else (wanted,)
         for file, part in pictures.items():
@@ -138,4 +139,4 @@ def _no_part(listing: Listing, wanted: str, found: list[str]) -> DataError:
 
 
 def _only(listing: Listing, files: list[Path]) -> Listing:
-    return Listing(root=listing.root, files=tuple(files), folders=listing.folders)
+    return dataclasses.replace(listing, files=tuple(files))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phoenix_secure.data.inspection import SYSTEM_FILE, Inspection
@@ -29,10 +29,13 @@ class Listing:
     root: Path
     files: tuple[Path, ...]
     folders: tuple[Path, ...]
+    # What ``file_kinds.kind_of`` found, so that no file is opened twice to learn it.
+    kinds: dict[Path, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def within(self, root: Path) -> Listing:
         """What lies below ``root``, a folder of this listing."""
-        return Listing(
+        return replace(
+            self,
             root=root,
             files=tuple(file for file in self.files if root in file.parents),
             folders=tuple(folder for folder in self.folders if root in folder.parents),

@@ -129,6 +129,7 @@ def test_whoever_listens_hears_of_the_end(folder: Path) -> None:
         load(folder)
     load(folder)
     assert heard == [
+        ("inspecting files", NUM, NUM),
         ("looking for pictures in the cache", NUM, NUM),
         ("decoding pictures", NUM, NUM),
     ]
