@@ -34,6 +34,12 @@ from phoenix_secure.training.private import public_steps
 __all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
 
 _log = logging.getLogger(__name__)
+# The way from random bytes to noise.
+_SAMPLERS = {
+    PoissonSampledGaussian: "",
+    DiscreteGaussianSum: ", by exact rejection",
+    SkellamSum: ", by table inversion",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,11 +268,7 @@ def guarantee_of(
         mechanism=mechanism,
         sampler=sampler,
         noise_source=(
-            "AES-256-CTR keyed by the operating system"
-            if is_secret and isinstance(event, PoissonSampledGaussian)
-            else "the operating system's generator, by exact rejection"
-            if is_secret and isinstance(event, DiscreteGaussianSum)
-            else "the operating system's generator, by table inversion"
+            f"AES-256-CTR keyed by the operating system{_SAMPLERS[type(event)]}"
             if is_secret
             else "seeded, repeatable"
         ),

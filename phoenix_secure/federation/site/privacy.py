@@ -158,17 +158,20 @@ def make_summer(
 def site_noise_entropy(
     config: RunConfig, seeds: SeedTree, *, site: str
 ) -> Callable[[int], Entropy]:
-    """Bytes for shares of noise: the operating system's, or repeatable for research."""
-    if config.privacy.noise_source == "secure":
-        return lambda round_number: os_entropy
+    """Bytes for a round's share of noise: AES-256-CTR under a key of the operating system, drawn
+    anew for each round; or repeatable for research."""
 
-    def seeded(round_number: int) -> Entropy:
+    def key(round_number: int) -> bytes:
+        if config.privacy.noise_source == "secure":
+            return os_entropy(32)
         seed = seeds.child("site", site, "round", round_number, "noise-share").entropy()
-        key = hashlib.sha256(b"seeded noise share:" + seed.to_bytes(32, "big")).digest()
-        stream = Cipher(AES256(key), CTR(bytes(16))).encryptor()
-        return lambda size: stream.update(bytes(size))
+        return hashlib.sha256(b"seeded noise share:" + seed.to_bytes(32, "big")).digest()
 
-    return seeded
+    def stream(round_number: int) -> Entropy:
+        cipher = Cipher(AES256(key(round_number)), CTR(bytes(16))).encryptor()
+        return lambda size: cipher.update(bytes(size))
+
+    return stream
 
 
 def rounding_keys(config: RunConfig, seeds: SeedTree, *, site: str) -> Callable[[int], bytes]:
