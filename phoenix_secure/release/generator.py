@@ -217,7 +217,10 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
     try:
         found = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         if found["format"] != _FORMAT:
-            raise CheckpointError(f"the generator in {path} was written by another version")
+            raise CheckpointError(
+                f"the generator in {path} was written by another version: delete the folder, and "
+                "`phoenix-secure resume` fits it again"
+            )
         sizes = ("channels", "image_size", "num_classes", "latent_size")
         form = GeneratorForm(**{name: found[name] for name in sizes})
         class_names = tuple(str(name) for name in found["class_names"])

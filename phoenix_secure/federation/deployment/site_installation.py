@@ -14,7 +14,7 @@ from phoenix_secure.data.keyed_split import open_split_key
 from phoenix_secure.data.own_images import in_public_classes, keyed_members
 from phoenix_secure.data.partition import partition_images, site_names
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.sources import load_images, rules_of
 from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import BudgetExhausted, ConfigError
@@ -168,6 +168,7 @@ def _images(
         image_size=config.data.image_size,
         channels=config.data.channels,
         cache_dir=cache_dir,
+        rules=rules_of(config.data, cache_dir=cache_dir),
     )
     split = make_split(
         image_set.labels,

@@ -42,7 +42,9 @@ def run_seconds(sites: SimulatedSites) -> float:
         return training_seconds(sites, step_s=step_s) + evaluation_seconds(sites, step_s=step_s)
     learned = fit_seconds(sites, layout)
     if sites.config.release.then == "ddpm":
-        learned += (sites.config.training.local_steps or 1) * seconds_per_step(sites)
+        settings = sites.config.training
+        steps = num_local_steps(settings, num_images=sites.config.release.then_images)
+        learned += steps * seconds_per_step(sites)
     return aggregation_seconds(sites) + learned + evaluation_seconds(sites)
 
 
