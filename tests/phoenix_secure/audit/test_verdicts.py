@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from phoenix_secure.audit.markdown import to_markdown
 from phoenix_secure.audit.output import write_findings
@@ -161,6 +162,8 @@ def test_a_diffusers_pipeline_of_others_is_audited(
 ) -> None:
     from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
+    # Among all random weights there are some with which chance looks like a leak.
+    torch.manual_seed(0)
     unet = UNet2DModel(
         sample_size=8,
         in_channels=1,
