@@ -16,10 +16,13 @@ from attacks import denoising_loss
 from attacks.epsilon.guesses import GuessPlan
 from attacks.epsilon.lower_bound import Method, check_claim, epsilon_lower_bound
 from attacks.epsilon.trade_off import approximate_dp
+from attacks.records import Scores
 from attacks.statistics.auc import auc
 from phoenix_secure.audit.attack import timestep_at
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.plan import AuditPlan, Claim, PlannedCanaries
+from phoenix_secure.audit.questions import score_by_class
+from phoenix_secure.audit.records import Labels, Records
 from phoenix_secure.audit.report import CanaryReport
 from phoenix_secure.audit.target import Target
 from phoenix_secure.audit.verdict import figure
@@ -39,9 +42,11 @@ _DELTA = 1e-5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canaries:
-    """images (m, C, H, W) float32 in [-1, 1]; inclusion (m,) bool, fair coins."""
+    """images (m, C, H, W) float32 in [-1, 1]; inclusion (m,) bool, fair coins; labels (m,) the
+    classes they were trained under."""
 
     images: NDArray[np.float32]
+    labels: Labels
     inclusion: NDArray[np.bool_]
 
 
@@ -54,11 +59,17 @@ def load_canaries(target: Target) -> Canaries | None:
     if target.run is None or target.config is None or target.config.audit.canaries == 0:
         return None
     found = read_canaries(target.run.path / "canaries.npz")
-    if found.images.shape[1:] != target.images.shape or len(found.images) != (
-        target.config.audit.canaries
+    classes = None if target.model is None else target.model.num_classes
+    known = classes is None or ((found.labels >= 0) & (found.labels < classes)).all()
+    if (
+        found.images.shape[1:] != target.images.shape
+        or len(found.images) != target.config.audit.canaries
+        or not known
     ):
         raise DataError("canaries.npz does not fit the run's settings: restore the run folder")
-    return Canaries(images=to_unit_range(found.images), inclusion=found.inclusion)
+    return Canaries(
+        images=to_unit_range(found.images), labels=found.labels, inclusion=found.inclusion
+    )
 
 
 def plan_canaries(canaries: Canaries, *, claim: Claim | None) -> PlannedCanaries:
@@ -79,20 +90,27 @@ def evaluate_canaries(
 ) -> CanaryReport:
     """Play the planned guesses and bound epsilon from below.
 
+    A class-conditional model is asked for each canary's class, under which it was trained on it.
+
     Guarantee:  a true record-level claim is contradicted with probability at most
                 ``plan.significance``.
     """
     if plan.canaries is None:
         raise ValueError("the plan has no canaries")
     steps = sorted({max(1, timestep_at(model.alpha_bar, level=level)) for level in _LEVELS})
-    scores = denoising_loss.score(
-        canaries.images,
-        eps=model,
-        alpha_bar=model.alpha_bar,
-        timesteps=steps,
-        num_noises=_NUM_NOISES,
-        rng=seeds.child("canaries", "noise").numpy(),
-    )
+
+    def score(part: Records, label: int) -> Scores:
+        return denoising_loss.score(
+            part.images,
+            eps=model if label < 0 else model.asking(label),
+            alpha_bar=model.alpha_bar,
+            timesteps=steps,
+            num_noises=_NUM_NOISES,
+            rng=seeds.child("canaries", "noise").numpy(),
+        )
+
+    labels = None if model.num_classes is None else canaries.labels
+    scores = score_by_class(Records(images=canaries.images, labels=labels), score)
     plans = [GuessPlan(num_included=r, num_left_out=r) for r in plan.canaries.guesses_each_side]
     try:
         bounds = {

@@ -52,6 +52,26 @@ def test_an_overfitted_model_is_found_and_its_placebo_is_not(of_overfitted) -> N
     assert report.blind.differs is False
 
 
+@pytest.mark.slow
+def test_a_run_that_never_dropped_a_label_is_asked_for_its_classes(train, tmp_path: Path) -> None:
+    """Its null class was never trained: asked without a class, it shows far less."""
+    run = train(
+        tmp_path / "run",
+        *("data.max_images=400", "data.held_out=0.5", "data.reference=0.3", "audit.canaries=60"),
+        *("training.batch_size=16", "training.local_steps=300", "federation.rounds=5"),
+        *("model.class_conditional=true", "training.label_dropout=0"),
+    )
+    report = audit(run, tmp_path / "audit", attacks=("loss", "pia")).report
+    for attack in report.attacks:
+        assert attack.setting.endswith("its class")
+    loss = next(attack for attack in report.attacks if attack.name == "loss")
+    assert loss.auc.value > 0.9
+    of_choice = loss.choice_aucs
+    assert max(v for k, v in of_choice.items() if "no class" in k) < of_choice[loss.setting]
+    assert report.canaries is not None
+    assert report.canaries.auc.value > 0.9
+
+
 def test_images_seen_once_are_not_found(seen_once_run: Path, tmp_path: Path) -> None:
     report = audit(seen_once_run, tmp_path).report
     assert report.verdict.outcome is Outcome.NONE

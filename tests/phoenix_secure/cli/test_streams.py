@@ -77,7 +77,7 @@ def test_a_reader_that_left_is_no_error(tmp_path: Path) -> None:
 def test_home_is_read_in_every_path(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     (home / "one").mkdir(parents=True)
-    np.savez(home / "one" / "d.npz", images=np.full((4, 8, 8), 200, np.uint8))
+    np.savez(home / "one" / "d.npz", images=np.full((4, 1, 8, 8), 200, np.uint8))
     monkeypatch.setenv("HOME", str(home))
     found = cli("data", "show", "npz", "--path", "~/one/d.npz")
     assert found.code == 0, found.err
@@ -110,7 +110,7 @@ def test_no_path_of_the_command_line_is_left_out() -> None:
 
 
 def test_nothing_in_a_path_is_markup(cli) -> None:
-    np.savez("d.npz", images=np.full((4, 8, 8), 200, np.uint8))
+    np.savez("d.npz", images=np.full((4, 1, 8, 8), 200, np.uint8))
     done = cli("privacy", "hash", "d.npz", "--key", "k[bold]", "--out", "[/red].txt")
     assert done.code == 0, done.err
     assert "in [/red].txt" in done.out
