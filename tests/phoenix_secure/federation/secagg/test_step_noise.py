@@ -115,7 +115,7 @@ def test_shares_of_a_real_plan_have_the_moments_of_a_gaussian() -> None:
 
 
 @given(
-    st.floats(1e-3, 1e3), st.integers(16, 1 << 22), st.integers(1, 200), st.sampled_from([1, 7, 99])
+    st.floats(1e-3, 1e2), st.integers(16, 1 << 22), st.integers(1, 200), st.sampled_from([1, 7, 99])
 )
 def test_the_least_share_is_enough_and_hardly_more(
     noise: float, steps: int, shares: int, words: int
@@ -130,7 +130,7 @@ def test_the_least_share_is_enough_and_hardly_more(
         steps=1,
     )
     assert event.gaussian.noise_multiplier >= noise
-    if variance > 64:
+    if variance > 66:  # an event knows no share below 64
         least = dataclasses.replace(event, share_variance=variance * (1 - 1e-9) - 1.0)
         assert least.gaussian.noise_multiplier < noise * (1 + 1e-9)
 
