@@ -1,4 +1,5 @@
-"""The last lines of a simulation that ends with a report: open, proven, not proven, next."""
+"""The last lines of a simulation that ends with a report: what to open, what was proven and what
+was not, what to try next."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ def print_closing(
     """Print ``closing_lines`` under a rule."""
     console.print()
     for label, text in closing_lines(summary, config, folder=folder, audited=audited):
-        console.print(f"{label:<11} {text}", soft_wrap=True, markup=False)
+        console.print(f"{label:<13} {text}", soft_wrap=True, markup=False)
 
 
 def closing_lines(
@@ -48,7 +49,7 @@ def closing_lines(
             "the attacks above found",
         )
     for limit in guarantee.get("not_protected", ()):
-        yield "not proven", str(limit)
+        yield "not protected", str(limit)
     yield "not proven", "all sites ran in one process: nothing here tried a network or its owners"
     yield "next", _next(config, folder, epsilon=epsilon)
     yield (

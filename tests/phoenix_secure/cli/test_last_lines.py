@@ -42,7 +42,7 @@ def test_a_private_run_states_its_guarantee_and_what_it_leaves_out() -> None:
 
     assert guarantee.text in lines["proven"]
     assert any("at most 1 of 5 work with it" in text for text in lines["proven"])
-    assert any("one person with several images" in text for text in lines["not proven"])
+    assert any("one person with several images" in text for text in lines["not protected"])
     assert "privacy.epsilon=2 " in lines["next"][0]
     assert "runs/x/samples.png" in lines["open"][0]
 
