@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,20 +15,20 @@ from attacks.records import Images
 from attacks.statistics.blind import BlindBaseline, blind_baseline
 from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import (
-    Access,
     AskedModel,
     Attack,
     own_attacks,
     query_attacks,
     sample_attacks,
 )
-from phoenix_secure.audit.canaries import Canaries, evaluate_canaries, load_canaries, plan_canaries
+from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.federated_view import federated_view, require_federated
-from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
-from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.plan import AuditPlan
+from phoenix_secure.audit.planning import DERIVED, plan_of
 from phoenix_secure.audit.questions import PixelScale, ask_every_way, find_scale
 from phoenix_secure.audit.report import AuditReport, BlindReport, CanaryReport
-from phoenix_secure.audit.roles import Group, Roles, draw_roles
+from phoenix_secure.audit.request import Request
+from phoenix_secure.audit.roles import Roles, draw_roles
 from phoenix_secure.audit.scoring import (
     Placebos,
     Scored,
@@ -47,7 +45,6 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import CheckpointError, ConfigError, TrainingError
-from phoenix_secure.extensions import ExtensionPoint, extension_names
 from phoenix_secure.release.generator import sample_generated
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
@@ -55,52 +52,6 @@ from phoenix_secure.workers import workers
 __all__ = ["Findings", "Request", "run_audit"]
 
 Progress = Callable[[str, int, int], object]
-_DERIVED = ("loss-quantile", "combined")
-_MAX_DETECTABLE = 0.60
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """The user's request. ``attacks`` None: all of the profile's."""
-
-    profile: Profile
-    seed: int = 0
-    attacks: tuple[str, ...] | None = None
-    fprs: tuple[float, ...] = (0.1, 0.01, 0.001)
-    significance: float = 0.05
-    edition: Literal["public", "confidential"] = "public"
-    federated: bool = False
-
-    def __post_init__(self) -> None:
-        if self.attacks is not None:
-            known = {*self.profile.attacks, *extension_names(ExtensionPoint.ATTACK)}
-            unknown = sorted(set(self.attacks) - known)
-            if unknown or not self.attacks:
-                raise ConfigError(
-                    f"--attack {', '.join(unknown)} is not in the profile {self.profile.name}: "
-                    f"use {', '.join(self.profile.attacks)}"
-                )
-        if not self.fprs or not all(0 < fpr < 1 for fpr in self.fprs):
-            raise ConfigError("--fpr must lie between 0 and 1, such as 0.01")
-
-    @property
-    def terms(self) -> dict[str, Any]:
-        """The terms fixed before there is a model; :meth:`AuditPlan.keeps` compares."""
-        return {
-            "version": importlib.metadata.version("phoenix-secure"),
-            "profile": self.profile.name,
-            "seed": self.seed,
-            "attacks": list(self.names),
-            "fprs": sorted(self.fprs, reverse=True),
-            "significance": self.significance,
-        }
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The attacks asked for, in the profile's order."""
-        wanted = self.attacks or self.profile.attacks
-        own = [name for name in wanted if name not in self.profile.attacks]
-        return (*(name for name in self.profile.attacks if name in wanted), *own)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +93,7 @@ def run_audit(
         target, request, roles=roles, samples=samples, scale=scale, seeds=seeds
     )
     shadowed = tuple(n for n in request.names if n in SHADOW_ATTACKS and n not in skipped)
-    plan = _plan(
+    plan = plan_of(
         target,
         request,
         roles=roles,
@@ -312,7 +263,7 @@ def _attacks(
     by_name = {attack.name: attack for attack in possible}
     skipped = {}
     for name in request.names:
-        if name in by_name or name in _DERIVED:
+        if name in by_name or name in DERIVED:
             continue
         if name in ("nearest-calibrated", "domias"):
             skipped[name] = "needs 40 reference images that are neither members nor non-members"
@@ -356,67 +307,6 @@ def _derived(
         else:
             skipped["combined"] = "needs two attacks and 40 images to choose on"
     return found
-
-
-def _plan(
-    target: Target,
-    request: Request,
-    *,
-    roles: Roles,
-    attacks: Sequence[Attack],
-    samples: Images | None,
-    planted: Canaries | None,
-    shadowed: Sequence[str],
-) -> AuditPlan:
-    key = target.digest_key()
-    names = {attack.name: attack for attack in attacks}
-    shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
-    derived = [name for name in request.names if name in _DERIVED]
-    others = int((~roles.evaluation.membership).sum())
-    estimable = [fpr for fpr in request.fprs if others * fpr >= 1 - 1e-9]
-    # The lowest that leaves three false alarms; else the lowest that can be estimated at all.
-    steady = [fpr for fpr in estimable if others * fpr >= 3 - 1e-9]
-    return AuditPlan(
-        version=importlib.metadata.version("phoenix-secure"),
-        target_kind=target.kind,
-        target_sha256=target.sha256,
-        profile=request.profile.name,
-        seed=request.seed,
-        attacks=(
-            *(
-                PlannedAttack(name=a.name, access=a.access.value, settings=a.settings)
-                for a in names.values()
-            ),
-            *(
-                PlannedAttack(name=name, access=Access.QUERIES.value, settings=())
-                for name in derived
-            ),
-            *(
-                PlannedAttack(name=name, access=Access.SHADOWS.value, settings=shadow_steps)
-                for name in shadowed
-            ),
-        ),
-        fprs=tuple(sorted(request.fprs, reverse=True)),
-        low_fpr=min(steady or estimable, default=None),
-        confidence=0.95,
-        significance=request.significance,
-        max_detectable_auc=_MAX_DETECTABLE,
-        choice=_planned(roles.choice, key=key),
-        evaluation=_planned(roles.evaluation, key=key),
-        num_calibration=0 if roles.calibration is None else len(roles.calibration.images),
-        num_samples=0 if samples is None else len(samples),
-        num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,
-        canaries=None if planted is None else plan_canaries(planted, claim=target.claim),
-        claim=target.claim,
-    )
-
-
-def _planned(group: Group, *, key: bytes | None) -> PlannedGroup:
-    return PlannedGroup(
-        num_members=int(group.membership.sum()),
-        num_others=int((~group.membership).sum()),
-        sha256=group.digest(key=key),
-    )
 
 
 def _blind_report(blind: BlindBaseline) -> BlindReport:

@@ -1,0 +1,85 @@
+"""The plan of an audit: what is tried on which images, fixed before the first score."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+
+from attacks.records import Images
+from phoenix_secure.audit.attack import Access, Attack
+from phoenix_secure.audit.canaries import Canaries, plan_canaries
+from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
+from phoenix_secure.audit.request import Request
+from phoenix_secure.audit.roles import Group, Roles
+from phoenix_secure.audit.target import Target
+
+__all__ = ["DERIVED", "plan_of"]
+
+# Attacks made of the scores of others.
+DERIVED = ("loss-quantile", "combined")
+_MAX_DETECTABLE = 0.60
+
+
+def plan_of(
+    target: Target,
+    request: Request,
+    *,
+    roles: Roles,
+    attacks: Sequence[Attack],
+    samples: Images | None,
+    planted: Canaries | None,
+    shadowed: Sequence[str],
+) -> AuditPlan:
+    """The plan of what ``request`` asks for and this target allows, before any score is known.
+
+    shadowed   names of the attacks that shadow models are trained for
+    """
+    key = target.digest_key()
+    names = {attack.name: attack for attack in attacks}
+    shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
+    derived = [name for name in request.names if name in DERIVED]
+    others = int((~roles.evaluation.membership).sum())
+    estimable = [fpr for fpr in request.fprs if others * fpr >= 1 - 1e-9]
+    # The lowest that leaves three false alarms; else the lowest that can be estimated at all.
+    steady = [fpr for fpr in estimable if others * fpr >= 3 - 1e-9]
+    return AuditPlan(
+        version=importlib.metadata.version("phoenix-secure"),
+        target_kind=target.kind,
+        target_sha256=target.sha256,
+        profile=request.profile.name,
+        seed=request.seed,
+        attacks=(
+            *(
+                PlannedAttack(name=a.name, access=a.access.value, settings=a.settings)
+                for a in names.values()
+            ),
+            *(
+                PlannedAttack(name=name, access=Access.QUERIES.value, settings=())
+                for name in derived
+            ),
+            *(
+                PlannedAttack(name=name, access=Access.SHADOWS.value, settings=shadow_steps)
+                for name in shadowed
+            ),
+        ),
+        fprs=tuple(sorted(request.fprs, reverse=True)),
+        low_fpr=min(steady or estimable, default=None),
+        confidence=0.95,
+        significance=request.significance,
+        max_detectable_auc=_MAX_DETECTABLE,
+        choice=_planned(roles.choice, key=key),
+        evaluation=_planned(roles.evaluation, key=key),
+        num_calibration=0 if roles.calibration is None else len(roles.calibration.images),
+        num_samples=0 if samples is None else len(samples),
+        num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,
+        canaries=None if planted is None else plan_canaries(planted, claim=target.claim),
+        claim=target.claim,
+    )
+
+
+def _planned(group: Group, *, key: bytes | None) -> PlannedGroup:
+    return PlannedGroup(
+        num_members=int(group.membership.sum()),
+        num_others=int((~group.membership).sum()),
+        sha256=group.digest(key=key),
+    )
