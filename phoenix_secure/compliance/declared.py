@@ -123,7 +123,10 @@ def parse_governance(content: bytes, *, name: str) -> Governance:
 
     Raises:     ConfigError naming the file, the key and what was expected.
     """
-    value = _printable(parse_yaml(content, name=name))
+    try:
+        value = _printable(parse_yaml(content, name=name))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; compare it with `report --template`") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{name} holds no settings: start from `report --template`")
     try:

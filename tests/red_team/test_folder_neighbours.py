@@ -170,12 +170,15 @@ def test_a_site_without_images_enters_noise_under_unit_site(tmp_path: Path) -> N
     plan = site.plan("privacy.unit=site", "privacy.noise_multiplier=0.5")
     d = site.num_parameters(plan)
     config = plan.config
-    private = plan_privacy(config, terms=choose_terms(config, num_parameters=d))
+    terms = choose_terms(config, num_parameters=d)
+    private = plan_privacy(config, terms=terms)
     own = SiteImages(images=np.empty((0, 1, 8, 8), np.uint8), labels=None)
     worker = SiteWorker(
         "site-01",
         images=own,
-        trainer=make_trainer(config, private, num_classes=0, device=pick_devices("cpu")[0]),
+        trainer=make_trainer(
+            config, private, terms=terms, num_classes=0, device=pick_devices("cpu")[0]
+        ),
         seeds=SeedTree(0),
         cancelled=threading.Event(),
         privacy=open_site_privacy(

@@ -20,7 +20,7 @@ from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.privacy import chunks, per_image, private_optimizer, randomness
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.training import augmentation, private
+from phoenix_secure.training import augmentation, gradient_sums, image_gradients, private
 from phoenix_secure.training.parameters import to_vector
 from phoenix_secure.training.private import PrivateTrainer
 
@@ -61,7 +61,17 @@ def names_used(module: ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", [private, augmentation, chunks, per_image, private_optimizer, randomness]
+    "module",
+    [
+        private,
+        image_gradients,
+        gradient_sums,
+        augmentation,
+        chunks,
+        per_image,
+        private_optimizer,
+        randomness,
+    ],
 )
 def test_private_training_names_no_other_generator(module: ModuleType) -> None:
     assert not names_used(module) & WEAK
@@ -126,7 +136,7 @@ def one_round(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         made.append(Recorder(SecureRandomness()))
         return made[-1]
 
-    monkeypatch.setattr(private, "SecureRandomness", source)
+    monkeypatch.setattr(image_gradients, "SecureRandomness", source)
 
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a draw beside the secret source")

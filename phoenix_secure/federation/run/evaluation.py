@@ -95,6 +95,11 @@ def evaluator_of(
         raise ConfigError(
             f"evaluation.num_images is {wished}, and {needed} are needed: raise it, or set it to 0"
         )
+    if config.data.held_out == 0 or config.data.reference == 0:
+        raise ConfigError(
+            "evaluation.num_images needs images that nobody trains on: raise data.held_out and "
+            "data.reference, or set evaluation.num_images=0"
+        )
     if _num_kept_back(partition) < needed:
         _log.warning(
             "samples are not evaluated: %d images are held out and %d are for reference, and %d of "

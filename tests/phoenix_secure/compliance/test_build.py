@@ -156,6 +156,12 @@ def test_the_report_is_not_signed_with_a_key_that_did_not_sign_the_ledger(run: P
         write_report(run, identity=Identity.generate(SERVER))
 
 
+# Ten times ten to the fifth values in 130 bytes.
+BOMB = b"a: &a [1]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (name, name, b",".join([b"*%c" % (name - 1)] * 10)) for name in b"bcdef"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
@@ -166,7 +172,8 @@ def test_the_report_is_not_signed_with_a_key_that_did_not_sign_the_ledger(run: P
         ("audit/audit.json", b'{"format": "phoenix-secure/audit/v1"}', "audit again"),
         ("sites/site-01/privacy.jsonl", b'{"id": 1}\n', "privacy.jsonl"),
         ("governance.yaml", b"purpose: [", "report --template"),
-        ("governance.yaml", b"a: &x [1]\nb: *x\n", "aliases"),
+        ("governance.yaml", b"a: &x [1]\nb: *x\n", "unknown setting a"),
+        ("governance.yaml", BOMB, "holds more than 10000 values"),
     ],
 )
 def test_damaged_files_are_named_in_one_line(
