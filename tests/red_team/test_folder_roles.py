@@ -109,7 +109,7 @@ def differ_by_one(longer: list[bytes], shorter: list[bytes]) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     folders(),
     st.data(),

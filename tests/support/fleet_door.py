@@ -120,8 +120,8 @@ def _upstream(door: Door) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(door.root / "server.crt", door.root / "server.key")
     server.block_on_close = False
-    # The handshake belongs to each connection's own thread: in ``accept`` a proxy that was cancelled
-    # while it connected would keep the door from ever closing.
+    # The handshake belongs to each connection's own thread: in ``accept`` a proxy that was
+    # cancelled while it connected would keep the door from ever closing.
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )

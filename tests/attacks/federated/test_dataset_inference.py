@@ -38,6 +38,7 @@ def test_the_features_are_the_scores_of_the_single_attacks(overfitted, alpha_bar
     np.testing.assert_allclose(found, np.stack(slow, axis=1))
 
 
+@pytest.mark.slow
 def test_a_site_whose_data_was_used_is_found_and_an_unused_one_is_not(
     overfitted, alpha_bar
 ) -> None:

@@ -84,6 +84,7 @@ def slow_cosine(gradient: np.ndarray, update: np.ndarray) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
+@pytest.mark.slow
 def test_cosines_and_fedmia_follow_their_definitions(federation) -> None:
     rounds, x, _ = federation
     found = cosines(x[:4], rounds=rounds, batch_size=3)
@@ -121,6 +122,7 @@ def test_secure_aggregation_shows_the_sum_and_nothing_else(federation) -> None:
         fedmia_score(cosines(x[:3], rounds=hidden), site=0)
 
 
+@pytest.mark.slow
 def test_a_server_that_sees_updates_finds_members_better_than_through_the_sum(federation) -> None:
     rounds, x, membership = federation
     each, hidden = cosines(x, rounds=rounds), cosines(x, rounds=summed(rounds))

@@ -12,6 +12,7 @@ from attacks.statistics.placebo import check_placebo, null_band, placebo_split
 from attacks.statistics.strata import by_group, worst_records
 
 
+@pytest.mark.slow
 def test_the_null_band_holds_a_blind_attack_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     members = np.arange(90) < 40
@@ -48,6 +49,7 @@ def images_of(rng: np.random.Generator, n: int, contrast: float = 1.0) -> np.nda
     return (contrast * rng.uniform(-1, 1, (n, 1, 8, 8))).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_blind_baseline_is_at_chance_on_alike_sets() -> None:
     rng = np.random.default_rng(2)
     members = np.arange(120) < 60

@@ -38,6 +38,7 @@ def five_sites(train, tmp_path_factory) -> Target:
     return open_target(path, **files, device="cpu", cache_dir=path)
 
 
+@pytest.mark.slow
 def test_the_retrained_round_leads_to_the_next_checkpoint(five_sites: Target) -> None:
     config = five_sites.config
     assert config is not None

@@ -72,7 +72,8 @@ def test_numbers_that_mean_nothing_are_named_with_the_fix(
     assert outcome.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("epsilon", ["1e-300", pytest.param("1e-9", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epsilon", ["1e-9", "1e-300"])
 def test_a_budget_that_no_noise_keeps_is_refused_and_one_that_delta_covers_is_not(
     cli, epsilon: str
 ) -> None:

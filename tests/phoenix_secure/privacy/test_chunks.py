@@ -30,7 +30,6 @@ QUICK = {
     ("tiny-s2d", "hooks", (16, 3)),
     ("tiny", "vmap", (16, 3)),
     ("tiny", "hooks", (5, 1)),
-    ("small", "vmap", (24, 1)),
 }
 CASES = [
     pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
@@ -163,7 +162,7 @@ def test_every_size_gives_equal_bits_at_every_place(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_rows", [1, 2])
+@pytest.mark.parametrize("num_rows", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_an_image_adds_has_the_same_bits_in_any_company(kind: str, num_rows: int) -> None:
     """Of 17 images: in chunks of one size and of two, in reverse, and alone."""
     network, rows = as_trained("tiny-s2d", num_images=17, num_rows=num_rows, conditional=True)

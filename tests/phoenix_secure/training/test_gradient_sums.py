@@ -90,7 +90,11 @@ def with_odd_pictures(digits: SiteImages) -> SiteImages:
     ("scale", "overrides"),
     [
         (1.0, []),
-        (1.0, ["privacy.gradients=hooks", "model.class_conditional=true"]),
+        pytest.param(
+            1.0,
+            ["privacy.gradients=hooks", "model.class_conditional=true"],
+            marks=pytest.mark.slow,
+        ),
         (30.0, ["diffusion.prediction=v"]),  # gradients far beyond the clip
         pytest.param(1e-3, ["privacy.clip_norm=1e3"], marks=pytest.mark.slow),  # and far within
     ],

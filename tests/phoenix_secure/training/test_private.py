@@ -59,10 +59,15 @@ def train(
     [
         [],
         ["privacy.gradients=hooks", "privacy.noise_draws=2"],
-        ["privacy.gradients=ghost"],
+        pytest.param(["privacy.gradients=ghost"], marks=pytest.mark.slow),
         ["model.class_conditional=true", "privacy.noise_draws=2", "privacy.augmentations=2"],
-        ["model.space_to_depth=2", "diffusion.prediction=edm", "training.horizontal_flip=true"],
-        ["training.channels_last=true", "privacy.physical_batch=7"],
+        pytest.param(
+            ["model.space_to_depth=2", "diffusion.prediction=edm", "training.horizontal_flip=true"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["training.channels_last=true", "privacy.physical_batch=7"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_seeded_round_is_repeatable_and_secure_round_is_not(

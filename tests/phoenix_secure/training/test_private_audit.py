@@ -116,6 +116,7 @@ def claimed(noise: float) -> float:
     return epsilon_of([event], delta=DELTA).value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epsilon", "rounds"), KEPT)
 def test_no_bound_from_below_exceeds_what_the_accountant_claims(
     game: Game, epsilon: float, rounds: int

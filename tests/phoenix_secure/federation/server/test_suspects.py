@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
@@ -60,6 +60,7 @@ def run(
     return None, asked
 
 
+@settings(max_examples=15)
 @given(st.integers(min_value=5, max_value=128), st.sampled_from([0.02, 0.1, 0.2]))
 def test_groups_are_as_small_as_they_may_be_and_a_sum_can_spare_each(
     num_sites: int, collusion: float
@@ -76,6 +77,7 @@ def test_groups_are_as_small_as_they_may_be_and_a_sum_can_spare_each(
         assert len(groups) == num_sites // smallest
 
 
+@settings(max_examples=15)
 @given(st.data())
 def test_one_that_lies_each_time_is_in_the_group_that_is_named(data: st.DataObject) -> None:
     num_sites = data.draw(st.integers(min_value=12, max_value=128))
