@@ -20,8 +20,7 @@ demo-plain: $(STAMP)    ## the same sites train a diffusion model without privac
 	$(BIN)/phoenix-secure run configs/demo_plain.yaml --run-dir runs/demo-plain --overwrite
 
 # A worker that is done takes tests of the other: what expensive fixtures serve stays together.
-# Three on two cores: a quarter of the time a test waits, for processes, sockets or deadlines.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(STAMP)          ## the quick suite
 	@echo "quick suite, about $(QUICK_MINUTES) minutes on two cores"

@@ -95,7 +95,8 @@ class SiteProcess:
         try:
             while not stop.wait(_CHECK_S):
                 supervisor.check()
-                if not server.is_alive():
+                # One that ended because it was stopped since the look above is no failure.
+                if not server.is_alive() and not stop.is_set():
                     raise RuntimeError("the site's worker ended: see the log above")
         finally:
             stop.set()
