@@ -53,11 +53,8 @@ from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.engines.exchange import Reply
 from phoenix_secure.federation.engines.flower import FlowerEngine
-from phoenix_secure.federation.engines.flower_api import (
-    control_client,
-    quiet_flower,
-    register_node,
-)
+from phoenix_secure.federation.engines.flower_address import quiet_flower
+from phoenix_secure.federation.engines.flower_api import control_client, register_node
 from phoenix_secure.federation.engines.supernode import (
     CERTIFICATE_VARIABLE,
     KEY_VARIABLE,
