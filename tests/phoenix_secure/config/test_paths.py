@@ -8,18 +8,18 @@ import pytest
 
 from phoenix_secure.config.paths import absolute_path
 
-HERE = Path("/work/here")
+HERE = Path("/srv/here")
 
 
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("scans", "/work/here/scans"),
-        ("./scans", "/work/here/scans"),
+        ("scans", "/srv/here/scans"),
+        ("./scans", "/srv/here/scans"),
         ("/data/scans", "/data/scans"),
         ("hf://owner/name", "hf://owner/name"),
         ("sha256:" + "ab" * 32, "sha256:" + "ab" * 32),
-        ("owner/name", "/work/here/owner/name"),
+        ("owner/name", "/srv/here/owner/name"),
     ],
 )
 def test_addresses_and_hashes_stay_and_paths_become_absolute(text: str, meant: str) -> None:
