@@ -12,13 +12,13 @@ import torch
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
-from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.privacy.chunks import ImageRows, chunk_counts
 from phoenix_secure.privacy.per_image import Gradients, make_gradients
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.augmentation import augmented_rows
+from phoenix_secure.training.network import network_for
 from phoenix_secure.training.parameters import load_vector
 
 __all__ = ["ImageGradients"]
@@ -136,15 +136,9 @@ class ImageGradients:
     def _network(self, site: SiteImages) -> tuple[torch.nn.Module, Gradients]:
         """This thread's network (its weights are overwritten before every use)."""
         if getattr(self._local, "network", None) is None:
-            network = build_unet(
-                self._config.model,
-                image_size=site.images.shape[-1],
-                channels=site.images.shape[1],
-                num_classes=self._num_classes,
-                seeds=SeedTree(0),
-            ).to(self._device)
-            if self._config.training.channels_last:
-                network = network.to(memory_format=torch.channels_last)
+            network = network_for(
+                self._config, site, num_classes=self._num_classes, device=self._device
+            )
             privacy = self._config.privacy
             gradients = make_gradients(
                 privacy.gradients, network, physical_batch=privacy.physical_batch

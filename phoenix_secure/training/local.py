@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ import torch
 from phoenix_secure.config import RunConfig, TrainingConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
-from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.network import network_for
 from phoenix_secure.training.parameters import load_vector
 from phoenix_secure.training.schedule import batches, num_local_steps
 from phoenix_secure.training.steps import finite_change, local_steps
@@ -168,15 +169,9 @@ class LocalTrainer:
     def _network(self, site: SiteImages) -> torch.nn.Module:
         """This thread's network (its weights are overwritten before every use)."""
         if getattr(self._local, "network", None) is None:
-            network = build_unet(
-                self._config.model,
-                image_size=site.images.shape[-1],
-                channels=site.images.shape[1],
-                num_classes=self._num_classes,
-                seeds=SeedTree(0),
-            ).to(self._device)
-            if self._config.training.channels_last:
-                network = network.to(memory_format=torch.channels_last)
+            network: Any = network_for(
+                self._config, site, num_classes=self._num_classes, device=self._device
+            )
             if self._config.training.compile:
                 network = torch.compile(network)
             self._local.network = network
