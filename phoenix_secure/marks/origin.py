@@ -9,7 +9,7 @@ from pathlib import Path
 from phoenix_secure.evidence.canonical import canonical
 from phoenix_secure.files import sha256_of
 
-__all__ = ["Origin", "model_digest"]
+__all__ = ["Origin", "file_hashes", "model_digest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,14 +30,21 @@ class Origin:
         return {name: value for name, value in asdict(self).items() if value}
 
 
-def model_digest(folder: Path) -> str:
-    """SHA-256 over the names and hashes of a model's files, as the ledger's ``exported`` has them.
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model's folder, by its path below it, in order.
 
-    Raises:     StorageError or OSError for a file that cannot be read.
+    Raises:     OSError for a file that cannot be read.
     """
-    files = {
+    return {
         path.relative_to(folder).as_posix(): sha256_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    return hashlib.sha256(canonical(files)).hexdigest()
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over the names and hashes of a model's files, as the ledger's ``exported`` has them.
+
+    Raises:     as ``file_hashes``.
+    """
+    return hashlib.sha256(canonical(file_hashes(folder))).hexdigest()

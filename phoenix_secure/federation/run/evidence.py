@@ -25,6 +25,7 @@ from phoenix_secure.federation.round.report import RoundReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import sha256_of, storage_errors
+from phoenix_secure.marks.origin import file_hashes
 from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_to_dict
@@ -152,12 +153,9 @@ class RunEvidence:
 
     def exported(self, folder: Path, *, round_number: int) -> None:
         """The model folder, file by file."""
-        files = {
-            path.relative_to(folder).as_posix(): sha256_of(path)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        self.ledger.append(Event.EXPORTED, folder=folder.name, round=round_number, files=files)
+        self.ledger.append(
+            Event.EXPORTED, folder=folder.name, round=round_number, files=file_hashes(folder)
+        )
 
     def audit_planned(self, **facts: Any) -> None:
         """Before what it fixes can be known; the sites sign it with whatever comes next."""

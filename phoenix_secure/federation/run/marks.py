@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from phoenix_secure.config import RunConfig
 from phoenix_secure.evidence.ledger import read_ledger
 from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
@@ -21,15 +22,14 @@ def signer_folder(folder: RunFolder) -> Path:
     return folder.path / "server"
 
 
-def own_encoder(folder: RunFolder, *, guarantee: str = "") -> Encode:
-    """For the run itself: signed by its own key, which is made at first use.
+def own_encoder(folder: RunFolder, config: RunConfig, *, run: str, guarantee: str = "") -> Encode:
+    """For the run itself, whose ledger is called ``run``: signed by its own key, which is made at
+    first use.
 
     guarantee   in one line; with it goes the exported model, which is there by then
     """
-    config = folder.load_config()
     if config.output.unmarked_reason is not None:
         return plain_png
-    run = read_ledger(ledger_file(folder.path)).id
     origin = Origin(
         model=model_digest(folder.model) if guarantee else "", run=run, guarantee=guarantee
     )

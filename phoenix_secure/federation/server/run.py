@@ -136,7 +136,7 @@ class Run:
                 report = self._keep(event, folder, evidence)
                 if self._is_witnessed(report.round_number):
                     witnesses.ask(engine)
-                self._draw(event.state, folder)
+                self._draw(event.state, folder, evidence)
                 self._track(folder.path, report.to_dict())
                 yield report
         finally:
@@ -165,11 +165,12 @@ class Run:
         folder.save_state(state, config=self.config)
         return report
 
-    def _draw(self, state: ServerState, folder: RunFolder) -> None:
+    def _draw(self, state: ServerState, folder: RunFolder, evidence: RunEvidence) -> None:
         if self._is_due(state.round_number, self.config.output.samples_every_rounds):
             self.backend.model.use(state)
             path = folder.samples_file(state.round_number)
-            self.backend.model.save_grid(path, encode=own_encoder(folder))
+            encode = own_encoder(folder, self.config, run=evidence.ledger.id)
+            self.backend.model.save_grid(path, encode=encode)
             save_curves(folder.read_metrics(), folder.path / "curves.png")
 
     def finish(self, folder: RunFolder) -> RunSummary:
@@ -181,11 +182,11 @@ class Run:
         model.use(state)
         model.export(folder.model)
         guarantee = backend.guarantee(folder)
-        samples = folder.path / "samples.png"
-        model.save_grid(samples, encode=own_encoder(folder, guarantee=guarantee.text))
+        samples, evidence = folder.path / "samples.png", self._evidence(folder)
+        encode = own_encoder(folder, self.config, run=evidence.ledger.id, guarantee=guarantee.text)
+        model.save_grid(samples, encode=encode)
         metrics = folder.read_metrics()
         save_curves(metrics, folder.path / "curves.png")
-        evidence = self._evidence(folder)
         evidence.marked(samples, signer=MarkSigner.kept(signer_folder(folder)))
         quality = None if backend.evaluator is None else backend.evaluator.quality_of(model)
         if quality is not None:
