@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.data.catalogue import DATASETS
 from phoenix_secure.data.decode import decode_picture
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.files import replace_file
 
 __all__ = ["data_settings"]
-
-_NEED_A_PATH = ("image-folder", "npz", "huggingface")
 
 
 def data_settings(data: object, *, keep_at: Path) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def data_settings(data: object, *, keep_at: Path) -> dict[str, Any]:
               resume, audits and reports read them again
     Raises:   ConfigError for what is none of these; DataError for images that cannot be stacked.
     """
-    if isinstance(data, str) and data in DATASETS and data not in _NEED_A_PATH:
+    if isinstance(data, str) and data in DATASETS and data not in OWN_DATA:
         return {"name": data, "path": None}
     if isinstance(data, str | Path):
         path = Path(data).expanduser().resolve()

@@ -9,7 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from phoenix_secure.config.section import Extensible, Fraction, Section
 from phoenix_secure.extensions import ExtensionPoint
 
-__all__ = ["DataConfig", "PartitionConfig"]
+__all__ = ["OWN_DATA", "DataConfig", "PartitionConfig"]
+
+# Kinds of data that the user brings: each needs a path, and a path may show anything.
+OWN_DATA = ("image-folder", "npz", "huggingface")
 
 
 class DataConfig(Section):
@@ -19,10 +22,7 @@ class DataConfig(Section):
         str,
         Extensible(
             ExtensionPoint.DATA_SOURCE,
-            (
-                *("mnist-5k", "digits", "fashion-mnist", "mnist", "cifar10"),
-                *("image-folder", "npz", "huggingface"),
-            ),
+            ("mnist-5k", "digits", "fashion-mnist", "mnist", "cifar10", *OWN_DATA),
         ),
     ] = Field("mnist-5k", description="[name] The data set; `phoenix-secure data list` shows all.")
     path: str | None = Field(
@@ -107,7 +107,7 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> Self:
-        if self.name in ("image-folder", "npz", "huggingface") and not self.path:
+        if self.name in OWN_DATA and not self.path:
             raise ValueError(f"path is needed for the data set {self.name!r}: set data.path")
         if self.window is not None and not self.window[0] < self.window[1]:
             raise ValueError(f"window must be [lo, hi] with lo < hi, got {list(self.window)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point
@@ -28,8 +29,6 @@ from phoenix_secure.privacy.ledger import PrivacyLedger
 
 __all__ = ["privacy_spent"]
 
-# Sets that a user brings, whose paths do not show whether they share images.
-_OWN = {"image-folder", "npz", "huggingface"}
 # Bundled and published sets that are parts of one collection of images.
 _FAMILIES = {"mnist-5k": "mnist"}
 
@@ -137,7 +136,8 @@ def _charged(run: Path, *, delta: float) -> float | None:
 
 def _data(config: RunConfig) -> str:
     name = config.data.name
-    return "images of the user's own" if name in _OWN else _FAMILIES.get(name, name)
+    # Paths do not show whether two sets of the user's own share images.
+    return "images of the user's own" if name in OWN_DATA else _FAMILIES.get(name, name)
 
 
 def _under_all_conditions(adjacencies: set[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.data.keyed_split import open_split_key
 from phoenix_secure.data.own_images import in_public_classes, keyed_members
@@ -144,7 +145,7 @@ def _images(
 ) -> SiteImages:
     """The members among this site's images, at the plan's size."""
     if settings.data.source == "share-of-plan":
-        if config.data.name in ("image-folder", "npz", "huggingface"):
+        if config.data.name in OWN_DATA:
             # Else a plan could name any folder of this machine.
             raise ConfigError("data.source share-of-plan is for public data sets only")
         dealt = partition_images(config, seeds=seeds, cache_dir=cache_dir)
