@@ -13,12 +13,20 @@ __all__ = ["SiteImages"]
 class SiteImages:
     """The training data of one site: images (n, C, H, W) uint8; labels (n,) when conditional.
 
+    groups (n,) int64 where the data says whose image each is: equal numbers are one person. The
+    numbers mean something at this site alone.
+
     n = 0 is a neighbour of n = 1, and under differential privacy must look the same from outside.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise ValueError(f"expected (n, C, H, W) uint8 images, got {self.images.shape}")
+        if self.groups is not None and (
+            self.groups.shape != (len(self.images),) or self.groups.dtype != np.int64
+        ):
+            raise ValueError(f"expected {len(self.images)} int64 groups, got {self.groups.shape}")
