@@ -1,4 +1,4 @@
-"""A plug-in with an extension of every point that one run and its audit use.
+"""A plug-in with an extension of every point that one run, its audit and its report use.
 
 In a package of your own, name each function in an entry point in place of ``ps.register``.
 """
@@ -59,6 +59,14 @@ def sign_momentum(
     return parameters + rate * np.sign(momentum), momentum, second_moment
 
 
+def normalised(
+    update: np.ndarray, *, parameters: np.ndarray, round_number: int, num_steps: int
+) -> np.ndarray:
+    """A heterogeneity strategy: a site that took more steps counts no more for it
+    (Wang et al. 2020, FedNova, equation 6 for plain SGD)."""
+    return update / num_steps
+
+
 def smoothness(
     x: np.ndarray, *, eps: Any, alpha_bar: np.ndarray, t: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -76,13 +84,27 @@ def print_loss(run_dir: Path, line: Mapping[str, Any]) -> None:
     print(f"{run_dir.name}: round {line['round_number']}, loss {line['loss']}")
 
 
+def gaps_by_section(report: Any) -> ps.ReportSection:
+    """A report section: how many questions of each part have no answer."""
+    letters = sorted({field.id[0] for field in report.fields})
+    counts = {letter: sum(gap.id[0] == letter for gap in report.gaps) for letter in letters}
+    return ps.ReportSection(
+        title="Gaps by part",
+        text=[f"{len(report.gaps)} questions of the chosen profiles have no answer."],
+        columns=["part", "without an answer"],
+        rows=[[letter, str(count)] for letter, count in counts.items()],
+    )
+
+
 ps.register("data_source", "digits-by-writer", digits_by_writer)
 ps.register("partition", "odd-and-even", odd_and_even)
 ps.register("network", "two-layers", TwoLayers)
 ps.register("server_optimizer", "sign-momentum", sign_momentum)
+ps.register("heterogeneity_strategy", "normalised", normalised)
 ps.register("attack", "smoothness", smoothness)
 ps.register("metric", "brightness", brightness)
 ps.register("tracker", "print-loss", print_loss)
+ps.register("report_section", "gaps-by-section", gaps_by_section)
 
 SETTINGS = {
     "data": {"name": "digits-by-writer"},
@@ -94,6 +116,7 @@ SETTINGS = {
         "server_optimizer": "sign-momentum",
         "server_learning_rate": 1e-3,
     },
+    "exchange": {"strategy": "normalised"},
     "sampling": {"num_steps": 5},
     "evaluation": {"num_images": 100, "metrics": ["brightness"]},
     "output": {"trackers": ["print-loss"]},
@@ -103,3 +126,4 @@ if __name__ == "__main__":
     result = ps.run(SETTINGS, run_dir="runs/plug-in", overwrite=True)
     print(result.summary.quality["rows"]["generated"])  # type: ignore[index]
     print(result.audit(profile="smoke", attacks=["smoothness", "loss"]))
+    print(result.report(sections=["gaps-by-section"]))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,9 +29,12 @@ __all__ = [
     "AttackExtension",
     "DataSource",
     "ExtensionPoint",
+    "HeterogeneityStrategy",
     "Metric",
     "Network",
     "Partition",
+    "ReportSection",
+    "ReportSectionWriter",
     "ServerOptimizer",
     "Tracker",
     "extension",
@@ -46,9 +50,11 @@ class ExtensionPoint(StrEnum):
     PARTITION = "partition"  # partition.scheme
     NETWORK = "network"  # model.network
     SERVER_OPTIMIZER = "server_optimizer"  # federation.server_optimizer
+    HETEROGENEITY_STRATEGY = "heterogeneity_strategy"  # exchange.strategy
     ATTACK = "attack"  # audit --attack
     METRIC = "metric"  # evaluation.metrics
     TRACKER = "tracker"  # output.trackers
+    REPORT_SECTION = "report_section"  # report --section
 
 
 class DataSource(Protocol):
@@ -110,6 +116,33 @@ class ServerOptimizer(Protocol):
         """
 
 
+class HeterogeneityStrategy(Protocol):
+    """Changes the update of a site before it leaves, so that unequal sites add up better."""
+
+    def __call__(
+        self,
+        update: np.ndarray,
+        *,
+        parameters: np.ndarray,
+        round_number: int,
+        num_steps: int,
+    ) -> np.ndarray:
+        """The update that the site enters in place of ``update``; (d,) float32, finite.
+
+        update       local minus global parameters (d,) float32, a copy
+        parameters   the model that the round began with (d,), read-only
+        num_steps    local steps that the site took
+
+        No state and no random numbers of its own: a round that is asked for again, or repeated by
+        ``resume``, must end in the same update.
+
+        No guarantee rests on what it does. Under unit ``record`` the update was noised before, so
+        that the result is post-processing; under unit ``site`` it is clipped and noised after; a
+        secure sum bounds, rounds and masks it after. For that it is given no image, and must read
+        none.
+        """
+
+
 class AttackExtension(Protocol):
     """A membership attack that asks the denoiser."""
 
@@ -141,6 +174,34 @@ class Tracker(Protocol):
 
     def __call__(self, run_dir: Path, line: Mapping[str, Any]) -> None:
         """Called after every round, once its checkpoint is on the disk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportSection:
+    """A part of a report's annex: text, a table, or both.
+
+    text      paragraphs
+    columns   headings of the table
+    rows      its cells, as many a row as there are columns
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+
+
+class ReportSectionWriter(Protocol):
+    """Writes a section of the annex of a report."""
+
+    def __call__(self, report: Any) -> ReportSection:
+        """``report`` is a copy of the ``compliance.schema.Report`` of the edition that is written:
+        ``report.value("C2.epsilon")``, ``report.field(id)`` with kind, unit and evidence. A public
+        report thus has nothing in its annex that its fields do not show.
+
+        The same report must give the same section. It is plain text: shown escaped, as written by
+        the extension and not verified. The signature covers it.
+        """
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")

@@ -22,14 +22,16 @@ def report(
     sweep: str | Path | None = None,
     edition: str = "public",
     profiles: Sequence[str] = (),
+    sections: Sequence[str] = (),
     key: str | Path | None = None,
     out: str | Path | None = None,
     pdf: bool = False,
 ) -> ReportResult:
     """Build and sign the report of a finished run; the arguments are the command's options.
 
-    key     the server's identity.key, where it lies outside the run's folder
-    out     ``run/report`` where left out
+    sections  names of extensions that write its annex, which nothing verifies
+    key       the server's identity.key, where it lies outside the run's folder
+    out       ``run/report`` where left out
 
     Raises:     ConfigError, EvidenceError, StorageError.
     """
@@ -48,6 +50,7 @@ def report(
             out=None if out is None else Path(out).expanduser(),
             edition=Edition(edition),
             profiles=[Profile(each) for each in profiles] or DEFAULT_PROFILES,
+            sections=sections,
             pdf=pdf,
         )
     )

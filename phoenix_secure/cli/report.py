@@ -56,6 +56,10 @@ def build(
         list[Profile] | None,
         typer.Option("--profile", help="Whose questions to answer; may be repeated."),
     ] = None,
+    sections: Annotated[
+        list[str] | None,
+        typer.Option("--section", help="Extension that writes a part of the annex; repeatable."),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option("--key", help="The server's identity.key; default RUN/server/identity.key."),
@@ -81,6 +85,7 @@ def build(
         sweep=sweep,
         edition=edition.value,
         profiles=[each.value for each in profiles or []],
+        sections=sections or [],
         key=key,
         out=out,
         pdf=pdf,

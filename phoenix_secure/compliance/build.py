@@ -17,6 +17,7 @@ from phoenix_secure.compliance.clause_map import load_clause_map
 from phoenix_secure.compliance.facts import load_facts
 from phoenix_secure.compliance.run_files import RunFiles
 from phoenix_secure.compliance.schema import (
+    AnnexSection,
     Edition,
     Headline,
     Kind,
@@ -33,7 +34,14 @@ from phoenix_secure.compliance.sections.privacy import answer_privacy
 from phoenix_secure.compliance.sections.trust import answer_trust
 from phoenix_secure.evidence.canonical import canonical
 
-__all__ = ["DEFAULT_PROFILES", "build_report", "failures_in", "headline_of", "report_id"]
+__all__ = [
+    "DEFAULT_PROFILES",
+    "annexed",
+    "build_report",
+    "failures_in",
+    "headline_of",
+    "report_id",
+]
 
 DEFAULT_PROFILES: tuple[Profile, ...] = (Profile.EDPB, Profile.DPIA, Profile.NIST_226)
 
@@ -123,11 +131,22 @@ def _exceeds(found: float, claimed: float) -> bool:
     return found > claimed + TOLERANCE + RELATIVE * claimed
 
 
+def annexed(report: Report, annex: Sequence[AnnexSection]) -> Report:
+    """``report`` with these sections for its annex."""
+    annex = tuple(annex)
+    id = report_id(report.edition, report.profiles, report.fields, annex)
+    return report.model_copy(update={"annex": annex, "id": id})
+
+
 def report_id(
-    edition: Edition, profiles: tuple[Profile, ...], fields: tuple[ReportField, ...]
+    edition: Edition,
+    profiles: tuple[Profile, ...],
+    fields: tuple[ReportField, ...],
+    annex: tuple[AnnexSection, ...] = (),
 ) -> str:
     """Follows from what the report says, so that two builds have the same."""
-    content = [edition, list(profiles), [each.model_dump(mode="json") for each in fields]]
+    content: list[Any] = [edition, list(profiles)]
+    content += [[each.model_dump(mode="json") for each in part] for part in (fields, annex) if part]
     return hashlib.sha256(canonical(content)).hexdigest()[:32]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoenix_secure.compliance.annex import with_sections
 from phoenix_secure.compliance.build import DEFAULT_PROFILES, build_report
 from phoenix_secure.compliance.declared import GOVERNANCE, parse_governance
 from phoenix_secure.compliance.exports.bom import to_bom
@@ -73,15 +74,19 @@ def write_report(
     out: Path | None = None,
     edition: Edition = Edition.PUBLIC,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
+    sections: Sequence[str] = (),
     pdf: bool = False,
 ) -> WrittenReport:
     """Build, sign and write the report of ``run`` into ``out`` (by default ``run/report``).
 
+    ``sections`` names the extensions that write its annex.
+
     Guarantee:  the same folder and settings give the same bytes, the signature included.
-    Raises:     ConfigError when ``identity`` is not the ledger's server; EvidenceError when the
+    Raises:     ConfigError when ``identity`` is not the ledger's server, or a section cannot be
+                written; EvidenceError when the
                 folder does not hold together; StorageError.
     """
-    report = build_report(run, edition=edition, profiles=profiles)
+    report = with_sections(build_report(run, edition=edition, profiles=profiles), sections)
     if report.value("H1.ledger")["signed_by"] != identity.public_key.hex():
         raise ConfigError(
             "the key is not the one that signed this run's ledger: name the server's identity.key "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from phoenix_secure.compliance.choices import Edition, Profile
 from phoenix_secure.evidence.canonical import canonical
 
 __all__ = [
+    "AnnexSection",
     "Edition",
     "Evidence",
     "Headline",
@@ -76,6 +77,28 @@ class Headline(_Part):
     failures: tuple[str, ...]  # contradictions; each makes the report a FAIL
 
 
+_Words = Annotated[str, StringConstraints(max_length=4000)]
+
+
+class AnnexSection(_Part):
+    """What a report section of the user's own says: plain text that nothing here verifies.
+
+    extension   the name under which its writer is registered or installed
+    """
+
+    extension: str = Field(max_length=64)
+    title: str = Field(min_length=1, max_length=120)
+    text: tuple[_Words, ...] = Field((), max_length=50)
+    columns: tuple[_Words, ...] = Field((), max_length=20)
+    rows: tuple[tuple[_Words, ...], ...] = Field((), max_length=1000)
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Self:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError("each row needs as many cells as there are columns")
+        return self
+
+
 class Tool(_Part):
     """The tool that built the report."""
 
@@ -88,6 +111,7 @@ class Report(_Part):
 
     evidence_until   time of the newest ledger entry: the report says nothing about later
     clause_map       version of the clause map
+    annex            sections of extensions, in the order in which they were asked for
     """
 
     format: Literal["phoenix-secure/report/v1"] = "phoenix-secure/report/v1"
@@ -99,6 +123,8 @@ class Report(_Part):
     clause_map: str
     headline: Headline
     fields: tuple[ReportField, ...] = Field(min_length=1)
+    # Unwritten where there is none: reports keep the bytes that they had before there were any.
+    annex: tuple[AnnexSection, ...] = Field((), max_length=20, exclude_if=lambda annex: not annex)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (RFC 8785): what the signature's digest is over."""

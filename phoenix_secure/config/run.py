@@ -113,6 +113,7 @@ class RunConfig(Section):
             "exchange.personal": (self.exchange.personal, ()),
             "exchange.upload": (self.exchange.upload, "all"),
             "exchange.error_feedback": (self.exchange.error_feedback, False),
+            "exchange.strategy": (self.exchange.strategy, None),
             "filtering.threshold": (self.filtering.threshold, 0.0),
             "audit.canaries": (self.audit.canaries, 0),
         }
@@ -135,6 +136,7 @@ class RunConfig(Section):
             "exchange.personal": (self.exchange.personal, ()),
             "exchange.upload": (self.exchange.upload, "all"),
             "exchange.error_feedback": (self.exchange.error_feedback, False),
+            "exchange.strategy": (self.exchange.strategy, None),
             "filtering.threshold": (self.filtering.threshold, 0.0),
         }
         if self.privacy.unit == "none":

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from phoenix_secure.config.section import Section
+from phoenix_secure.config.section import Extensible, Section
+from phoenix_secure.extensions import ExtensionPoint
 
 __all__ = ["ExchangeConfig", "FilteringConfig", "SharingConfig"]
 
@@ -92,6 +93,12 @@ class ExchangeConfig(Section):
         False,
         description="[flag] Add what rounding left out of an answer to the next one; for narrow "
         "words (secure_aggregation.word_bits = 16, half the bytes of 32).",
+    )
+    strategy: Annotated[str, Extensible(ExtensionPoint.HETEROGENEITY_STRATEGY, ())] | None = Field(
+        None,
+        exclude_if=lambda name: name is None,
+        description="[name] Installed heterogeneity strategy that changes each update before it is "
+        "clipped, noised and masked.",
     )
 
 

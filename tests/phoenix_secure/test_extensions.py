@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -50,9 +51,15 @@ def test_the_plug_in_runs_under_secure_aggregation_and_under_privacy(
     rows = (result.summary.quality or {})["rows"]
     assert set(rows) == {name for name, row in rows.items() if np.isfinite(row["brightness"])}
     assert result.sample(2).images.shape == (2, 1, 8, 8)  # opened from its folder
+    strategies = json.loads((tmp_path / "run" / "summary.json").read_text())["strategies"]
+    assert strategies["exchange"]["strategy"] == "normalised"
     if not guarantee:
         found = result.audit(profile="smoke", attacks=["smoothness"])
         assert [one.name for one in found.report.attacks] == ["smoothness"]
+    written = result.report(sections=["gaps-by-section"])
+    assert [each.title for each in written.written.report.annex] == ["Gaps by part"]
+    checked = ps.verify(written.folder / "report.json", evidence=result.path)
+    assert checked.failed == ()
 
 
 def test_an_installed_package_is_found_without_being_imported(

@@ -138,9 +138,12 @@ def _check_derived(report: Report, checks: Checks) -> None:
         checks.not_made("clauses", f"made with clause map {report.clause_map}, here is another")
     checks.require(
         "report id",
-        report.id == report_id(report.edition, report.profiles, fields),
-        "the id does not follow from the fields",
+        report.id == report_id(report.edition, report.profiles, fields, report.annex),
+        "the id does not follow from the fields and the annex",
     )
+    if report.annex:
+        names = ", ".join(each.extension for each in report.annex)
+        checks.holds("annex", f"as signed; what it says, by the extension {names}, is not verified")
     checks.require(
         "first lines",
         report.headline == headline_of(fields),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from phoenix_secure.compliance.build import build_report
+from phoenix_secure.compliance.build import annexed, build_report
 from phoenix_secure.compliance.run_files import LEDGER, RunFiles
 from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.checks import Checks
@@ -204,13 +204,14 @@ def _check_files(report: Report, run: Path, checks: Checks) -> None:
 
 
 def _check_rebuilt(report: Report, run: Path, checks: Checks) -> None:
-    """Every measured and derived field once more, from the files alone."""
+    """Every measured and derived field once more, from the files alone; the annex is taken over."""
     again = build_report(
         run,
         edition=report.edition,
         profiles=report.profiles,
         ledger_entries=report.value("H1.ledger")["entries"],
     )
+    again = annexed(again, report.annex)
     if again.tool != report.tool:
         checks.not_made("report built again", f"it was made by version {report.tool.version}")
         return

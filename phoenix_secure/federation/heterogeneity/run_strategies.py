@@ -21,6 +21,7 @@ from phoenix_secure.federation.heterogeneity.checks import check_strategies
 from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange, whole_exchange
 from phoenix_secure.federation.heterogeneity.filtering import SelfEvaluator
 from phoenix_secure.federation.heterogeneity.memory import Memory
+from phoenix_secure.federation.heterogeneity.own_strategy import own_strategy
 from phoenix_secure.federation.heterogeneity.partial import PartialAggregator
 from phoenix_secure.federation.heterogeneity.selection import layout_of
 from phoenix_secure.federation.heterogeneity.sharing import SharedImages, mix, share_of
@@ -90,6 +91,7 @@ class RunStrategies:
                 "num_personal": exchange.num_personal,
                 "upload": self._config.exchange.upload,
                 "num_uploaded": exchange.num_uploaded,
+                **({"strategy": own} if (own := self._config.exchange.strategy) else {}),
             },
             "filtering": filtering.model_dump(mode="json") if filtering.is_on else None,
         }
@@ -168,6 +170,7 @@ class RunStrategies:
             ema=settings.ema,
             judge=judge,
             is_summed=settings.secure_aggregation.mode == "on",
+            reshape=own_strategy(settings.exchange.strategy),
         )
         return images, strategies
 

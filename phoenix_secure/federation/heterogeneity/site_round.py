@@ -1,4 +1,5 @@
-"""Applies a site's strategies around its training: complete, keep, evaluate, answer with less."""
+"""Applies a site's strategies around its training: complete, change, keep, evaluate, answer with
+less."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from phoenix_secure.federation.heterogeneity.filtering import (
     judge_failures,
 )
 from phoenix_secure.federation.heterogeneity.memory import Memory, Remembered
+from phoenix_secure.federation.heterogeneity.own_strategy import Reshape, unchanged
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.training.local import LocalUpdate
 
@@ -37,6 +39,7 @@ class SiteStrategies:
     num_images    images that count as the site's weight: its own, not the shared ones
     judge         None: the site never sits out
     is_summed     answers go into a secure sum: sitting out must not show
+    reshape       changes each update of the whole vector, before all else sees it
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class SiteStrategies:
         ema: EmaConfig,
         judge: SelfEvaluator | None = None,
         is_summed: bool = False,
+        reshape: Reshape = unchanged,
     ) -> None:
         self._exchange = exchange
         self._memory = memory
@@ -59,6 +63,7 @@ class SiteStrategies:
         self._ema = ema
         self._judge = judge
         self._is_summed = is_summed
+        self._reshape = reshape
         self._last: tuple[int, bytes, LocalUpdate] | None = None
 
     def answer(self, request: TrainRequest, *, train: Train) -> LocalUpdate:
@@ -115,7 +120,8 @@ class SiteStrategies:
         key = request.round_number, hashlib.sha256(vector.data).digest()
         if self._last is None or self._last[:2] != key:
             self._last = None
-            self._last = *key, train(vector, request.round_number)
+            trained = train(vector, request.round_number)
+            self._last = *key, self._reshape(trained, vector, request.round_number)
         update = self._last[2]
         return update, vector + update.delta
 
