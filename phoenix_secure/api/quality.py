@@ -96,7 +96,8 @@ def _real_images(
     cache_dir = default_cache_dir()
     folder = RunFolder(Path(reference).expanduser())
     if folder.config_file.exists():
-        image_set = load_run_images(folder.load_config().data, cache_dir=cache_dir)
+        config = folder.load_config()
+        image_set = load_run_images(config.data, seed=config.seed, cache_dir=cache_dir)
         split = load_split(folder.split_file, image_set=image_set)
         real, held_out = split.reference, split.held_out
     else:

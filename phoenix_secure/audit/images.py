@@ -50,13 +50,14 @@ def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
     Raises:     DataError for a missing split, a data set that is not there or is another one, or a
                 run that held nothing out.
     """
-    data = folder.load_config().data
+    config = folder.load_config()
+    data = config.data
     if not folder.split_file.exists():
         raise DataError(
             f"{folder.path} has no split.npz, so that nobody knows who was a member: give "
             "--members and --non-members"
         )
-    image_set = load_run_images(data, cache_dir=cache_dir)
+    image_set = load_run_images(data, seed=config.seed, cache_dir=cache_dir)
     split = load_split(folder.split_file, image_set=image_set)
     if len(split.held_out) == 0:
         raise DataError(

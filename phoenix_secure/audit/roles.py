@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.profiles import Profile
 from phoenix_secure.audit.records import Labels, Records
+from phoenix_secure.data.groups import next_group
 from phoenix_secure.data.images import ImageSet, to_unit_range
-from phoenix_secure.data.keyed_split import image_tags, keyed_order, seeded_split_key
+from phoenix_secure.data.keyed_split import seeded_split_key, set_order
 from phoenix_secure.errors import DataError
 from phoenix_secure.rng import SeedTree
 
@@ -84,35 +85,38 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     from the order of the files, and two like sets lead to like groups.
     Non-members of the tuning split come from the reference images where there are any, so that all
     held-out images remain for the evaluation; else a quarter of the non-members is set aside.
+    Where the set says whose its images are, one person's stand together in that order, and no
+    person has images in two groups: those of the one who would are left out of the later group.
 
     Raises:     TooFewImages when fewer than four records a side remain.
     """
     key = seeded_split_key(seeds.child("roles"))
-    members = keyed_order(image_tags(images.members.images, key=key))
-    others = keyed_order(image_tags(images.non_members.images, key=key))
+    members = set_order(images.members, key=key)
+    others = set_order(images.non_members, key=key)
     reference = images.reference
     calibration = None
     if reference is not None:
-        order = keyed_order(image_tags(reference.images, key=key))
+        order = set_order(reference, key=key)
         calibration = _records(reference, order)
-    if calibration is not None and len(calibration.images) >= 40:
+    if calibration is not None and reference is not None and len(calibration.images) >= 40:
         num = len(calibration.images)
         size = min(profile.max_choice, num // 2, len(members) // 4)
         choice_others = calibration.take(np.arange(size))
-        calibration = calibration.take(np.arange(size, num))
+        calibration = calibration.take(np.arange(_after(reference, order, size), num))
         source = "reference images"
     else:
         size = min(profile.max_choice, len(others) // 4, len(members) // 4)
         choice_others = _records(images.non_members, others[:size])
-        others = others[size:]
+        others = others[_after(images.non_members, others, size) :]
         source = "non-members set aside"
-    num = min(profile.max_records, len(members) - size, len(others))
+    start = _after(images.members, members, size)
+    num = min(profile.max_records, len(members) - start, len(others))
     if min(num, size) < _FEWEST:
         raise TooFewImages(
             f"{images.members.num_images} members and {images.non_members.num_images} non-members "
             "are too few: at least 20 of each are needed for any figure"
         )
-    inside, outside = members[size : size + num], others[:num]
+    inside, outside = members[start : start + num], others[:num]
     return Roles(
         choice=_group(_records(images.members, members[:size]), choice_others),
         evaluation=_group(_records(images.members, inside), _records(images.non_members, outside)),
@@ -121,6 +125,11 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
         non_members=outside,
         choice_source=source,
     )
+
+
+def _after(image_set: ImageSet, order: NDArray[np.int64], size: int) -> int:
+    """Where another group may begin after the first ``size`` images."""
+    return next_group(None if image_set.groups is None else image_set.groups[order], size)
 
 
 def _records(image_set: ImageSet, index: NDArray[np.int64]) -> Records:

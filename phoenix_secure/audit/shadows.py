@@ -237,6 +237,11 @@ def _sites(
         labels = np.concatenate(
             [images.members.labels[roles.members], images.non_members.labels[roles.non_members]]
         )
+    groups = None
+    if images.members.groups is not None and images.non_members.groups is not None:
+        groups = np.concatenate(
+            [images.members.groups[roles.members], images.non_members.groups[roles.non_members]]
+        )
     sites = {}
     for name in np.unique(owners):
         own = background[owners[background] == name]
@@ -244,8 +249,10 @@ def _sites(
         if len(own) + len(extra) == 0:
             continue
         of_site = np.concatenate([images.members.images[own], pool[extra]])
-        of_labels = None
+        of_labels = of_groups = None
+        if groups is not None and images.members.groups is not None:
+            of_groups = np.concatenate([images.members.groups[own], groups[extra]])
         if labels is not None and images.members.labels is not None:
             of_labels = np.concatenate([images.members.labels[own], labels[extra]])
-        sites[str(name)] = SiteImages(images=of_site, labels=of_labels)
+        sites[str(name)] = SiteImages(images=of_site, labels=of_labels, groups=of_groups)
     return sites

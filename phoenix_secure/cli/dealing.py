@@ -41,4 +41,4 @@ def deal_by_options(
         **{name: value for name, value in chosen.items() if value is not None},
     )
     rng = SeedTree(seed).child("partition").numpy()
-    return deal(settings, image_set.labels, image_set.num_images, rng=rng)
+    return deal(settings, image_set.labels, image_set.num_images, rng=rng, groups=image_set.groups)

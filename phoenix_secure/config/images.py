@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from phoenix_secure.config.section import Extensible, Fraction, Section
 from phoenix_secure.extensions import ExtensionPoint
 
-__all__ = ["OWN_DATA", "DataConfig", "PartitionConfig"]
+__all__ = ["OWN_DATA", "DataConfig", "DataGroup", "PartitionConfig", "group_form"]
 
 # Kinds of data that the user brings: each needs a path, and a path may show anything.
 OWN_DATA = ("image-folder", "npz", "huggingface")
+_PUBLISHED = ("mnist-5k", "digits", "fashion-mnist", "mnist", "cifar10")
+
+_GROUP = re.compile(r"file|dicom:PatientID|folder:[1-9]|(column|array):\S.*")
+
+
+def group_form(text: str) -> str:
+    """``text``, if it is a value of ``data.group``.
+
+    Raises:     ValueError saying what one is.
+    """
+    if not _GROUP.fullmatch(text):
+        raise ValueError(
+            "group must be folder:LEVEL (1 to 9), column:NAME, array:NAME, dicom:PatientID or file"
+        )
+    return text
+
+
+DataGroup = Annotated[str, AfterValidator(group_form)]
 
 
 class DataConfig(Section):
@@ -22,7 +41,7 @@ class DataConfig(Section):
         str,
         Extensible(
             ExtensionPoint.DATA_SOURCE,
-            ("mnist-5k", "digits", "fashion-mnist", "mnist", "cifar10", *OWN_DATA),
+            (*_PUBLISHED, *OWN_DATA),
         ),
     ] = Field("mnist-5k", description="[name] The data set; `phoenix-secure data list` shows all.")
     path: str | None = Field(
@@ -53,6 +72,14 @@ class DataConfig(Section):
         exclude_if=lambda window: window is None,
         description="[values] Two stored values, [lo, hi], that become black and white; what lies "
         "outside is clipped. For pictures of more than 8 bits, and arrays of another scale.",
+    )
+    group: DataGroup | None = Field(
+        None,
+        exclude_if=lambda group: group is None,
+        description="[name] Where data.path says whose image each is, so that all images of one "
+        "person stay together: folder:LEVEL (counted from the class folders), column:NAME (of "
+        "parquet files or of a table beside pictures), array:NAME (.npz), dicom:PatientID, or file "
+        "(each file is one person's).",
     )
     strict: bool = Field(
         False,
@@ -111,6 +138,8 @@ class DataConfig(Section):
             raise ValueError(f"path is needed for the data set {self.name!r}: set data.path")
         if self.window is not None and not self.window[0] < self.window[1]:
             raise ValueError(f"window must be [lo, hi] with lo < hi, got {list(self.window)}")
+        if self.group is not None and self.name in _PUBLISHED:
+            raise ValueError(f"group is for data of your own, not for {self.name}: leave it out")
         if self.held_out + self.reference > 0.9:
             raise ValueError("held_out + reference leave less than a tenth for training: lower one")
         return self

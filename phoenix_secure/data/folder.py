@@ -15,9 +15,16 @@ from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_pictures
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.file_kinds import pictures_among
 from phoenix_secure.data.folder_parts import within_part
+from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
+from phoenix_secure.data.groups import GroupKind
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
-from phoenix_secure.data.label_files import FileLabels, is_label_file, read_label_file
+from phoenix_secure.data.label_files import (
+    FileLabels,
+    is_label_file,
+    read_label_file,
+    read_tables,
+)
 from phoenix_secure.data.labels import class_name, require_few
 from phoenix_secure.data.listing import Listing, list_folder
 from phoenix_secure.data.reading_progress import report
@@ -46,34 +53,46 @@ def load_folder(
     counts too, so that sites which lack a class still number the others alike. Pictures are looked
     for below a class folder at any depth, by suffix, and by content where the suffix tells nothing.
     Loose pictures take the labels of a table beside them. Where no image may decide about another,
-    one that cannot be read, or lies beside class folders, is left out, and tables are not read.
+    one that cannot be read, or lies beside class folders, is left out, and tables give no labels.
+    With ``data.group`` folder:1 the direct sub-folders are people and no classes.
 
     Raises:     DataError that names the file or folder and says what to do; NoImages.
     """
     if not folder.is_dir():
         raise DataError(f"no folder at {folder}: set path to the folder that holds the images")
+    rule = inspection.rules.group
     listing, part = within_part(list_folder(folder, inspection), inspection)
     pictures, others = pictures_among(listing)
-    classes = listing.children
+    people_first = rule is not None and str(rule) == "folder:1"
+    classes = () if people_first else listing.children
     loose = [file for file in pictures if file.parent == listing.root]
     if classes and loose:
         _leave_out_loose(loose, classes, listing=listing, inspection=inspection)
         pictures = [file for file in pictures if file.parent != listing.root]
+    by_column = rule is not None and rule.kind is GroupKind.COLUMN
+    with_labels = len(classes) <= 1 and not inspection.rules.each_alone
     tables = []
     for file, kind in others:
-        if is_label_file(file) and file.parent == listing.root and len(classes) <= 1:
-            if not inspection.rules.each_alone:
+        if is_label_file(file) and file.parent == listing.root:
+            if with_labels or by_column:
                 tables.append(file)
                 continue
-            # The classes would follow from the rows, which are images.
-            kind = "table(s), not read where no image may decide about classes"
+            if len(classes) <= 1:
+                # The classes would follow from the rows, which are images.
+                kind = "table(s), not read where no image may decide about classes"
         inspection.pass_over(str(file.relative_to(folder)), why=kind)
     if not pictures:
         raise NoImages(_nothing_to_read(folder, others))
+    read = read_tables(tables)
+    pictures, people, of_people = people_of_folder(
+        pictures, tables=read, root=listing.root, inspection=inspection
+    )
     found: FileLabels | None = None
-    if len(classes) <= 1:
-        found = read_label_file(tables, pictures, inspection=inspection)
-    if found is None:
+    if with_labels:
+        found = read_label_file(read, pictures, inspection=inspection, of_people=of_people)
+    if found is None and people_first:
+        inspection.note("no labels: with data.group folder:1 the sub-folders are people")
+    elif found is None:
         found = _labels_of_folders(listing, pictures, inspection=inspection)
     labels, class_names, labels_from = found or (None, (), "none")
     inspection.require_complete()
@@ -81,7 +100,7 @@ def load_folder(
     for index in sorted(set(range(len(pictures))) - set(chosen.tolist())):
         inspection.not_chosen(str(pictures[index].relative_to(folder)), why="beyond max_images")
     names = [str(pictures[index]) for index in chosen]
-    kept, decoded = _decoded(
+    kept, decoded, hashes = _decoded(
         [partial(_read, pictures[index]) for index in chosen],
         names=names,
         image_size=image_size,
@@ -96,6 +115,7 @@ def load_folder(
         class_names=class_names,
         source=str(listing.root),
         licence=facts.licence,
+        groups=groups_of_folder(people, chosen[kept], hashes=hashes, rule=rule),
     )
     window = inspection.rules.window
     scale = "bytes" if window is None else f"values in the window {shown_window(window)}"
@@ -109,8 +129,9 @@ def _decoded(
     image_size: int | None,
     channels: int | None,
     inspection: Inspection,
-) -> tuple[list[int], npt.NDArray[np.uint8]]:
-    """Which of the pictures can be read, and their pixels, from the cache where it has them.
+) -> tuple[list[int], npt.NDArray[np.uint8], list[bytes]]:
+    """Which of the pictures can be read, their pixels, from the cache where it has them, and the
+    SHA-256 of their contents.
 
     Sets of which something was told while decoding are not kept: it would not be told again.
     """
@@ -130,7 +151,7 @@ def _decoded(
         found = find_decoded(cache, key, num_images=len(read))
         if found is not None:
             inspection.saw_bits(found.bits)
-            return list(range(len(read))), found.pixels
+            return list(range(len(read))), found.pixels, seen
         seen.clear()
     told = inspection.num_told
     kept, decoded = decode_pictures(
@@ -144,7 +165,7 @@ def _decoded(
         # Of what was decoded: a file may have changed since it was looked for.
         key = decoded_key(seen, rules=inspection.rules, **form)
         keep_decoded(cache, key, Decoded(pixels=pixels, bits=inspection.bits))
-    return kept, pixels
+    return kept, pixels, [seen[number] for number in kept]
 
 
 def stack_pictures(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.decode import decode_pictures
 from phoenix_secure.data.folder import stack_pictures
+from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
@@ -21,7 +22,7 @@ from phoenix_secure.data.listing import list_folder
 from phoenix_secure.data.parts import part_of_name, part_of_path, require_one_configuration
 from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
-from phoenix_secure.errors import DataError, NoImages
+from phoenix_secure.errors import ConfigError, DataError, NoImages
 
 __all__ = ["load_huggingface"]
 
@@ -72,10 +73,13 @@ def load_huggingface(
             f"{reference} has no column named {' or '.join(_IMAGE_COLUMNS)}, only "
             f"{', '.join(table.column_names)}: rename the one that holds the images"
         )
-    label_column, unused = pick_label(table.column_names)
+    rule = inspection.rules.group
+    people = _people(table, reference=reference, rule=rule)
+    own = [name for name in table.column_names if rule is None or name != rule.name]
+    label_column, unused = pick_label(own)
     for name in unused:
         inspection.pass_over(name, why="column(s) that look like labels, not used")
-    others = [name for name in table.column_names if name != image_column]
+    others = [name for name in own if name != image_column]
     if label_column is None and not unused and others:
         inspection.note(f"no labels: of the columns {', '.join(others)} none is known to hold them")
     for name in _IMAGE_COLUMNS:
@@ -87,12 +91,16 @@ def load_huggingface(
     names = [f"{reference}, {part} image {i}" for i in chosen]
     column = _undecoded(table, image_column, reference=reference)
 
+    named = np.zeros(len(table), np.int64)
+
     def read(index: int, name: str) -> bytes:
         content = (column[index][image_column] or {}).get("bytes")
         if not isinstance(content, bytes):
             raise DataError(f"{name} is missing: the row holds no picture")
         if labels is not None and not 0 <= labels[index] < len(class_names):
             raise DataError(f"{name} has a label without a name")
+        if people is not None and rule is not None:
+            named[index] = rule.number(person(people[index], name=name, rule=rule))
         return content
 
     kept, pictures = decode_pictures(
@@ -112,6 +120,7 @@ def load_huggingface(
         class_names=class_names,
         source=f"{reference}, split {part}",
         licence=str(table.info.license or facts.licence).splitlines()[0],
+        groups=None if people is None else named[chosen[kept]],
     )
     window = inspection.rules.window
     return inspection.finish(
@@ -247,6 +256,21 @@ def _labels(
     if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
         raise DataError(f"{where} must hold one class number (0, 1, 2, ...) per image")
     return numbered(raw, names=names, where=where)
+
+
+def _people(table: Any, *, reference: str, rule: GroupRule | None) -> list[Any] | None:
+    """Whose image each row is, as the column of ``data.group`` says."""
+    if rule is None:
+        return None
+    if rule.kind is not GroupKind.COLUMN:
+        raise ConfigError(f"data.group {rule} is not for tables: name a column, column:NAME")
+    if rule.name not in table.column_names:
+        raise DataError(
+            f"{reference} has no column {rule.name}, as data.group {rule} needs, only "
+            f"{', '.join(table.column_names)}"
+        )
+    values: list[Any] = table.with_format("arrow")[:][rule.name].to_pylist()
+    return values
 
 
 def _undecoded(table: Any, column: str, *, reference: str) -> Any:

@@ -19,10 +19,12 @@ __all__ = ["ImageSet", "from_unit_range", "to_unit_range"]
 class ImageSet:
     """Square images of one size with their labels and where they came from.
 
-    Shape:      images (N, C, H, H) uint8; labels (N,) int64 or None; N >= 1.
-    Units:      pixels 0..255; labels index ``class_names``, which is () when unlabelled.
-    Guarantee:  the arrays are read-only views (copy before ``torch.from_numpy``); pixels and
-                labels never appear in the repr.
+    Shape:      images (N, C, H, H) uint8; labels (N,) int64 or None; N >= 1; groups (N,) int64 or
+                None.
+    Units:      pixels 0..255; labels index ``class_names``, which is () when unlabelled; equal
+                groups are images of one person, and mean something under one key alone.
+    Guarantee:  the arrays are read-only views (copy before ``torch.from_numpy``); pixels, labels
+                and groups never appear in the repr.
     Raises:     ValueError for another type, rank or length, or a label without a class name.
     """
 
@@ -33,6 +35,7 @@ class ImageSet:
     source: str  # one line: package and version, or the path
     licence: str  # one line
     inventory: Inventory | None = field(default=None, repr=False)  # of the reading it came from
+    groups: npt.NDArray[np.int64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -43,6 +46,13 @@ class ImageSet:
         if 0 in images.shape:
             raise ValueError(f"expected at least one image and pixel, got shape {images.shape}")
         object.__setattr__(self, "images", _read_only(images))
+        if self.groups is not None:
+            if self.groups.dtype != np.int64 or self.groups.shape != images.shape[:1]:
+                raise ValueError(
+                    f"expected groups ({len(images)},) int64, got {self.groups.shape} "
+                    f"{self.groups.dtype}"
+                )
+            object.__setattr__(self, "groups", _read_only(self.groups))
         if labels is None:
             if self.class_names:
                 raise ValueError("expected no class_names for a set without labels")
@@ -113,7 +123,13 @@ class ImageSet:
             self,
             images=self.images[chosen],
             labels=None if self.labels is None else self.labels[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
+
+    @property
+    def num_groups(self) -> int | None:
+        """How many people the images are of; None where the set does not say."""
+        return None if self.groups is None else len(np.unique(self.groups))
 
     def with_inventory(self, inventory: Inventory) -> ImageSet:
         """The same set, read as ``inventory`` says."""

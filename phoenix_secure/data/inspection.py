@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inventory import Inventory, grouped
 from phoenix_secure.errors import DataError
@@ -25,6 +26,7 @@ class ReadingRules:
     part        which part of a set is read: train, test, validation, or all; None leaves it to the
                 names, and refuses where they do not tell
     window      (lo, hi): stored values that become 0 and 255; what lies outside is clipped
+    group       where the set says whose image each is
     strict      refuse to pass over anything
     each_alone  no image decides how another is read, as differential privacy needs it
     cache       the folder in which decoded pictures are kept for the next start; None keeps none
@@ -32,6 +34,7 @@ class ReadingRules:
 
     part: str | None = None
     window: tuple[float, float] | None = None
+    group: GroupRule | None = None
     strict: bool = False
     each_alone: bool = False
     cache: Path | None = None
@@ -114,6 +117,8 @@ class Inspection:
             bits_per_channel=self._bits,
             channels=image_set.channels,
             image_size=image_set.image_size,
+            groups_from="none" if self.rules.group is None else str(self.rules.group),
+            num_groups=image_set.num_groups,
             notes=tuple(
                 text if names == [""] else f"{text}: {len(names):,} ({names[0]}, ...)"
                 for text, names in self._notes.items()

@@ -55,6 +55,8 @@ class Inventory:
     channels: int
     image_size: int
     notes: tuple[str, ...]
+    groups_from: str = "none"
+    num_groups: int | None = None  # people; None where the set does not say whose images they are
 
     @property
     def num_passed_over(self) -> int:

@@ -11,6 +11,9 @@ site, and at which place. Two folders that differ in one image then differ in th
 every key: the guarantee does not rest on the key's secrecy. The key is secret so that nobody can
 compute who was held out.
 
+Where the set says whose image each is, the tag is of the person in place of the image: all images
+of one are used or not, in one part, at one site. A person more then moves no other person.
+
 The class is no part of the hash. Equal pictures in two class folders share their role, so that no
 copy of a member is held out; and class numbers, which one new class shifts, move nothing.
 """
@@ -27,18 +30,22 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.split import HELD_OUT, MEMBER, REFERENCE, UNUSED, Split, from_roles
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.secret_files import read_secret, write_secret
 
 __all__ = [
+    "group_tags",
     "image_tags",
     "keyed_order",
     "keyed_roles",
     "keyed_split",
     "open_split_key",
     "seeded_split_key",
+    "set_order",
+    "set_tags",
     "site_of_tag",
 ]
 
@@ -46,6 +53,7 @@ Tags = npt.NDArray[np.uint64]
 
 _KEY_SIZE = 32
 _LABEL = b"phoenix-secure/image-tag/v1:"
+_GROUP_LABEL = b"phoenix-secure/group-tag/v1:"
 _PART, _USED, _SITE, _PLACE = range(4)  # quarters of a tag
 
 
@@ -81,6 +89,48 @@ def image_tags(images: npt.NDArray[np.uint8], *, key: bytes) -> Tags:
     form = _LABEL + f"uint8{images.shape[1:]}:".encode()
     digests = [hmac.digest(key, form + image.tobytes(), hashlib.sha256) for image in images]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 4)
+
+
+def group_tags(groups: npt.NDArray[np.int64], *, key: bytes) -> Tags:
+    """The tag of each image's person, as four 64-bit words.
+
+    Shape:      groups (N,) int64; (N, 4) out.
+    Guarantee:  row i is a function of the key and of groups[i] alone.
+    Raises:     ValueError for other groups or a key that is not 32 bytes.
+    """
+    if groups.ndim != 1 or groups.dtype != np.int64:
+        raise ValueError(f"expected (N,) int64 groups, got {groups.shape} {groups.dtype}")
+    if len(key) != _KEY_SIZE:
+        raise ValueError(f"expected a key of {_KEY_SIZE} bytes")
+    people, of_image = np.unique(groups, return_inverse=True)
+    digests = [
+        hmac.digest(key, _GROUP_LABEL + number.tobytes(), hashlib.sha256)
+        for number in people.astype("<i8")
+    ]
+    tags = np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 4)
+    return tags[of_image]
+
+
+def set_tags(image_set: ImageSet | SiteImages, *, key: bytes) -> Tags:
+    """What decides about each image: the tag of its person where the set knows one, else its own.
+
+    Shape:      (N, 4).
+    """
+    if image_set.groups is not None:
+        return group_tags(image_set.groups, key=key)
+    return image_tags(image_set.images, key=key)
+
+
+def set_order(image_set: ImageSet | SiteImages, *, key: bytes) -> npt.NDArray[np.int64]:
+    """``keyed_order`` of a set; the images of one person stand together, in the order of their
+    own tags."""
+    own = keyed_order(image_tags(image_set.images, key=key), labels=image_set.labels)
+    if image_set.groups is None:
+        return own
+    tags = group_tags(image_set.groups, key=key)
+    rank = np.empty(len(own), np.int64)
+    rank[own] = np.arange(len(own))
+    return keyed_order(tags, labels=rank)
 
 
 def keyed_order(
@@ -135,14 +185,16 @@ def keyed_split(
     fraction: float = 1.0,
     seed: int,
 ) -> Split:
-    """Every image in the part that its own tag says; each part in the order of the tags.
+    """Every image in the part that its tag says (``set_tags``); each part in the order of the tags.
 
     Guarantee:  one image more or less changes one entry of one part, and neither the parts nor the
                 order of the others; equal images share their part. Sizes are binomial around the
                 fractions, and no part is stratified by class: both would depend on other images.
+                With groups: one person more or less changes the entries of one part that are that
+                person's, no person has images in two parts, and fractions are of people.
     Raises:     ConfigError as ``keyed_roles``; DataError when no member is left.
     """
-    tags = image_tags(image_set.images, key=key)
+    tags = set_tags(image_set, key=key)
     roles = keyed_roles(tags, held_out=held_out, reference=reference, fraction=fraction)
     if not (roles == MEMBER).any():
         raise DataError(
@@ -153,7 +205,7 @@ def keyed_split(
         roles,
         dataset_digest=image_set.digest(),
         seed=seed,
-        order=keyed_order(tags, labels=image_set.labels),
+        order=set_order(image_set, key=key),
         scheme="keyed",
     )
 

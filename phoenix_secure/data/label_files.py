@@ -1,4 +1,4 @@
-"""Labels of loose pictures in a file beside them: metadata.csv, metadata.jsonl, labels.csv, ..."""
+"""Tables beside pictures (metadata.csv, metadata.jsonl, labels.csv, ...): labels, and people."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.labels import class_name, numbered, pick_label, require_few
 from phoenix_secure.errors import DataError
 
-__all__ = ["is_label_file", "read_label_file"]
+__all__ = ["Table", "is_label_file", "people_of_table", "read_label_file", "read_tables"]
 
 _FILE_NAMES = ("file_name", "filename", "file", "image", "img", "path", "image_path", "name", "id")
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -31,27 +33,99 @@ def is_label_file(file: Path) -> bool:
     return file.suffix.lower() in _SUFFIXES
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table whose rows may speak of pictures; ``file_column`` is None where none names files."""
+
+    file: Path
+    rows: list[Row]
+    columns: tuple[str, ...]
+    file_column: str | None
+
+    def column(self, name: str) -> str | None:
+        """The column called ``name``, in any case where none is called exactly so."""
+        if name in self.columns:
+            return name
+        alike = [each for each in self.columns if each.lower() == name.lower()]
+        return alike[0] if len(alike) == 1 else None
+
+
+def read_tables(files: Sequence[Path]) -> list[Table]:
+    """The tables in ``files``.
+
+    Raises:     DataError for one that cannot be read.
+    """
+    tables = []
+    for file in files:
+        rows = _rows(file)
+        columns = tuple(name for name in (rows[0] if rows else {}) if isinstance(name, str))
+        by_lower = {name.lower(): name for name in columns}
+        file_column = next((by_lower[name] for name in _FILE_NAMES if name in by_lower), None)
+        tables.append(Table(file=file, rows=rows, columns=columns, file_column=file_column))
+    return tables
+
+
+def people_of_table(
+    tables: Sequence[Table], pictures: Sequence[Path], *, root: Path, rule: GroupRule
+) -> tuple[Path, list[Any]]:
+    """The table with the column that ``rule`` names, and its value for each picture; None where no
+    row names the picture, or two rows disagree.
+
+    Each picture finds its own row, by its path below ``root`` with or without suffix: no picture
+    decides about another's.
+
+    Raises:     DataError where no table or several have the column.
+    """
+    found = [
+        (table, table.file_column, column)
+        for table in tables
+        if (column := table.column(rule.name)) is not None and table.file_column is not None
+    ]
+    if len(found) != 1:
+        seen = "; ".join(f"{t.file.name}: {', '.join(t.columns)}" for t in tables) or "no table"
+        what = f"{len(found)} tables" if found else "no table"
+        raise DataError(
+            f"{root} has {what} with a column of file names and one named {rule.name}, as "
+            f"data.group {rule} needs (found {seen[:300]})"
+        )
+    table, file_column, column = found[0]
+    people: dict[str, Any] = {}
+    for row in table.rows:
+        name, value = _named(row, file_column), row.get(column)
+        people[name] = value if people.setdefault(name, value) == value else None
+    values = []
+    for picture in pictures:
+        relative = picture.relative_to(root)
+        named = people.get(str(relative))
+        values.append(people.get(str(relative.with_suffix(""))) if named is None else named)
+    return table.file, values
+
+
 def read_label_file(
-    candidates: Sequence[Path], pictures: Sequence[Path], *, inspection: Inspection
+    tables: Sequence[Table],
+    pictures: Sequence[Path],
+    *,
+    inspection: Inspection,
+    of_people: Path | None = None,
 ) -> FileLabels | None:
-    """The labels of ``pictures`` from the one of ``candidates`` that has them, and its words.
+    """The labels of ``pictures`` from the one of ``tables`` that has them, and its words.
 
     A file has labels when one column names files and one is called as ``labels.pick_label`` knows.
     Values are class numbers, or names, which are numbered in sorted order.
 
-    Returns:    None where no file has labels; each file that is not used is named.
+    Returns:    None where no file has labels; each file that is not used is named, but for the one
+                ``of_people``.
     Raises:     DataError for two files with labels, and for pictures without a label or with two.
     """
     usable = []
-    for file in candidates:
-        rows = _rows(file)
-        columns = [name for name in (rows[0] if rows else {}) if isinstance(name, str)]
-        by_lower = {name.lower(): name for name in columns}
-        file_column = next((by_lower[name] for name in _FILE_NAMES if name in by_lower), None)
-        label_column, unused = pick_label(columns)
+    for table in tables:
+        file, rows, file_column = table.file, table.rows, table.file_column
+        rule = inspection.rules.group
+        of_person = None if rule is None else table.column(rule.name)
+        label_column, unused = pick_label(name for name in table.columns if name != of_person)
         if file_column is not None and label_column is not None:
             usable.append((file, rows, file_column, label_column, unused))
-        else:
+        elif file != of_people:
             seen = f", only {', '.join(unused)}" if unused else ""
             inspection.pass_over(
                 file.name, why=f"table(s) without one column of files and one of labels{seen}"
@@ -108,7 +182,7 @@ def _matched(
             place[key] = -1 if key in place else number
     values: list[Any] = [None] * len(pictures)
     for row in rows:
-        named = str(row.get(file_column)).removeprefix("./").replace("\\", "/")
+        named = _named(row, file_column)
         number = place.get(named, -1)
         if number < 0:
             inspection.pass_over(named, why=f"row(s) of {file.name} that name no picture here")
@@ -124,6 +198,10 @@ def _matched(
             f"{missing[0].name}: add the rows, or move the file away to read without labels"
         )
     return values
+
+
+def _named(row: Row, file_column: str) -> str:
+    return str(row.get(file_column)).removeprefix("./").replace("\\", "/")
 
 
 def _told(value: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.catalogue import facts_of
+from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.labels import numbered, pick_label
@@ -17,7 +18,7 @@ from phoenix_secure.data.layout import channels_first
 from phoenix_secure.data.parts import part_of_name
 from phoenix_secure.data.scale import to_bytes
 from phoenix_secure.data.selection import balanced_indices
-from phoenix_secure.errors import DataError, NoImages
+from phoenix_secure.errors import ConfigError, DataError, NoImages
 
 __all__ = ["load_npz"]
 
@@ -45,16 +46,23 @@ def load_npz(
     each_alone = inspection.rules.each_alone
     prefix, part = _prefix(arrays, test=test, path=path, inspection=inspection)
     raw = arrays[f"{prefix}{_IMAGES}"]
-    label_key = _label_key(arrays, prefix, inspection=inspection)
+    group_key = _group_key(arrays, prefix, path=path, rule=inspection.rules.group)
+    label_key = _label_key(arrays, prefix, group_key=group_key, inspection=inspection)
     labels = None if label_key is None else arrays[label_key]
+    people = None if group_key is None else arrays[group_key]
     if each_alone and raw.ndim in (3, 4) and len(raw) == 0:
         raise NoImages(f"{path} holds no image")
     raw = channels_first(raw, num_labels=_stated_number(raw, labels, each_alone), name=str(path))
     class_names: tuple[str, ...] = ()
     names = arrays.get(_NAMES)
+    groups = None
+    if people is not None:
+        raw, labels, groups = _with_groups(raw, labels, people, path=path, inspection=inspection)
     if each_alone:
         raw = _each_alone_form(raw, path=path, inspection=inspection)
-        raw, labels, class_names = _named(raw, labels, names, path=path, inspection=inspection)
+        whole, labels, class_names = _named(raw, labels, names, path=path, inspection=inspection)
+        raw = raw[whole]
+        groups = None if groups is None else groups[whole]
     elif labels is not None:
         labels, class_names = _checked_labels(labels, names, num_images=len(raw), path=path)
     if each_alone and inspection.rules.window is None:
@@ -75,6 +83,7 @@ def load_npz(
         class_names=class_names,
         source=f"{path}, pixels read as {scale}",
         licence=facts.licence,
+        groups=None if groups is None else groups[chosen],
     )
     labels_from = "none" if labels is None else f"array {label_key}"
     return inspection.finish(image_set, labels_from=labels_from, scale=scale, part=part)
@@ -116,14 +125,69 @@ def _expected(wanted: str, parts: dict[str, str]) -> str:
     return f"val_{_IMAGES}"
 
 
-def _label_key(arrays: dict[str, Any], prefix: str, *, inspection: Inspection) -> str | None:
+def _group_key(
+    arrays: dict[str, Any], prefix: str, *, path: Path, rule: GroupRule | None
+) -> str | None:
+    """The array that says whose image each is: of the part that is read, or of the only one."""
+    if rule is None:
+        return None
+    if rule.kind is not GroupKind.ARRAY:
+        raise ConfigError(f"data.group {rule} is not for an .npz file: name an array, array:NAME")
+    found = [name for name in (prefix + rule.name, rule.name) if name in arrays]
+    if not found:
+        raise DataError(
+            f"{path} has no array {prefix + rule.name}, as data.group {rule} needs, only "
+            f"{', '.join(sorted(arrays))}"
+        )
+    return found[0]
+
+
+def _with_groups(
+    images: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None,
+    people: npt.NDArray[Any],
+    *,
+    path: Path,
+    inspection: Inspection,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, npt.NDArray[np.int64]]:
+    """The images of which ``people`` (N,) or (N, 1) says whose they are, and whose."""
+    rule = inspection.rules.group
+    if people.shape == (len(images), 1):
+        people = people[:, 0]
+    if rule is None or people.shape != (len(images),) or people.dtype.kind not in "iuUS":
+        raise DataError(
+            f"{path}: the array of data.group {rule} has shape {people.shape} and type "
+            f"{people.dtype}, expected text or whole numbers, one for each of {len(images)} images"
+        )
+    groups = np.zeros(len(images), np.int64)
+    whole = np.ones(len(images), bool)
+    for index, value in enumerate(people.tolist()):
+        what = f"image {index} of {path}"
+        try:
+            groups[index] = rule.number(person(value, name=what, rule=rule))
+        except DataError as error:
+            if not inspection.rules.each_alone:
+                raise
+            inspection.leave_out(what, error)
+            whole[index] = False
+    if not whole.any():
+        raise NoImages(f"{path}: data.group {rule} names nobody for any image")
+    of_whole = labels[whole] if labels is not None and len(labels) == len(images) else labels
+    return images[whole], of_whole, groups[whole]
+
+
+def _label_key(
+    arrays: dict[str, Any], prefix: str, *, group_key: str | None, inspection: Inspection
+) -> str | None:
     """The array that holds the labels; those that are used for nothing are passed over."""
-    own = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
+    own = [
+        key.removeprefix(prefix) for key in arrays if key.startswith(prefix) and key != group_key
+    ]
     label, unused = pick_label(own)
     key = None if label is None else prefix + label
     if key is None and prefix:
         key, _ = pick_label(arrays)
-    used = {f"{prefix}{_IMAGES}", _NAMES, key}
+    used = {f"{prefix}{_IMAGES}", _NAMES, key, group_key}
     looks = {prefix + name for name in unused}
     for name in sorted(set(arrays) - used):
         if part_of_name(name) not in (None, part_of_name(prefix)):
@@ -167,8 +231,9 @@ def _named(
     *,
     path: Path,
     inspection: Inspection,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """The finite images whose label has a name; unlabelled where the file names no class."""
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Which images are finite with a label that has a name, and these labels; unlabelled where the
+    file names no class."""
     whole = np.ones(len(images), bool)
     if images.dtype.kind == "f":
         whole = np.isfinite(images).reshape(len(images), -1).all(axis=1)
@@ -178,7 +243,7 @@ def _named(
         if not whole.any():
             raise NoImages(f"{path}: no image is finite")
     if labels is None or names is None:
-        return images[whole], None, ()
+        return whole, None, ()
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
@@ -191,7 +256,7 @@ def _named(
     has_name &= whole
     if not has_name.any():
         raise NoImages(f"{path}: no image has a label with a name: fix class_names")
-    return images[has_name], labels[has_name].astype(np.int64), class_names
+    return has_name, labels[has_name].astype(np.int64), class_names
 
 
 def _checked_labels(

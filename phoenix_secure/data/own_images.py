@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config import DataConfig
+from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.inspection import ReadingRules
-from phoenix_secure.data.keyed_split import image_tags, keyed_order, keyed_roles
+from phoenix_secure.data.keyed_split import keyed_roles, set_order, set_tags
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.data.split import MEMBER
@@ -25,6 +26,7 @@ def keyed_members(
     key: bytes,
     cache_dir: Path,
     class_names: tuple[str, ...] = (),
+    own_group: str | None = None,
 ) -> SiteImages:
     """The members among a site's images, at the plan's form, in the order of their tags.
 
@@ -32,14 +34,17 @@ def keyed_members(
     plan          states image_size, channels, held_out, reference and fraction: public constants
     key           the site's own (``keyed_split.open_split_key``)
     class_names   of the plan: labels count in them then, -1 for any other class of the site's own
+    own_group     where this site's data says whose image it is, in place of the plan's data.group
 
     Guarantee:  one image more or less in the folder changes one entry of the result, or none. None
-                left is an answer like any other.
+                left is an answer like any other. Where ``groups`` are set, one person more or less
+                changes that person's entries, or none.
     Raises:     ConfigError for a plan that states no form; DataError for a folder that is missing
                 or of a kind that is not read (never for one of its images).
     """
     if plan.image_size is None or plan.channels is None:
         raise ConfigError("the plan must state data.image_size and data.channels")
+    group = own_group or plan.group
     try:
         found = load_images(
             name,
@@ -48,22 +53,25 @@ def keyed_members(
             channels=plan.channels,
             cache_dir=cache_dir,
             rules=ReadingRules(
-                part=plan.part, window=plan.window, strict=plan.strict, each_alone=True
+                part=plan.part,
+                window=plan.window,
+                group=None if group is None else GroupRule.of(group, key=key),
+                strict=plan.strict,
+                each_alone=True,
             ),
         )
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)
-        return SiteImages(images=np.empty(form, np.uint8), labels=None)
-    tags = image_tags(found.images, key=key)
+        groups = None if group is None else np.empty(0, np.int64)
+        return SiteImages(images=np.empty(form, np.uint8), labels=None, groups=groups)
+    tags = set_tags(found, key=key)
     is_member = (
         keyed_roles(tags, held_out=plan.held_out, reference=plan.reference, fraction=plan.fraction)
         == MEMBER
     )
-    order = keyed_order(tags, labels=found.labels)
-    members = order[is_member[order]]
-    labels = None if found.labels is None else found.labels[members]
+    order = set_order(found, key=key)
     return in_public_classes(
-        SiteImages(images=found.images[members], labels=labels),
+        SiteImages.of(found).take(order[is_member[order]]),
         own=found.class_names,
         public=class_names,
     )
@@ -81,4 +89,4 @@ def in_public_classes(
         return site
     places = {name: place for place, name in enumerate(public)}
     table = np.array([places.get(name, -1) for name in own], np.int64)
-    return SiteImages(images=site.images, labels=table[site.labels])
+    return SiteImages(images=site.images, labels=table[site.labels], groups=site.groups)

@@ -11,12 +11,13 @@ import numpy as np
 from phoenix_secure.config import PartitionConfig, RunConfig
 from phoenix_secure.data import partition_schemes as schemes
 from phoenix_secure.data.canaries import PlantedCanaries, plant_canaries
+from phoenix_secure.data.groups import majority, of_their_own
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inventory import save_inventory
 from phoenix_secure.data.keyed_split import (
-    image_tags,
     keyed_split,
     seeded_split_key,
+    set_tags,
     site_of_tag,
 )
 from phoenix_secure.data.site_images import SiteImages
@@ -42,13 +43,15 @@ class DataPartition:
     def site_images(self, site: str) -> SiteImages:
         """The training images of one site."""
         part = self.image_set.take(self.parts[site])
-        images, labels = part.images, part.labels
+        images, labels, groups = part.images, part.labels, part.groups
         if self.canaries is not None:
             planted = self.canaries.of_site(list(self.parts).index(site))
             images = np.concatenate([images, self.canaries.images[planted]])
             if labels is not None:
                 labels = np.concatenate([labels, self.canaries.labels[planted]])
-        return SiteImages(images=images, labels=labels)
+            if groups is not None:
+                groups = np.concatenate([groups, of_their_own(len(planted), beside=groups)])
+        return SiteImages(images=images, labels=labels, groups=groups)
 
 
 def site_names(num_sites: int) -> tuple[str, ...]:
@@ -67,7 +70,7 @@ def partition_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> 
     Raises:     DataError or ConfigError naming the setting.
     """
     config = config.with_split()
-    image_set = load_run_images(config.data, cache_dir=cache_dir)
+    image_set = load_run_images(config.data, seed=config.seed, cache_dir=cache_dir)
     split = _split(config, image_set, seeds=seeds)
     if config.partition.num_sites > len(split.members):
         raise DataError(
@@ -133,6 +136,7 @@ def _split(config: RunConfig, image_set: ImageSet, *, seeds: SeedTree) -> Split:
         rng=seeds.child("split").numpy(),
         dataset_digest=image_set.digest(),
         seed=config.seed,
+        groups=image_set.groups,
     )
 
 
@@ -142,11 +146,13 @@ def _dealt(
     """Indices into ``image_set`` for each site."""
     if config.data.split == "keyed" and config.partition.scheme == "iid":
         num_sites = config.partition.num_sites
-        tags = image_tags(image_set.images[split.members], key=seeded_split_key(seeds))
+        tags = set_tags(image_set.take(split.members), key=seeded_split_key(seeds))
         site = site_of_tag(tags, num_sites=num_sites)
         return [split.members[site == number] for number in range(num_sites)]
     labels = None if image_set.labels is None else image_set.labels[split.members]
-    dealt = deal(config.partition, labels, len(split.members), rng=seeds.child("partition").numpy())
+    groups = None if image_set.groups is None else image_set.groups[split.members]
+    rng = seeds.child("partition").numpy()
+    dealt = deal(config.partition, labels, len(split.members), rng=rng, groups=groups)
     return [split.members[index] for index in dealt]
 
 
@@ -156,11 +162,26 @@ def deal(
     num_images: int,
     *,
     rng: np.random.Generator,
+    groups: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Each site's indices into ``num_images`` images, by the scheme of ``settings``.
 
-    Raises:     ConfigError for a scheme by label where there are no labels.
+    With ``groups`` (num_images,) the scheme deals people: one of many images counts as one of the
+    class that most of them have, and all of them go to one site.
+
+    Raises:     ConfigError for a scheme by label where there are no labels; DataError for fewer
+                people than sites.
     """
+    if groups is not None:
+        people, of_image = np.unique(groups, return_inverse=True)
+        if settings.num_sites > len(people):
+            raise DataError(
+                f"partition.num_sites = {settings.num_sites} exceeds the {len(people)} people that "
+                "the training images are of: lower it"
+            )
+        of_people = None if labels is None else majority(labels, groups)
+        dealt = deal(settings, of_people, len(people), rng=rng)
+        return [np.flatnonzero(np.isin(of_image, part)) for part in dealt]
     num_sites = settings.num_sites
     if settings.scheme in extension_names(ExtensionPoint.PARTITION):
         own = extension(ExtensionPoint.PARTITION, settings.scheme)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from phoenix_secure.data.images import ImageSet
 
 __all__ = ["SiteImages"]
 
@@ -30,3 +33,16 @@ class SiteImages:
             self.groups.shape != (len(self.images),) or self.groups.dtype != np.int64
         ):
             raise ValueError(f"expected {len(self.images)} int64 groups, got {self.groups.shape}")
+
+    @classmethod
+    def of(cls, image_set: ImageSet) -> SiteImages:
+        """All images of a set."""
+        return cls(images=image_set.images, labels=image_set.labels, groups=image_set.groups)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> SiteImages:
+        """The images at ``indices``, in that order; none is an answer, too."""
+        return SiteImages(
+            images=self.images[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )

@@ -9,12 +9,14 @@ import numpy as np
 from phoenix_secure.config import DataConfig
 from phoenix_secure.data.bundled import load_digits, load_mnist_5k
 from phoenix_secure.data.cache import read_cached
-from phoenix_secure.data.catalogue import DATASETS, facts_of
+from phoenix_secure.data.catalogue import CATALOGUE, DATASETS, facts_of
 from phoenix_secure.data.folder import load_folder
+from phoenix_secure.data.groups import GroupRule, person
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection, ReadingRules
+from phoenix_secure.data.keyed_split import seeded_split_key
 from phoenix_secure.data.npz import load_npz
 from phoenix_secure.data.parts import PARTS
 from phoenix_secure.data.pixels import check_form, conform_set
@@ -22,6 +24,7 @@ from phoenix_secure.data.scale import check_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
+from phoenix_secure.rng import SeedTree
 
 __all__ = [
     "DATASETS",
@@ -72,8 +75,10 @@ def load_images(
     return _load(name, path, image_size, channels, cache_dir, max_images, test=False, rules=rules)
 
 
-def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
+def load_run_images(data: DataConfig, *, seed: int, cache_dir: Path) -> ImageSet:
     """The images of a simulation, before its split; ``data.split`` must be spelt out.
+
+    ``seed`` is the run's: the key of the numbers in ``groups`` follows from it.
 
     Raises:     as ``load_images``.
     """
@@ -92,15 +97,22 @@ def load_run_images(data: DataConfig, *, cache_dir: Path) -> ImageSet:
         channels=data.channels,
         cache_dir=cache_dir,
         max_images=data.max_images,
-        rules=rules_of(data, cache_dir=cache_dir),
+        rules=rules_of(data, cache_dir=cache_dir, group_key=seeded_split_key(SeedTree(seed))),
     )
 
 
-def rules_of(data: DataConfig, *, cache_dir: Path) -> ReadingRules:
-    """How a run reads its images; ``data.split`` must be spelt out."""
+def rules_of(data: DataConfig, *, cache_dir: Path, group_key: bytes | None = None) -> ReadingRules:
+    """How a run reads its images; ``data.split`` must be spelt out.
+
+    ``group_key``, 32 secret bytes, is needed where ``data.group`` is set.
+    """
+    group = None
+    if data.group is not None and group_key is not None:
+        group = GroupRule.of(data.group, key=group_key)
     return ReadingRules(
         part=data.part,
         window=data.window,
+        group=group,
         strict=data.strict,
         each_alone=data.split == "keyed",
         cache=decoded_folder(cache_dir) if data.cache else None,
@@ -144,11 +156,13 @@ def _load(
         raise ConfigError(f"part must be one of {', '.join(PARTS)}, got {rules.part}")
     if name not in _NEEDS_PATH and (rules.part, rules.window) != (None, None):
         raise ConfigError(f"part and window are for {', '.join(_NEEDS_PATH)}, not for {name}")
+    if rules.group is not None and name in CATALOGUE and name not in _NEEDS_PATH:
+        raise ConfigError(f"data.group is for {', '.join(_NEEDS_PATH)}, not for {name}")
     if name in extension_names(ExtensionPoint.DATA_SOURCE):
         check_form(image_size=image_size, channels=channels, max_images=max_images)
         if test:
             raise DataError(f"{name} has no published test part: hold images out with make_split")
-        whole = _subset(_extended(name, path), max_images=max_images)
+        whole = _subset(_extended(name, path, group=rules.group), max_images=max_images)
         return conform_set(_taken_whole(whole), image_size=image_size, channels=channels)
     facts = facts_of(name)
     check_form(image_size=image_size, channels=channels, max_images=max_images)
@@ -227,14 +241,20 @@ def _taken_whole(image_set: ImageSet) -> ImageSet:
     return inspection.finish(image_set, labels_from=labels_from, scale="bytes")
 
 
-def _extended(name: str, path: str | None) -> ImageSet:
-    """The images of an installed source.
+def _extended(name: str, path: str | None, *, group: GroupRule | None) -> ImageSet:
+    """The images of an installed source; whose they are, in the entry that ``group`` names.
 
     Raises:     DataError naming what is wrong with them.
     """
     found = extension(ExtensionPoint.DATA_SOURCE, name)(path)
     try:
-        labels = found.get("labels")
+        labels, groups = found.get("labels"), None
+        if group is not None:
+            people = found.get(group.name)
+            if people is None:
+                raise ValueError(f"it has no entry {group.name}, which data.group names")
+            named = (person(each, name=name, rule=group) for each in people)
+            groups = np.array([group.number(each) for each in named], np.int64)
         return ImageSet(
             name=name,
             images=np.asarray(found["images"]),
@@ -242,6 +262,7 @@ def _extended(name: str, path: str | None) -> ImageSet:
             class_names=tuple(map(str, found.get("class_names", ()))),
             source=str(found.get("source", f"extension {name}")),
             licence=str(found.get("licence", "not stated")),
+            groups=groups,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"the data source {name} gave no usable images: {error}") from error

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.archive import read_arrays
+from phoenix_secure.data.groups import majority
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.partition_schemes import largest_remainder
 from phoenix_secure.errors import ConfigError, DataError
@@ -107,12 +108,15 @@ def make_split(
     rng: np.random.Generator,
     dataset_digest: str,
     seed: int,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> Split:
     """Sample the parts at random, class by class when there are labels; the rest are members.
 
     Units:      ``held_out`` and ``reference`` are fractions of all images, in [0, 1).
     Guarantee:  exactly round(fraction * num_images) images in each part; each class is
                 represented in proportion, to within one image per part unless it is used up.
+                With ``groups`` (N,) all images of one person are in one part, and sizes are as near
+                as whole people allow (``_whole_groups``).
     Raises:     ConfigError for bad fractions; DataError when labels and num_images disagree or no
                 member is left.
     Source:     Carlini et al. (2022), section IV, arXiv:2112.03570 (the membership game).
@@ -128,8 +132,13 @@ def make_split(
             f"held_out={held_out} and reference={reference} leave no member among {num_images} "
             "images: lower them or use more images"
         )
-    roles = np.full(num_images, MEMBER, dtype=np.uint8)
     y = np.zeros(num_images, dtype=np.int64) if labels is None else labels
+    if groups is not None:
+        roles = _whole_groups(
+            y, groups, num_held_out=num_held_out, num_reference=num_reference, rng=rng
+        )
+        return from_roles(roles, dataset_digest=dataset_digest, seed=seed)
+    roles = np.full(num_images, MEMBER, dtype=np.uint8)
     _assign(roles, y, role=HELD_OUT, size=num_held_out, rng=rng)
     _assign(roles, y, role=REFERENCE, size=num_reference, rng=rng)
     return from_roles(roles, dataset_digest=dataset_digest, seed=seed)
@@ -219,6 +228,42 @@ def _assign(
     missing = size - int((roles == role).sum())
     if missing:
         roles[rng.choice(np.flatnonzero(roles == MEMBER), size=missing, replace=False)] = role
+
+
+def _whole_groups(
+    y: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    *,
+    num_held_out: int,
+    num_reference: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.uint8]:
+    """The part of each image, all images of a group in one.
+
+    The groups stand in a random order in which each class (of a group: its most common one) is
+    spread evenly, and parts are cut off where their sizes come nearest to what is asked for.
+
+    Raises:     DataError where no member is left.
+    """
+    people, of_image, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    label = majority(y, groups)
+    by_class = rng.permutation(len(people))
+    by_class = by_class[np.argsort(label[by_class], kind="stable")]
+    class_sizes = np.unique(label, return_counts=True)[1]
+    place = np.concatenate([(np.arange(n) + rng.random()) / n for n in class_sizes])
+    order = by_class[np.argsort(place, kind="stable")]
+    ends = np.concatenate([[0], np.cumsum(sizes[order])])
+    first = int(np.abs(ends - num_held_out).argmin())
+    second = first + int(np.abs(ends[first:] - ends[first] - num_reference).argmin())
+    if second == len(people):
+        raise DataError(
+            f"{len(people)} people are too few for whole ones in each part: lower data.held_out "
+            "and data.reference, or use more people's images"
+        )
+    of_group = np.full(len(people), MEMBER, np.uint8)
+    of_group[order[:first]] = HELD_OUT
+    of_group[order[first:second]] = REFERENCE
+    return of_group[of_image]
 
 
 def from_roles(

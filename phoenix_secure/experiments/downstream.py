@@ -43,7 +43,7 @@ def downstream_accuracy(
     is_generator = config.release.is_on and config.release.then == "none"
     if not is_generator and not config.model.class_conditional:
         raise ConfigError("downstream accuracy needs labels: set model.class_conditional=true")
-    image_set = load_run_images(config.data, cache_dir=cache_dir)
+    image_set = load_run_images(config.data, seed=config.seed, cache_dir=cache_dir)
     if image_set.labels is None:
         raise ConfigError(f"downstream accuracy needs labels, and {config.data.name} has none")
     split = load_split(folder.split_file, image_set=image_set)

@@ -162,26 +162,32 @@ def _images(
             key=open_split_key(folder.split_key),
             cache_dir=cache_dir,
             class_names=config.release.class_names,
+            own_group=settings.data.group,
         )
+    group = settings.data.group or config.data.group
     image_set = load_images(
         settings.data.name,
         path=settings.data.path,
         image_size=config.data.image_size,
         channels=config.data.channels,
         cache_dir=cache_dir,
-        rules=rules_of(config.data, cache_dir=cache_dir),
+        rules=rules_of(
+            config.data.model_copy(update={"group": group}),
+            cache_dir=cache_dir,
+            group_key=open_split_key(folder.split_key) if group else None,
+        ),
     )
     split = make_split(
         image_set.labels,
         image_set.num_images,
+        groups=image_set.groups,
         held_out=config.data.held_out,
         reference=config.data.reference,
         rng=seeds.child("site", stream, "split").numpy(),
         dataset_digest=image_set.digest(),
         seed=config.seed,
     )
-    part = image_set.take(split.members)
-    return SiteImages(images=part.images, labels=part.labels)
+    return SiteImages.of(image_set.take(split.members))
 
 
 def _with_split(config: RunConfig, folder: SiteFolder, *, plan: str) -> RunConfig:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from phoenix_secure.config.faults import explain
+from phoenix_secure.config.images import DataGroup
 from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
@@ -47,6 +48,12 @@ class SiteData(Section):
         "image-folder", description="[name] Kind of the site's own images."
     )
     path: str | None = Field(None, description="[path] Folder or .npz file of the own images.")
+    group: DataGroup | None = Field(
+        None,
+        exclude_if=lambda group: group is None,
+        description="[name] Where these images say whose they are, if otherwise than data.group of "
+        "the plan: folder:LEVEL, column:NAME, array:NAME, dicom:PatientID or file.",
+    )
 
     @model_validator(mode="after")
     def _own_images_have_a_path(self) -> Self:

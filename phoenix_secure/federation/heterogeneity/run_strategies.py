@@ -219,14 +219,14 @@ class RunStrategies:
                     "filtering.nearest_k: raise sharing.beta"
                 )
             first = np.arange(min(len(shared.images), settings.num_images))
-            return own, _take(shared, first)
+            return own, shared.take(first)
         smallest = settings.nearest_k + 1
         if len(own.images) < 2 * smallest:
             return own, None
         size = max(smallest, round(settings.held_back * len(own.images)))
         order = rng.permutation(len(own.images))
         judged_by, trained_on = np.sort(order[:size]), np.sort(order[size:])
-        return _take(own, trained_on), _take(own, judged_by[: settings.num_images])
+        return own.take(trained_on), own.take(judged_by[: settings.num_images])
 
     def _judge(self, reference: SiteImages) -> SelfEvaluator:
         settings = self._config
@@ -269,8 +269,3 @@ class RunStrategies:
             seeds=self._seeds,
         )
         return network
-
-
-def _take(site: SiteImages, index: np.ndarray) -> SiteImages:
-    labels = None if site.labels is None else site.labels[index]
-    return SiteImages(images=site.images[index], labels=labels)

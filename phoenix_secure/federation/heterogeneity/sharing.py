@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from phoenix_secure.config import RunConfig, SharingConfig
+from phoenix_secure.data.groups import of_their_own
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.data.site_images import SiteImages
@@ -68,18 +69,25 @@ def share_of(shared: SiteImages, *, alpha: float, rng: np.random.Generator) -> S
     if size == 0:
         return None
     chosen = np.sort(rng.choice(len(shared.images), size=size, replace=False))
-    labels = None if shared.labels is None else shared.labels[chosen]
-    return SiteImages(images=shared.images[chosen], labels=labels)
+    return shared.take(chosen)
 
 
 def mix(own: SiteImages, share: SiteImages | None) -> SiteImages:
-    """A site's images followed by its share of G; unlabelled where one of both is."""
+    """A site's images followed by its share of G; unlabelled where one of both is.
+
+    Where the site knows whose its images are, each shared one is a group of its own.
+    """
     if share is None:
         return own
     labels = None
     if own.labels is not None and share.labels is not None:
         labels = np.concatenate([own.labels, share.labels])
-    return SiteImages(images=np.concatenate([own.images, share.images]), labels=labels)
+    groups = None
+    if own.groups is not None:
+        nobodys = of_their_own(len(share.images), beside=own.groups)
+        groups = np.concatenate([own.groups, nobodys])
+    images = np.concatenate([own.images, share.images])
+    return SiteImages(images=images, labels=labels, groups=groups)
 
 
 def load_shared(
@@ -127,8 +135,7 @@ def load_shared(
                     "sharing.source raw-private is possible in a simulation only: use public"
                 )
             chosen = _balanced(site_images.labels, len(site_images.images), size, seeds)
-            labels = None if site_images.labels is None else site_images.labels[chosen]
-            images = SiteImages(images=site_images.images[chosen], labels=labels)
+            images = site_images.take(chosen)
             facts = {
                 "raw_private_images": True,
                 "warning": f"{size} private images of the sites were given to the server and to "

@@ -154,7 +154,7 @@ class SimulatedSites:
             class_names=images.class_names,
             seeds=self._seeds,
             cache_dir=cache_dir,
-            site_images=SiteImages(images=all_sites.images, labels=all_sites.labels),
+            site_images=SiteImages.of(all_sites),
         )
 
     @property

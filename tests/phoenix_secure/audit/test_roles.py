@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from phoenix_secure.audit.roles import Group, draw_roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.data.images import ImageSet
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.rng import SeedTree
 
@@ -77,3 +79,34 @@ def test_digests_of_private_images_are_keyed_by_the_run(tmp_path: Path) -> None:
     open_run = target(run=RunFolder(tmp_path / "a"), config=load_config(None, []))
     assert open_run.digest_key() is None
     assert target().digest_key() is None
+
+
+def test_no_person_is_in_two_groups_of_an_audit() -> None:
+    """Each image's value names its person, so that groups can be compared by what is in them."""
+    profile = profile_named("smoke")
+
+    def of_people(first: int, num: int) -> ImageSet:
+        people = first + np.repeat(np.arange(num), 5)
+        images = np.repeat(people.astype(np.uint8)[:, None, None, None], 64, 1)
+        return dataclasses.replace(
+            load_digits().take(np.arange(len(people))),
+            images=images.reshape(-1, 1, 8, 8),
+            groups=people,
+        )
+
+    for reference in (None, of_people(200, 12)):
+        found = AuditImages(
+            members=of_people(0, 80),
+            non_members=of_people(100, 80),
+            reference=reference,
+            member_sites=None,
+            num_duplicates=0,
+        )
+        roles = draw_roles(found, profile=profile, seeds=SeedTree(1))
+        groups = [roles.choice.images, roles.evaluation.images]
+        if roles.calibration is not None:
+            groups.append(roles.calibration.images)
+        people = [set(images[:, 0, 0, 0].tolist()) for images in groups]
+        assert sum(map(len, people)) == len(set().union(*people))
+        for group in (roles.choice, roles.evaluation):
+            assert group.membership.sum() * 2 == len(group.membership)

@@ -1,0 +1,168 @@
+"""Whose image it is: identifiers of people become numbers where they are read.
+
+    number(id) = first 63 bits of HMAC-SHA256(key, label | id)
+
+under the site's split key (``keyed_split``). The identifiers themselves go no further: not into the
+image set, the run folder, the log, or a message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phoenix_secure.config.images import group_form
+from phoenix_secure.data.parts import part_of_name
+from phoenix_secure.errors import ConfigError, DataError
+
+__all__ = [
+    "GroupKind",
+    "GroupRule",
+    "folder_person",
+    "group_number",
+    "majority",
+    "next_group",
+    "of_their_own",
+    "person",
+]
+
+Groups = npt.NDArray[np.int64]
+
+_LABEL = b"phoenix-secure/group/v1:"
+# What tables say where nobody is named: as one person, all those would be.
+_NOBODY = frozenset(("", "nan", "none", "null", "na", "n/a", "nat", "<na>", "?", "-"))
+
+
+class GroupKind(StrEnum):
+    """Where a set says whose image it is."""
+
+    FOLDER = "folder"  # the folder of this level, counted from the folders of the classes
+    COLUMN = "column"  # of parquet files, or of one table beside the pictures
+    ARRAY = "array"  # of an .npz file
+    DICOM = "dicom"  # PatientID of each file
+    FILE = "file"  # each file is one person's: volumes, series of frames
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupRule:
+    """``data.group``, taken apart, and the 32 secret bytes that numbers follow from."""
+
+    kind: GroupKind
+    name: str
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.key) != 32:
+            raise ValueError("expected a key of 32 bytes")
+
+    @classmethod
+    def of(cls, text: str, *, key: bytes) -> GroupRule:
+        """The rule that ``data.group`` states, such as folder:2 or column:patient_id.
+
+        Raises:     ConfigError for other text.
+        """
+        try:
+            kind, _, name = group_form(text).partition(":")
+        except ValueError as error:
+            raise ConfigError(f"data.{error}, got {text[:60]!r}") from None
+        return cls(kind=GroupKind(kind), name=name, key=key)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
+
+    def number(self, identifier: str) -> int:
+        """The number of one person."""
+        return group_number(identifier, key=self.key)
+
+
+def group_number(identifier: str, *, key: bytes) -> int:
+    """The number of the person ``identifier`` names: 0..2^63 - 1.
+
+    Guarantee:  equal identifiers have equal numbers under one key, whatever else is in the set;
+                without the key, nobody learns an identifier from its number by trying.
+    """
+    digest = hmac.digest(key, _LABEL + identifier.encode(), hashlib.sha256)
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def person(value: Any, *, name: str, rule: GroupRule) -> str:
+    """The identifier that a table, array or file gives for the image ``name``.
+
+    Raises:     DataError that names image and setting, and never the value: one that is missing,
+                or neither text nor a whole number.
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if value is None or (isinstance(value, float) and value != value):
+        value = ""
+    if not isinstance(value, str):
+        raise DataError(
+            f"{name}: {rule} must be text or a whole number for each image, and is of type "
+            f"{type(value).__name__}: fix data.group, or save identifiers as text"
+        )
+    text = unicodedata.normalize("NFC", value).strip()
+    if text.lower() in _NOBODY:
+        raise DataError(
+            f"{name}: {rule} names nobody: fill it in, remove the image, or fix data.group"
+        )
+    return text
+
+
+def folder_person(file: Path, *, root: Path, rule: GroupRule) -> str:
+    """The name of the folder at the rule's level below ``root``.
+
+    The name alone counts: the same below two classes is one person with images of both.
+
+    Raises:     DataError for a file above that level, or a folder that names a part of the set.
+    """
+    names = file.relative_to(root).parts[:-1]
+    level = int(rule.name)
+    if len(names) < level:
+        raise DataError(
+            f"{file} lies {len(names)} folder(s) below {root}, and data.group is {rule}: move it "
+            "into its person's folder, or fix the level"
+        )
+    if part_of_name(names[level - 1]) is not None:
+        raise DataError(
+            f"data.group {rule} is a folder of a part of the set, and names nobody: fix the level"
+        )
+    return person(names[level - 1], name=str(file), rule=rule)
+
+
+def of_their_own(number: int, *, beside: Groups) -> Groups:
+    """Numbers of ``number`` records that are nobody's (canaries, shared images): each a group of
+    its own, below zero, and none of ``beside``."""
+    return min(0, int(beside.min(initial=0))) - 1 - np.arange(number, dtype=np.int64)
+
+
+def majority(labels: npt.NDArray[np.int64], groups: Groups) -> npt.NDArray[np.int64]:
+    """The most common label of each group, in the order of ``np.unique(groups)``; of several the
+    least."""
+    _, of_image = np.unique(groups, return_inverse=True)
+    num_classes = int(labels.max(initial=0)) + 1
+    pairs, counts = np.unique(of_image * num_classes + labels, return_counts=True)
+    pairs = pairs[np.lexsort((pairs, -counts, pairs // num_classes))]
+    _, first = np.unique(pairs // num_classes, return_index=True)
+    return pairs[first] % num_classes
+
+
+def next_group(groups: Groups | None, place: int) -> int:
+    """The first place from ``place`` on at which another group begins than stands before it, or
+    the end; ``place`` itself without groups.
+
+    Shape:      groups (N,) of records in their order, each in one run.
+    """
+    if groups is None or not 0 < place < len(groups):
+        return place
+    begins = np.flatnonzero(groups[place:] != groups[place - 1 : -1])
+    return place + int(begins[0]) if len(begins) else len(groups)
