@@ -22,6 +22,7 @@ from phoenix_secure.cli import marks as marks_commands
 from phoenix_secure.cli import models as models_commands
 from phoenix_secure.cli import privacy as privacy_commands
 from phoenix_secure.cli import report as report_commands
+from phoenix_secure.cli import runs as runs_commands
 from phoenix_secure.cli import server as server_commands
 from phoenix_secure.cli import site as site_commands
 from phoenix_secure.cli import sweep as sweep_commands
@@ -59,11 +60,13 @@ app.command()(evaluate)
 app.command()(audit)
 app.command()(verify)
 app.command()(sweep_commands.downstream)
+app.command()(runs_commands.compare)
 app.add_typer(data_commands.app, name="data")
 app.add_typer(config_commands.app, name="config")
 app.add_typer(deploy_commands.app, name="deploy")
 app.add_typer(models_commands.app, name="models")
 app.add_typer(report_commands.app, name="report")
+app.add_typer(runs_commands.app, name="runs")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(site_commands.app, name="site")
 app.add_typer(privacy_commands.app, name="privacy")

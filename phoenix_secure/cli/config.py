@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from phoenix_secure.cli.output import Format, FormatOption, print_json
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 app = typer.Typer(help="Show the settings and what each one means.", no_args_is_help=True)
 
@@ -39,3 +40,24 @@ def schema() -> None:
     from phoenix_secure.config import RunConfig
 
     typer.echo(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+@app.command()
+def explain(
+    setting: Annotated[
+        str | None,
+        typer.Argument(help="A section or setting, such as privacy or privacy.epsilon; else all."),
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Say what settings mean: default, unit, bounds, and a sentence on each."""
+    from phoenix_secure.config.explained import explained
+
+    entries = explained(setting)
+    if output_format is Format.JSON:
+        print_json([asdict(entry) for entry in entries])
+        return
+    for entry in entries:
+        bounds = f", {entry.allowed}" if entry.allowed else ""
+        console.print(f"{entry.name} = {entry.default}{bounds}", style="bold", soft_wrap=True)
+        console.print(f"    {entry.meaning}", soft_wrap=True)

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
 from phoenix_secure.federation.run.summary import RunSummary, read_summary
 
-__all__ = ["gather", "to_csv", "to_json"]
+__all__ = ["audit_figures", "gather", "privacy_figures", "quality_figures", "to_csv", "to_json"]
 
 Row = dict[str, Any]
 
@@ -54,36 +55,39 @@ def _row(point: Point, files: PointFolder) -> Row:
         **{f"label.{axis}": label for axis, label in point.labels.items()},
     }
     summary = read_summary(files.run) if status == "done" else None
-    quality = ((summary and summary.quality) or {}).get("rows", {})
-    row |= _privacy(summary)
-    row |= {
-        name: quality.get("generated", {}).get(name)
-        for name in ("kid", "kid_std", "precision", "recall", "density", "coverage")
-    }
-    row["kid_real"] = quality.get("held-out real", {}).get("kid")
+    row |= privacy_figures(summary) | quality_figures(summary)
     downstream = (files.read("downstream.json") or {}) if summary else {}
     row |= {name: downstream.get(name) for name in ("accuracy_synthetic", "accuracy_real")}
-    row |= _audit(files if summary else None)
+    row |= audit_figures(files.audit if summary else None)
     names = ("bytes_up", "bytes_down", "training_seconds", "num_parameters", "sites", "rounds")
     return row | {name: None if summary is None else getattr(summary, name) for name in names}
 
 
-def _privacy(summary: RunSummary | None) -> Row:
+def quality_figures(summary: RunSummary | None) -> Row:
+    """Figures of generated images, and the KID of held-out real ones."""
+    rows = ((summary and summary.quality) or {}).get("rows", {})
+    names = ("kid", "kid_std", "precision", "recall", "density", "coverage")
+    generated = rows.get("generated", {})
+    real = rows.get("held-out real", {}).get("kid")
+    return {name: generated.get(name) for name in names} | {"kid_real": real}
+
+
+def privacy_figures(summary: RunSummary | None) -> Row:
     """The guarantee as the run stated it; nothing is derived from settings here."""
     guarantee = (summary and summary.guarantee) or {}
     names = ("unit", "adjacency", "epsilon", "delta", "noise_multiplier")
     return {name: guarantee.get(name) for name in names}
 
 
-def _audit(files: PointFolder | None) -> Row:
-    """The strongest attack on a point, with its intervals.
+def audit_figures(folder: Path | None) -> Row:
+    """The strongest attack of the audit in ``folder``, with its intervals.
 
     Strongest is the smallest corrected p-value, then the largest AUC. Where nothing leaks it is the
     largest of several figures around 0.5, and lies a little above it.
     """
     names = ("verdict", "attack", "auc", "auc_low", "auc_high", "tpr_1", "tpr_1_low", "tpr_1_high")
     row: Row = {f"audit_{name}": None for name in names}
-    audit = None if files is None else PointFolder(files.audit).read("audit.json")
+    audit = None if folder is None else PointFolder(folder).read("audit.json")
     if audit is None:
         return row
     row["audit_verdict"] = audit["verdict"]["outcome"]

@@ -97,6 +97,9 @@ LIGHT = {
     "config show": NO_NUMBERS | ARRAYS_AND_KEYS,
     "config show tiny.yaml federation.rounds=7": NO_NUMBERS | ARRAYS_AND_KEYS,
     "config schema": NO_NUMBERS | ARRAYS_AND_KEYS,
+    "config explain privacy": NO_NUMBERS | ARRAYS_AND_KEYS,
+    "runs list .": NO_NUMBERS,
+    "compare plain private": NO_NUMBERS,
     f"site show {SITE}": NO_NUMBERS,
     f"site plans {SITE}": NO_NUMBERS,
     # Its budget is accounted for, by the library that charges it.
