@@ -144,7 +144,7 @@ class RunDisplay:
     def _expect_images(self, parts: Mapping[str, Any], *, rounds_done: int) -> None:
         """Set the bar's length from what the sites will train on."""
         config = self._config
-        per_round = config.training.batch_size * sum(
+        per_round = config.images_per_step * sum(
             num_local_steps(config.training, num_images=len(part)) for part in parts.values()
         )
         share = max(1, round(config.federation.participation * len(parts))) / len(parts)

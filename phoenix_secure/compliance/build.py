@@ -180,7 +180,11 @@ def _guarantee(by_id: dict[str, Any], *, is_contradicted: bool) -> str:
         return statement
     if is_contradicted:
         return f"Claimed, and contradicted by the evidence: {statement}"
-    who = {"record": "one image was", "site": "one site's images were"}[by_id["B3.unit"]["unit"]]
+    who = {
+        "record": "one image was",
+        "group": "all images of one person were",
+        "site": "one site's images were",
+    }[by_id["B3.unit"]["unit"]]
     sure = 100 / (1 + math.exp(-epsilon))
     return (
         f"Whoever thinks it even odds that {who} used can become at most {sure:.4g} % sure of it "

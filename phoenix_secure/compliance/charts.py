@@ -93,7 +93,7 @@ def roc_chart(report: Report) -> str:
     parts.append(_line(x(low), y(low), x(1), y(1), _GREY, dashed=True))
     legend = [(_GREY, "guessing"), (_RED, f"{best['name']}, with its interval")]
     epsilon, delta = report.value("C2.epsilon"), report.value("C2.delta")
-    if epsilon is not None and report.value("B3.unit")["unit"] == "record":
+    if epsilon is not None and report.value("B3.unit")["unit"] in ("record", "group"):
         grid = [low ** (1 - k / 60) for k in range(61)]
         curve = " ".join(
             f"{x(fpr):.1f},{y(tpr_ceiling(fpr, epsilon=epsilon, delta=delta)):.1f}" for fpr in grid

@@ -200,7 +200,7 @@ class _Stated(BaseModel):
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    unit: Literal["record", "site"]
+    unit: Literal["record", "group", "site"]
     adjacency: str
     epsilon: float = Field(ge=0)
     delta: float = Field(gt=0, lt=1)

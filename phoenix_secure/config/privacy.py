@@ -10,26 +10,32 @@ from phoenix_secure.config.section import Section
 
 __all__ = ["PrivacyConfig"]
 
+_IMAGES_PER_GROUP = 4
+
 
 class PrivacyConfig(Section):
     """Differential privacy, off unless a unit is named.
 
     ``record``: adding or removing one image of one site. Each site runs DP-SGD, and the guarantee
-    holds against everybody, the server included; ``trust`` says otherwise. ``site``: adding or
-    removing one whole site; the noise is made by all sites together, inside secure aggregation.
+    holds against everybody, the server included; ``trust`` says otherwise. ``group``: the same,
+    adding or removing all images of one person of one site, whom ``data.group`` tells apart.
+    ``site``: adding or removing one whole site; the noise is made by all sites together, inside
+    secure aggregation.
     """
 
-    unit: Literal["none", "record", "site"] = Field(
-        "none", description="[name] What one neighbour adds or removes: an image or a whole site."
+    unit: Literal["none", "record", "group", "site"] = Field(
+        "none",
+        description="[name] What one neighbour adds or removes: an image, all images of one person "
+        "(group, which needs data.group) or a whole site.",
     )
     # Unwritten where it says what files from before it existed say by silence.
     trust: Literal["site-local", "sum"] = Field(
         "site-local",
         exclude_if=lambda trust: trust == "site-local",
-        description="[name] Who adds the noise of unit record. site-local: each site all of it, "
-        "which holds against everybody. sum: the sites together, inside secure aggregation, which "
-        "holds while at most c sites work with the server; for a release (release.features) and "
-        "for sums of gradients (federation.exchange).",
+        description="[name] Who adds the noise of units record and group. site-local: each site "
+        "all of it, which holds against everybody. sum: the sites together, inside secure "
+        "aggregation, which holds while at most c sites work with the server; for a release "
+        "(release.features) and for sums of gradients (federation.exchange).",
     )
     epsilon: float | None = Field(
         None,
@@ -51,7 +57,8 @@ class PrivacyConfig(Section):
         1.0,
         gt=0,
         le=1e6,
-        description="[norm] L2 bound of one image's gradient (record) or of one update (site).",
+        description="[norm] L2 bound of one image's gradient (record), of one person's (group: the "
+        "mean over her images of a step) or of one update (site).",
     )
     adaptive_clip: bool = Field(
         False,
@@ -76,32 +83,44 @@ class PrivacyConfig(Section):
         0.01,
         gt=0,
         le=1,
-        description="[probability] Each image enters a step with this probability (record). A "
-        "public constant, the same at every site; sums are divided by training.batch_size.",
+        description="[probability] Each image (record) or person (group) enters a step with this "
+        "probability. A public constant, the same at every site; sums are divided by "
+        "training.batch_size, which counts images or persons accordingly.",
+    )
+    # Unwritten at its default: files from before it existed say nothing.
+    images_per_group: int = Field(
+        _IMAGES_PER_GROUP,
+        ge=1,
+        le=1024,
+        exclude_if=lambda most: most == _IMAGES_PER_GROUP,
+        description="[images] Most images of one person in a step (group), drawn anew each time; "
+        "her gradient is the mean over them. More is less noise of the draw, and more compute.",
     )
     noise_draws: int = Field(
         1,
         ge=1,
         le=1024,
         description="[draws] Timesteps and noises of one image averaged inside its one gradient "
-        "(record; noise multiplicity K of Dockhorn et al. 2023).",
+        "(record, group; noise multiplicity K of Dockhorn et al. 2023).",
     )
     augmentations: int = Field(
         1,
         ge=1,
         le=64,
-        description="[copies] Random shifts and flips of an image averaged the same way (record).",
+        description="[copies] Random shifts and flips of an image averaged the same way (record, "
+        "group).",
     )
     physical_batch: int = Field(
         32,
         ge=1,
         le=65536,
-        description="[images] Most images differentiated at once (record): memory, not privacy.",
+        description="[images] Most images differentiated at once (record, group): memory, not "
+        "privacy.",
     )
     gradients: Literal["vmap", "hooks", "ghost"] = Field(
         "vmap",
-        description="[name] How gradients of single images are found (record). hooks needs less "
-        "memory; ghost is no more and read as vmap.",
+        description="[name] How gradients of single images are found (record, group). hooks needs "
+        "less memory; ghost is no more and read as vmap.",
     )
     noise_source: Literal["secure", "seeded"] = Field(
         "secure",
@@ -113,6 +132,11 @@ class PrivacyConfig(Section):
         description="[flag] Let sums of losses and numbers of images leave the sites without "
         "noise. They are outside the guarantee; off, every site counts alike.",
     )
+
+    @property
+    def is_dp_sgd(self) -> bool:
+        """Whether single images, or persons, are protected: gradients are clipped one by one."""
+        return self.unit in ("record", "group")
 
     @property
     def hides_metrics(self) -> bool:
@@ -140,12 +164,17 @@ class PrivacyConfig(Section):
         if self.unit == "none":
             if self.epsilon is not None or self.noise_multiplier is not None:
                 raise ValueError(
-                    "epsilon and noise_multiplier need a unit: set privacy.unit to record or site"
+                    "epsilon and noise_multiplier need a unit: set privacy.unit to record, "
+                    "group or site"
                 )
         elif (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("set exactly one of privacy.epsilon and privacy.noise_multiplier")
-        if self.trust == "sum" and self.unit != "record":
-            raise ValueError("trust sum is about single images: set privacy.unit to record")
+        if self.trust == "sum" and not self.is_dp_sgd:
+            raise ValueError(
+                "trust sum is about single images or persons: set privacy.unit to record or group"
+            )
+        if self.images_per_group != _IMAGES_PER_GROUP and self.unit != "group":
+            raise ValueError("images_per_group is for persons: set privacy.unit to group")
         if self.adaptive_clip and self.unit != "site":
             raise ValueError("adaptive_clip is for whole updates: set privacy.unit to site")
         return self

@@ -17,8 +17,8 @@ class ReleaseConfig(Section):
     """A run that sums features once in place of training by rounds.
 
     The sites enter, class by class, the sum of the features of their images and the number of
-    images into one secure round (``privacy.unit: record``, ``privacy.trust: sum``). The server
-    fits a generator to the noised sum: that costs no privacy.
+    images into one secure round (``privacy.unit: record`` or ``group``, ``privacy.trust: sum``).
+    The server fits a generator to the noised sum: that costs no privacy.
     """
 
     features: Literal["none", "pixel", "hog", "hogpix", "pixel-hog"] = Field(

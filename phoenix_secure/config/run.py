@@ -101,7 +101,7 @@ class RunConfig(Section):
                 )
             return self
         needed = {
-            "privacy.unit": (self.privacy.unit, "record"),
+            "privacy.unit": (self.privacy.unit, self._unit_of_records),
             "privacy.trust": (self.privacy.trust, "sum"),
             "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
             "federation.rounds": (self.federation.rounds, 1),
@@ -143,7 +143,7 @@ class RunConfig(Section):
             needed["training.grad_clip"] = self.training.grad_clip, None
         else:
             needed |= {
-                "privacy.unit": (self.privacy.unit, "record"),
+                "privacy.unit": (self.privacy.unit, self._unit_of_records),
                 "privacy.trust": (self.privacy.trust, "sum"),
                 "privacy.release_metrics": (self.privacy.release_metrics, False),
                 "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
@@ -151,6 +151,17 @@ class RunConfig(Section):
             }
         _require(needed, by="federation.exchange=gradients")
         return self
+
+    @property
+    def _unit_of_records(self) -> str:
+        """The unit of privacy that a secure sum of images needs: of images, or of persons."""
+        return "group" if self.privacy.unit == "group" else "record"
+
+    @property
+    def images_per_step(self) -> int:
+        """Images expected in one local step: at most, where persons are drawn and not images."""
+        one = self.privacy.images_per_group if self.privacy.unit == "group" else 1
+        return self.training.batch_size * one
 
     @property
     def _kind_of_step(self) -> str:

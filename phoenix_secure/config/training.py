@@ -14,7 +14,13 @@ __all__ = ["TrainingConfig"]
 class TrainingConfig(Section):
     """The settings of one site's training in one round."""
 
-    batch_size: int = Field(64, ge=1, le=65536, description="[images] Images in one local step.")
+    batch_size: int = Field(
+        64,
+        ge=1,
+        le=65536,
+        description="[images] Images in one local step "
+        "(privacy.unit group: persons expected in one).",
+    )
     local_steps: int | None = Field(
         20, ge=1, le=1_000_000, description="[steps] Local steps a round; empty: use local_epochs."
     )

@@ -11,13 +11,14 @@ import enum
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "Adjacency",
     "DiscreteGaussianSum",
     "Event",
     "PoissonSampledGaussian",
+    "RecordKind",
     "SkellamSum",
     "event_from_dict",
     "event_to_dict",
@@ -39,6 +40,10 @@ class Adjacency(enum.StrEnum):
     REPLACE_ONE = "replace-one"
 
 
+# One record: an image, or all images of one person. Figures are of either kind, and never of both.
+RecordKind = Literal["record", "group"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoissonSampledGaussian:
     """``steps`` sums of clipped gradients with Gaussian noise, each over a Poisson sample.
@@ -46,14 +51,17 @@ class PoissonSampledGaussian:
     sampling_rate      q: each record is in a step's sample with this probability, by itself;
                        1 is the Gaussian mechanism on all records
     noise_multiplier   z: standard deviation of the noise over the sum's L2 sensitivity
+    unit               what one record is; unwritten where it is an image
     Source:            Abadi et al. (2016), arXiv:1607.00133, Algorithm 1.
     """
 
     sampling_rate: float
     noise_multiplier: float
     steps: int
+    unit: RecordKind = "record"
 
     def __post_init__(self) -> None:
+        _require_kind(self.unit)
         _require_real("sampling_rate", self.sampling_rate, low=0.0, high=1.0)
         _require_real("noise_multiplier", self.noise_multiplier, low=0.0, high=1e9)
         _require_count("steps", self.steps)
@@ -101,6 +109,7 @@ class DiscreteGaussianSum:
     l2_sensitivity   D2: largest L2 norm of the integer vector that one record adds
     share_variance   v of one party's share in one coordinate, at least 64
     num_shares       m: shares in every sum whose makers keep them to themselves
+    unit             as for ``PoissonSampledGaussian``
 
     Guarantee (``gaussian``):  it spends at most what the continuous Gaussian mechanism of variance
     m v - 16 spends on the same integer vectors, but for 2^-300 in epsilon and, relatively, delta.
@@ -128,8 +137,10 @@ class DiscreteGaussianSum:
     share_variance: float
     num_shares: int
     steps: int
+    unit: RecordKind = "record"
 
     def __post_init__(self) -> None:
+        _require_kind(self.unit)
         _require_count("num_words", self.num_words)
         _require_real("sampling_rate", self.sampling_rate, low=0.0, high=1.0)
         _require_real("l2_sensitivity", self.l2_sensitivity, low=0.0, high=2.0**62)
@@ -147,6 +158,7 @@ class DiscreteGaussianSum:
             sampling_rate=self.sampling_rate,
             noise_multiplier=math.sqrt(variance) / self.l2_sensitivity,
             steps=self.steps,
+            unit=self.unit,
         )
 
 
@@ -171,14 +183,17 @@ _KINDS: dict[str, type[PoissonSampledGaussian] | type[SkellamSum] | type[Discret
 
 
 def unit_of(event: Event) -> str:
-    """The unit that the event's epsilon is about: ``record`` or ``site``."""
-    return "site" if isinstance(event, SkellamSum) else "record"
+    """The unit that the event's epsilon is about: ``record``, ``group`` or ``site``."""
+    return "site" if isinstance(event, SkellamSum) else event.unit
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
     """Plain values; ``json.dumps`` with sorted keys makes them canonical."""
     kind = next(name for name, each in _KINDS.items() if type(event) is each)
-    return {"kind": kind, **dataclasses.asdict(event)}
+    values = {"kind": kind, **dataclasses.asdict(event)}
+    if values.get("unit") == "record":
+        del values["unit"]  # ledgers from before there were others say so by silence
+    return values
 
 
 def event_from_dict(values: Mapping[str, Any]) -> Event:
@@ -191,7 +206,8 @@ def event_from_dict(values: Mapping[str, Any]) -> Event:
     if cls is None:
         raise ValueError("expected a known kind of privacy event")
     fields = {name: value for name, value in values.items() if name != "kind"}
-    if set(fields) != {field.name for field in dataclasses.fields(cls)}:
+    optional = {field.name for field in dataclasses.fields(cls)} & {"unit"}
+    if fields.keys() | optional != {field.name for field in dataclasses.fields(cls)}:
         raise ValueError(f"expected exactly the fields of {kind}")
     return cls(**fields)
 
@@ -233,6 +249,11 @@ def _repeated(event: Event, count: int) -> Event:
 
 def _count(event: Event) -> int:
     return event.releases if isinstance(event, SkellamSum) else event.steps
+
+
+def _require_kind(unit: object) -> None:
+    if unit not in ("record", "group"):
+        raise ValueError(f"expected unit record or group, got {unit!r}")
 
 
 def _require_real(name: str, value: object, *, low: float, high: float) -> None:

@@ -11,11 +11,13 @@ __all__ = ["NO_GUARANTEE", "Guarantee", "Promised", "StartedFrom", "SumTrust"]
 _ADJACENCY = {
     "none": "",
     "record": "add or remove one image of one site",
+    "group": "add or remove all images of one person of one site",
     "site": "add or remove one whole site",
 }
 _REPLACED = {
     "none": "",
     "record": "replace one image of one site by another",
+    "group": "replace one person's images of one site by another's, or some of hers",
     "site": "replace one whole site by another",
 }
 _NOT_PROTECTED = {
@@ -24,6 +26,15 @@ _NOT_PROTECTED = {
         "how many images a site has, where it counts (privacy.release_metrics)",
         "facts that hold for many images of a site or of all sites",
         "one person with several images: epsilon grows with their number",
+        "whether a site takes part, how long it computes and when it fails",
+        "figures of an evaluation or audit on real images: no noise is added to them",
+    ),
+    "group": (
+        "how many images a site has, where it counts (privacy.release_metrics)",
+        "facts that hold for many persons of a site or of all sites",
+        "one person whose images are at several sites: their epsilons add up for her "
+        "(phoenix-secure privacy overlap)",
+        "one person under two identifiers in data.group: she counts as two",
         "whether a site takes part, how long it computes and when it fails",
         "figures of an evaluation or audit on real images: no noise is added to them",
     ),
@@ -37,6 +48,13 @@ _TRUSTED = {
     "none": {},
     "record": {
         "each site": "with its own images; it adds all of its noise itself",
+        "server": "with nothing",
+        "other sites": "with nothing but not to hold images of the same person",
+        "reader of the model": "with nothing",
+    },
+    "group": {
+        "each site": "with its own images, and to name each person alike in all of them; it adds "
+        "all of its noise itself",
         "server": "with nothing",
         "other sites": "with nothing but not to hold images of the same person",
         "reader of the model": "with nothing",
@@ -141,16 +159,16 @@ class StartedFrom:
 class Guarantee:
     """A guarantee of differential privacy.
 
-    unit                none, record or site
+    unit                none, record, group (a person) or site
     adjacency           what two neighbouring data sets differ in
     condition           what they have in common beyond that, such as "for a fixed partition"
     epsilon, delta      of the whole run as planned: no site's releases can exceed it
     replace_one         epsilon at the same delta for neighbours that replace one record (or site)
     figures             each accountant's own epsilon, by name
     noise_multiplier    standard deviation of the noise in clip norms
-    clip_norm           of one image's gradient (record) or of one update (site)
-    sampling_rate       each image's chance to enter a step (record)
-    steps               noised steps over the run (record), or noised sums (site)
+    clip_norm           of one image's gradient (record), one person's (group) or one update (site)
+    sampling_rate       each image's (person's) chance to enter a step (record, group)
+    steps               noised steps over the run (record, group), or noised sums (site)
     releases            rounds in which one site may answer
     mechanism, sampler, noise_source
     trust               what noise that the sites add together rests on; else None

@@ -69,6 +69,39 @@ class IntegerGrid:
         words[np.einsum("bd,bd->b", words, words) > self.steps**2] = 0
         return words
 
+    def round_together(
+        self, vectors: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One record that consists of several: sums (r, D) and numbers (r,) of its parts in r
+        places, scaled down by one divisor until they count as one. Whole numbers (r, D), (r,).
+
+        Guarantee:  the squared norms of all words, computed in whole numbers, are at most steps^2
+                    and count_step^2; a record for which one would not be enters zeros in its place.
+                    A single part of norm at most 1 becomes what ``round`` makes of it, and the
+                    ratio of sums and numbers is kept, but for rounding.
+        Raises:     ValueError for r = 0 or numbers below 1.
+        """
+        if not len(counts) or counts.min() < 1 or vectors.ndim != 2 or len(vectors) != len(counts):
+            raise ValueError("expected as many vectors as numbers, each of 1 or more")
+        scale = self.feature_scale(vectors.shape[1])
+        # Rounding lengthens by half the root of all words that it changes.
+        longest = max(0.0, self.steps - math.sqrt(vectors.size) / 2) / scale
+        norm = math.sqrt(float(np.square(vectors).sum()))
+        numbers = math.sqrt(float(np.square(counts.astype(np.float64)).sum()))
+        divisor = max(1.0, numbers, norm / longest if longest else math.inf)
+        if not math.isfinite(norm):  # it enters zeros
+            vectors = np.zeros_like(vectors)
+        rounded = np.rint(vectors / divisor * scale)
+        if not float(np.square(rounded).sum()) <= 2.0 * self.steps**2:
+            rounded = np.zeros_like(rounded)
+        words = rounded.astype(np.int64)
+        if int(np.square(words).sum()) > self.steps**2:
+            words[:] = 0
+        counted = np.floor(self.count_step * counts / divisor).astype(np.int64)
+        if int(np.square(counted).sum()) > self.count_step**2:
+            counted[:] = 0
+        return words, counted
+
     def cut_off(self, sums: np.ndarray) -> np.ndarray:
         """A site's ``sums`` within ``limit``."""
         within: np.ndarray = np.clip(sums, -self.limit, self.limit)

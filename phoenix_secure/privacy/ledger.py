@@ -106,8 +106,8 @@ class PrivacyLedger:
             events = [each.event for each in self._releases.values()] + [release.event]
             if len({unit_of(event) for event in events}) > 1:
                 raise BudgetExhausted(
-                    "the ledger holds releases under another unit, and epsilons of images and of "
-                    "whole sites do not add up: the site stops"
+                    "the ledger holds releases under another unit, and epsilons of images, of "
+                    "persons and of whole sites do not add up: the site stops"
                 )
             spent = epsilon_of(events, delta=total.delta).value
             if spent > total.epsilon:

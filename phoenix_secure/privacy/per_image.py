@@ -31,6 +31,7 @@ from phoenix_secure.privacy.chunks import (
     sizes_of_equal_bits,
 )
 from phoenix_secure.privacy.integer_grid import IntegerGrid
+from phoenix_secure.privacy.person_means import PersonMeans
 
 __all__ = ["Gradients", "ImageRows", "check_network", "make_gradients"]
 
@@ -72,10 +73,14 @@ class Gradients:
             )
         self.sizes = found
 
-    def accumulate(self, rows: ImageRows, *, clip_norm: float) -> torch.Tensor:
+    def accumulate(
+        self, rows: ImageRows, *, clip_norm: float, persons: PersonMeans | None = None
+    ) -> torch.Tensor:
         """Add each image's clipped gradient; the images' losses (n,), which are not private.
 
-        Any number of images, in chunks that are filled up.
+        Any number of images, in chunks that are filled up. With ``persons`` the means over their
+        images are clipped and added in place of the images' own gradients, and what follows holds
+        for all images of a person.
 
         Guarantee:  adding or removing one image moves the sum of a step by at most
                     clip_norm (1 + 1e-5) in L2 norm, for up to 100,000 images: an image's clipped
@@ -86,17 +91,22 @@ class Gradients:
         Raises:     ValueError for clip_norm below 1e-9, where float32 cannot bound norms.
         """
         parameters = dict(self._network.named_parameters())
-        losses = []
-        for samples, found in self._chunks(rows):
-            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=len(found))
-            losses.append(found)
+        losses: list[torch.Tensor] = []
+        for samples, num in self._vectors(rows, persons, losses):
+            add_clipped(parameters, samples, clip_norm=clip_norm, num_images=num)
         return torch.cat(losses) if losses else torch.zeros(0)
 
     def add_rounded(
-        self, rows: ImageRows, *, clip_norm: float, grid: IntegerGrid, total: np.ndarray
+        self,
+        rows: ImageRows,
+        *,
+        clip_norm: float,
+        grid: IntegerGrid,
+        total: np.ndarray,
+        persons: PersonMeans | None = None,
     ) -> None:
         """Add minus each image's clipped gradient to ``total`` (d,) int64, in steps of ``grid``:
-        one unit of the grid's vectors is ``clip_norm``.
+        one unit of the grid's vectors is ``clip_norm``. With ``persons`` as in ``accumulate``.
 
         Guarantee:  adding or removing one image moves ``total`` by a vector of squared norm at most
                     ``grid.steps**2``, for any number of images: whole numbers have no order. An
@@ -104,24 +114,26 @@ class Gradients:
         Raises:     as ``accumulate``.
         """
         names = [name for name, _ in self._network.named_parameters()]
-        for samples, found in self._chunks(rows):
+        for samples, num in self._vectors(rows, persons, []):
             _require_all(names, samples)
             flat = torch.cat([samples[name].flatten(1) for name in names], 1)
             factors = clip_factor(_norms(samples), clip_norm=clip_norm).div_(-clip_norm)
             # One image at a time: its numbers in float64 stay in the cache.
-            for gradient, factor in zip(
-                flat.cpu().numpy(), factors.tolist()[: len(found)], strict=False
-            ):
+            for gradient, factor in zip(flat.cpu().numpy(), factors.tolist()[:num], strict=False):
                 with np.errstate(invalid="ignore"):  # zero times infinity is none: it enters zeros
                     total += grid.round(gradient[None].astype(np.float64) * factor)[0]
 
-    def _chunks(self, rows: ImageRows) -> Iterator[tuple[Mapping[str, torch.Tensor], torch.Tensor]]:
-        """Gradients of filled-up chunks, the blank images last, and the losses of the others."""
+    def _vectors(
+        self, rows: ImageRows, persons: PersonMeans | None, losses: list[torch.Tensor]
+    ) -> Iterator[tuple[Mapping[str, torch.Tensor], int]]:
+        """Gradients of filled-up chunks, of which the first so many count: of images, or of the
+        persons whose last image is in the chunk. The images' losses go to ``losses``."""
         start = 0
         for count in chunk_counts(rows.num_images, self.sizes):
             chunk = rows.each(lambda t, a=start, b=start + count: t[a:b])  # type: ignore[misc]
             samples, found = self._samples(padded(chunk, self.sizes))
-            yield samples, torch.as_tensor(found)[:count].detach()
+            losses.append(torch.as_tensor(found)[:count].detach())
+            yield (samples, count) if persons is None else persons.take(samples, count)
             start += count
 
 

@@ -1,4 +1,4 @@
-"""One site, one step under trust ``sum``: clipped gradients of single images as whole numbers."""
+"""One site, one step under trust ``sum``: clipped gradients in whole numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ __all__ = ["GradientSummer"]
 class GradientSummer(ImageGradients):
     """Sums the gradients of one Poisson sample of a site's images, for noise that is added later.
 
-    Guarantee:  adding or removing one image of the site changes the distribution of the sums as
-                follows. With probability ``privacy.sampling_rate`` the image is in the sample, and
-                moves them by a whole vector of squared norm at most ``grid.squared_sensitivity``;
+    Guarantee:  adding or removing one image of the site (all images of one person under unit
+                group) changes the distribution of the sums as follows. With probability
+                ``privacy.sampling_rate`` the image (person) is in the sample, and moves
+                them by a whole vector of squared norm at most ``grid.squared_sensitivity``;
                 else it changes nothing. The sums themselves are *not* private: they leave the site
                 only with noise, inside secure aggregation (``secagg.payload.encode_sums``).
     Notes:      One image's gradient is clipped to ``privacy.clip_norm`` in place of
@@ -51,15 +52,19 @@ class GradientSummer(ImageGradients):
                     not finite or beyond 10,000, before any image is looked at.
         """
         network, gradients = self._loaded(global_vector, site, round_number=round_number)
-        total, drawn = np.zeros(global_vector.size, np.int64), 0
+        total = np.zeros(global_vector.size, np.int64)
         randomness = self._randomness(seeds)
-        for rows in self._sampled(site, sizes=gradients.sizes, randomness=randomness):
+        sample = self._sample(site, randomness=randomness)
+        for rows in self._chunks(site, sample, sizes=gradients.sizes, randomness=randomness):
             if cancelled():
                 raise Cancelled
             gradients.add_rounded(
-                rows, clip_norm=self._config.privacy.clip_norm, grid=self._grid, total=total
+                rows,
+                clip_norm=self._config.privacy.clip_norm,
+                grid=self._grid,
+                total=total,
+                persons=sample.persons,
             )
-            drawn += rows.num_images
         self._put_back(network, gradients)
-        progress(drawn)
+        progress(len(sample.images))
         return IntegerSums(words=self._grid.cut_off(total))

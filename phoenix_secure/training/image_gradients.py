@@ -1,20 +1,23 @@
-"""Gradients of single images for private training: what enters, from which draws, in which form."""
+"""Gradients for private training, of images or persons: what enters, from which draws, and how."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.data.persons import persons_of
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.privacy.chunks import ImageRows, chunk_counts
 from phoenix_secure.privacy.per_image import Gradients, make_gradients
+from phoenix_secure.privacy.person_means import PersonMeans
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.augmentation import augmented_rows
@@ -31,8 +34,17 @@ _FOUND_SIZES: dict[Hashable, tuple[int, ...]] = {}
 _FINDING_SIZES = threading.Lock()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class _Sample:
+    """One step's Poisson sample: images (n,), and the persons they are of under unit group."""
+
+    images: np.ndarray
+    persons: PersonMeans | None
+
+
 class ImageGradients:
-    """The part that all trainers with a guarantee per image share; one network per thread.
+    """The part that all trainers with a guarantee per image or person share; one network per
+    thread.
 
     Raises:     ConfigError for settings under which gradients of single images mean nothing.
     """
@@ -69,20 +81,39 @@ class ImageGradients:
     def _put_back(self, network: torch.nn.Module, gradients: Gradients) -> None:
         self._local.network = network, gradients
 
-    def _sampled(
+    def _sample(self, site: SiteImages, *, randomness: Randomness) -> _Sample:
+        """Each image, or each person with at most ``images_per_group`` of her images, is in it with
+        probability ``sampling_rate``, by itself.
+
+        Raises:     DataError where persons are meant and the images do not say whose they are.
+        """
+        privacy = self._config.privacy
+        if privacy.unit == "record":
+            index = randomness.included(len(site.images), probability=privacy.sampling_rate)
+            return _Sample(images=index, persons=None)
+        persons = persons_of(site.groups, num_images=len(site.images))
+        drawn = randomness.included(len(persons), probability=privacy.sampling_rate)
+        chosen = [
+            _some_of(persons[person], most=privacy.images_per_group, randomness=randomness)
+            for person in drawn.tolist()
+        ]
+        return _Sample(
+            images=np.concatenate([np.empty(0, np.int64), *chosen]),
+            persons=PersonMeans([len(each) for each in chosen]),
+        )
+
+    def _chunks(
         self,
         site: SiteImages,
+        sample: _Sample,
         *,
         sizes: tuple[int, ...],
         randomness: Randomness,
     ) -> Iterator[ImageRows]:
-        """The rows of one step's Poisson sample, in chunks."""
-        index = randomness.included(
-            len(site.images), probability=self._config.privacy.sampling_rate
-        )
+        """The rows of ``sample``, in chunks that may cut a person's images in two."""
         start = 0
-        for count in chunk_counts(len(index), sizes):
-            yield self._rows(site, index[start : start + count], randomness=randomness)
+        for count in chunk_counts(len(sample.images), sizes):
+            yield self._rows(site, sample.images[start : start + count], randomness=randomness)
             start += count
 
     def _randomness(self, seeds: SeedTree) -> Randomness:
@@ -171,16 +202,27 @@ class ImageGradients:
             gradients.sizes = _FOUND_SIZES[kind]
 
 
+def _some_of(images: np.ndarray, *, most: int, randomness: Randomness) -> np.ndarray:
+    """At most ``most`` of a person's ``images``, each set of so many as likely as any other (but
+    for equal 32-bit draws, one pair in 2^32)."""
+    if len(images) <= most:
+        return images
+    draws = randomness.integers(len(images), below=1 << 32).numpy()
+    chosen: np.ndarray = images[np.sort(np.argsort(draws, kind="stable")[:most])]
+    return chosen
+
+
 def _check(config: RunConfig) -> None:
-    if config.privacy.unit != "record":
-        raise ConfigError("privacy.unit: this trainer is for record only")
+    unit = config.privacy.unit
+    if not config.privacy.is_dp_sgd:
+        raise ConfigError("privacy.unit: this trainer is for record and group only")
     if config.training.autocast != "off":
         raise ConfigError(
             "training.autocast: gradients of single images are clipped in float32 only; set it to "
-            "off with privacy.unit = record"
+            f"off with privacy.unit = {unit}"
         )
     if config.training.compile:
         raise ConfigError(
             "training.compile: gradients of single images were not verified under torch.compile; "
-            "set it to false with privacy.unit = record"
+            f"set it to false with privacy.unit = {unit}"
         )

@@ -49,8 +49,10 @@ class LocalTrainer:
     """
 
     def __init__(self, config: RunConfig, *, num_classes: int, device: torch.device) -> None:
-        if config.privacy.unit == "record":
-            raise ConfigError("privacy.unit: this trainer adds no noise; record needs another")
+        if config.privacy.is_dp_sgd:
+            raise ConfigError(
+                f"privacy.unit: this trainer adds no noise; {config.privacy.unit} needs another"
+            )
         self._config = config
         self._num_classes = num_classes
         self._device = device

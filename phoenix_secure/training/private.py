@@ -1,4 +1,5 @@
-"""One site, one round under record-level differential privacy: DP-SGD on the diffusion loss."""
+"""One site, one round under record- or group-level differential privacy: DP-SGD on the diffusion
+loss."""
 
 from __future__ import annotations
 
@@ -23,23 +24,28 @@ __all__ = ["PrivateTrainer", "public_steps"]
 
 
 class PrivateTrainer(ImageGradients):
-    """Trains like :class:`LocalTrainer`, but nothing it answers depends much on any one image.
+    """Trains like :class:`LocalTrainer`, but nothing it answers depends much on any one image, or
+    on all images of any one person (``privacy.unit`` group).
 
     Guarantee:  ``delta`` is the outcome of ``local_steps`` Poisson-sampled Gaussian mechanisms
                 with rate ``privacy.sampling_rate`` and ``noise_multiplier`` (neighbours: add or
-                remove one image of the site), whatever was released before. ``num_images``,
-                ``loss`` and ``seconds`` are not covered: they are for the site's own eyes.
+                remove one image of the site, or all of one person), whatever was released before.
+                ``num_images``, ``loss`` and ``seconds`` are not covered: they are for the site's
+                own eyes.
                 Only with ``privacy.noise_source`` secure, where every draw (which images enter a
                 step, their copies, timesteps, noises and dropped labels, and the noise) is made
                 under a key of the operating system; with ``seeded`` whoever knows the seed can
                 take the noise away again.
     Notes:      The batch's divisor is the public constant ``training.batch_size``. One image's
-                gradient is clipped in place of ``training.grad_clip``, which has no part here.
+                gradient (one person's: the mean over at most ``images_per_group`` of her images,
+                drawn anew in each step) is clipped in place of ``training.grad_clip``, which has no
+                part here.
                 An image whose gradient is not finite adds nothing, and leaves no trace in the
                 update, the loss or the log: an error would tell of it.
     Raises:     ConfigError for settings under which this would not hold.
     Source:     Abadi et al. (2016), algorithm 1; Dockhorn et al. (2023), section 3.2, for several
-                draws of one image inside its one gradient.
+                draws of one image inside its one gradient. For persons: Levy et al. (2021),
+                arXiv:2102.11845, and McMahan et al. (2018), arXiv:1710.06963 (user-level DP).
     """
 
     def __init__(
@@ -88,13 +94,16 @@ class PrivateTrainer(ImageGradients):
             num_steps=num_steps,
             cancelled=cancelled,
         ):
-            drawn = 0
-            for rows in self._sampled(site, sizes=gradients.sizes, randomness=randomness):
-                losses.append(gradients.accumulate(rows, clip_norm=self._config.privacy.clip_norm))
-                drawn += rows.num_images
+            sample = self._sample(site, randomness=randomness)
+            for rows in self._chunks(site, sample, sizes=gradients.sizes, randomness=randomness):
+                losses.append(
+                    gradients.accumulate(
+                        rows, clip_norm=self._config.privacy.clip_norm, persons=sample.persons
+                    )
+                )
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
-            progress(drawn)
+            progress(len(sample.images))
         self._put_back(network, gradients)
         delta = finite_change(
             network,

@@ -97,7 +97,11 @@ def _curators(report: Report) -> list[dict[str, str]]:
 def _privacy_loss(report: Report) -> dict[str, Any]:
     unit = report.value("B3.unit")
     return {
-        "privacy_unit": {"record": "one image", "site": "one site"}[unit["unit"]],
+        "privacy_unit": {
+            "record": "one image",
+            "group": "all images of one person",
+            "site": "one site",
+        }[unit["unit"]],
         "privacy_unit_details": unit["adjacency"],
         "privacy_parameters": {
             "epsilon": report.value("C2.epsilon"),

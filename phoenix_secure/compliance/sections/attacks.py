@@ -149,7 +149,7 @@ def consistency(facts: Facts) -> dict[str, Any]:
         answer = "no claim to contradict"
     elif canaries is None:
         answer = "no lower bound: train with audit.canaries"
-    elif guarantee.get("unit") != "record":
+    elif guarantee.get("unit") not in ("record", "group"):  # a canary is a person of its own
         answer = "not comparable: canaries are images, the claim is for whole sites"
     elif canaries.delta < guarantee["delta"]:
         answer = "not comparable: the lower bound is at a smaller delta"

@@ -83,7 +83,8 @@ def answer_images(answers: Answers) -> None:
     answers.declared(
         "B3.several_images_per_person",
         "/data/several_images_per_person",
-        note="Epsilon of the unit 'record' is for one image; it grows with a person's images.",
+        note="Epsilon of the unit 'record' is for one image; it grows with a person's images. That "
+        "of the unit 'group' is for all images of one person at one site.",
     )
     answers.declared("B3.persons_at_several_sites", "/data/persons_at_several_sites")
     answers.derived("B4.unprotected", _unprotected(facts), evidence=config)

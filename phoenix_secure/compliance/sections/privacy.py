@@ -171,7 +171,8 @@ def _answer_per_site(answers: Answers, *, delta: float, unit: str) -> None:
 
 
 def _answer_delta(answers: Answers, *, delta: float, unit: str) -> None:
-    count = num_images(answers.facts) if unit == "record" else len(answers.facts.sites)
+    counts = {"record": num_images(answers.facts), "site": len(answers.facts.sites)}
+    count = counts.get(unit)  # how many persons there are is told by nothing
     warnings = [str(each) for each in answers.facts.guarantee.get("warnings", [])]
     if count is None:
         told = [text for text in warnings if "images^2" in text]

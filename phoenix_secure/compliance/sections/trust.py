@@ -72,7 +72,9 @@ def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
     is_shared = unit == "site" or privacy.get("trust") == "sum"
     whose = "all sites" if is_shared else "each site"
     noised = None if unit == "none" else f"with noise of {whose}"
-    update = "no (masked)" if is_summed else (noised if unit == "record" else None) or "yes"
+    update = (
+        "no (masked)" if is_summed else (noised if unit in ("record", "group") else None) or "yes"
+    )
     total = noised or "yes"
     hides = unit != "none" and not privacy.get("release_metrics", False)
     # Weights before and after a round differ by its sum: whoever gets both can work it out.

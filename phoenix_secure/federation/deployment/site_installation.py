@@ -127,7 +127,7 @@ def installer(
             trainer=(
                 make_trainer(config, privacy, terms=terms, num_classes=0, device=device)
                 if strategies.release is None
-                else make_summer(strategies.release, terms, seeds=seeds)
+                else make_summer(strategies.release, terms, seeds=seeds, config=config)
             ),
         )
 

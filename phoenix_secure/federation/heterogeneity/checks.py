@@ -54,9 +54,9 @@ def check_strategies(config: RunConfig) -> None:
                 "filtering is not possible with privacy.unit=site: a site's refusal would depend "
                 "on all its images and leave without noise; set filtering.threshold=0"
             )
-        if unit == "record" and filtering.reference == "own":
+        if config.privacy.is_dp_sgd and filtering.reference == "own":
             raise ConfigError(
-                "filtering.reference own is not possible with privacy.unit=record: a refusal "
+                f"filtering.reference own is not possible with privacy.unit={unit}: a refusal "
                 "would depend on images that the guarantee does not cover; set "
                 "filtering.reference=shared with a public sharing.source, or filtering.threshold=0"
             )

@@ -8,7 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from phoenix_secure.config import PartitionConfig, RunConfig
+import numpy as np
+
+from phoenix_secure.config import PartitionConfig, PrivacyConfig, RunConfig
+from phoenix_secure.data.persons import persons_of
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
 from phoenix_secure.federation.secagg.terms import SecureTerms
@@ -31,7 +34,14 @@ from phoenix_secure.privacy.guarantee import (
 )
 from phoenix_secure.training.private import public_steps
 
-__all__ = ["PrivacyPlan", "check_images", "continuing", "guarantee_of", "plan_privacy"]
+__all__ = [
+    "PrivacyPlan",
+    "check_images",
+    "continuing",
+    "guarantee_of",
+    "num_records",
+    "plan_privacy",
+]
 
 _log = logging.getLogger(__name__)
 # The way from random bytes to noise.
@@ -113,10 +123,13 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
         steps=steps,
     )
     event = PoissonSampledGaussian(
-        sampling_rate=privacy.sampling_rate, noise_multiplier=noise, steps=local_steps
+        sampling_rate=privacy.sampling_rate,
+        noise_multiplier=noise,
+        steps=local_steps,
+        unit="group" if privacy.unit == "group" else "record",
     )
     return PrivacyPlan(
-        unit="record",
+        unit=privacy.unit,
         noise_multiplier=noise,
         event=event,
         max_releases=releases,
@@ -161,7 +174,7 @@ def _sum_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
     event = terms.noise.event
     releases = 1 if config.release.is_on else max_participations(config)
     return PrivacyPlan(
-        unit="record",
+        unit=config.privacy.unit,
         noise_multiplier=terms.noise.noise_multiplier,
         event=event,
         max_releases=releases,
@@ -169,35 +182,47 @@ def _sum_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
     )
 
 
-def check_images(config: RunConfig, num_images: int, *, site: str) -> None:
-    """Whether a site has enough images for the settings' unit and delta; the log warns of a delta
-    above 1/images^2.
+def num_records(config: RunConfig, *, num_images: int, groups: np.ndarray | None) -> int:
+    """What the settings' unit counts at a site: images, or persons under unit group.
 
-    The answer follows from the number of images: it is for whoever holds them, never for a server.
+    Raises:     DataError for persons of whom ``groups`` (n,) says nothing.
+    """
+    if config.privacy.unit != "group":
+        return num_images
+    return len(persons_of(groups, num_images=num_images))
+
+
+def check_images(config: RunConfig, num_records: int, *, site: str) -> None:
+    """Whether a site has enough images (persons, under unit group) for the settings' unit and
+    delta; the log warns of a delta above 1/images^2.
+
+    The answer follows from their number: it is for whoever holds them, never for a server.
 
     Raises:     ConfigError naming the setting.
     """
     privacy = config.privacy
-    if privacy.unit != "record":
+    if not privacy.is_dp_sgd:
         return
-    if num_images == 0:
+    one, many = ("person", "persons") if privacy.unit == "group" else ("image", "images")
+    if num_records == 0:
         raise ConfigError(f"{site} has no image to train on: its updates would be noise alone")
-    if privacy.delta >= 1 / num_images:
+    if privacy.delta >= 1 / num_records:
         raise ConfigError(
-            f"privacy.delta = {privacy.delta:g} is not below 1/images = {1 / num_images:g} of "
-            f"{site}: one image could be fully disclosed; lower it"
+            f"privacy.delta = {privacy.delta:g} is not below 1/{many} = {1 / num_records:g} of "
+            f"{site}: one {one} could be fully disclosed; lower it"
         )
-    if not config.release.is_on and privacy.sampling_rate * num_images < 1:
+    if not config.release.is_on and privacy.sampling_rate * num_records < 1:
         raise ConfigError(
-            f"{site} has {num_images} images, and privacy.sampling_rate = "
+            f"{site} has {num_records} {many}, and privacy.sampling_rate = "
             f"{privacy.sampling_rate:g} samples less than one a step: its updates would be noise "
             "alone. Raise sampling_rate, or leave the site out"
         )
-    if privacy.delta > 1 / num_images**2:
+    if privacy.delta > 1 / num_records**2:
         _log.warning(
-            "privacy.delta = %g is above 1/images^2 = %.2g of %s: a smaller one says more",
+            "privacy.delta = %g is above 1/%s^2 = %.2g of %s: a smaller one says more",
             privacy.delta,
-            1 / num_images**2,
+            many,
+            1 / num_records**2,
             site,
         )
 
@@ -220,11 +245,13 @@ def guarantee_of(
     if plan is None:
         return dataclasses.replace(NO_GUARANTEE, start=start)
     privacy, event = config.privacy, plan.event
+    one = "person" if privacy.unit == "group" else "image"
     is_secret = privacy.noise_source == "secure"
     per_site = {
         site: round(epsilon_of(list(events), delta=privacy.delta).value, 6)
         for site, events in (spent or {}).items()
     }
+    of_persons = " of persons" if privacy.unit == "group" else ""
     if isinstance(event, SkellamSum):
         steps, rate = plan.max_releases, None
         mechanism = "Skellam noise of all sites inside secure aggregation, each update clipped"
@@ -240,18 +267,25 @@ def guarantee_of(
             "one release of class-wise sums of features, discrete Gaussian noise of all sites "
             "inside secure aggregation"
         )
-        sampler = "none: every image enters once"
+        if privacy.unit == "group":
+            mechanism += ", each person's sum clipped"
+        sampler = f"none: every {one} enters once"
     elif isinstance(event, DiscreteGaussianSum):
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
         mechanism = (
-            "DP-SGD on sums of per-image clipped gradients, discrete Gaussian noise of all sites "
-            "inside secure aggregation"
+            f"DP-SGD on sums of per-{one} clipped gradients, discrete Gaussian noise of all sites "
+            f"inside secure aggregation{_images_of(privacy)}"
         )
-        sampler = f"Poisson at each site, rate {event.sampling_rate:g}; cohorts amplify nothing"
+        sampler = (
+            f"Poisson{of_persons} at each site, rate {event.sampling_rate:g}; cohorts amplify "
+            "nothing"
+        )
     else:
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
-        mechanism = "DP-SGD: per-image gradients clipped, Gaussian noise at each site"
-        sampler = f"Poisson, rate {event.sampling_rate:g}; cohorts amplify nothing"
+        mechanism = (
+            f"DP-SGD: per-{one} gradients clipped, Gaussian noise at each site{_images_of(privacy)}"
+        )
+        sampler = f"Poisson{of_persons}, rate {event.sampling_rate:g}; cohorts amplify nothing"
     replaced = epsilon_of(plan.events(), delta=privacy.delta, adjacency=Adjacency.REPLACE_ONE)
     return Guarantee(
         unit=plan.unit,
@@ -278,6 +312,13 @@ def guarantee_of(
         trust=_trust(plan, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
         start=start,
     )
+
+
+def _images_of(privacy: PrivacyConfig) -> str:
+    """What of a person enters a step; nothing where images stand for themselves."""
+    if privacy.unit != "group":
+        return ""
+    return f", a person's the mean over at most {privacy.images_per_group} of her images a step"
 
 
 def _started_from(config: RunConfig) -> StartedFrom | None:
@@ -314,7 +355,7 @@ def _trust(
 
 def _condition(config: RunConfig, dealt: PartitionConfig | None) -> str:
     """The condition of the claim: facts about all images of a site that it takes as given."""
-    if config.privacy.unit != "record":
+    if not config.privacy.is_dp_sgd:
         return ""
     fixed = []
     if dealt is not None and config.data.max_images is not None:

@@ -1,4 +1,5 @@
-"""The scale and the shared noise of a one-shot release: unit ``record``, trust ``sum``.
+"""The scale and the shared noise of a one-shot release: unit ``record`` or ``group``, trust
+``sum``.
 
 The sites add discrete Gaussian shares of variance (z D)^2 / (t - c) each, D = S sqrt(1 + lambda^2)
 being the exact sensitivity of the integer sums. The t - c honest shares that every sum holds have
@@ -64,10 +65,10 @@ def choose_release_noise(
         grid = grid_at(power)
         if math.sqrt(layout.num_features) / 2 > _LARGEST_LOSS * grid.steps:
             break  # rounding would take too much of the features
-        if not fits(_event(least, layout, grid=grid, num_honest=num_honest), grid):
+        if not fits(_event(least, privacy, layout, grid=grid, num_honest=num_honest), grid):
             continue
         multiplier = _noise_multiplier(privacy, layout, grid=grid, num_honest=num_honest)
-        event = _event(multiplier, layout, grid=grid, num_honest=num_honest)
+        event = _event(multiplier, privacy, layout, grid=grid, num_honest=num_honest)
         if fits(event, grid):
             noise = SiteNoise(
                 noise_multiplier=multiplier,
@@ -85,7 +86,12 @@ def choose_release_noise(
 
 
 def _event(
-    multiplier: float, layout: ReleaseLayout, *, grid: IntegerGrid, num_honest: int
+    multiplier: float,
+    privacy: PrivacyConfig,
+    layout: ReleaseLayout,
+    *,
+    grid: IntegerGrid,
+    num_honest: int,
 ) -> DiscreteGaussianSum:
     """One release whose honest shares have the deviation ``multiplier`` times the sensitivity."""
     share = math.ceil(multiplier**2 * grid.squared_sensitivity / num_honest)
@@ -96,6 +102,7 @@ def _event(
         share_variance=float(max(64, share)),
         num_shares=num_honest,
         steps=1,
+        unit="group" if privacy.unit == "group" else "record",
     )
 
 
@@ -106,7 +113,7 @@ def _noise_multiplier(
         return privacy.noise_multiplier
     assert privacy.epsilon is not None  # noqa: S101 - PrivacyConfig has one of the two
     return calibrate(
-        lambda noise: [_event(noise, layout, grid=grid, num_honest=num_honest)],
+        lambda noise: [_event(noise, privacy, layout, grid=grid, num_honest=num_honest)],
         epsilon=privacy.epsilon,
         delta=privacy.delta,
     )

@@ -1,13 +1,15 @@
-"""The scale and the shared noise of sums of gradients: unit ``record``, trust ``sum``, every step.
+"""The scale and the shared noise of sums of gradients: units ``record`` and ``group``, trust
+``sum``, every step.
 
 ::
 
     words = sum over a site's Poisson sample of round(-F clip(g, C) / C),   F = D - sqrt(d) / 2
 
-No image's rounded gradient is longer than D steps, which is checked in whole numbers: the
-sensitivity is D exactly. Every site adds a discrete Gaussian share of variance (z D)^2 / (t - c).
-The t - c honest shares that every sum holds have together the noise that the accounting names;
-those of further survivors are surplus. The sum is divided by public constants alone.
+No image's (person's) rounded gradient is longer than D steps, which is checked in whole numbers:
+the sensitivity is D exactly. Every site adds a discrete Gaussian share of variance
+(z D)^2 / (t - c). The t - c honest shares that every sum holds have together the noise that the
+accounting names; those of further survivors are surplus. The sum is divided by public constants
+alone.
 """
 
 from __future__ import annotations
@@ -80,6 +82,7 @@ def choose_step_noise(
             share_variance=float(share),
             num_shares=num_honest,
             steps=1,
+            unit="group" if privacy.unit == "group" else "record",
         )
         noise = SiteNoise(
             noise_multiplier=multiplier,

@@ -84,7 +84,7 @@ def run_rounds(
             sites=found.sites,
             failures=found.failures,
             num_images=found.num_images,
-            images_per_s=found.num_steps * config.training.batch_size / seconds,
+            images_per_s=found.num_steps * config.images_per_step / seconds,
             seconds=seconds,
             bytes_down=found.bytes_down,
             bytes_up=found.bytes_up,

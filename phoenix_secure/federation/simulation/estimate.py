@@ -124,7 +124,7 @@ def evaluation_seconds(sites: SimulatedSites, *, step_s: float | None = None) ->
     found = num_images * _SETS * extract_s
     if step_s is not None:
         passes = config.sampling.num_steps * (1 if config.sampling.guidance_scale == 1 else 2)
-        found += num_images * passes * step_s / config.training.batch_size / 3
+        found += num_images * passes * step_s / config.images_per_step / 3
     return found
 
 

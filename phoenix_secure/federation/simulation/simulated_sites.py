@@ -231,7 +231,7 @@ class SimulatedSites:
         keys = self._keys(folder)
         num_classes = self.partition.image_set.num_classes
         trainers: list[Trainer | FeatureSummer] = [
-            make_summer(self.strategies.release, self.terms, seeds=self._seeds)
+            make_summer(self.strategies.release, self.terms, seeds=self._seeds, config=self.config)
             if self.strategies.release is not None
             else make_trainer(
                 self.config,

@@ -28,7 +28,11 @@ __all__ = [
 ]
 
 ALL_DATA = "all data of this site"
-_ADJACENCY = {"record": "add or remove one image", "site": "add or remove one whole site"}
+_ADJACENCY = {
+    "record": "add or remove one image",
+    "group": "add or remove all images of one person",
+    "site": "add or remove one whole site",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +100,8 @@ def data_budgets(
     groups    data digests that cannot be told apart (``data_sets.overlapping``)
     delta     of the figures, where the policy sets no total
 
-    A plan that has not begun counts for every group: it may be of any.
+    Under unit group all data counts together: sets that share no image may share a person. A plan
+    that has not begun counts for every group: it may be of any.
     """
     delta = delta if total is None else total.delta
     asked = [*reservations, *([added] if added else [])]
@@ -110,7 +115,7 @@ def data_budgets(
         named.append((ALL_DATA, None))
     rows = []
     for unit in units:
-        for name, group in named:
+        for name, group in named if unit != "group" else [(ALL_DATA, None)]:
             of_group = [
                 each
                 for each in releases
@@ -146,8 +151,8 @@ def require_fit(
     events += [event for each in (*reservations, added) for event in each.events]
     if len({unit_of(event) for event in events}) > 1:
         raise BudgetExhausted(
-            "the site holds releases or approved plans under another unit, and epsilons of images "
-            "and of whole sites do not add up: the plan is refused"
+            "the site holds releases or approved plans under another unit, and epsilons of images, "
+            "of persons and of whole sites do not add up: the plan is refused"
         )
     together = epsilon_of(events, delta=total.delta).value
     if together > total.epsilon:

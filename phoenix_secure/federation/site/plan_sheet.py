@@ -145,7 +145,11 @@ def _privacy_in_words(config: RunConfig) -> str:
     privacy = config.privacy
     if privacy.unit == "none":
         return "NONE: the model may remember single images"
-    unit = {"record": "one image of one site", "site": "all images of one site"}[privacy.unit]
+    unit = {
+        "record": "one image of one site",
+        "group": "all images of one person of one site",
+        "site": "all images of one site",
+    }[privacy.unit]
     amount = (
         f"noise multiplier {privacy.noise_multiplier:g}, epsilon not stated"
         if privacy.epsilon is None

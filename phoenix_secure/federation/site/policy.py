@@ -57,18 +57,18 @@ class SitePolicy(Section):
         description="[1] Largest epsilon of all plans on this site together, at max_delta, by its "
         "own ledger privacy.jsonl; the site stops before the step. Empty: max_epsilon.",
     )
-    privacy_units: tuple[Literal["record", "site"], ...] = Field(
-        ("record", "site"),
+    privacy_units: tuple[Literal["record", "group", "site"], ...] = Field(
+        ("record", "group", "site"),
         min_length=1,
         description="[names] Units of differential privacy that count towards max_epsilon: one "
-        "image (record), one whole site.",
+        "image (record), all images of one person (group), one whole site.",
     )
     privacy_trust: tuple[Literal["site-local", "sum"], ...] = Field(
         ("site-local",),
         min_length=1,
-        description="[names] With max_epsilon and privacy.unit record: where the noise may be "
-        "added. site-local: here, all of it. sum: by all sites together, which holds as long as "
-        "at most c of them work with the server.",
+        description="[names] With max_epsilon and privacy.unit record or group: where the noise "
+        "may be added. site-local: here, all of it. sum: by all sites together, which holds as "
+        "long as at most c of them work with the server.",
     )
     require_secure_noise: bool = Field(
         True,
@@ -147,7 +147,7 @@ class SitePolicy(Section):
             return f"epsilon or delta is above ({self.max_epsilon:g}, {self.max_delta:g})"
         if privacy.unit not in self.privacy_units:
             return f"privacy.unit is not among {', '.join(self.privacy_units)}"
-        if privacy.unit == "record" and privacy.trust not in self.privacy_trust:
+        if privacy.is_dp_sgd and privacy.trust not in self.privacy_trust:
             return f"privacy.trust is not among {', '.join(self.privacy_trust)}"
         if self.require_secure_noise and privacy.noise_source != "secure":
             return "privacy.noise_source is not secure"

@@ -17,7 +17,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.payload import Payload
-from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images, num_records
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.kept_answers import KeptAnswers
 from phoenix_secure.federation.site.releases import Releases
@@ -83,7 +83,8 @@ def open_site_privacy(
     Too few images for the settings are the owner's to know: the log says it, and the site answers
     all the same, since a failure in its place would tell the server their number.
 
-    Raises:  CheckpointError; ConfigError for a damaged key.
+    Raises:  CheckpointError; ConfigError for a damaged key; DataError for images that do not say
+             whose they are under unit group.
     """
     if plan is None:
         return None
@@ -92,8 +93,9 @@ def open_site_privacy(
         is_summed = config.secure_aggregation.mode == "on"
         return Payload.from_bytes(body).to_bytes() if is_summed else body
 
+    num = num_records(config, num_images=len(own.images), groups=own.groups)
     try:
-        check_images(config, len(own.images), site=site)
+        check_images(config, num, site=site)
     except ConfigError as error:
         _log.warning("%s", error)
     key = open_key(folder / "privacy.key")
@@ -124,8 +126,8 @@ def make_trainer(
     num_classes: int,
     device: torch.device,
 ) -> Trainer:
-    """DP-SGD under unit ``record``, whose steps only sum under trust ``sum``; one gradient or plain
-    local steps otherwise.
+    """DP-SGD under units ``record`` and ``group``, whose steps only sum under trust ``sum``; one
+    gradient or plain local steps otherwise.
 
     Raises:     ConfigError naming the setting; ValueError without the terms of trust ``sum``.
     """
@@ -133,7 +135,7 @@ def make_trainer(
         if terms is None or terms.grid is None:
             raise ValueError("expected the terms of noise that the sites add together")
         return GradientSummer(config, num_classes=num_classes, device=device, grid=terms.grid)
-    if plan is not None and plan.unit == "record":
+    if plan is not None and config.privacy.is_dp_sgd:
         return PrivateTrainer(
             config,
             num_classes=num_classes,
@@ -144,15 +146,20 @@ def make_trainer(
 
 
 def make_summer(
-    layout: ReleaseLayout, terms: SecureTerms | None, *, seeds: SeedTree
+    layout: ReleaseLayout, terms: SecureTerms | None, *, seeds: SeedTree, config: RunConfig
 ) -> FeatureSummer:
-    """Sums features in a release; always on the CPU, where the bits of one image are its own.
+    """Sums features in a release, by image or (unit ``group``) by person; always on the CPU, where
+    the bits of one image are its own.
 
     Raises:     ValueError without the terms of a release.
     """
     if terms is None or terms.grid is None:
         raise ValueError("expected the terms of a release")
-    return FeatureSummer(FeatureMap(layout, seeds=seeds), grid=terms.grid)
+    return FeatureSummer(
+        FeatureMap(layout, seeds=seeds),
+        grid=terms.grid,
+        by_person=config.privacy.unit == "group",
+    )
 
 
 def site_noise_entropy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from phoenix_secure.privacy.events import (
     event_from_dict,
     event_to_dict,
     merge,
+    unit_of,
 )
 
 gaussians = st.builds(
@@ -21,6 +23,7 @@ gaussians = st.builds(
     sampling_rate=st.floats(1e-6, 1.0),
     noise_multiplier=st.floats(0.1, 100.0),
     steps=st.integers(1, 1000),
+    unit=st.sampled_from(["record", "group"]),
 )
 skellams = st.builds(
     SkellamSum,
@@ -57,6 +60,8 @@ def test_merging_depends_on_no_order_and_keeps_counts(events, random) -> None:
         {"steps": 1.5},
         {"steps": True},
         {"steps": "3"},
+        {"unit": "patient"},
+        {"unit": None},
         {"noise_multiplier": 0.0},
         {"noise_multiplier": float("nan")},
         {"noise_multiplier": float("inf")},
@@ -77,3 +82,13 @@ def test_missing_field_is_refused() -> None:
     del event["steps"]
     with pytest.raises(ValueError, match="exactly the fields"):
         event_from_dict(event)
+
+
+def test_images_are_the_records_of_a_line_that_names_none_and_persons_say_so() -> None:
+    """Ledgers from before there were persons keep their meaning, and their bytes."""
+    of_images = PoissonSampledGaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=3)
+    of_persons = dataclasses.replace(of_images, unit="group")
+    assert "unit" not in event_to_dict(of_images)
+    assert event_to_dict(of_persons)["unit"] == "group"
+    assert (unit_of(of_images), unit_of(of_persons)) == ("record", "group")
+    assert len(merge([of_images, of_persons])) == 2

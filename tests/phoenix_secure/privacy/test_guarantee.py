@@ -22,7 +22,12 @@ def guarantee(unit: str, epsilon: float | None) -> Guarantee:
 
 
 @pytest.mark.parametrize(
-    ("unit", "neighbours"), [("record", "one image of one site"), ("site", "one whole site")]
+    ("unit", "neighbours"),
+    [
+        ("record", "one image of one site"),
+        ("group", "all images of one person of one site"),
+        ("site", "one whole site"),
+    ],
 )
 def test_epsilon_never_stands_alone(unit: str, neighbours: str) -> None:
     made = guarantee(unit, 3.25)
@@ -46,7 +51,7 @@ def test_without_privacy_there_is_none_and_nobody_is_named_as_trusted() -> None:
     assert plain["not_protected"] == []
 
 
-@pytest.mark.parametrize("unit", ["record", "site"])
+@pytest.mark.parametrize("unit", ["record", "group", "site"])
 def test_plain_values_name_what_is_trusted_and_what_is_not_protected(unit: str) -> None:
     plain = guarantee(unit, 2.0).to_dict()
     assert json.loads(json.dumps(plain)) == plain

@@ -56,3 +56,34 @@ def test_sums_are_cut_off_coordinate_by_coordinate() -> None:
 def test_grids_that_mean_nothing_are_refused(fields: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected 0 < steps"):
         IntegerGrid(**{"steps": 4, "limit": 4, **fields})
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    places=st.integers(1, 6),
+    size=st.integers(1, 40),
+    scale=st.floats(0, 1e12),
+    count_step=st.integers(0, 500),
+    broken=st.sampled_from([None, float("nan"), float("inf")]),
+)
+def test_parts_of_one_record_count_as_one_together(
+    seed: int, places: int, size: int, scale: float, count_step: int, broken: float | None
+) -> None:
+    grid = IntegerGrid(steps=40, count_step=count_step, limit=1 << 30)
+    rng = np.random.default_rng(seed)
+    vectors, counts = rng.normal(size=(places, size)) * scale, rng.integers(1, 1000, size=places)
+    if broken is not None:
+        vectors[0, 0] = broken
+    words, counted = grid.round_together(vectors, counts)
+    assert int(np.square(words).sum()) <= grid.steps**2
+    assert int(np.square(counted).sum()) <= grid.count_step**2
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 40), norm=st.floats(0, 1))
+def test_a_single_part_is_rounded_as_a_record(seed: int, size: int, norm: float) -> None:
+    grid = IntegerGrid(steps=1000, count_step=200, limit=1 << 30)
+    vector = np.random.default_rng(seed).normal(size=(1, size))
+    vector *= norm * (1 - 1e-6) / np.linalg.norm(vector)
+    words, counted = grid.round_together(vector, np.array([1]))
+    assert np.array_equal(words, grid.round(vector))
+    assert counted.tolist() == [200]

@@ -149,7 +149,9 @@ def test_the_words_are_minus_the_clipped_gradients(digits: SiteImages) -> None:
     network, gradients = trainer._loaded(initial(config), site, round_number=1)
     for parameter in network.parameters():
         parameter.summed_grad = None  # type: ignore[attr-defined]
-    for rows in trainer._sampled(site, sizes=gradients.sizes, randomness=_Prefix()):
+    draws = _Prefix()
+    sample = trainer._sample(site, randomness=draws)
+    for rows in trainer._chunks(site, sample, sizes=gradients.sizes, randomness=draws):
         gradients.accumulate(rows, clip_norm=0.3)
     expected = torch.cat([p.summed_grad.reshape(-1) for p in network.parameters()]).numpy()
     unit = GRID.feature_scale(words.size) / 0.3
