@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import runpy
 import sys
@@ -16,10 +17,11 @@ import torch
 
 import phoenix_secure as ps
 from phoenix_secure import extensions
-from phoenix_secure.config_file import parse_config
+from phoenix_secure.config_file import load_config, parse_config
 from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.extensions import ExtensionPoint, extension, extension_names
 
+SCANNED = importlib.metadata.EntryPoints()
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -82,6 +84,22 @@ def test_an_installed_package_is_found_without_being_imported(
         extension(ExtensionPoint.PARTITION, "broken")
     with patch.dict(sys.modules):
         sys.modules.pop("clinic")
+
+
+def test_settings_do_not_read_every_installed_package_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_config(None, [])
+    read: list[str] = []
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: read.append(group) or SCANNED
+    )
+    for _ in range(2):
+        load_config(None, ["data.name=digits"])
+    assert read == []
+    monkeypatch.setattr(sys, "path", [*sys.path, "/another/folder"])  # it may hold packages
+    load_config(None, ["data.name=digits"])
+    assert read == ["phoenix_secure.data_source"]
 
 
 def test_a_name_that_nothing_answers_to_is_refused_with_the_known_ones() -> None:
