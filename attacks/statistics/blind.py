@@ -9,13 +9,14 @@ Source:     Das, Zhang, Tramèr (2024), arXiv:2406.16201.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -63,6 +64,7 @@ def blind_baseline(
     membership: ArrayLike,
     rng: np.random.Generator,
     metadata: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
     num_folds: int = 5,
     num_components: int = 32,
     confidence: float = 0.95,
@@ -73,26 +75,36 @@ def blind_baseline(
 
     Scores are ranked within their fold, since the scale of a classifier differs between folds.
 
-    Shape:      x (N, C, H, W); metadata (N, F) numbers such as size in bytes or year of recording.
-    Returns:    not estimable below 4 records per fold and group.
+    With ``groups`` all records of one person are in one fold: a classifier that met her elsewhere
+    would know her again, and call alike sets different. ``auc`` then still counts records, whose
+    interval is too narrow; ``scores`` can be averaged over each person.
+
+    Shape:      x (N, C, H, W); metadata (N, F) numbers such as size in bytes or year of recording;
+                groups (N,), equal for records of one person.
+    Returns:    not estimable below 4 records (persons, with ``groups``) per fold and side.
     """
     images = check_images(x, name="x")
     members = check_membership(membership, num_records=len(images))
     if num_folds < 2:
         raise ValueError(f"expected num_folds >= 2, got {num_folds}")
-    fewest = int(min(members.sum(), (~members).sum()))
+    whose = np.arange(len(images)) if groups is None else np.asarray(groups)
+    if whose.shape != members.shape:
+        raise ValueError(f"groups: expected shape {members.shape}, got {whose.shape}")
+    fewest = min(len(np.unique(whose[side])) for side in (members, ~members))
+    what = "records" if groups is None else "persons"
     if fewest < 4 * num_folds:
         return BlindBaseline(
             auc=None,
             scores=None,
             differs=None,
-            reason=f"not estimable: needs {4 * num_folds} records on each side, there are {fewest}",
+            reason=f"not estimable: needs {4 * num_folds} {what} on each side, there are {fewest}",
         )
     features = _with_metadata(image_statistics(images), metadata=metadata)
     pixels = images.reshape(len(images), -1).astype(np.float64)
     scores = np.zeros(len(images))
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=_state(rng))
-    for train, test in folds.split(pixels, members):
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    folds = kind(num_folds, shuffle=True, random_state=_state(rng))
+    for train, test in folds.split(pixels, members, whose):
         # Trees of so few records are a long row of barriers: threads that wait there for a core
         # that another program has burn theirs, and a second becomes ten.
         with threadpool_limits(1):
@@ -101,6 +113,7 @@ def blind_baseline(
                 members,
                 train=train,
                 test=test,
+                whose=None if groups is None else whose,
                 rng=rng,
                 num_components=num_components,
             )
@@ -117,6 +130,7 @@ def _fold_scores(
     *,
     train: NDArray[np.int64],
     test: NDArray[np.int64],
+    whose: NDArray[Any] | None,
     rng: np.random.Generator,
     num_components: int,
 ) -> NDArray[np.float64]:
@@ -130,11 +144,13 @@ def _fold_scores(
     )
     trees = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=_state(rng))
     # Chosen inside the training folds: the better one at the end would be an optimist's.
-    inner = StratifiedKFold(3, shuffle=True, random_state=_state(rng))
+    kind = StratifiedKFold if whose is None else StratifiedGroupKFold
+    inner = kind(3, shuffle=True, random_state=_state(rng))
+    groups = None if whose is None else whose[train]
     classifier, columns = max(
         ((linear, pixels), (trees, features)),
         key=lambda pair: cross_val_score(
-            pair[0], pair[1][train], members[train], cv=inner, scoring="roc_auc"
+            pair[0], pair[1][train], members[train], groups=groups, cv=inner, scoring="roc_auc"
         ).mean(),
     )
     classifier.fit(columns[train], members[train])

@@ -25,7 +25,7 @@ from phoenix_secure.audit.questions import score_by_class
 from phoenix_secure.audit.records import Labels, Records
 from phoenix_secure.audit.report import CanaryReport
 from phoenix_secure.audit.target import Target
-from phoenix_secure.audit.verdict import figure
+from phoenix_secure.audit.units import figure
 from phoenix_secure.data.canaries import read_canaries
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.errors import DataError
@@ -130,7 +130,8 @@ def evaluate_canaries(
         raise DataError(f"canaries.npz cannot be evaluated: {error}") from error
     answer: Literal["no claim", "contradicted", "not contradicted", "cannot be contradicted"]
     answer = "no claim"
-    if plan.claim is not None and plan.claim.unit == "record":
+    # Each is a person of its own, whose presence a guarantee per person covers as well.
+    if plan.claim is not None and plan.claim.unit in ("record", "group"):
         test = check_claim(
             scores,
             inclusion=canaries.inclusion,

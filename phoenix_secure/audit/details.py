@@ -27,7 +27,7 @@ def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
     """The membership game in sentences."""
     e, c = plan.evaluation, plan.choice
     return (
-        "Unit: one image. A neighbour has one image more or less.",
+        *_unit(plan),
         f"The attacker is shown one of {e.num_members} members and {e.num_others} non-members of "
         "the same source, each with the same chance, and says which it was.",
         f"The attacker knows {c.num_members} other members and {c.num_others} other "
@@ -36,6 +36,19 @@ def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
         *_knows_classes(plan),
         "Intervals treat images as independent. Images of one model share its training: read them "
         "as descriptions; only canaries bound epsilon.",
+    )
+
+
+def _unit(plan: AuditPlan) -> tuple[str, ...]:
+    if plan.persons is None:
+        return ("Unit: one image. A neighbour has one image more or less.",)
+    p = plan.persons
+    return (
+        f"Unit: one person, of {p.num_members} members and {p.num_others} non-members. A neighbour "
+        "has all images of one person more or less; the attacker is shown all of them.",
+        "The verdict, its tests and its intervals count persons. P-values and intervals of single "
+        "images take images for independent, and several of one person are not: they are wrong "
+        "here, and stand for comparison only.",
     )
 
 

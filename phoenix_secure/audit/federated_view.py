@@ -22,7 +22,8 @@ from attacks.statistics.auc import auc
 from attacks.statistics.roc import roc, tpr_at_fpr
 from phoenix_secure.audit.report import FederatedReport, FederatedRow
 from phoenix_secure.audit.target import Target
-from phoenix_secure.audit.verdict import figure, tpr_report
+from phoenix_secure.audit.units import figure
+from phoenix_secure.audit.verdict import tpr_report
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.partition import DataPartition, partition_images

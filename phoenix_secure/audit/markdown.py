@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from phoenix_secure.audit.report import AttackReport, AuditReport, Figure, TprReport
+from collections.abc import Sequence
+
+from phoenix_secure.audit.report import AttackReport, AuditReport, BlindReport, Figure, TprReport
 from phoenix_secure.printed_text import markdown_cell
 
 __all__ = ["percent", "to_markdown"]
@@ -34,9 +36,10 @@ def to_markdown(report: AuditReport) -> str:
         *(f"- {name}: {markdown_cell(value)}" for name, value in report.target.items()),
         *_claim(report),
         "",
-        "## Attacks",
+        "## Attacks" if report.persons is None else "## Attacks on single images",
         "",
-        *_attacks(report),
+        *_not_independent(report),
+        *_attacks(report.attacks, fprs=report.plan.fprs),
         "",
         *(f"- not run: {name}, which {markdown_cell(why)}" for name, why in report.skipped.items()),
         "- p: the smaller of a rank test and a test at "
@@ -44,9 +47,10 @@ def to_markdown(report: AuditReport) -> str:
         f"- placebo: the same attack on non-members alone, outside its band = not used "
         f"({sum(not one.placebo_inside for one in report.attacks)} of {len(report.attacks)})",
         _reversed(report),
-        _blind(report),
+        _blind(report.blind),
         *_losses(report),
         "",
+        *_persons(report),
         *_canaries(report),
         *_federated(report),
         *_copying(report),
@@ -89,14 +93,50 @@ def _claim(report: AuditReport) -> list[str]:
     ]
 
 
-def _attacks(report: AuditReport) -> list[str]:
-    fprs = report.plan.fprs
+def _not_independent(report: AuditReport) -> list[str]:
+    if report.persons is None:
+        return []
+    return [
+        "**Several images are of one person: p and intervals of this table take them for "
+        "independent and are wrong. The verdict rests on persons, below.**",
+        "",
+    ]
+
+
+def _persons(report: AuditReport) -> list[str]:
+    found, planned = report.persons, report.plan.persons
+    if found is None or planned is None:
+        return []
+    strata = [
+        f"- class {markdown_cell(one.group)}: {one.num_members} members, "
+        f"{one.num_non_members} non-members, "
+        f"{markdown_cell(one.reason) if one.auc is None else f'AUC {_interval(one.auc)}'}"
+        for one in found.strata
+    ]
+    return [
+        "## Attacks on persons, each from all of her images",
+        "",
+        f"- {found.num_members} members and {found.num_non_members} non-members, of "
+        f"{found.images_in_the_middle:g} images in the middle and {found.images_of_most} at most",
+        "- mean: of the scores of a person's images; ratio: the log likelihood ratio of them all "
+        "(the sum of what each is above the middle of the tuning split)",
+        f"- p: the smaller of a rank test of persons and one at FPR {planned.low_fpr}, adjusted "
+        "over all rows (Holm); a person's class is that of most of her images",
+        _blind(found.blind),
+        "",
+        *_attacks(found.attacks, fprs=report.plan.fprs),
+        "",
+        *(strata and [*strata, ""]),
+    ]
+
+
+def _attacks(attacks: Sequence[AttackReport], *, fprs: Sequence[float]) -> list[str]:
     head = " | ".join(f"TPR at {fpr:g} FPR" for fpr in fprs)
     rows = [
         f"| attack | holds | setting | AUC | {head} | p | placebo | queries | s |",
         "|---" * (len(fprs) + 8) + "|",
     ]
-    return rows + [_row(one) for one in report.attacks]
+    return rows + [_row(one) for one in attacks]
 
 
 def _row(one: AttackReport) -> str:
@@ -117,8 +157,7 @@ def _reversed(report: AuditReport) -> str:
     )
 
 
-def _blind(report: AuditReport) -> str:
-    blind = report.blind
+def _blind(blind: BlindReport) -> str:
     if blind.auc is None:
         return f"- blind baseline (without the model): {markdown_cell(blind.reason)}"
     answer = "they DIFFER by themselves" if blind.differs else "no difference found"

@@ -13,12 +13,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import append_line, storage_errors, write_bytes
 
-__all__ = ["AuditPlan", "Claim", "Part", "PlannedAttack", "PlannedCanaries", "PlannedGroup"]
+__all__ = [
+    "AuditPlan",
+    "Claim",
+    "Part",
+    "PlannedAttack",
+    "PlannedCanaries",
+    "PlannedGroup",
+    "PlannedPersons",
+]
 
 
 class Part(BaseModel):
@@ -52,6 +60,15 @@ class PlannedGroup(Part):
     sha256: str
 
 
+class PlannedPersons(Part):
+    """The persons that the evaluation group's images are of, where the set says so: the verdict
+    then rests on them. ``low_fpr`` is the one that is tested for them."""
+
+    num_members: int
+    num_others: int
+    low_fpr: float | None
+
+
 class PlannedCanaries(Part):
     """The one-run game: the budget of guesses is fixed here."""
 
@@ -78,6 +95,8 @@ class AuditPlan(Part):
     max_detectable_auc: float  # a larger one makes "no leak detected" inconclusive
     choice: PlannedGroup
     evaluation: PlannedGroup
+    # Unwritten where there are none: plans from before keep their hash.
+    persons: PlannedPersons | None = Field(None, exclude_if=lambda persons: persons is None)
     num_calibration: int
     num_samples: int
     num_shadows: int

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from attacks.records import Images
 from phoenix_secure.audit.attack import Access, Attack
 from phoenix_secure.audit.canaries import Canaries, plan_canaries
+from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan, PlannedAttack, PlannedGroup
 from phoenix_secure.audit.request import Request
 from phoenix_secure.audit.roles import Group, Roles
 from phoenix_secure.audit.target import Target
+from phoenix_secure.audit.units import low_fpr_of
 
 __all__ = ["DERIVED", "plan_of"]
 
@@ -29,6 +31,7 @@ def plan_of(
     samples: Images | None,
     planted: Canaries | None,
     shadowed: Sequence[str],
+    persons: EvaluatedPersons | None,
 ) -> AuditPlan:
     """The plan of what ``request`` asks for and this target allows, before any score is known.
 
@@ -39,9 +42,6 @@ def plan_of(
     shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
     derived = [name for name in request.names if name in DERIVED]
     others = int((~roles.evaluation.membership).sum())
-    estimable = [fpr for fpr in request.fprs if others * fpr >= 1 - 1e-9]
-    # The lowest that leaves three false alarms; else the lowest that can be estimated at all.
-    steady = [fpr for fpr in estimable if others * fpr >= 3 - 1e-9]
     return AuditPlan(
         version=importlib.metadata.version("phoenix-secure"),
         target_kind=target.kind,
@@ -63,12 +63,13 @@ def plan_of(
             ),
         ),
         fprs=tuple(sorted(request.fprs, reverse=True)),
-        low_fpr=min(steady or estimable, default=None),
+        low_fpr=low_fpr_of(request.fprs, num_others=others),
         confidence=0.95,
         significance=request.significance,
         max_detectable_auc=_MAX_DETECTABLE,
         choice=_planned(roles.choice, key=key),
         evaluation=_planned(roles.evaluation, key=key),
+        persons=None if persons is None else persons.planned(request.fprs),
         num_calibration=0 if roles.calibration is None else len(roles.calibration.images),
         num_samples=0 if samples is None else len(samples),
         num_shadows=2 * request.profile.num_shadow_pairs if shadowed else 0,

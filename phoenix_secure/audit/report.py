@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from phoenix_secure.audit.plan import AuditPlan, Part
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "FederatedRow",
     "Figure",
     "Outcome",
+    "PersonsReport",
     "StratumReport",
     "TprReport",
     "Verdict",
@@ -160,6 +163,23 @@ class FederatedReport(Part):
     seconds: float
 
 
+class PersonsReport(Part):
+    """Membership of persons, each from all of her images.
+
+    attacks:    each attack twice: by the mean of a person's scores, and by the log likelihood ratio
+                of them all; p-values are adjusted over all of these rows.
+    strata:     of the attack with the smallest p, by the class that most of a person's images have.
+    """
+
+    num_members: int
+    num_non_members: int
+    images_in_the_middle: float  # the median over persons
+    images_of_most: int
+    attacks: tuple[AttackReport, ...]
+    blind: BlindReport
+    strata: tuple[StratumReport, ...]
+
+
 class Verdict(Part):
     """The answer and what it rests on."""
 
@@ -201,4 +221,11 @@ class AuditReport(Part):
     copying: CopyingReport | None
     canaries: CanaryReport | None
     federated: FederatedReport | None
+    # Unwritten where the images do not say whose they are.
+    persons: PersonsReport | None = Field(None, exclude_if=lambda persons: persons is None)
     seconds: float
+
+    @property
+    def deciding(self) -> tuple[AttackReport, ...]:
+        """The figures that the verdict rests on: of persons where there are any, else of images."""
+        return self.attacks if self.persons is None else self.persons.attacks

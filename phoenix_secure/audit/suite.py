@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from attacks.records import Images
-from attacks.statistics.blind import BlindBaseline, blind_baseline
+from attacks.statistics.blind import blind_baseline
 from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import (
     AskedModel,
@@ -23,10 +23,11 @@ from phoenix_secure.audit.attack import (
 )
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.federated_view import federated_view, require_federated
+from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.planning import DERIVED, plan_of
 from phoenix_secure.audit.questions import PixelScale, ask_every_way, find_scale
-from phoenix_secure.audit.report import AuditReport, BlindReport, CanaryReport
+from phoenix_secure.audit.report import AuditReport, CanaryReport
 from phoenix_secure.audit.request import Request
 from phoenix_secure.audit.roles import Roles, draw_roles
 from phoenix_secure.audit.scoring import (
@@ -39,7 +40,8 @@ from phoenix_secure.audit.scoring import (
 from phoenix_secure.audit.shadow_attacks import SHADOW_ATTACKS, score_shadow_attacks
 from phoenix_secure.audit.shadows import shadow_obstacle, train_shadows
 from phoenix_secure.audit.target import Target
-from phoenix_secure.audit.verdict import attack_reports, decide, figure
+from phoenix_secure.audit.units import Units, blind_report
+from phoenix_secure.audit.verdict import attack_reports, decide
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import num_cores
@@ -82,6 +84,7 @@ def run_audit(
         require_federated(target)
     seeds = SeedTree(request.seed).child("audit")
     roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
+    persons = EvaluatedPersons.of(target.images, roles, seeds=seeds)
     scale = PixelScale.SIGNED
     if target.model is not None and target.run is None:
         rng = seeds.child("scale").numpy()
@@ -99,6 +102,7 @@ def run_audit(
         roles=roles,
         attacks=attacks,
         shadowed=shadowed,
+        persons=persons,
         samples=samples,
         planted=planted,
     )
@@ -111,6 +115,7 @@ def run_audit(
         membership=roles.evaluation.membership,
         rng=seeds.child("blind").numpy(),
         confidence=plan.confidence,
+        groups=None if persons is None else persons.of_image,
     )
     scored: list[Scored] = []
     for number, attack in enumerate(attacks):
@@ -137,7 +142,22 @@ def run_audit(
             profile=request.profile,
             seeds=seeds,
         )
-    reports = attack_reports(scored, roles=roles, placebos=placebos, blind=blind, plan=plan)
+    units = Units(
+        one="image",
+        many="images",
+        unit="record",
+        membership=roles.evaluation.membership,
+        placebo=placebos.evaluation,
+        blind=blind,
+        low_fpr=plan.low_fpr,
+    )
+    reports = deciding = attack_reports(scored, units=units, plan=plan)
+    of_persons = None
+    if persons is not None:
+        units = persons.units(blind, plan=plan)
+        rows = persons.scored(scored, choice=roles.choice.membership)
+        deciding = attack_reports(rows, units=units, plan=plan)
+        of_persons = persons.report(deciding, rows, units=units, plan=plan)
     canaries: CanaryReport | None = None
     if planted is not None and target.model is not None:
         canaries = evaluate_canaries(planted, model=target.model, plan=plan, seeds=seeds)
@@ -152,7 +172,7 @@ def run_audit(
     members = roles.evaluation.membership
     report = AuditReport(
         edition=request.edition,
-        verdict=decide(reports, blind=blind, canaries=canaries, plan=plan),
+        verdict=decide(deciding, units=units, canaries=canaries, plan=plan),
         game=details.game(plan, roles=roles),
         target={
             "kind": target.kind,
@@ -166,7 +186,7 @@ def run_audit(
         choice_source=roles.choice_source,
         attacks=reports,
         skipped=skipped,
-        blind=_blind_report(blind),
+        blind=blind_report(blind),
         loss_of_members=None if losses is None else _mean_loss(losses, members),
         loss_of_non_members=None if losses is None else _mean_loss(losses, ~members),
         strata=details.strata(
@@ -176,6 +196,7 @@ def run_audit(
         copying=details.copying(samples, target=target, roles=roles, seeds=seeds),
         canaries=canaries,
         federated=federated,
+        persons=of_persons,
         seconds=time.perf_counter() - started,
     )
     return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)
@@ -307,14 +328,6 @@ def _derived(
         else:
             skipped["combined"] = "needs two attacks and 40 images to choose on"
     return found
-
-
-def _blind_report(blind: BlindBaseline) -> BlindReport:
-    return BlindReport(
-        auc=None if blind.auc is None else figure(blind.auc.value, blind.auc.interval),
-        differs=blind.differs,
-        reason=blind.reason,
-    )
 
 
 def _mean_loss(loss: Scored, rows: NDArray[np.bool_]) -> float:

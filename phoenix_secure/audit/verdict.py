@@ -9,8 +9,6 @@ import numpy as np
 from attacks.epsilon.ceilings import exceeds_ceiling
 from attacks.epsilon.trade_off import approximate_dp
 from attacks.statistics.auc import advantage, auc, auc_difference
-from attacks.statistics.blind import BlindBaseline
-from attacks.statistics.intervals import Interval
 from attacks.statistics.placebo import check_placebo
 from attacks.statistics.power import detectable_auc, detectable_tpr
 from attacks.statistics.roc import Roc, TprAtFpr, roc, tpr_at_fpr
@@ -18,25 +16,19 @@ from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.report import (
     AttackReport,
     CanaryReport,
-    Figure,
     Outcome,
     TprReport,
     Verdict,
 )
-from phoenix_secure.audit.roles import Roles
-from phoenix_secure.audit.scoring import Placebos, Scored
+from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_value
+from phoenix_secure.audit.units import Units, figure
 
-__all__ = ["attack_reports", "decide", "figure", "tpr_report"]
+__all__ = ["attack_reports", "decide", "tpr_report"]
 
 _CURVE_POINTS = 60
 _DIGITS = 6
 _PLACEBO_ERROR = 0.01  # chance that any attack's placebo is thought broken, all together
-
-
-def figure(value: float, interval: Interval) -> Figure:
-    """A value with its interval."""
-    return Figure(value=value, low=interval.low, high=interval.high)
 
 
 def tpr_report(found: TprAtFpr) -> TprReport:
@@ -55,20 +47,15 @@ def tpr_report(found: TprAtFpr) -> TprReport:
 
 
 def attack_reports(
-    scored: Sequence[Scored],
-    *,
-    roles: Roles,
-    placebos: Placebos,
-    blind: BlindBaseline,
-    plan: AuditPlan,
+    scored: Sequence[Scored], *, units: Units, plan: AuditPlan
 ) -> tuple[AttackReport, ...]:
     """Every attack's figures on the evaluation group, p-values adjusted over all of them."""
-    members = roles.evaluation.membership
+    members = units.membership
     of_rank = [rank_p_value(one.scores, membership=members) for one in scored]
     of_low = [
         None
-        if plan.low_fpr is None
-        else low_fpr_p_value(one.scores, membership=members, target=plan.low_fpr)
+        if units.low_fpr is None
+        else low_fpr_p_value(one.scores, membership=members, target=units.low_fpr)
         for one in scored
     ]
     tested = [*of_rank, *(p for p in of_low if p is not None)]
@@ -85,9 +72,7 @@ def attack_reports(
             p_low=of_low[k],
             p_adjusted=joint[k],
             share=len(scored),
-            roles=roles,
-            placebos=placebos,
-            blind=blind,
+            units=units,
             plan=plan,
         )
         for k, one in enumerate(scored)
@@ -101,18 +86,16 @@ def _report(
     p_low: float | None,
     p_adjusted: float,
     share: int,
-    roles: Roles,
-    placebos: Placebos,
-    blind: BlindBaseline,
+    units: Units,
     plan: AuditPlan,
 ) -> AttackReport:
-    members = roles.evaluation.membership
+    members, blind = units.membership, units.blind
     curve = roc(one.scores, membership=members)
     area = auc(one.scores, membership=members, confidence=plan.confidence)
     gain = advantage(curve, confidence=plan.confidence)
     placebo = check_placebo(
         one.placebo_scores,
-        membership=placebos.evaluation,
+        membership=units.placebo,
         confidence=1 - _PLACEBO_ERROR / share,
     )
     excess = None
@@ -126,7 +109,7 @@ def _report(
             )
         )
     above = None
-    if plan.claim is not None and plan.claim.unit == "record":
+    if plan.claim is not None and plan.claim.unit == units.unit:
         above = exceeds_ceiling(
             curve,
             trade_off=approximate_dp(plan.claim.epsilon, delta=plan.claim.delta),
@@ -176,22 +159,22 @@ def _thinned(curve: Roc) -> tuple[tuple[float, float], ...]:
 def decide(
     attacks: Sequence[AttackReport],
     *,
-    blind: BlindBaseline,
+    units: Units,
     canaries: CanaryReport | None,
     plan: AuditPlan,
 ) -> Verdict:
-    """Decide the verdict.
+    """Decide the verdict from the figures of ``units``.
 
     Guarantee:  where members and non-members are exchangeable, "leak found" has a chance of at
                 most ``plan.significance`` (Holm over all attacks and both tests), and a true claim
                 is contradicted with that chance at most once more. ``docs/audit.md`` has the
                 simulation.
     """
-    size = plan.evaluation
+    blind, many = units.blind, units.many
     first_step = plan.significance / max(1, 2 * len(attacks))
     smallest = detectable_auc(
-        size.num_members,
-        num_non_members=size.num_others,
+        units.num_members,
+        num_non_members=units.num_others,
         significance=min(0.99, 2 * first_step),  # the test is one-sided
     )
     trusted = [attack for attack in attacks if attack.placebo_inside]
@@ -233,12 +216,12 @@ def decide(
     elif smallest > plan.max_detectable_auc:
         outcome = Outcome.INCONCLUSIVE
         reasons.append(
-            f"with {size.num_members} members and {size.num_others} non-members only an AUC above "
-            f"{smallest:.2f} would be found: use more images"
+            f"with {units.num_members} members and {units.num_others} non-members only an AUC "
+            f"above {smallest:.2f} would be found: use more {many}"
         )
     elif blind.differs is None:
         outcome = Outcome.INCONCLUSIVE
-        reasons.append("the blind baseline cannot be estimated: use more images")
+        reasons.append(f"the blind baseline cannot be estimated: use more {many}")
     else:
         reasons.append(
             f"no attack found members (smallest adjusted p "
@@ -251,8 +234,8 @@ def decide(
         reasons=tuple(reasons),
         detectable_auc=smallest,
         detectable_tpr=None
-        if plan.low_fpr is None
-        else detectable_tpr(plan.low_fpr, num_members=size.num_members, significance=first_step),
+        if units.low_fpr is None
+        else detectable_tpr(units.low_fpr, num_members=units.num_members, significance=first_step),
         false_alarm=f"at most {plan.significance:.0%} when there is nothing to find, over "
         f"{len(attacks)} attacks and two tests each (Holm)",
     )

@@ -67,9 +67,11 @@ def _tell_unrecorded(found: AuditResult, *, quiet: bool) -> None:
 
 
 def _print(report: AuditReport, out: Path) -> None:
-    sizes = report.plan.evaluation
+    sizes, who = report.plan.evaluation, ""
+    if report.plan.persons is not None:
+        sizes, who = report.plan.persons, "persons: "
     table = Table(
-        title=f"audit of {sizes.num_members} members and {sizes.num_others} non-members "
+        title=f"audit of {who}{sizes.num_members} members and {sizes.num_others} non-members "
         f"({report.plan.profile})",
         box=box.SIMPLE,
         pad_edge=False,
@@ -78,7 +80,7 @@ def _print(report: AuditReport, out: Path) -> None:
     table.add_column("attack", no_wrap=True)
     for name in ("AUC", *(f"TPR@{100 * fpr:g}%" for fpr in report.plan.fprs), "p", "placebo"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in sorted(report.attacks, key=lambda one: one.p_adjusted):
+    for one in sorted(report.deciding, key=lambda one: one.p_adjusted):
         tprs = [
             "n. e." if found.tpr is None else f"{100 * found.tpr.value:.1f}%" for found in one.tpr
         ]

@@ -31,7 +31,7 @@ Delta = Annotated[float, typer.Option("--delta", help="Probability part; below 1
 Rate = Annotated[
     float, typer.Option("--rate", help="Each image's chance to enter a step (q), up to 1.")
 ]
-_ADJACENCY = "add or remove one image, or one whole site"
+_ADJACENCY = "add or remove one image, one person, or one whole site"
 Steps = Annotated[int, typer.Option("--steps", help="Noised steps: local steps x rounds.")]
 
 

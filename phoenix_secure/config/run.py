@@ -86,6 +86,12 @@ class RunConfig(Section):
                 "data.split stratified makes the role of one image depend on all others, so that "
                 "no guarantee would hold for the folder: leave it out, or set it to keyed"
             )
+        if self.privacy.unit == "group" and self.data.group is None:
+            raise ValueError(
+                "privacy.unit group protects persons, and nothing says whose the images are: set "
+                "data.group (folder:1, column:patient_id, array:patient, dicom:PatientID or file), "
+                "or privacy.unit=record for single images"
+            )
         if self.data.fraction < 1 and self.with_split().data.split != "keyed":
             raise ValueError("data.fraction needs data.split=keyed; or use data.max_images")
         return self

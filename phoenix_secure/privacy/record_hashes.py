@@ -18,7 +18,16 @@ import numpy as np
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import storage_errors
 
-__all__ = ["comparison_tag", "data_digest", "open_key", "record_hashes", "shared_records"]
+__all__ = [
+    "comparison_tag",
+    "data_digest",
+    "open_key",
+    "person_hashes",
+    "person_key",
+    "person_tag",
+    "record_hashes",
+    "shared_records",
+]
 
 _KEY_SIZE = 32
 
@@ -41,6 +50,27 @@ def comparison_tag(images: np.ndarray, *, key: bytes) -> str:
     _check(images, key)
     form = b"comparison:" + repr(images.shape[1:]).encode()
     return hmac.new(key, form, hashlib.sha256).hexdigest()
+
+
+def person_key(key: bytes) -> bytes:
+    """The 32 bytes under which owners who share ``key`` turn identifiers into numbers
+    (``data.groups.group_number``), so that equal identifiers have equal ones at all of them."""
+    return _mac(key, b"persons: numbers of identifiers")
+
+
+def person_hashes(groups: np.ndarray, *, key: bytes) -> list[str]:
+    """HMAC-SHA256 of each person among ``groups`` (n,) int64, in hexadecimal, sorted.
+
+    ``groups`` are numbers under ``person_key(key)``. Identifiers are few: whoever has the key finds
+    each by trying all that there may be.
+    """
+    people = np.unique(groups).astype("<i8")
+    return sorted(_mac(key, b"person:" + number.tobytes()).hex() for number in people)
+
+
+def person_tag(*, key: bytes) -> str:
+    """As ``comparison_tag``, for hashes of persons."""
+    return _mac(key, b"comparison of persons").hex()
 
 
 def data_digest(images: np.ndarray, labels: np.ndarray | None, *, key: bytes) -> str:
@@ -79,6 +109,12 @@ def open_key(path: Path) -> bytes:
     if len(key) != _KEY_SIZE:
         raise CheckpointError(f"{path} must hold {_KEY_SIZE} bytes: restore it")
     return key
+
+
+def _mac(key: bytes, content: bytes) -> bytes:
+    if len(key) != _KEY_SIZE:
+        raise ValueError(f"expected a key of {_KEY_SIZE} bytes")
+    return hmac.digest(key, content, hashlib.sha256)
 
 
 def _check(images: np.ndarray, key: bytes) -> None:

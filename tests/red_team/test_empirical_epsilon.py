@@ -10,6 +10,9 @@ and share the five percent in which a bound may be false.
 A bound from below is no use unless it can be high: the same attack on a site whose noise is a tenth
 of what its ledger says must prove a tenth of the epsilon that this site really has, at least. That
 is more than the epsilon that it claims, so that the fault is found.
+
+Under unit group the neighbour is a person with sixteen white pictures, and the fault is to clip
+each of them: what she moves is then up to sixteen clip norms, where one is accounted.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import numpy as np
 import pytest
 
 from attacks.epsilon.independent import epsilon_from_counts
-from own_folder import OwnFolderSite
-from phoenix_secure.data.keyed_split import image_tags, keyed_roles
+from own_folder import PERSONS, OwnFolderSite
+from phoenix_secure.data.groups import group_number
+from phoenix_secure.data.keyed_split import group_tags, image_tags, keyed_roles
 from phoenix_secure.data.split import MEMBER
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.federation.round.messages import TrainReply, TrainRequest
@@ -31,6 +35,7 @@ from phoenix_secure.federation.site import privacy as site_privacy
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.events import PoissonSampledGaussian
+from phoenix_secure.privacy.person_means import PersonMeans
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.secret_files import write_secret
 from phoenix_secure.training.private import PrivateTrainer
@@ -48,7 +53,7 @@ SETTINGS = [
     *("model.layers_per_block=1", "model.norm_groups=2", "diffusion.prediction=v"),
     *("training.batch_size=1", "training.local_steps=1", "training.optimizer=sgd"),
     *("training.learning_rate=1", "training.lr_decay=none", "training.warmup_steps=0"),
-    *("privacy.unit=record", f"privacy.clip_norm={CLIP_NORM}", "privacy.noise_draws=4"),
+    *(f"privacy.clip_norm={CLIP_NORM}", "privacy.noise_draws=4"),
     *("secure_aggregation.mode=off", f"federation.rounds={max(MANY)}"),
 ]
 # Even seeds: one picture, sampled, or an empty folder. Odd ones: a black picture beside it.
@@ -59,26 +64,38 @@ FAULTS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed 
 
 
 class Game:
-    """Two sites with neighbouring folders, under one plan and one key of the split."""
+    """Two sites with neighbouring folders, under one plan and one key of the split.
 
-    def __init__(self, root: Path, *, seed: int) -> None:
+    by_person    the picture is sixteen, of one person, and those in company are three, of another
+    """
+
+    def __init__(self, root: Path, *, seed: int, by_person: bool = False) -> None:
         company = [BLACK] if seed % 2 else []
         self.rate = 1.0 if company else 0.9
         self.base = -len(company)  # clip norms that the others add, each time
         self.noise = noise_multiplier_for(
             epsilon=CLAIM, delta=DELTA, sampling_rate=self.rate, steps=1
         )
-        self.with_it = OwnFolderSite(root, images=[WHITE, *company], name="site-01")
-        self.without = OwnFolderSite(root, images=company, name="site-02")
+        unit, most = ["privacy.unit=record"], 1 + len(company)
         key = key_for([WHITE, *company], seed=seed)
+        if by_person:
+            unit = ["privacy.unit=group", "privacy.images_per_group=16", *PERSONS]
+            most, key = 20, key_for_persons(["her", "him"], seed=seed)
+        white, black = ([WHITE] * 16, company * 3) if by_person else ([WHITE], company)
+        persons = ["her"] * len(white) + ["him"] * len(black) if by_person else None
+        self.with_it = OwnFolderSite(root, images=[*white, *black], persons=persons, name="site-01")
+        self.without = OwnFolderSite(
+            root, images=black, persons=persons and persons[len(white) :], name="site-02"
+        )
         for site in (self.with_it, self.without):
             write_secret(site.folder.split_key, key)
         self.plan: Plan = self.with_it.plan(
             *SETTINGS,
+            *unit,
             f"seed={seed}",
             f"privacy.noise_multiplier={self.noise}",
             f"privacy.sampling_rate={self.rate}",
-            f"privacy.physical_batch={1 + len(company)}",
+            f"privacy.physical_batch={most}",
         )
 
     def epsilon_lower(self, *, num_in: int, num_out: int) -> float:
@@ -130,6 +147,16 @@ def key_for(pictures: list[np.ndarray], *, seed: int) -> bytes:
     raise AssertionError("no key in a thousand")
 
 
+def key_for_persons(names: list[str], *, seed: int) -> bytes:
+    """A key of the split under which all pictures of the persons ``names`` are members."""
+    for number in range(1000):
+        key = SeedTree(seed).child("split", number).entropy().to_bytes(32, "big")
+        groups = np.array([group_number(name, key=key) for name in names], np.int64)
+        if (keyed_roles(group_tags(groups, key=key), held_out=0.2, reference=0.1) == MEMBER).all():
+            return key
+    raise AssertionError("no key in a thousand")
+
+
 @pytest.mark.parametrize(("seed", "answers"), CLAIMS)
 def test_no_answers_prove_more_than_the_site_claims(
     seed: int, answers: tuple[int, int], tmp_path: Path
@@ -156,4 +183,28 @@ def test_a_tenth_of_the_noise_is_found_out(
     found = game.epsilon_lower(num_in=MANY[0], num_out=MANY[1])
     print(f"seed {seed}: {found:.3f} of {truth:.3f}, claimed {game.claimed():.3f}")  # noqa: T201
     assert truth / 10 < found < truth
+    assert found > game.claimed()
+
+
+@pytest.mark.parametrize(("seed", "answers"), [CLAIMS[0], *CLAIMS[3:]])
+def test_no_answers_prove_more_of_a_person_than_the_site_claims(
+    seed: int, answers: tuple[int, int], tmp_path: Path
+) -> None:
+    game = Game(tmp_path, seed=seed, by_person=True)
+    found = game.epsilon_lower(num_in=answers[0], num_out=answers[1])
+    print(f"seed {seed}: {found:.3f} of {game.claimed():.3f}")  # noqa: T201
+    assert found <= game.claimed() <= CLAIM
+
+
+@pytest.mark.parametrize("seed", FAULTS)
+def test_clipping_the_pictures_of_a_person_one_by_one_is_found_out(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game = Game(tmp_path, seed=seed, by_person=True)
+    monkeypatch.setattr(
+        PersonMeans, "take", lambda self, samples, num_images: (samples, num_images)
+    )
+    answers = MANY if seed else FEW
+    found = game.epsilon_lower(num_in=answers[0], num_out=answers[1])
+    print(f"seed {seed}: {found:.3f} proven, claimed {game.claimed():.3f}")  # noqa: T201
     assert found > game.claimed()

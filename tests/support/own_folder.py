@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,25 +29,41 @@ SETTINGS = [
     *("training.batch_size=8", "training.local_steps=2", "federation.rounds=2"),
     *("evaluation.num_images=0", "sampling.num_steps=2", "device=cpu"),
 ]
+PERSONS = ["data.name=image-folder", "data.path=own", "data.group=folder:1"]
 RECORD = ["privacy.unit=record", "privacy.noise_multiplier=1.0", "privacy.sampling_rate=0.3"]
 
 
 class OwnFolderSite:
-    """The site ``name`` of the federation in ``root``, which the first of its sites makes."""
+    """The site ``name`` of the federation in ``root``, which the first of its sites makes.
 
-    def __init__(self, root: Path, *, images: Iterable[np.ndarray], name: str = "site-01") -> None:
+    persons    whose each image is: the name of its sub-folder (``PERSONS`` reads it)
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        images: Iterable[np.ndarray],
+        name: str = "site-01",
+        persons: Sequence[str] | None = None,
+    ) -> None:
         if not (root / "f").exists():
             sites = tuple(numbered_sites(5))
             initialise(root / "f", Deployment(federation="trial", sites=sites, rehearsal=True))
         self.root, self.images = root, root / f"images-of-{name}"
         self.images.mkdir()
         for number, image in enumerate(images):
-            Image.fromarray(image).save(self.images / f"{number:03}.png")
+            self.add(image, f"{number:03}.png", person="" if persons is None else persons[number])
         self.folder = SiteFolder(root / "f" / "sites" / name)
         changed = yaml.safe_load(self.folder.settings_file.read_text())
         changed["data"] = {"source": "own", "name": "image-folder", "path": str(self.images)}
         self.folder.settings_file.write_text(yaml.safe_dump(changed))
         self.roster = ServerFolder(root / "f" / "server").roster()
+
+    def add(self, image: np.ndarray, name: str, *, person: str = "") -> None:
+        path = self.images / person / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
 
     def plan(self, *overrides: str) -> Plan:
         config = load_config(None, [*SETTINGS, *overrides])

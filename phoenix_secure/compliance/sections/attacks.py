@@ -100,8 +100,9 @@ def recorded_plan(facts: Facts, audit: AuditReport) -> dict[str, Any]:
 
 
 def strongest(audit: AuditReport) -> AttackReport | None:
-    """The attack with the smallest adjusted p, then the largest AUC."""
-    usable = [each for each in audit.attacks if each.placebo_inside] or list(audit.attacks)
+    """The attack with the smallest adjusted p, then the largest AUC; on persons where the audit has
+    them."""
+    usable = [each for each in audit.deciding if each.placebo_inside] or list(audit.deciding)
     return min(usable, key=lambda each: (each.p_adjusted, -each.auc.value)) if usable else None
 
 
@@ -168,7 +169,8 @@ def _answer_figures(answers: Answers, audit: AuditReport) -> None:
         answers.missing("E4.strongest", "no attack ran")
     else:
         row = {**_row(best), "curve": [list(point) for point in best.curve]}
-        answers.derived("E4.strongest", row, evidence=facts.where(AUDIT, "/attacks"))
+        where = "/attacks" if audit.persons is None else "/persons/attacks"
+        answers.derived("E4.strongest", row, evidence=facts.where(AUDIT, where))
     answers.measured(
         "E4.attacks",
         [_row(each) for each in audit.attacks],

@@ -38,6 +38,7 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     check_images,
     continuing,
     guarantee_of,
+    num_records,
     plan_privacy,
 )
 from phoenix_secure.federation.secagg.sum_step import KnownState
@@ -109,7 +110,9 @@ class SimulatedSites:
         self.model = self._model()
         self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
         for name, part in self.partition.parts.items():
-            check_images(config, len(part), site=name)
+            groups = None if images.groups is None else images.groups[part]
+            num = num_records(config, num_images=len(part), groups=groups)
+            check_images(config, num, site=name)
         self.evaluator: Evaluator | None = evaluator_of(
             config, self.partition, seeds=self._seeds, device=self.devices[0]
         )

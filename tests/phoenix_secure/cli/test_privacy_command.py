@@ -157,7 +157,41 @@ def test_shared_images_are_counted_from_keyed_hashes(
     found = cli("privacy", "overlap", *hashes, "--format", "json")
     assert found.code == 9
     assert json.loads(found.out) == {"shared": 2, "images": [10, 10, 12]}
-    assert "2 images lie at more than one site" in cli("privacy", "overlap", *hashes).out
+    assert "2 images are at more than one site" in cli("privacy", "overlap", *hashes).out
+
+
+def test_persons_at_two_sites_are_found_by_their_identifiers(cli, tmp_path: Path) -> None:
+    """Other images of one person, under one key; neither name nor number leaves in the clear."""
+    key, hashes, digits = tmp_path / "owners.key", [], load_digits().images
+    for site, people in enumerate((["ann", "ann", "bob"], ["cem", "dora", "dora"], ["bob", "eve"])):
+        images = tmp_path / f"{site}.npz"
+        first = 10 * site
+        np.savez(images, images=digits[first : first + len(people)], patient=np.array(people))
+        hashes.append(str(tmp_path / f"{site}.hashes"))
+        made = cli(
+            *("privacy", "hash", str(images), "--key", str(key), "--out", hashes[-1]),
+            *("--group", "array:patient"),
+        )
+        assert made.code == 0, made.err
+        assert "2 persons in" in made.out
+    assert cli("privacy", "overlap", *hashes[:2]).code == 0
+    assert "no person of 2 sites" in cli("privacy", "overlap", *hashes[:2]).out
+    found = cli("privacy", "overlap", *hashes, "--format", "json")
+    assert found.code == 9
+    assert json.loads(found.out) == {"shared": 1, "persons": [2, 2, 2]}
+    assert "bob" not in Path(hashes[0]).read_text()
+
+    of_images = str(tmp_path / "images.hashes")
+    assert cli(*("privacy", "hash", str(images)), "--key", str(key), "--out", of_images).code == 0
+    mixed = cli("privacy", "overlap", hashes[0], of_images)
+    assert mixed.code == 2
+    assert "some of images and some of persons" in " ".join(mixed.err.split())
+    wrong = cli(
+        *("privacy", "hash", str(images), "--key", str(tmp_path / "new.key"), "--out", "x"),
+        *("--group", "patient"),
+    )
+    assert wrong.code == 2
+    assert not (tmp_path / "new.key").exists()
 
 
 def test_deep_images_are_hashed_as_the_window_maps_them(

@@ -12,6 +12,9 @@ from phoenix_secure.privacy.record_hashes import (
     comparison_tag,
     data_digest,
     open_key,
+    person_hashes,
+    person_key,
+    person_tag,
     record_hashes,
     shared_records,
 )
@@ -78,3 +81,13 @@ def test_tags_are_equal_for_one_key_and_form_alone() -> None:
     assert tag == comparison_tag(images[:1] + 7, key=key)  # of the form, not of the content
     assert tag != comparison_tag(np.zeros((2, 3, 4, 4), np.uint8), key=key)
     assert tag != comparison_tag(images, key=bytes(32))
+
+
+def test_persons_are_hashed_once_and_under_the_key() -> None:
+    groups = np.array([7, -2, 7, 5], np.int64)
+    assert len(person_hashes(groups, key=KEY)) == 3
+    assert person_hashes(groups, key=KEY) == person_hashes(groups[::-1], key=KEY)
+    assert not set(person_hashes(groups, key=KEY)) & set(person_hashes(groups, key=OTHER))
+    assert len({person_key(KEY), person_key(OTHER), KEY, bytes.fromhex(person_tag(key=KEY))}) == 4
+    with pytest.raises(ValueError, match="32 bytes"):
+        person_tag(key=b"short")
