@@ -111,7 +111,7 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
         "generator_steps": release.fit_steps,
         "estimated_fit_seconds": round(fit_seconds(sites, layout), 1),
         **_guarantee(sites),
-        "secure_aggregation": "on",
+        "secure_aggregation": config.secure_aggregation.mode,
         **_aggregation(sites, seconds=aggregation_seconds(sites)),
     }
     if release.then == "ddpm":

@@ -17,8 +17,10 @@ class ReleaseConfig(Section):
     """A run that sums features once in place of training by rounds.
 
     The sites enter, class by class, the sum of the features of their images and the number of
-    images into one secure round (``privacy.unit: record`` or ``group``, ``privacy.trust: sum``).
-    The server fits a generator to the noised sum: that costs no privacy.
+    images into one round (``privacy.unit: record`` or ``group``). Under ``privacy.trust: sum`` they
+    noise the secure sum together; under ``site-local`` each noises its own, which a single site can
+    do, too (``secure_aggregation.mode: off``). The server fits a generator to the noised sum: that
+    costs no privacy.
     """
 
     features: Literal["none", "pixel", "hog", "hogpix", "pixel-hog"] = Field(

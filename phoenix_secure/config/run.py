@@ -108,8 +108,6 @@ class RunConfig(Section):
             return self
         needed = {
             "privacy.unit": (self.privacy.unit, self._unit_of_records),
-            "privacy.trust": (self.privacy.trust, "sum"),
-            "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
             "federation.rounds": (self.federation.rounds, 1),
             "federation.participation": (self.federation.participation, 1.0),
             "federation.server_optimizer": (self.federation.server_optimizer, "fedavg"),
@@ -123,6 +121,8 @@ class RunConfig(Section):
             "filtering.threshold": (self.filtering.threshold, 0.0),
             "audit.canaries": (self.audit.canaries, 0),
         }
+        if self.privacy.trust == "sum":
+            needed["secure_aggregation.mode"] = self.secure_aggregation.mode, "on"
         _require(needed, by="a release (release.features)")
         return self
 

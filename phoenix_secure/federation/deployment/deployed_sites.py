@@ -32,7 +32,7 @@ from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.privacy_plan import continuing, guarantee_of, plan_privacy
-from phoenix_secure.federation.secagg.terms import choose_terms
+from phoenix_secure.federation.secagg.terms import choose_terms, release_noise
 from phoenix_secure.federation.server.attempt import deployment_timeouts
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.privacy.events import event_from_dict
@@ -93,18 +93,18 @@ class DeployedSites:
             )
         self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
         self.model = self._model(seeds=seeds, device=device)
-        self._planned = plan_privacy(config, terms=self.terms)
+        self._planned = plan_privacy(config, terms=self.terms, layout=self.strategies.release)
         self.privacy = self._planned
         self.evaluator: Evaluator | None = None
         self.timeouts = deployment_timeouts(config)
 
     def _model(self, *, seeds: SeedTree, device: torch.device) -> GlobalModel | ReleasedModel:
         config, layout = self.config, self.strategies.release
-        if layout is not None and self.terms is not None:
+        if layout is not None:
             return ReleasedModel(
                 config,
                 layout=layout,
-                terms=self.terms,
+                made=release_noise(config, layout, terms=self.terms),
                 class_names=config.release.class_names,
                 seeds=seeds,
                 device=device,

@@ -136,9 +136,10 @@ class SiteBudget:
         )
 
     def _privacy(self, config: RunConfig) -> PrivacyPlan | None:
-        if config.privacy.unit != "site" and config.privacy.trust != "sum":
+        privacy = config.privacy
+        if privacy.unit != "site" and privacy.trust != "sum" and not config.release.is_on:
             return plan_privacy(config, terms=None)
-        # Noise that the sites add together is made for the size of what they send.
+        # Noise of sums is made for the size of what they send.
         from phoenix_secure.device import pick_devices
         from phoenix_secure.federation.heterogeneity.deployment import (
             deployment_strategies,
@@ -152,5 +153,9 @@ class SiteBudget:
             device=pick_devices("cpu")[0],
             cache_dir=self._cache_dir,
         )
-        terms = choose_terms(config, num_parameters=run.exchange.num_uploaded, layout=run.release)
-        return plan_privacy(config, terms=terms)
+        terms = None
+        if config.secure_aggregation.mode == "on":
+            terms = choose_terms(
+                config, num_parameters=run.exchange.num_uploaded, layout=run.release
+            )
+        return plan_privacy(config, terms=terms, layout=run.release)

@@ -94,7 +94,9 @@ def installer(
                 num_parameters=strategies.exchange.num_uploaded,
                 layout=strategies.release,
             )
-        privacy = continuing(plan_privacy(config, terms=terms), config, budget.begun(plan))
+        privacy = continuing(
+            plan_privacy(config, terms=terms, layout=strategies.release), config, budget.begun(plan)
+        )
         memory = folder.memory(plan.hash)
         return build_site(
             stream,
@@ -127,7 +129,7 @@ def installer(
             trainer=(
                 make_trainer(config, privacy, terms=terms, num_classes=0, device=device)
                 if strategies.release is None
-                else make_summer(strategies.release, terms, seeds=seeds, config=config)
+                else make_summer(config, strategies.release, terms=terms, seeds=seeds)
             ),
         )
 

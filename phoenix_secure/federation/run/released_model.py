@@ -22,7 +22,7 @@ from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
-from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.secagg.release_noise import ReleaseNoise
 from phoenix_secure.files import sha256_of, write_bytes
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.class_sums import class_means
@@ -60,16 +60,14 @@ class ReleasedModel:
         config: RunConfig,
         *,
         layout: ReleaseLayout,
-        terms: SecureTerms,
+        made: ReleaseNoise,
         class_names: tuple[str, ...],
         seeds: SeedTree,
         device: torch.device,
     ) -> None:
-        if terms.grid is None or terms.noise is None:
-            raise ValueError("expected the terms of a release")
         self._config = config
         self._layout = layout
-        self._grid, self._noise = terms.grid, terms.noise
+        self._grid, self._noise = made.grid, made.noise
         self._class_names = class_names if layout.num_classes > 1 else ()
         self._seeds = seeds
         self._device = device

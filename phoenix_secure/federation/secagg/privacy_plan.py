@@ -14,6 +14,8 @@ from phoenix_secure.config import PartitionConfig, PrivacyConfig, RunConfig
 from phoenix_secure.data.persons import persons_of
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
+from phoenix_secure.federation.secagg.noise import SiteNoise
+from phoenix_secure.federation.secagg.release_noise import plaintext_release_noise
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.accounting import Epsilon, bound_of, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
@@ -32,6 +34,7 @@ from phoenix_secure.privacy.guarantee import (
     StartedFrom,
     SumTrust,
 )
+from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.training.private import public_steps
 
 __all__ = [
@@ -98,8 +101,12 @@ def continuing(
     )
 
 
-def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan | None:
+def plan_privacy(
+    config: RunConfig, *, terms: SecureTerms | None, layout: ReleaseLayout | None = None
+) -> PrivacyPlan | None:
     """The plan that follows from the settings; None where no unit is named.
+
+    layout   of a release
 
     Guarantee:  the same settings give the same plan everywhere; ``planned`` is within
                 ``privacy.epsilon``, where it is set.
@@ -109,8 +116,8 @@ def plan_privacy(config: RunConfig, *, terms: SecureTerms | None) -> PrivacyPlan
     if privacy.unit == "none":
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
-    if privacy.trust == "sum":
-        return _sum_plan(config, terms)
+    if privacy.trust == "sum" or config.release.is_on:
+        return _sum_plan(config, _noise_of_sums(config, terms, layout))
     local_steps = public_steps(config)
     releases = max_participations(config)
     if privacy.unit == "site":
@@ -164,18 +171,28 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
     )
 
 
-def _sum_plan(config: RunConfig, terms: SecureTerms | None) -> PrivacyPlan:
-    """Of a release, or of the steps of gradients that one site may answer."""
-    if terms is None or terms.noise is None:
+def _noise_of_sums(
+    config: RunConfig, terms: SecureTerms | None, layout: ReleaseLayout | None
+) -> SiteNoise:
+    if terms is not None and terms.noise is not None:
+        return terms.noise
+    if config.privacy.trust == "sum":
         raise ConfigError(
             "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site alone "
             "does not hide its images from the server"
         )
-    event = terms.noise.event
+    if layout is None:
+        raise ValueError("expected the layout of a release")
+    return plaintext_release_noise(config, layout).noise
+
+
+def _sum_plan(config: RunConfig, noise: SiteNoise) -> PrivacyPlan:
+    """Of a release, or of the steps of gradients that one site may answer."""
+    event = noise.event
     releases = 1 if config.release.is_on else max_participations(config)
     return PrivacyPlan(
         unit=config.privacy.unit,
-        noise_multiplier=terms.noise.noise_multiplier,
+        noise_multiplier=noise.noise_multiplier,
         event=event,
         max_releases=releases,
         planned=epsilon_of(repeated(event, releases), delta=config.privacy.delta),
@@ -263,10 +280,9 @@ def guarantee_of(
         sampler = "none: every draw of a cohort counts in full"
     elif isinstance(event, DiscreteGaussianSum) and config.release.is_on:
         steps, rate = event.steps, None
-        mechanism = (
-            "one release of class-wise sums of features, discrete Gaussian noise of all sites "
-            "inside secure aggregation"
-        )
+        shared = config.privacy.trust == "sum"
+        whose = "of all sites inside secure aggregation" if shared else "at each site"
+        mechanism = f"one release of class-wise sums of features, discrete Gaussian noise {whose}"
         if privacy.unit == "group":
             mechanism += ", each person's sum clipped"
         sampler = f"none: every {one} enters once"
@@ -340,8 +356,8 @@ def _trust(
 ) -> SumTrust | None:
     """What a guarantee of trust ``sum`` rests on; None for one that holds by itself."""
     event = plan.event
-    if not isinstance(event, DiscreteGaussianSum) or terms is None:
-        return None
+    if not isinstance(event, DiscreteGaussianSum) or terms is None or event.num_shares == 1:
+        return None  # one share is enough: nobody else is trusted
     alone = repeated(dataclasses.replace(event, num_shares=1), plan.max_releases)
     return SumTrust(
         num_sites=sites,

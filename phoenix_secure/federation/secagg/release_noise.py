@@ -1,17 +1,19 @@
-"""The scale and the shared noise of a one-shot release: unit ``record`` or ``group``, trust
-``sum``.
+"""The scale and the noise of a one-shot release: unit ``record`` or ``group``.
 
-The sites add discrete Gaussian shares of variance (z D)^2 / (t - c) each, D = S sqrt(1 + lambda^2)
-being the exact sensitivity of the integer sums. The t - c honest shares that every sum holds have
-together the noise that the accounting names; those of further survivors are surplus.
+Under trust ``sum`` the sites add discrete Gaussian shares of variance (z D)^2 / (t - c) each,
+D = S sqrt(1 + lambda^2) being the exact sensitivity of the integer sums. The t - c honest shares that
+every sum holds have together the noise that the accounting names; those of further survivors are
+surplus. Under trust ``site-local`` one share is enough by itself, whoever works with the server.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from phoenix_secure.config import PrivacyConfig
+from phoenix_secure.config import PrivacyConfig, RunConfig
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.secagg.noise import SiteNoise
 from phoenix_secure.privacy.calibration import calibrate
 from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
@@ -20,11 +22,35 @@ from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
 from protocol.parameters import skellam_tail
 
-__all__ = ["choose_release_noise"]
+__all__ = ["ReleaseNoise", "choose_release_noise", "plaintext_release_noise"]
 
 _FINEST, _COARSEST = 22, 4
 # Rounding may take this much of the features' norm, and with it of the signal.
 _LARGEST_LOSS = 0.02
+_PLAINTEXT_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseNoise:
+    """One site's noise, and the grid of the whole numbers that it is added to."""
+
+    noise: SiteNoise
+    grid: IntegerGrid
+
+
+def plaintext_release_noise(config: RunConfig, layout: ReleaseLayout) -> ReleaseNoise:
+    """Of trust ``site-local`` without secure aggregation: no words limit it.
+
+    Raises:      ConfigError naming the setting.
+    """
+    noise, grid = choose_release_noise(
+        config.privacy,
+        layout,
+        cohort_size=cohort_size(config),
+        num_honest=1,
+        word_bits=_PLAINTEXT_BITS,
+    )
+    return ReleaseNoise(noise=noise, grid=grid)
 
 
 def choose_release_noise(
@@ -37,7 +63,8 @@ def choose_release_noise(
 ) -> tuple[SiteNoise, IntegerGrid]:
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
-    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders; 1 under
+                 trust ``site-local``
 
     Guarantee:   one release spends at most ``privacy.epsilon``, where it is set; nothing looks at
                  images. A sum wraps around with probability 2^-40 at most, which costs accuracy and

@@ -19,7 +19,11 @@ from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
-from phoenix_secure.federation.secagg.release_noise import choose_release_noise
+from phoenix_secure.federation.secagg.release_noise import (
+    ReleaseNoise,
+    choose_release_noise,
+    plaintext_release_noise,
+)
 from phoenix_secure.federation.secagg.step_noise import choose_step_noise
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
@@ -28,7 +32,7 @@ from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
 from protocol.suite import Suite
 
-__all__ = ["SecureTerms", "choose_terms"]
+__all__ = ["SecureTerms", "choose_terms", "release_noise"]
 
 _RMS_CLIP = 0.05
 
@@ -52,9 +56,10 @@ class SecureTerms:
     policy_hash      SHA-256 over the settings that decide what a site trains
     privacy_hash     SHA-256 over the differential-privacy settings
     hides_metrics    sites count alike, and tell neither losses nor numbers of images
-    noise            what the sites add together, under privacy unit ``site`` or trust ``sum``;
+    noise            what the sites add, under privacy unit ``site``, trust ``sum`` or in a release;
                      else None
-    grid             under trust ``sum``: the whole numbers that sums are made of; else None
+    grid             under trust ``sum`` or in a release: the whole numbers that sums are made of;
+                     else None
     suite            of keys and signatures; the roster's
     """
 
@@ -247,7 +252,8 @@ def choose_terms(
         # The honest shares that every sum holds must be enough, and those beyond them are surplus:
         # the more sites a round waits for, the less of it.
         threshold = max(threshold, highest_threshold(n, delta=settings.dropout))
-        num_honest = threshold - graph.num_colluders
+    if privacy.trust == "sum" or layout is not None:
+        num_honest = threshold - graph.num_colluders if privacy.trust == "sum" else 1
         if layout is not None:
             noise, grid = choose_release_noise(
                 privacy,
@@ -301,6 +307,20 @@ def choose_terms(
         grid=grid,
         suite=Suite(settings.suite),
     )
+
+
+def release_noise(
+    config: RunConfig, layout: ReleaseLayout, *, terms: SecureTerms | None
+) -> ReleaseNoise:
+    """Noise and grid of a release: the terms', or without secure aggregation each site's own.
+
+    Raises:     ConfigError naming the setting; ValueError for the terms of a run of rounds.
+    """
+    if terms is None:
+        return plaintext_release_noise(config, layout)
+    if terms.grid is None or terms.noise is None:
+        raise ValueError("expected the terms of a release")
+    return ReleaseNoise(noise=terms.noise, grid=terms.grid)
 
 
 def _privacy_hash(config: RunConfig) -> bytes:

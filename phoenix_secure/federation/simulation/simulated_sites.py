@@ -42,7 +42,7 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     plan_privacy,
 )
 from phoenix_secure.federation.secagg.sum_step import KnownState
-from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms, release_noise
 from phoenix_secure.federation.server.attempt import simulation_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import last_summed
@@ -108,7 +108,9 @@ class SimulatedSites:
             self.terms, plan=bytes.fromhex(settings_hash(config))
         )
         self.model = self._model()
-        self.privacy: PrivacyPlan | None = plan_privacy(config, terms=self.terms)
+        self.privacy: PrivacyPlan | None = plan_privacy(
+            config, terms=self.terms, layout=self.strategies.release
+        )
         for name, part in self.partition.parts.items():
             groups = None if images.groups is None else images.groups[part]
             num = num_records(config, num_images=len(part), groups=groups)
@@ -122,7 +124,7 @@ class SimulatedSites:
 
     def _model(self) -> GlobalModel | ReleasedModel:
         images, layout = self.partition.image_set, self.strategies.release
-        if layout is not None and self.terms is not None:
+        if layout is not None:
             names = self.config.release.class_names
             if names and names != images.class_names:
                 raise ConfigError(
@@ -132,7 +134,7 @@ class SimulatedSites:
             return ReleasedModel(
                 self.config,
                 layout=layout,
-                terms=self.terms,
+                made=release_noise(self.config, layout, terms=self.terms),
                 class_names=images.class_names,
                 seeds=self._seeds,
                 device=self.devices[0],
@@ -234,7 +236,7 @@ class SimulatedSites:
         keys = self._keys(folder)
         num_classes = self.partition.image_set.num_classes
         trainers: list[Trainer | FeatureSummer] = [
-            make_summer(self.strategies.release, self.terms, seeds=self._seeds, config=self.config)
+            make_summer(self.config, self.strategies.release, terms=self.terms, seeds=self._seeds)
             if self.strategies.release is not None
             else make_trainer(
                 self.config,

@@ -18,8 +18,9 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images, num_records
-from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.secagg.terms import SecureTerms, release_noise
 from phoenix_secure.federation.site.kept_answers import KeptAnswers
+from phoenix_secure.federation.site.noised_sums import NoisedFeatureSummer
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.data_sets import keep_records
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-Trainer = LocalTrainer | PrivateTrainer | GradientSummer
+Trainer = LocalTrainer | PrivateTrainer | GradientSummer | NoisedFeatureSummer
 
 _log = logging.getLogger(__name__)
 
@@ -146,20 +147,25 @@ def make_trainer(
 
 
 def make_summer(
-    layout: ReleaseLayout, terms: SecureTerms | None, *, seeds: SeedTree, config: RunConfig
-) -> FeatureSummer:
+    config: RunConfig, layout: ReleaseLayout, *, terms: SecureTerms | None, seeds: SeedTree
+) -> FeatureSummer | NoisedFeatureSummer:
     """Sums features in a release, by image or (unit ``group``) by person; always on the CPU, where
     the bits of one image are its own.
 
-    Raises:     ValueError without the terms of a release.
+    Without secure aggregation it adds the noise itself.
     """
-    if terms is None or terms.grid is None:
-        raise ValueError("expected the terms of a release")
-    return FeatureSummer(
-        FeatureMap(layout, seeds=seeds),
-        grid=terms.grid,
-        by_person=config.privacy.unit == "group",
-    )
+    features = FeatureMap(layout, seeds=seeds)
+    by_person = config.privacy.unit == "group"
+    made = release_noise(config, layout, terms=terms)
+    if terms is not None:
+        return FeatureSummer(features, grid=made.grid, by_person=by_person)
+
+    def entropy(of_round: SeedTree) -> Entropy:
+        if config.privacy.noise_source == "secure":
+            return _stream(os_entropy(32))
+        return _stream(_seeded(of_round.child("noise-share")))
+
+    return NoisedFeatureSummer(features, made=made, entropy=entropy, by_person=by_person)
 
 
 def site_noise_entropy(
@@ -171,14 +177,20 @@ def site_noise_entropy(
     def key(round_number: int) -> bytes:
         if config.privacy.noise_source == "secure":
             return os_entropy(32)
-        seed = seeds.child("site", site, "round", round_number, "noise-share").entropy()
-        return hashlib.sha256(b"seeded noise share:" + seed.to_bytes(32, "big")).digest()
+        return _seeded(seeds.child("site", site, "round", round_number, "noise-share"))
 
-    def stream(round_number: int) -> Entropy:
-        cipher = Cipher(AES256(key(round_number)), CTR(bytes(16))).encryptor()
-        return lambda size: cipher.update(bytes(size))
+    return lambda round_number: _stream(key(round_number))
 
-    return stream
+
+def _seeded(seeds: SeedTree) -> bytes:
+    """A repeatable key, for research."""
+    seed = seeds.entropy()
+    return hashlib.sha256(b"seeded noise share:" + seed.to_bytes(32, "big")).digest()
+
+
+def _stream(key: bytes) -> Entropy:
+    cipher = Cipher(AES256(key), CTR(bytes(16))).encryptor()
+    return lambda size: cipher.update(bytes(size))
 
 
 def rounding_keys(config: RunConfig, seeds: SeedTree, *, site: str) -> Callable[[int], bytes]:

@@ -303,7 +303,6 @@ def test_a_seeded_release_repeats_and_guarantees_nothing(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("privacy.trust=site-local", "privacy.trust=sum"),
         ("secure_aggregation.mode=off", "secure_aggregation.mode=on"),
         ("federation.rounds=2", "federation.rounds=1"),
         ("privacy.release_metrics=true", "privacy.release_metrics=false"),
