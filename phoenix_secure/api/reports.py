@@ -25,7 +25,7 @@ def report(
     sections: Sequence[str] = (),
     key: str | Path | None = None,
     out: str | Path | None = None,
-    pdf: bool = False,
+    pdf: bool | None = None,
 ) -> ReportResult:
     """Build and sign the report of a finished run; the arguments are the command's options.
 

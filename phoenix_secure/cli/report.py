@@ -65,7 +65,12 @@ def build(
         typer.Option("--key", help="The server's identity.key; default RUN/server/identity.key."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default RUN/report.")] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also report.pdf (needs an extra).")] = False,
+    pdf: Annotated[
+        bool | None,
+        typer.Option(
+            "--pdf/--no-pdf", help="Also report.pdf; by default where the extra is installed."
+        ),
+    ] = None,
     template: Annotated[
         bool, typer.Option("--template", help="Print a commented governance.yaml, and no more.")
     ] = False,

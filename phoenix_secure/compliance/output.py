@@ -14,7 +14,7 @@ from phoenix_secure.compliance.exports.model_card import to_model_card
 from phoenix_secure.compliance.exports.registry import to_registry_entry
 from phoenix_secure.compliance.frontier import SWEEP, read_sweep
 from phoenix_secure.compliance.page import to_html, to_markdown
-from phoenix_secure.compliance.pdf import to_pdf
+from phoenix_secure.compliance.pdf import can_write_pdf, to_pdf
 from phoenix_secure.compliance.schema import Edition, Profile, Report
 from phoenix_secure.compliance.statement import sign_report
 from phoenix_secure.errors import ConfigError
@@ -75,11 +75,12 @@ def write_report(
     edition: Edition = Edition.PUBLIC,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
     sections: Sequence[str] = (),
-    pdf: bool = False,
+    pdf: bool | None = None,
 ) -> WrittenReport:
     """Build, sign and write the report of ``run`` into ``out`` (by default ``run/report``).
 
-    ``sections`` names the extensions that write its annex.
+    ``sections`` names the extensions that write its annex; ``pdf`` None writes one where WeasyPrint
+    and Pango are installed.
 
     Guarantee:  the same folder and settings give the same bytes, the signature included.
     Raises:     ConfigError when ``identity`` is not the ledger's server, or a section cannot be
@@ -104,7 +105,7 @@ def write_report(
     entry = to_registry_entry(report)
     if entry is not None:
         content["dp-registry.yaml"] = entry.encode()
-    if pdf:
+    if pdf or (pdf is None and can_write_pdf()):
         content["report.pdf"] = to_pdf(page)
     content["report.dsse.json"] = sign_report(report, content, identity=identity)
     folder = out or run / "report"

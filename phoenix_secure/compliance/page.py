@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from phoenix_secure.compliance import overview
 from phoenix_secure.compliance.catalogue import SECTIONS
 from phoenix_secure.compliance.charts import epsilon_gauges, roc_chart, timeline_chart
 from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
@@ -64,6 +65,8 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
     )
     environment.filters["md"] = markdown_cell
     environment.filters["first_capital"] = lambda text: text[:1].upper() + text[1:]
+    glossary = _glossary()
+    environment.filters["linked"] = lambda text: _linked(text, glossary)
     clauses = load_clause_map()
     quality = report.value("F1.quality")
     copying = report.value("E5.copying")
@@ -90,7 +93,14 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         quality=None if quality is None else _quality(quality),
         quality_columns=_QUALITY_COLUMNS,
         copies_unscreened=copying is None,
-        glossary=_glossary(),
+        glossary=glossary,
+        anchor=_anchor,
+        label=overview.label(report),
+        sentences=overview.sentences(report),
+        figures=overview.figures(report),
+        risks=overview.risks(report),
+        measures=overview.measures(report),
+        decisions=overview.decisions(report),
         **more,
     )
     return without_controls(page)
@@ -119,6 +129,28 @@ def _quality(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _glossary() -> dict[str, str]:
     source = files("phoenix_secure.compliance").joinpath("data/glossary.yaml")
     return dict(parse_yaml(source.read_bytes(), name="glossary.yaml"))
+
+
+def _anchor(word: str) -> str:
+    return "g-" + re.sub(r"[^a-z]+", "-", word.lower())
+
+
+def _linked(text: str, glossary: dict[str, str]) -> Markup:
+    """``text`` with each word of the glossary linked where it stands first; long words win."""
+    words = sorted(glossary, key=len, reverse=True)
+    any_word = "|".join(re.escape(str(escape(word))) for word in words)
+    pattern = re.compile(rf"\b({any_word})\b", re.IGNORECASE)
+    targets = {str(escape(word)).lower(): _anchor(word) for word in words}
+    seen: set[str] = set()
+
+    def link(found: re.Match[str]) -> str:
+        word = found.group(0)
+        if word.lower() in seen:
+            return word
+        seen.add(word.lower())
+        return f'<a class="term" href="#{targets[word.lower()]}">{word}</a>'
+
+    return Markup(pattern.sub(link, str(escape(text))))  # noqa: S704 - escaped before
 
 
 def _shade(cell: str) -> str:

@@ -6,7 +6,16 @@ import logging
 
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["to_pdf"]
+__all__ = ["can_write_pdf", "to_pdf"]
+
+
+def can_write_pdf() -> bool:
+    """Whether WeasyPrint and its system library are installed."""
+    try:
+        import weasyprint  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def to_pdf(page: str) -> bytes:

@@ -1,9 +1,9 @@
 """The scale and the noise of a one-shot release: unit ``record`` or ``group``.
 
 Under trust ``sum`` the sites add discrete Gaussian shares of variance (z D)^2 / (t - c) each,
-D = S sqrt(1 + lambda^2) being the exact sensitivity of the integer sums. The t - c honest shares that
-every sum holds have together the noise that the accounting names; those of further survivors are
-surplus. Under trust ``site-local`` one share is enough by itself, whoever works with the server.
+D = S sqrt(1 + lambda^2) being the exact sensitivity of the integer sums. The t - c honest shares
+that every sum holds have together the noise that the accounting names; those of further survivors
+are surplus. Under trust ``site-local`` one share is enough, whoever works with the server.
 """
 
 from __future__ import annotations
