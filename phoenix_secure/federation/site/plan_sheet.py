@@ -179,7 +179,10 @@ def _changed_settings(config: RunConfig) -> dict[str, Any]:
 def _bounds(config: RunConfig) -> dict[str, Any]:
     settings = dict(_flat(config.model_dump(mode="json")))
     names = _BOUNDS if config.privacy.unit == "none" else (*_BOUNDS, *_PRIVACY_BOUNDS)
-    return {**_hiding(config), **{name: settings.get(name) for name in names}}
+    bounds = {**_hiding(config), **{name: settings.get(name) for name in names}}
+    if config.privacy.unit == "group":  # unwritten among the settings where it is the default
+        bounds["privacy.images_per_group"] = config.privacy.images_per_group
+    return bounds
 
 
 def _hiding(config: RunConfig) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     check_images,
     continuing,
     guarantee_of,
+    num_records,
     plan_privacy,
 )
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.privacy.accounting import AccountingError, epsilon_of
-from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum
+from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum, unit_of
 from phoenix_secure.rng import SeedTree
 from protocol.parameters import skellam_tail
 
@@ -150,6 +151,42 @@ def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
     for unprotected in ("release_metrics", "how long it computes", "evaluation or audit"):
         assert any(unprotected in each for each in values["not_protected"])
     assert not values["warnings"]
+
+
+GROUP = ["data.name=npz", "data.path=x.npz", "data.group=array:patient"]
+
+
+@pytest.mark.parametrize("trust", ["site-local", "sum"])
+def test_a_guarantee_of_persons_is_that_of_images_with_another_record(trust: str) -> None:
+    rounds = [*RECORD, "privacy.epsilon=2", "training.batch_size=8"]
+    if trust == "sum":
+        rounds += ["privacy.trust=sum", "federation.exchange=gradients", "training.local_steps=1"]
+        rounds += ["federation.server_optimizer=fedadam", "training.optimizer=adamw"]
+        rounds += ["training.weight_decay=0"]
+    images, persons = configured(*rounds), configured(*rounds, *GROUP, "privacy.unit=group")
+    of_images, of_persons = plan_with_terms(images), plan_with_terms(persons)
+    assert of_images is not None
+    assert of_persons is not None
+    assert unit_of(of_persons.event) == "group"
+    assert of_persons.event == dataclasses.replace(of_images.event, unit="group")  # type: ignore[call-arg]
+    assert of_persons.planned == of_images.planned
+    guarantee = guarantee_of(persons, of_persons)
+    assert "per group (add or remove all images of one person of one site" in guarantee.text
+    assert "per-person" in guarantee.text
+    assert "at most 4 of her images" in guarantee.text
+    assert any("epsilons add up" in each for each in guarantee.to_dict()["not_protected"])
+
+
+def test_persons_are_counted_where_they_are_protected() -> None:
+    config = configured(*RECORD, *GROUP, "privacy.unit=group", "privacy.epsilon=2")
+    groups = np.arange(30, dtype=np.int64) // 10
+    assert num_records(config, num_images=30, groups=groups) == 3
+    with pytest.raises(ConfigError, match=r"has 3 persons, and privacy\.sampling_rate"):
+        check_images(config, 3, site="site-01")
+    images = configured(*RECORD, "privacy.epsilon=2")
+    assert num_records(images, num_images=30, groups=groups) == 30
+    with pytest.raises(ConfigError, match=r"set\s+data\.group"):
+        configured(*RECORD, "privacy.unit=group", "privacy.epsilon=2")
 
 
 def test_a_delta_above_one_over_images_squared_is_said_in_the_log_alone(

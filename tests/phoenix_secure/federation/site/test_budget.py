@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +121,20 @@ def test_the_order_in_which_plans_are_approved_does_not_matter(done, first, seco
 
     one, two = waiting(first, plan="1"), waiting(second, plan="2")
     assert fits([one], two) == fits([two], one) == (done + first + second <= 9)
+
+
+def test_persons_have_a_row_of_their_own_over_all_data() -> None:
+    """Two data sets that share no image may share a person."""
+    of_persons = dataclasses.replace(STEP, unit="group")
+    releases = [
+        dataclasses.replace(each, event=of_persons)
+        for each in [*released(3), *released(2, plan="other", data="b")]
+    ]
+    apart = [frozenset({"a"}), frozenset({"b"})]
+    (row,) = data_budgets(releases, [], groups=apart, total=None, delta=1e-5)
+    assert (row.data, row.unit) == (ALL_DATA, "group")
+    assert row.adjacency == "add or remove all images of one person"
+    assert row.together == spent(5)
+    asked = Reservation(plan="p", data=None, event=of_persons, releases=1)
+    with pytest.raises(BudgetExhausted, match=r"of images, of persons and of whole sites"):
+        require_fit(released(1), [], asked, total=Budget(epsilon=100.0, delta=1e-5))
