@@ -47,7 +47,18 @@ def flat(network: torch.nn.Module) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def federation(toys):
-    """5 sites of 20 digits, 10 rounds of local SGD, updates averaged; site 0 is under attack."""
+    """Trained long enough to leak; site 0 is under attack."""
+    return trained(toys, num_rounds=NUM_ROUNDS, num_steps=100)
+
+
+@pytest.fixture(scope="module")
+def short_federation(toys):
+    """For what holds of any updates."""
+    return trained(toys, num_rounds=2, num_steps=5)
+
+
+def trained(toys, *, num_rounds: int, num_steps: int):
+    """5 sites of 20 digits, rounds of local SGD, updates averaged."""
     torch.set_num_threads(1)
     digits, bar = toys.all_digits(), toys.linear_alpha_bar()
     bar32 = torch.from_numpy(bar).float()
@@ -55,13 +66,13 @@ def federation(toys):
     generator = torch.Generator().manual_seed(0)
     network = toys.DigitNet(64, generator)
     rounds = []
-    for _ in range(NUM_ROUNDS):
+    for _ in range(num_rounds):
         before = flat(network)
         updates = []
         for data in sites:
             local = copy.deepcopy(network)
             optimizer = torch.optim.SGD(local.parameters(), lr=0.3)
-            for _ in range(100):
+            for _ in range(num_steps):
                 t = torch.randint(100, (len(data),), generator=generator)
                 noise = torch.randn(data.shape, generator=generator)
                 signal = bar32[t][:, None, None, None]
@@ -107,8 +118,8 @@ def test_cosines_and_fedmia_follow_their_definitions(federation) -> None:
     np.testing.assert_allclose(fedmia_score(found, site=1), expected, rtol=1e-4)
 
 
-def test_secure_aggregation_shows_the_sum_and_nothing_else(federation) -> None:
-    rounds, x, _ = federation
+def test_secure_aggregation_shows_the_sum_and_nothing_else(short_federation) -> None:
+    rounds, x, _ = short_federation
     hidden = summed(rounds)
     for seen, observed in zip(hidden, rounds, strict=True):
         np.testing.assert_allclose(seen.updates[0], observed.updates.sum(axis=0), atol=1e-6)
@@ -136,8 +147,8 @@ def test_a_server_that_sees_updates_finds_members_better_than_through_the_sum(fe
     assert aucs["sum"] < 0.7, aucs
 
 
-def test_broken_rounds_are_refused(federation) -> None:
-    rounds, x, _ = federation
+def test_broken_rounds_are_refused(short_federation) -> None:
+    rounds, x, _ = short_federation
     with pytest.raises(ValueError, match="at least one observed round"):
         cosines(x, rounds=[])
     for bad, says in ((np.zeros(3), r"\(K, D\)"), (np.full((2, 3), np.nan), "NaN")):
