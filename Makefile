@@ -24,9 +24,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(STAMP)          ## the quick suite
 	@echo "quick suite, about $(QUICK_MINUTES) minutes on two cores"
-	$(PYTEST)
+	$(PYTEST) --hypothesis-profile quick
 
-test-all: $(STAMP)      ## with the slow tests and four times as many examples
+test-all: $(STAMP)      ## with the slow tests and ten times as many examples
 	@echo "all tests, about $(ALL_MINUTES) minutes on two cores"
 	$(PYTEST) -m '' --hypothesis-profile thorough
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -10,7 +10,6 @@ from attacks import distances
 from attacks.distances import distance_blocks, k_nearest
 
 
-@settings(max_examples=40)
 @given(
     n=st.integers(1, 20),
     m=st.integers(1, 30),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -11,7 +11,6 @@ from attacks.shadows import ShadowSignals, complementary_pairs, log_loss_signal
 from attacks.statistics.auc import auc
 
 
-@settings(max_examples=30)
 @given(half=st.integers(1, 30), num_pairs=st.integers(1, 6), seed=st.integers(0, 10**6))
 def test_every_record_is_in_for_half_the_shadows_of_equal_size(
     half: int, num_pairs: int, seed: int

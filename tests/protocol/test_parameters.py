@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -127,7 +127,6 @@ def test_max_input_refuses_words_without_room():
     st.sampled_from([1, 1000, 10**7]),
     st.sampled_from([-10.0, -20.0, -40.0]),
 )
-@settings(max_examples=40)
 def test_skellam_tail_covers_the_exact_tail_and_is_not_far_above_it(variance, words, log2_p):
     x = skellam_tail(variance, num_words=words, log2_probability=log2_p)
     # Only the first thousands matter: the masses fall faster than geometrically.

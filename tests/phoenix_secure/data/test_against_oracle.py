@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -131,13 +131,11 @@ def tree_is_odd(tree: Tree, part: str | None) -> bool:
     return part is not None or not names <= {*PLAIN_FOLDERS, *PLAIN_FILES}
 
 
-@settings(max_examples=60, deadline=None)
 @given(trees(PLAIN_FOLDERS, PLAIN_FILES, depth=3))
 def test_plain_trees_are_read_whole(tree: Tree) -> None:
     check(tree, None)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     trees(FOLDERS, FILES, depth=3), st.sampled_from([None, "train", "test", "validation", "all"])
 )
@@ -175,7 +173,6 @@ def slow_bytes(values: list[float]) -> list[int] | None:
 EDGES = st.sampled_from([0.0, -0.0, 1.0, -1.0, -1e-7, 1.0000001, -0.9, -0.89, 0.5, 1e-300])
 
 
-@settings(max_examples=300)
 @given(st.lists(st.floats(0, 1) | st.floats(-1, 1) | EDGES, min_size=4, max_size=4))
 def test_floats_are_read_as_the_oracle_says_or_refused(values: list[float]) -> None:
     expected = slow_bytes(values)
@@ -187,7 +184,6 @@ def test_floats_are_read_as_the_oracle_says_or_refused(values: list[float]) -> N
         assert to_bytes(images, window=None, name="d")[0].ravel().tolist() == expected
 
 
-@settings(max_examples=200)
 @given(
     st.lists(st.integers(-2, 300), min_size=4, max_size=4),
     st.sampled_from([np.uint8, np.int16, np.uint16, np.int64]),

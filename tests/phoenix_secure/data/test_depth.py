@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -174,7 +174,6 @@ def test_a_window_maps_the_stored_values_exactly(kind: str, window: tuple[float,
     assert np.array_equal(decode(make(), window), expected(values, *window))
 
 
-@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([RGB, GREY_ALPHA, RGBA]))
 def test_every_16_bit_value_of_a_png_survives(seed: int, colour_type: int) -> None:
     channels = {RGB: 3, GREY_ALPHA: 1, RGBA: 3}[colour_type]

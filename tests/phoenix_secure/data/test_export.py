@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.data.export import ExportLayout, export_images
@@ -42,7 +42,6 @@ def content(found: ImageSet) -> Counter[tuple[bytes, str | None]]:
     return Counter((image.tobytes(), name) for image, name in zip(found.images, names, strict=True))
 
 
-@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3]), st.sampled_from(LAYOUTS), st.booleans())
 def test_the_same_images_come_back(
     tmp_path_factory: pytest.TempPathFactory,

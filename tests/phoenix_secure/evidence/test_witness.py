@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.evidence import Event, Ledger, Scope, TreeHead, read_ledger
@@ -89,7 +89,6 @@ def test_a_proof_from_elsewhere_is_answered_with_the_size_that_is_kept(
     assert (reply.signature, reply.kept_size) == (None, 4)
 
 
-@settings(max_examples=30)
 @given(changed=st.integers(0, 3), later=st.integers(4, 8))
 def test_a_rewritten_past_is_refused_whatever_follows(
     tmp_path_factory: pytest.TempPathFactory, changed: int, later: int

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torchmetrics.image.fid import _compute_fid
@@ -35,7 +35,6 @@ def test_one_dimension_matches_means_and_deviations_by_hand() -> None:
     assert frechet_distance(x, y) == pytest.approx(2**2 + (18**0.5 - 2**0.5) ** 2)
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), num=st.integers(8, 30), dim=st.integers(2, 6))
 def test_equals_the_matrix_root(seed: int, num: int, dim: int) -> None:
     x, y = draw(seed, num=num, dim=dim), draw(seed + 1, num=num + 3, dim=dim)
@@ -55,7 +54,6 @@ def test_equals_torchmetrics_with_many_and_with_too_few_vectors(num: int) -> Non
     assert frechet_distance(x, y) == pytest.approx(float(theirs), rel=1e-5)
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), num=st.integers(2, 12))
 def test_zero_to_itself_symmetric_and_blind_to_order_rotation_and_shift(
     seed: int, num: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.metrics.kernel_distance import kernel_distance
@@ -39,7 +39,6 @@ def test_two_vectors_of_one_dimension_match_the_sum_made_by_hand() -> None:
     assert spread == pytest.approx(0)
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), num=st.integers(2, 7), dim=st.integers(1, 4))
 def test_one_subset_of_all_vectors_equals_the_double_loop(seed: int, num: int, dim: int) -> None:
     x, y = draw(seed, num=num, dim=dim), draw(seed + 1, num=num, dim=dim, shift=0.5)
@@ -47,7 +46,6 @@ def test_one_subset_of_all_vectors_equals_the_double_loop(seed: int, num: int, d
     assert kid == pytest.approx(slow_squared_mmd(x, y), rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_symmetric_and_blind_to_order_and_to_swapped_dimensions(seed: int) -> None:
     x, y = draw(seed, num=6, dim=3), draw(seed + 1, num=6, dim=3)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prdc import compute_prdc
 
@@ -40,7 +40,6 @@ def slow_scores(generated: Vectors, reference: Vectors, *, nearest_k: int) -> di
     }
 
 
-@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     sizes=st.tuples(st.integers(5, 12), st.integers(5, 12)),

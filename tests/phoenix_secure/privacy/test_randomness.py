@@ -10,7 +10,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -122,7 +122,6 @@ def test_key_is_in_no_text() -> None:
     assert "KKKK" not in repr(source) + repr(vars(source)) + source.name
 
 
-@settings(max_examples=25)
 @given(st.floats(0.001, 1.0), st.integers(1, 2000))
 def test_sample_is_sorted_unique_and_within_range(probability: float, num: int) -> None:
     for source in sources():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
@@ -34,7 +34,6 @@ def update(delta: np.ndarray, num_images: int = 64) -> LocalUpdate:
     )
 
 
-@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(2, 12), st.sampled_from([64, 16]))
 def test_the_sum_of_all_answers_is_off_by_one_rounding_however_many_there_were(
     seed: int, rounds: int, num_images: int
