@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.report import RoundReport, RunEvent
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.phases import (
+    Left,
+    first_folder,
+    keep_both,
+    kept_both,
+    left_of_first,
+)
 from phoenix_secure.federation.run.summary import RunSummary, read_summary
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
@@ -130,10 +138,54 @@ def run(
         values = config.model_dump(mode="json")
         values["data"] |= data_settings(data, keep_at=keep_at)
         config = parse_config(values, source="data")
+    if config.release.is_first_of_two:
+        config = _released(
+            config, folder.path, overwrite=overwrite, on_event=on_event, progress=progress
+        )
+    return _start(config, folder, overwrite=overwrite, on_event=on_event, progress=progress)
+
+
+def _start(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    overwrite: bool,
+    on_event: OnEvent | None,
+    progress: bool | None,
+    then: Callable[[], object] = lambda: None,
+) -> RunResult:
+    """``then`` is called as soon as the folder is a run's."""
     started = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
     with folder.lock():
         state = started.start(folder, overwrite=overwrite)
+        then()
         return _finish(started, folder, state, on_event=on_event, progress=progress)
+
+
+def _released(
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    overwrite: bool,
+    on_event: OnEvent | None,
+    progress: bool | None,
+) -> RunConfig:
+    """Finish the first of two phases; the settings of the second."""
+    first = first_folder(run_dir)
+    left = Left.ALL if overwrite else left_of_first(config, run_dir)
+    if left is Left.ALL:
+        _start(
+            config.release_phase(),
+            RunFolder(first),
+            overwrite=overwrite,
+            on_event=on_event,
+            progress=progress,
+            then=partial(keep_both, config, run_dir),
+        )
+    elif left is Left.SOME:
+        keep_both(config, run_dir)
+        resume(first, on_event=on_event, progress=progress)
+    return config.steps_phase(str(first.resolve()))
 
 
 def resume(
@@ -150,6 +202,9 @@ def resume(
     Raises:     as ``run``; CheckpointError for a folder that holds no run.
     """
     folder = RunFolder(Path(run_dir).expanduser())
+    both = kept_both(folder.path)
+    if both is not None:
+        return run(both, run_dir=folder.path, on_event=on_event, progress=progress)
     folder.load_config()  # a folder of something else is refused before it gets a lock
     with folder.lock():
         if rounds is not None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.table import Table
 
 from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.config import EarlierGuarantee, RunConfig, StartConfig
+from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.run.released_model import ddpm_settings
+from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.simulation.estimate import (
     aggregation_seconds,
     fit_seconds,
     seconds_per_step,
 )
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
+from phoenix_secure.privacy.events import event_to_dict
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = ["plan_of", "print_deployment_plan", "print_plan"]
@@ -26,12 +33,48 @@ def print_plan(sites: SimulatedSites, *, output_format: Format) -> None:
     if output_format is Format.JSON:
         print_json(plan)
         return
-    table = Table(title="what this run would do", show_header=False)
+    _print_table(plan, title="what this run would do")
+
+
+def _print_table(plan: dict[str, Any], *, title: str) -> None:
+    table = Table(title=title, show_header=False)
     for name, value in plan.items():
         table.add_row(
             name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
         )
     console.print(table)
+
+
+def print_two_plans(config: RunConfig, *, output_format: Format) -> None:
+    """Of a release, and of the steps that follow for the rest of one epsilon."""
+    plans = {"release": plan_of(_sites(config.release_phase())), "steps": _steps_plan(config)}
+    if output_format is Format.JSON:
+        print_json(plans)
+        return
+    for name, plan in plans.items():
+        _print_table(plan, title=f"what its {name} would do")
+
+
+def _steps_plan(config: RunConfig) -> dict[str, Any]:
+    """The plan of the second phase, whose model is not there yet."""
+    first = _sites(config.release_phase())
+    assert first.privacy is not None  # noqa: S101 - a release has a plan
+    events = tuple(json.dumps(event_to_dict(each)) for each in first.privacy.events())
+    earlier = EarlierGuarantee(
+        unit="record",
+        epsilon=first.privacy.planned.value,
+        delta=config.privacy.delta,
+        events=events,
+    )
+    start = StartConfig(sha256="0" * 64, origin="run", earlier=(earlier,))
+    counted = config.steps_phase("the release").with_split()
+    model = counted.model.model_copy(update={"start": start})
+    counted = counted.model_copy(update={"model": model})
+    return plan_of(_sites(config.steps_phase(None)), counted=counted)
+
+
+def _sites(config: RunConfig) -> SimulatedSites:
+    return SimulatedSites(config, cache_dir=default_cache_dir())
 
 
 def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> None:
@@ -56,8 +99,11 @@ def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> Non
         console.print(f"{name.replace('_', ' '):<22} {value}", soft_wrap=True)
 
 
-def plan_of(sites: SimulatedSites) -> dict[str, Any]:
-    """The plan as plain data."""
+def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[str, Any]:
+    """The plan as plain data.
+
+    counted   the same settings with the start that their budget pays for, too
+    """
     config = sites.config
     sizes = {name: len(part) for name, part in sites.partition.parts.items()}
     if sites.strategies.release is not None:
@@ -87,7 +133,7 @@ def plan_of(sites: SimulatedSites) -> dict[str, Any]:
         "bytes_in_all_rounds": rounds * (down + up),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
-        **_guarantee(sites),
+        **_guarantee(sites, counted=counted),
         "secure_aggregation": "off" if sites.terms is None else "on",
         **_aggregation(sites, seconds=aggregation_s),
     }
@@ -115,7 +161,7 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
         **_aggregation(sites, seconds=aggregation_seconds(sites)),
     }
     if release.then == "ddpm":
-        facts["ddpm_steps_on_generated_images"] = config.training.local_steps
+        facts["ddpm_steps_on_generated_images"] = ddpm_settings(config).training.local_steps
     if max(sizes.values()) > release.max_images:
         facts["warning"] = (
             f"a site holds more than release.max_images = {release.max_images} images: its sums "
@@ -124,9 +170,16 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
     return facts
 
 
-def _guarantee(sites: SimulatedSites) -> dict[str, Any]:
+def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[str, Any]:
     """The guarantee in words, and what it was calibrated from."""
-    guarantee = sites.guarantee().to_dict()
+    if counted is None:
+        guarantee = sites.guarantee().to_dict()
+    else:
+        terms = None
+        if sites.terms is not None:
+            terms = choose_terms(counted, num_parameters=sites.strategies.exchange.num_uploaded)
+        privacy = plan_privacy(counted, terms=terms)
+        guarantee = guarantee_of(counted, privacy, dealt=counted.partition, terms=terms).to_dict()
     facts: dict[str, Any] = {"guarantee": guarantee["text"]}
     if guarantee["unit"] == "none":
         return facts

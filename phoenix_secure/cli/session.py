@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from phoenix_secure.cli.last_lines import print_closing
 from phoenix_secure.cli.output import Format, console, print_json
-from phoenix_secure.cli.plan import print_deployment_plan, print_plan
+from phoenix_secure.cli.plan import print_deployment_plan, print_plan, print_two_plans
 from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
@@ -15,6 +17,13 @@ from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.phases import (
+    Left,
+    first_folder,
+    keep_both,
+    kept_both,
+    left_of_first,
+)
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.server.skip_round import skip_round
@@ -52,19 +61,69 @@ def run(
     output_format: Format,
 ) -> None:
     """A new simulation, or only its plan."""
-    sites = SimulatedSites(load_config(file, overrides), cache_dir=default_cache_dir())
-    if dry_run:
+    config = load_config(file, overrides)
+    if dry_run and config.release.is_first_of_two:
+        print_two_plans(config, output_format=output_format)
+    elif dry_run:
+        sites = SimulatedSites(config, cache_dir=default_cache_dir())
         print_plan(sites, output_format=output_format)
-        return
-    folder, started = RunFolder(run_dir), Run(sites)
+    else:
+        _run(config, run_dir=run_dir, overwrite=overwrite, output_format=output_format)
+
+
+def _run(config: RunConfig, *, run_dir: Path, overwrite: bool, output_format: Format) -> None:
+    """Start a simulation, and whatever comes before it."""
+    if config.release.is_first_of_two:
+        config = _release_first(
+            config, run_dir=run_dir, overwrite=overwrite, output_format=output_format
+        )
+    _start(config, folder=RunFolder(run_dir), overwrite=overwrite, output_format=output_format)
+
+
+def _start(
+    config: RunConfig,
+    *,
+    folder: RunFolder,
+    overwrite: bool,
+    output_format: Format,
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """``then`` is called as soon as the folder is a run's."""
+    sites = SimulatedSites(config, cache_dir=default_cache_dir())
+    started = Run(sites)
     with folder.lock():
         state = started.start(folder, overwrite=overwrite)
+        then()
         _simulate(started, sites, folder, state, output_format=output_format)
+
+
+def _release_first(
+    config: RunConfig, *, run_dir: Path, overwrite: bool, output_format: Format
+) -> RunConfig:
+    """Finish the first of two phases; the settings of the second."""
+    first = first_folder(run_dir)
+    left = Left.ALL if overwrite else left_of_first(config, run_dir)
+    if left is Left.ALL:
+        _start(
+            config.release_phase(),
+            folder=RunFolder(first),
+            overwrite=overwrite,
+            output_format=output_format,
+            then=partial(keep_both, config, run_dir),
+        )
+    elif left is Left.SOME:
+        keep_both(config, run_dir)
+        resume(first, rounds=None, output_format=output_format)
+    return config.steps_phase(str(first.resolve()))
 
 
 def resume(run_dir: Path, *, rounds: int | None, output_format: Format) -> None:
     """Run what is left of an interrupted simulation, or more than it was to run."""
     folder = RunFolder(run_dir)
+    both = kept_both(run_dir)
+    if both is not None:
+        _run(both, run_dir=run_dir, overwrite=False, output_format=output_format)
+        return
     folder.load_config()  # a folder of something else is refused before it gets a lock
     with folder.lock():
         if rounds is not None:

@@ -133,6 +133,13 @@ class PrivacyConfig(Section):
         "noise. They are outside the guarantee; off, every site counts alike.",
     )
 
+    with_start: bool = Field(
+        False,
+        exclude_if=lambda counts: not counts,
+        description="[flag] Count what the runs behind model.init_from have spent: privacy.epsilon "
+        "is then of those and this run together, and the noise is made for what they left.",
+    )
+
     @property
     def is_dp_sgd(self) -> bool:
         """Whether single images, or persons, are protected: gradients are clipped one by one."""
@@ -175,6 +182,11 @@ class PrivacyConfig(Section):
             )
         if self.images_per_group != _IMAGES_PER_GROUP and self.unit != "group":
             raise ValueError("images_per_group is for persons: set privacy.unit to group")
+        if self.with_start and (self.unit != "record" or self.epsilon is None):
+            raise ValueError(
+                "with_start shares one epsilon with an earlier run: set privacy.unit=record, and "
+                "privacy.epsilon"
+            )
         if self.adaptive_clip and self.unit != "site":
             raise ValueError("adaptive_clip is for whole updates: set privacy.unit to site")
         return self

@@ -88,6 +88,16 @@ class ReleaseConfig(Section):
     latent_size: int = Field(
         32, ge=1, le=1024, description="[numbers] Random numbers from which an image is generated."
     )
+    # All of these stay unwritten where they change nothing, so that plans keep their bytes.
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        exclude_if=lambda share: share == 1,
+        description="[fraction] Part of privacy.epsilon that the release may spend. Below 1 the "
+        "run goes on from its DDPM (then=ddpm) with federation.rounds of DP-SGD on the sites' "
+        "images, whose noise is such that both together spend privacy.epsilon.",
+    )
     then: Literal["none", "ddpm"] = Field(
         "none",
         description="[name] none: the generator is the run's model. ddpm: a DDPM is trained on "
@@ -96,8 +106,35 @@ class ReleaseConfig(Section):
     then_images: int = Field(
         20_000, ge=1, le=1_000_000, description="[images] Generated images to train it on."
     )
+    then_steps: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        exclude_if=lambda steps: steps is None,
+        description="[steps] Of AdamW on them; empty: training.local_steps. Needed with share < 1, "
+        "where the section training is about the steps on real images.",
+    )
+    then_batch: int = Field(
+        128,
+        ge=1,
+        le=65536,
+        exclude_if=lambda size: size == 128,
+        description="[images] In one of then_steps.",
+    )
+    then_learning_rate: float = Field(
+        2e-3,
+        gt=0,
+        le=10,
+        exclude_if=lambda rate: rate == 2e-3,
+        description="[1] Peak learning rate of then_steps.",
+    )
 
     @property
     def is_on(self) -> bool:
         """Whether the run is a release."""
         return self.features != "none"
+
+    @property
+    def is_first_of_two(self) -> bool:
+        """Whether steps on the sites' images follow, for the rest of one budget."""
+        return self.is_on and self.share < 1

@@ -92,6 +92,8 @@ class RunConfig(Section):
                 "data.group (folder:1, column:patient_id, array:patient, dicom:PatientID or file), "
                 "or privacy.unit=record for single images"
             )
+        if self.privacy.with_start and self.model.init_from is None:
+            raise ValueError("privacy.with_start counts an earlier run: name it in model.init_from")
         if self.data.fraction < 1 and self.with_split().data.split != "keyed":
             raise ValueError("data.fraction needs data.split=keyed; or use data.max_images")
         return self
@@ -106,6 +108,8 @@ class RunConfig(Section):
                     "release.features or federation.exchange=gradients, or leave it out"
                 )
             return self
+        if self.release.is_first_of_two:
+            return self._two_phases()
         needed = {
             "privacy.unit": (self.privacy.unit, self._unit_of_records),
             "federation.rounds": (self.federation.rounds, 1),
@@ -126,11 +130,54 @@ class RunConfig(Section):
         _require(needed, by="a release (release.features)")
         return self
 
+    def _two_phases(self) -> Self:
+        """A release and the steps that follow must both be runs."""
+        needed = {
+            "release.then": (self.release.then, "ddpm"),
+            "privacy.unit": (self.privacy.unit, "record"),
+            "model.init_from": (self.model.init_from, None),
+            "privacy.noise_multiplier": (self.privacy.noise_multiplier, None),
+        }
+        _require(needed, by="release.share below 1")
+        if self.release.then_steps is None:
+            raise ValueError("release.share below 1 needs release.then_steps, such as 2000")
+        self.release_phase()
+        self.steps_phase(None)
+        return self
+
+    def release_phase(self) -> RunConfig:
+        """The first of two phases: a release, and a DDPM trained on its images."""
+        values = self.model_dump(mode="json")
+        kept = {
+            name: value
+            for name, value in values["federation"].items()
+            if name in ("workers", "threads_per_site", "deadline_s", "min_sites")
+        }
+        values |= {
+            "federation": {**kept, "rounds": 1},
+            "evaluation": values["evaluation"] | {"num_images": 0},
+            "audit": values["audit"] | {"profile": "none", "canaries": 0},
+        }
+        values["output"] |= {"report": False, "samples_every_rounds": 0}
+        values["privacy"] |= {"epsilon": self.release.share * (self.privacy.epsilon or 0)}
+        values["release"] |= {"share": 1.0}
+        return RunConfig.model_validate(values)
+
+    def steps_phase(self, start: str | None) -> RunConfig:
+        """The second of two phases: DP-SGD from the model of the run in the folder ``start``, whose
+        spending counts; from nothing, and with the whole budget, without one."""
+        values = self.model_dump(mode="json")
+        values.pop("release")
+        if start is not None:
+            values["model"] |= {"init_from": start}
+            values["privacy"] |= {"with_start": True}
+        return RunConfig.model_validate(values)
+
     @model_validator(mode="after")
     def _steps_alone(self) -> Self:
         """A round of gradients is one step of the server's optimizer: whatever belongs to local
         training is refused, and so is what would have no part in it."""
-        if self.federation.exchange != "gradients":
+        if self.federation.exchange != "gradients" or self.release.is_first_of_two:
             return self
         needed: dict[str, tuple[object, object]] = {
             "release.features": (self.release.features, "none"),

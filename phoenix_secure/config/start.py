@@ -23,6 +23,12 @@ class EarlierGuarantee(Section):
         None, ge=0, description="[1] That run's epsilon; empty without a guarantee."
     )
     delta: float | None = Field(None, gt=0, lt=1, description="[1] Its delta.")
+    events: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        exclude_if=lambda events: not events,
+        description="[JSON] Its privacy events, which privacy.with_start composes with the run's.",
+    )
 
 
 class StartConfig(Section):

@@ -59,17 +59,33 @@ def check_budget(
 
 @functools.lru_cache(maxsize=256)
 def noise_multiplier_for(
-    *, epsilon: float, delta: float, sampling_rate: float, steps: int
+    *,
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    steps: int,
+    before: tuple[Event, ...] = (),
 ) -> float:
     """The least noise multiplier z whose ``steps`` Poisson-sampled Gaussians stay within budget.
+
+    before    events that the same budget has paid for
 
     Guarantee:  epsilon_of(z) <= epsilon, and 0.2 percent less noise would exceed it.
     Raises:     ValueError for arguments out of range; ConfigError where no noise is enough.
     """
     check_budget(delta=delta, sampling_rate=sampling_rate)
+    spent = bound_of(before, delta=delta)
+    if spent >= 0.999 * epsilon:
+        raise ConfigError(
+            f"privacy.epsilon = {epsilon:g} is spent: the runs behind model.init_from have "
+            f"{spent:.4g} of it; raise it, or lower their share (release.share)"
+        )
     return calibrate(
         lambda noise: [
-            PoissonSampledGaussian(sampling_rate=sampling_rate, noise_multiplier=noise, steps=steps)
+            *before,
+            PoissonSampledGaussian(
+                sampling_rate=sampling_rate, noise_multiplier=noise, steps=steps
+            ),
         ],
         epsilon=epsilon,
         delta=delta,

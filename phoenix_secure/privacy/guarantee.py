@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from phoenix_secure.privacy.events import Event, event_to_dict
+
 __all__ = ["NO_GUARANTEE", "Guarantee", "Promised", "StartedFrom", "SumTrust"]
 
 _ADJACENCY = {
@@ -113,11 +115,15 @@ class StartedFrom:
     sha256     of the model's form and weights
     is_known   whether it came from runs of this software, which say what they promised
     earlier    those runs' guarantees, oldest first
+    is_counted   whether this run's epsilon is of all of them together
+    events     of those runs, where it is
     """
 
     sha256: str
     is_known: bool
     earlier: tuple[Promised, ...] = ()
+    is_counted: bool = False
+    events: tuple[Event, ...] = ()
 
     def composed(self, *, unit: str, epsilon: float, delta: float) -> tuple[float, float] | None:
         """What holds for an image (or site) of this run and of all earlier ones: basic composition.
@@ -126,6 +132,8 @@ class StartedFrom:
         """
         if not self.earlier or not self.is_known:
             return None
+        if self.is_counted:
+            return epsilon, delta
         total, total_delta = epsilon, delta
         for each in self.earlier:
             if each.unit != unit or each.epsilon is None or each.delta is None:
@@ -143,6 +151,8 @@ class StartedFrom:
             if each.epsilon is None or each.delta is None:
                 return f"{start} of an earlier run without a guarantee: its images have none"
             told.append(f"({each.epsilon:.4g}, {each.delta:g}) per {each.unit}")
+        if self.is_counted:
+            return f"{start}, on which {' and '.join(told)} was spent: this is counted in"
         spent = f"{start}, on which {' and '.join(told)} was spent for its own images"
         both = None
         if epsilon is not None and delta is not None:
@@ -152,7 +162,11 @@ class StartedFrom:
         return f"{spent}; a {unit} of both runs has ({both[0]:.4g}, {both[1]:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        del values["is_counted"], values["events"]
+        if self.is_counted:  # unwritten where older readers know all there is
+            values |= {"is_counted": True, "events": [event_to_dict(e) for e in self.events]}
+        return values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +188,7 @@ class Guarantee:
     trust               what noise that the sites add together rests on; else None
     per_site            epsilon spent so far by each site's own ledger, where it can be read
     start               the model that the run went on from; None: fresh weights
+    events              of this run, which ``epsilon`` composes with those of a counted start
     """
 
     unit: str
@@ -195,6 +210,7 @@ class Guarantee:
     condition: str = ""
     trust: SumTrust | None = None
     start: StartedFrom | None = None
+    events: tuple[Event, ...] = ()
 
     @property
     def adjacency(self) -> str:
@@ -258,6 +274,7 @@ class Guarantee:
             "warnings": list(self.warnings),
             "text": self.text,
             # Unwritten where noise is no matter of trust: older readers know the rest.
+            **({"events": [event_to_dict(each) for each in self.events]} if self.events else {}),
             **({} if self.trust is None else {"trust": self.trust.to_dict()}),
             **({} if self.start is None else {"start": self._start}),
         }

@@ -10,7 +10,7 @@ from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.sections.images import num_images
 from phoenix_secure.evidence import Event
 from phoenix_secure.privacy.ceiling import tpr_ceiling
-from phoenix_secure.privacy.events import Adjacency, event_to_dict, merge
+from phoenix_secure.privacy.events import Adjacency, event_from_dict, event_to_dict, merge
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 
 __all__ = ["answer_privacy", "planned_events"]
@@ -136,14 +136,23 @@ def planned_events(facts: Facts) -> list[PrivacyEvent]:
     most = max((len(events) for events in facts.charged.values()), default=0)
     if not isinstance(releases, int) or isinstance(releases, bool) or not 0 < releases < 1 << 31:
         releases = most
-    return [event for event in found for _ in range(max(releases, most))]
+    counted = [event for event in found for _ in range(max(releases, most))]
+    return [*_before(facts), *counted] if counted else []
+
+
+def _before(facts: Facts) -> list[PrivacyEvent]:
+    """What runs behind the model that this one started from spent of the same budget."""
+    start = facts.guarantee.get("start") or {}
+    return [event_from_dict(each) for each in start.get("events", ())]
 
 
 def spent_by_site(facts: Facts, *, delta: float) -> dict[str, float]:
     """Epsilon of each site: by its own ledger where that can be read, else as it was charged."""
     return {
         site: round(
-            recomputed_epsilon(facts.spent.get(site, events), delta=delta, grid=_grid(facts)),
+            recomputed_epsilon(
+                [*_before(facts), *facts.spent.get(site, events)], delta=delta, grid=_grid(facts)
+            ),
             _DIGITS,
         )
         for site, events in facts.charged.items()

@@ -134,14 +134,22 @@ class RunFolder:
         with self.lock():
             if self.config_file.exists():
                 if not overwrite:
-                    raise ConfigError(
-                        f"{self.path} already holds a run: continue it with `resume {self.path}`, "
-                        "replace it with --overwrite, or choose another --run-dir"
-                    )
+                    self.require_new()
                 self._clear()
             # First, because its presence is what makes the folder a run: from here on, whatever
             # happens, `resume` can go on.
             write_bytes(self.config_file, dump_config(config.with_split()).encode())
+
+    def require_new(self) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:     ConfigError.
+        """
+        if self.config_file.exists():
+            raise ConfigError(
+                f"{self.path} already holds a run: continue it with `resume {self.path}`, "
+                "replace it with --overwrite, or choose another --run-dir"
+            )
 
     def _clear(self) -> None:
         """Delete all but the lock: a file that is held and deleted would lock nobody out.

@@ -14,7 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from phoenix_secure.config import PrivacyConfig, ReleaseConfig, RunConfig, SharingConfig
+from phoenix_secure.config import (
+    PrivacyConfig,
+    ReleaseConfig,
+    RunConfig,
+    SharingConfig,
+    TrainingConfig,
+)
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import CheckpointError
@@ -41,7 +47,7 @@ from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 
-__all__ = ["ReleasedModel"]
+__all__ = ["ReleasedModel", "ddpm_settings"]
 
 _DDPM = "ddpm.safetensors"
 _FIT = "fit.safetensors"
@@ -170,7 +176,7 @@ class ReleasedModel:
                 labels=labels if self._config.model.class_conditional else None,
             )
             trainer = LocalTrainer(
-                _plain(self._config),
+                ddpm_settings(self._config),
                 num_classes=len(self._class_names),
                 device=self._device,
             )
@@ -222,6 +228,11 @@ class ReleasedModel:
             save_generator(self._generator, path)
 
     @property
+    def ddpm(self) -> GlobalModel | None:
+        """The DDPM, where there is one."""
+        return self._ddpm
+
+    @property
     def facts(self) -> dict[str, Any]:
         """For the summary: what was released, and what was made of it."""
         release: ReleaseConfig = self._config.release
@@ -254,14 +265,26 @@ class ReleasedModel:
         )
 
 
-def _plain(config: RunConfig) -> RunConfig:
-    """The settings of training without privacy: generated images are nobody's secret."""
+def ddpm_settings(config: RunConfig) -> RunConfig:
+    """Settings of the DDPM's training: without privacy, generated images are nobody's secret."""
+    release, training = config.release, config.training
+    if release.then_steps is None:
+        training = training.model_copy(update={"proximal_mu": 0.0})
+    else:
+        training = TrainingConfig(
+            batch_size=release.then_batch,
+            local_steps=release.then_steps,
+            learning_rate=release.then_learning_rate,
+            label_dropout=training.label_dropout,
+            horizontal_flip=training.horizontal_flip,
+        )
     return config.model_copy(
         update={
             "privacy": PrivacyConfig(),
             "release": ReleaseConfig(),
             "sharing": SharingConfig(),
-            "training": config.training.model_copy(update={"proximal_mu": 0.0}),
+            "federation": config.federation.model_copy(update={"rounds": 1}),
+            "training": training,
         }
     )
 

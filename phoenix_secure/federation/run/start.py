@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ def with_start(config: RunConfig) -> RunConfig:
     Raises:     CheckpointError where there is no such model; ConfigError for settings that do not
                 go with one.
     """
+    if config.release.is_first_of_two:
+        raise ConfigError(
+            "release.share below 1 makes two runs, one after the other, which a simulation does by "
+            "itself; between machines run the release with share 1, then the steps with "
+            "model.init_from and privacy.with_start=true"
+        )
     name = config.model.init_from
     if name is None or config.model.start is not None:
         return config
@@ -104,7 +111,10 @@ def _promised(run: RunFolder) -> tuple[EarlierGuarantee, ...]:
     if start is not None and start.origin != "run":
         before = (EarlierGuarantee(unit="none"),)
     own = EarlierGuarantee(
-        unit=guarantee["unit"], epsilon=guarantee.get("epsilon"), delta=guarantee.get("delta")
+        unit=guarantee["unit"],
+        epsilon=guarantee.get("epsilon"),
+        delta=guarantee.get("delta"),
+        events=tuple(json.dumps(each, sort_keys=True) for each in guarantee.get("events", ())),
     )
     return (*before, own)
 

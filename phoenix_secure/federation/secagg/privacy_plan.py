@@ -16,6 +16,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
 from phoenix_secure.federation.secagg.noise import SiteNoise
 from phoenix_secure.federation.secagg.release_noise import plaintext_release_noise
+from phoenix_secure.federation.secagg.spent_before import spent_before
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.accounting import Epsilon, bound_of, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
@@ -61,7 +62,8 @@ class PrivacyPlan:
 
     event           of one release: one round of one site
     max_releases    rounds that one site may answer; the noise is made for so many
-    planned         epsilon of all of them together
+    planned         epsilon of all of them together, and of ``before``
+    before          what the runs behind ``model.init_from`` spent of the same budget
     """
 
     unit: str
@@ -69,11 +71,17 @@ class PrivacyPlan:
     event: Event
     max_releases: int
     planned: Epsilon
+    before: tuple[Event, ...] = ()
 
     def events(self, releases: int | None = None) -> tuple[Event, ...]:
         """The composition of ``releases`` of them; of all of them by default."""
         count = self.max_releases if releases is None else releases
         return repeated(self.event, count)
+
+    @property
+    def counted(self) -> tuple[Event, ...]:
+        """All that ``planned`` composes."""
+        return (*self.before, *self.events())
 
 
 def continuing(
@@ -93,7 +101,9 @@ def continuing(
         return plan
     if (first.sampling_rate, first.steps) != (plan.event.sampling_rate, plan.event.steps):
         return plan
-    planned = epsilon_of(repeated(first, plan.max_releases), delta=config.privacy.delta)
+    planned = epsilon_of(
+        (*plan.before, *repeated(first, plan.max_releases)), delta=config.privacy.delta
+    )
     if planned.value > config.privacy.epsilon:
         return plan
     return dataclasses.replace(
@@ -123,11 +133,13 @@ def plan_privacy(
     if privacy.unit == "site":
         return _site_plan(config, terms, releases=releases)
     steps = releases * local_steps
+    before = spent_before(config)
     noise = privacy.noise_multiplier or noise_multiplier_for(
         epsilon=privacy.epsilon or math.inf,
         delta=privacy.delta,
         sampling_rate=privacy.sampling_rate,
         steps=steps,
+        before=before,
     )
     event = PoissonSampledGaussian(
         sampling_rate=privacy.sampling_rate,
@@ -140,7 +152,8 @@ def plan_privacy(
         noise_multiplier=noise,
         event=event,
         max_releases=releases,
-        planned=epsilon_of(repeated(event, releases), delta=privacy.delta),
+        planned=epsilon_of((*before, *repeated(event, releases)), delta=privacy.delta),
+        before=before,
     )
 
 
@@ -190,12 +203,14 @@ def _sum_plan(config: RunConfig, noise: SiteNoise) -> PrivacyPlan:
     """Of a release, or of the steps of gradients that one site may answer."""
     event = noise.event
     releases = 1 if config.release.is_on else max_participations(config)
+    before = spent_before(config)
     return PrivacyPlan(
         unit=config.privacy.unit,
         noise_multiplier=noise.noise_multiplier,
         event=event,
         max_releases=releases,
-        planned=epsilon_of(repeated(event, releases), delta=config.privacy.delta),
+        planned=epsilon_of((*before, *repeated(event, releases)), delta=config.privacy.delta),
+        before=before,
     )
 
 
@@ -265,7 +280,7 @@ def guarantee_of(
     one = "person" if privacy.unit == "group" else "image"
     is_secret = privacy.noise_source == "secure"
     per_site = {
-        site: round(epsilon_of(list(events), delta=privacy.delta).value, 6)
+        site: round(epsilon_of([*plan.before, *events], delta=privacy.delta).value, 6)
         for site, events in (spent or {}).items()
     }
     of_persons = " of persons" if privacy.unit == "group" else ""
@@ -302,7 +317,7 @@ def guarantee_of(
             f"DP-SGD: per-{one} gradients clipped, Gaussian noise at each site{_images_of(privacy)}"
         )
         sampler = f"Poisson{of_persons}, rate {event.sampling_rate:g}; cohorts amplify nothing"
-    replaced = epsilon_of(plan.events(), delta=privacy.delta, adjacency=Adjacency.REPLACE_ONE)
+    replaced = epsilon_of(plan.counted, delta=privacy.delta, adjacency=Adjacency.REPLACE_ONE)
     return Guarantee(
         unit=plan.unit,
         epsilon=plan.planned.value if is_secret else None,
@@ -327,6 +342,7 @@ def guarantee_of(
         condition=_condition(config, dealt),
         trust=_trust(plan, delta=privacy.delta, sites=config.partition.num_sites, terms=terms),
         start=start,
+        events=plan.events(),
     )
 
 
@@ -344,10 +360,12 @@ def _started_from(config: RunConfig) -> StartedFrom | None:
     return StartedFrom(
         sha256=start.sha256,
         is_known=start.origin == "run",
+        is_counted=config.privacy.with_start,
         earlier=tuple(
             Promised(unit=each.unit, epsilon=each.epsilon, delta=each.delta)
             for each in start.earlier
         ),
+        events=spent_before(config),
     )
 
 
@@ -358,7 +376,10 @@ def _trust(
     event = plan.event
     if not isinstance(event, DiscreteGaussianSum) or terms is None or event.num_shares == 1:
         return None  # one share is enough: nobody else is trusted
-    alone = repeated(dataclasses.replace(event, num_shares=1), plan.max_releases)
+    alone = [
+        dataclasses.replace(each, num_shares=1) if isinstance(each, DiscreteGaussianSum) else each
+        for each in plan.counted
+    ]
     return SumTrust(
         num_sites=sites,
         num_colluders=terms.num_colluders,

@@ -21,7 +21,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.noise import SiteNoise
 from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
-from phoenix_secure.privacy.events import DiscreteGaussianSum, least_share_variance
+from phoenix_secure.privacy.events import DiscreteGaussianSum, Event, least_share_variance
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from protocol.parameters import skellam_tail
 
@@ -41,9 +41,11 @@ def choose_step_noise(
     cohort_size: int,
     num_honest: int,
     word_bits: int,
+    before: tuple[Event, ...] = (),
 ) -> tuple[SiteNoise, IntegerGrid]:
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
+    before       events that the same budget has paid for
     batch_size   public divisor of a site's sum; as many gradients of one direction are not cut off
     releases     steps that one site may answer
     num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
@@ -59,6 +61,7 @@ def choose_step_noise(
             delta=privacy.delta,
             sampling_rate=privacy.sampling_rate,
             steps=releases,
+            before=before,
         )
     )
     largest_sum = (1 << (word_bits - 1)) - 1

@@ -24,6 +24,7 @@ from phoenix_secure.federation.secagg.release_noise import (
     choose_release_noise,
     plaintext_release_noise,
 )
+from phoenix_secure.federation.secagg.spent_before import spent_before
 from phoenix_secure.federation.secagg.step_noise import choose_step_noise
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
@@ -271,6 +272,7 @@ def choose_terms(
                 cohort_size=n,
                 num_honest=num_honest,
                 word_bits=settings.word_bits,
+                before=spent_before(config),
             )
         scale, clip_value = noise.scale, grid.limit / noise.scale
         clip_norm = noise.l2_bound / noise.scale

@@ -8,6 +8,7 @@ import numpy as np
 
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.run.released_model import ReleasedModel, ddpm_settings
 from phoenix_secure.federation.secagg.estimate import estimate_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.privacy import make_trainer
@@ -18,10 +19,12 @@ from phoenix_secure.release.generator import GeneratorForm, build_generator
 from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
+from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.schedule import num_local_steps
 
 __all__ = [
     "aggregation_seconds",
+    "ddpm_seconds",
     "evaluation_seconds",
     "fit_seconds",
     "run_seconds",
@@ -42,9 +45,7 @@ def run_seconds(sites: SimulatedSites) -> float:
         return training_seconds(sites, step_s=step_s) + evaluation_seconds(sites, step_s=step_s)
     learned = fit_seconds(sites, layout)
     if sites.config.release.then == "ddpm":
-        settings = sites.config.training
-        steps = num_local_steps(settings, num_images=sites.config.release.then_images)
-        learned += steps * seconds_per_step(sites)
+        learned += ddpm_seconds(sites)
     return aggregation_seconds(sites) + learned + evaluation_seconds(sites)
 
 
@@ -83,6 +84,26 @@ def seconds_per_step(sites: SimulatedSites) -> float:
         if seconds > _CALIBRATION_S:
             break
     return found
+
+
+def ddpm_seconds(sites: SimulatedSites) -> float:
+    """Seconds of training a DDPM on generated images, from three steps on real ones, whose result
+    is thrown away."""
+    config = ddpm_settings(sites.config)
+    images, model = sites.partition.site_images(sites.sites[0]), sites.model
+    if not isinstance(model, ReleasedModel) or model.ddpm is None:
+        raise ValueError("expected a release with a DDPM")
+    steps = num_local_steps(config.training, num_images=config.release.then_images)
+    few = config.training.model_copy(update={"local_steps": 3, "local_epochs": None})
+    trainer = LocalTrainer(
+        config.model_copy(update={"training": few}),
+        num_classes=sites.partition.image_set.num_classes,
+        device=sites.devices[0],
+    )
+    seeds = SeedTree(config.seed).child("timing")
+    start = model.ddpm.initial_parameters
+    seconds = trainer.train(start, images, round_number=1, seeds=seeds).seconds
+    return seconds / 3 * steps
 
 
 def fit_seconds(sites: SimulatedSites, layout: ReleaseLayout) -> float:

@@ -1,0 +1,169 @@
+"""A release, then DP-SGD from its DDPM: two runs, one epsilon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import phoenix_secure as ps
+from command_line import phoenix
+from phoenix_secure.compliance.accountant import recomputed_epsilon
+from phoenix_secure.config import RunConfig
+from phoenix_secure.config_file import load_config
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.phases import first_folder
+from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.events import DiscreteGaussianSum
+from phoenix_secure.privacy.ledger import PrivacyLedger
+
+SETTINGS = [
+    "data.name=digits",
+    "partition.num_sites=5",
+    "partition.scheme=shards",
+    "federation.rounds=2",
+    "federation.exchange=gradients",
+    "federation.server_optimizer=fedadam",
+    "training.local_steps=1",
+    "training.batch_size=14",
+    "training.grad_clip=null",
+    "secure_aggregation.word_bits=32",
+    "privacy.unit=record",
+    "privacy.trust=sum",
+    "privacy.epsilon=4",
+    "privacy.delta=1e-5",
+    "privacy.sampling_rate=0.05",
+    "release.features=hogpix",
+    "release.num_features=64",
+    "release.max_images=1024",
+    "release.fit_steps=3",
+    "release.fit_batch=40",
+    "release.share=0.5",
+    "release.then=ddpm",
+    "release.then_images=40",
+    "release.then_steps=2",
+    "release.then_batch=8",
+    "model.block_channels=[8,16]",
+    "model.attention=[false,false]",
+    "model.mid_attention=false",
+    "model.layers_per_block=1",
+    "model.norm_groups=4",
+    "model.class_conditional=true",
+    "sampling.sampler=ddim",
+    "sampling.num_steps=2",
+    "evaluation.num_images=0",
+    "output.num_samples=4",
+    "device=cpu",
+]
+LOCAL = [
+    "privacy.trust=site-local",
+    "partition.num_sites=1",
+    "partition.scheme=iid",
+    "secure_aggregation.mode=off",
+    "federation.exchange=updates",
+    "training.optimizer=sgd",
+    "training.learning_rate=1",
+]
+
+
+def settings(*overrides: str) -> RunConfig:
+    return load_config(None, [*SETTINGS, *overrides])
+
+
+@pytest.mark.parametrize("where", [[], LOCAL], ids=["ten sites", "one place"])
+def test_both_phases_together_spend_one_epsilon(where: list[str], tmp_path: Path) -> None:
+    run = ps.run(settings(*where), run_dir=tmp_path / "run", progress=False)
+
+    first = ps.open_run(first_folder(run.path)).summary.guarantee
+    guarantee = run.summary.guarantee
+    assert first is not None
+    assert guarantee is not None
+    assert 1.98 < first["epsilon"] <= 2
+    assert 3.96 < guarantee["epsilon"] <= 4
+    assert "this is counted in" in guarantee["text"]
+    # By the sites' own ledgers: the events of both runs compose to what is claimed.
+    spent = [
+        event
+        for folder in (first_folder(run.path), run.path)
+        for event in PrivacyLedger(folder / "sites" / "site-01" / "privacy.jsonl").events()
+    ]
+    assert epsilon_of(spent, delta=1e-5).value == pytest.approx(guarantee["epsilon"], rel=1e-6)
+    assert recomputed_epsilon(spent, delta=1e-5) == pytest.approx(guarantee["epsilon"], rel=0.01)
+    assert all(
+        value == pytest.approx(guarantee["epsilon"], abs=1e-5)
+        for value in guarantee["per_site"].values()
+    )
+    # More than what would be left if epsilons added up.
+    assert epsilon_of(spent[1:], delta=1e-5).value > 4 - first["epsilon"] + 0.1
+    # It went on from the release's DDPM.
+    start = run.config.model.start
+    assert start is not None
+    assert start.origin == "run"
+    if not where:
+        assert all(isinstance(event, DiscreteGaussianSum) for event in spent)
+        report = run.report().written.report
+        assert report.value("C2.recomputed") == pytest.approx(guarantee["epsilon"], rel=0.01)
+        assert not report.headline.failures
+
+
+def test_a_run_that_was_stopped_in_its_release_goes_on(tmp_path: Path) -> None:
+    class Stop(Exception):  # noqa: N818 - what a user does
+        pass
+
+    def stop(event: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        ps.run(settings(), run_dir=tmp_path / "run", on_event=stop, progress=False)
+    assert not (tmp_path / "run").exists()
+
+    again = phoenix("resume", tmp_path / "run", "--format", "json")
+    assert again.code == 0, again.err
+    assert ps.open_run(tmp_path / "run").summary.rounds == 2
+    # A finished release is not made twice, and another one is not taken for it.
+    refused = phoenix("resume", tmp_path / "run", "--format", "json")
+    assert refused.code == 0
+    ledger = PrivacyLedger(tmp_path / "run-release" / "sites" / "site-01" / "privacy.jsonl")
+    assert len(ledger.events()) == 1
+    with pytest.raises(ConfigError, match="already holds a run"):
+        ps.run(settings(), run_dir=tmp_path / "run", progress=False)
+
+
+def test_a_release_with_other_settings_is_not_gone_on_from(tmp_path: Path) -> None:
+    other = settings("release.fit_steps=2").release_phase()
+    RunFolder(tmp_path / "run-release").create(other, overwrite=False)
+
+    with pytest.raises(ConfigError, match="other settings"):
+        ps.run(settings(), run_dir=tmp_path / "run", progress=False)
+
+
+def test_the_plan_names_the_guarantee_of_both(tmp_path: Path) -> None:
+    file = tmp_path / "both.yaml"
+    file.write_text("seed: 0\n")
+    planned = phoenix("run", file, *SETTINGS, "--dry-run", "--format", "json")
+
+    assert planned.code == 0, planned.err
+    plans = json.loads(planned.out)
+    assert plans["release"]["privacy_epsilon"] <= 2
+    assert 3.9 < plans["steps"]["privacy_epsilon"] <= 4
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("release.then_steps=null", r"release\.then_steps"),
+        ("release.then=none", r"release\.then=ddpm"),
+        ("privacy.sampling_rate=0", "sampling_rate"),
+        ("exchange.personal=[last-layers]", r"exchange\.personal"),
+    ],
+)
+def test_phases_that_are_no_runs_are_refused_at_once(override: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        settings(override)
+
+
+def test_a_start_whose_spending_nobody_knows_is_not_counted() -> None:
+    with pytest.raises(ConfigError, match="with_start counts an earlier run"):
+        load_config(None, ["privacy.unit=record", "privacy.epsilon=1", "privacy.with_start=true"])
