@@ -15,6 +15,7 @@ import click
 import typer
 from rich.console import Console
 
+from phoenix_secure.cli import benchmark as benchmark_commands
 from phoenix_secure.cli import config as config_commands
 from phoenix_secure.cli import data as data_commands
 from phoenix_secure.cli import deploy as deploy_commands
@@ -72,6 +73,7 @@ app.add_typer(site_commands.app, name="site")
 app.add_typer(privacy_commands.app, name="privacy")
 app.add_typer(marks_commands.app, name="marks")
 app.add_typer(sweep_commands.app, name="sweep")
+app.add_typer(benchmark_commands.app, name="benchmark")
 app.command()(doctor)
 
 

@@ -14,7 +14,8 @@ def frechet_distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> 
     With centred data matrices X (N, D) and Y (M, D) the eigenvalues of S_x S_y are the squared
     singular values of X Y^T, divided by (N - 1)(M - 1). So the trace of the matrix root is a sum of
     singular values: real and non-negative even for fewer vectors than dimensions, where a matrix
-    root of S_x S_y picks up imaginary parts, and an (N, M) problem instead of a (D, D) one.
+    root of S_x S_y picks up imaginary parts, and an (N, M) problem instead of a (D, D) one. Of more
+    vectors than dimensions the R of X = Q R takes the place of X, which changes no singular value.
 
     Shape:      x (N, D), y (M, D); N, M >= 2.
     Guarantee:  never below 0. Biased upward, the more so the fewer vectors: compare at one N only.
@@ -27,6 +28,11 @@ def frechet_distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> 
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     root_x = (x - mean_x) / np.sqrt(len(x) - 1)
     root_y = (y - mean_y) / np.sqrt(len(y) - 1)
-    overlap = np.linalg.svd(root_x @ root_y.T, compute_uv=False).sum()
     traces = np.square(root_x).sum() + np.square(root_y).sum()
+    overlap = np.linalg.svd(_few(root_x) @ _few(root_y).T, compute_uv=False).sum()
     return max(0.0, float(np.square(mean_x - mean_y).sum() + traces - 2 * overlap))
+
+
+def _few(root: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """At most D rows R with R^T R = X^T X."""
+    return np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root

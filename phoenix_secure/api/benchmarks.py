@@ -1,0 +1,232 @@
+"""The benchmark of private image synthesis: rows, each one run and the worth of its images."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from phoenix_secure.api import models, runs
+from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.device import pick_devices
+from phoenix_secure.errors import PhoenixError
+from phoenix_secure.experiments.dp_images.judging import judge_images, judging_seconds
+from phoenix_secure.experiments.dp_images.rows import Method, Row
+from phoenix_secure.experiments.dp_images.table import add_row, locked
+from phoenix_secure.federation.round.report import RunEvent
+from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.phases import first_folder
+from phoenix_secure.federation.simulation.estimate import run_seconds
+from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
+from phoenix_secure.files import write_bytes
+
+__all__ = ["BenchmarkResult", "RowReport", "dp_images", "row_seconds"]
+
+_CPU_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowReport:
+    """Progress of one row, for the screen.
+
+    what    started, sampling, judging, kept, done, failed, or elsewhere: another process is at it
+    """
+
+    row: Row
+    what: str
+    text: str = ""
+    event: RunEvent | None = None
+    result: dict[str, Any] | None = None
+
+
+OnReport = Callable[[RowReport], object]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """The results of the rows that are there now, as each row's result.json has them."""
+
+    rows: list[dict[str, Any]] = field(repr=False)
+    csv: Path
+    failed: list[str] = field(default_factory=list)
+
+
+def dp_images(
+    rows: Sequence[Row],
+    *,
+    out: str | Path,
+    csv: str | Path,
+    device: str = "auto",
+    inception_weights: str | Path | None = None,
+    on_report: OnReport = lambda report: None,
+) -> BenchmarkResult:
+    """Run every row that has no result in ``out`` yet, and add it to the table ``csv``.
+
+    ::
+
+        out/ROW/run/          an ordinary run        out/ROW/gen.npz     images, labels, class_names
+        out/ROW/result.json   figures and settings   out/ROW/cpu.json    CPU seconds so far
+
+    Guarantee:    a finished row is never run again, whatever the process; a killed one goes on from
+                  its last checkpoint, to the same figures. Processes share ``out``: each takes the
+                  rows that no other works on. A row that fails is reported and tried again by the
+                  next call.
+    Raises:       ConfigError for a ``csv`` of something else; StorageError.
+    """
+    folder, table = Path(out).expanduser(), Path(csv).expanduser()
+    found, failed = [], []
+    for row in rows:
+        place = folder / row.name
+        with locked(place / ".benchmark.lock", wait=False) as is_ours:
+            if not is_ours:
+                on_report(RowReport(row=row, what="elsewhere"))
+                continue
+            result = _read(place / "result.json")
+            if result is None:
+                on_report(RowReport(row=row, what="started"))
+                try:
+                    result = _run_row(
+                        row,
+                        place,
+                        device=device,
+                        inception_weights=inception_weights,
+                        on_report=on_report,
+                    )
+                except PhoenixError as error:
+                    failed.append(row.name)
+                    on_report(RowReport(row=row, what="failed", text=str(error)))
+                    continue
+                on_report(RowReport(row=row, what="done", result=result))
+            else:
+                on_report(RowReport(row=row, what="kept", result=result))
+            add_row(table, result)
+            found.append(result)
+    return BenchmarkResult(rows=found, csv=table, failed=failed)
+
+
+def row_seconds(row: Row) -> tuple[float, float]:
+    """Seconds of a row's run and of judging its images on this machine, from a few measured steps.
+
+    Raises:       ConfigError, DataError: whatever is wrong with the row.
+    """
+    config = row.config
+    phases = [config]
+    if config.release.is_first_of_two:
+        phases = [config.release_phase(), config.steps_phase(None)]
+    found = [SimulatedSites(each, cache_dir=default_cache_dir()) for each in phases]
+    judging = judging_seconds(
+        found[0].partition.image_set, num_images=row.num_images, device=found[0].devices[0]
+    )
+    return sum(run_seconds(sites) for sites in found), judging
+
+
+def _run_row(
+    row: Row,
+    place: Path,
+    *,
+    device: str,
+    inception_weights: str | Path | None,
+    on_report: OnReport,
+) -> dict[str, Any]:
+    run = place / "run"
+    with _counted(place / "cpu.json") as count:
+
+        def report(event: RunEvent) -> None:
+            count()
+            on_report(RowReport(row=row, what="running", event=event))
+
+        if not (run / "summary.json").exists():
+            if RunFolder(run).config_file.exists():
+                runs.resume(run, on_event=report, progress=False)
+            else:
+                runs.run(row.config, run_dir=run, on_event=report, progress=False)
+    archive = place / "gen.npz"
+    if not archive.exists():
+        on_report(RowReport(row=row, what="sampling", text=f"{row.num_images:,} images"))
+        samples = models.sample(run, row.num_images, seed=row.seed, device=device)
+        samples.export(archive, layout="npz")
+    figures = judge_images(
+        archive,
+        run=run,
+        seed=row.seed,
+        cache_dir=default_cache_dir(),
+        device=pick_devices(device)[0],
+        inception_weights=None if inception_weights is None else Path(inception_weights),
+        progress=lambda stage: on_report(RowReport(row=row, what="judging", text=stage)),
+    )
+    result = {
+        "dataset": row.dataset,
+        "image_size": row.image_size,
+        "method": row.method.value,
+        "setting": row.setting.value,
+        "trust": row.trust.value,
+        "epsilon": f"{row.epsilon:g}",
+        "delta": f"{row.delta:g}",
+        "seed": row.seed,
+        "accuracy": f"{figures.accuracy:.4f}",
+        "kid": f"{figures.kid:.4f}",
+        "fd": f"{figures.fd:.3f}",
+        "recall": f"{figures.recall:.4f}",
+        **_noise(row, run),
+        "core_hours": f"{_cpu_seconds(place / 'cpu.json') / 3600:.3f}",
+        "command": row.command,
+        "figures": figures.to_dict(),
+        "digest": row.digest,
+    }
+    _write(place / "result.json", result)
+    return result
+
+
+def _noise(row: Row, run: Path) -> dict[str, str]:
+    """The mechanism's noise multiplier, and how much more than that is in the sum of all sites."""
+    phases = [run] if row.method is not Method.BOTH else [first_folder(run), run]
+    guarantees = [runs.open_run(phase).summary.guarantee or {} for phase in phases]
+    shared = guarantees[-1].get("trust")
+    surplus = math.sqrt(row.num_sites) if shared is None else shared["surplus"]
+    return {
+        # Of a release and of the steps after it, where there are both.
+        "noise_multiplier": " ".join(f"{each['noise_multiplier']:.4f}" for each in guarantees),
+        "surplus": f"{surplus:.4f}",
+    }
+
+
+@contextmanager
+def _counted(path: Path) -> Iterator[Callable[[], None]]:
+    """Add this process' CPU seconds to the file ``path``, as it goes and at the end: a process that
+    is killed loses a few seconds of them at most."""
+    before, started, written = _cpu_seconds(path), time.process_time(), time.monotonic()
+
+    def write() -> None:
+        nonlocal written
+        written = time.monotonic()
+        _write(path, {"cpu_seconds": before + time.process_time() - started})
+
+    def count() -> None:
+        if time.monotonic() - written > _CPU_EVERY_S:
+            write()
+
+    try:
+        yield count
+    finally:
+        write()
+
+
+def _cpu_seconds(path: Path) -> float:
+    return float((_read(path) or {"cpu_seconds": 0.0})["cpu_seconds"])
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    write_bytes(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())

@@ -1,0 +1,131 @@
+"""``phoenix-secure benchmark``: the arguments (the work is in ``benchmarking``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="The protocols by which a field compares methods, row by row."
+)
+
+
+@app.callback()
+def _main() -> None:
+    """Keep ``dp-images`` a command of its own."""
+
+
+@app.command("dp-images")
+def dp_images(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes to every row's settings, such as release.fit_steps=400."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset",
+            help="mnist, fashion-mnist or cifar10; digits (8x8, bundled) for practice. Options "
+            "can be given several times: every combination is a row. Default mnist.",
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--setting",
+            help="one_place: one owner holds everything. sites_iid: ten sites, dealt at random. "
+            "sites_2shards: ten sites with two classes or so each. Default sites_2shards.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trust",
+            help="Who adds the noise. central: the one place. sum: ten sites together, inside "
+            "secure sums. site-local: each site all of it. Default central or sum.",
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            help="release: one noised sum of features, and a generator fitted to it. dp-sgd: a "
+            "diffusion model by noised gradients. both: the one, then the other, for one epsilon. "
+            "Default release.",
+        ),
+    ] = None,
+    epsilon: Annotated[
+        list[float] | None, typer.Option("--epsilon", help="For each image. Default 1.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Of split, model and fit. Default 0.")
+    ] = None,
+    num_images: Annotated[
+        int | None,
+        typer.Option(
+            "--num-images", min=10, help="Synthetic images of a row; the field's 60,000 by default."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the rows' runs.")] = Path(
+        "runs/dp_images"
+    ),
+    csv: Annotated[
+        Path, typer.Option("--csv", help="Table that finished rows are added to.")
+    ] = Path("docs/results/dp_images.csv"),
+    inception_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--inception-weights", help="inception-2015-12-05.pt: FID too, in each result.json."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would run, and about how long it takes.")
+    ] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Private synthetic images by the protocol of their field: 55,000 images to train on, delta = 1
+    / (N ln N), 60,000 synthetic images, a classifier trained on those alone and judged on the
+    10,000 real test images.
+
+    Stop it at any time; the same command goes on where it was. Finished rows are kept and never run
+    again; several processes may work on the same rows. Each row leaves `gen.npz` (images, labels),
+    `result.json` and its run in --out, and a line in --csv, whose last column makes it again.
+
+    Examples:
+
+        phoenix-secure benchmark dp-images --dry-run --epsilon 1 --epsilon 10 --seed 0 --seed 1
+
+        phoenix-secure benchmark dp-images --dataset digits --num-images 500 --out /tmp/practice
+        --csv /tmp/practice.csv release.fit_steps=100
+    """
+    from phoenix_secure.cli import benchmarking
+    from phoenix_secure.experiments.dp_images.rows import NUM_IMAGES
+
+    rows = benchmarking.rows_of(
+        datasets=dataset or ["mnist"],
+        settings=setting or ["sites_2shards"],
+        trusts=trust or [],
+        methods=method or ["release"],
+        epsilons=epsilon or [1.0],
+        seeds=seed or [0],
+        num_images=num_images or NUM_IMAGES,
+        overrides=overrides or [],
+    )
+    if dry_run:
+        benchmarking.print_rows(rows, out=out, output_format=output_format)
+        return
+    benchmarking.run(
+        rows,
+        out=out,
+        csv=csv,
+        device=device,
+        inception_weights=inception_weights,
+        output_format=output_format,
+    )

@@ -1,0 +1,219 @@
+"""The work behind ``benchmark``: rows from options, progress, and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from phoenix_secure.api import benchmarks
+from phoenix_secure.api.benchmarks import RowReport
+from phoenix_secure.cli.output import Format, console, print_json
+from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.experiments.dp_images.rows import Method, Row, Setting, Trust, plan_rows
+from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
+
+__all__ = ["print_rows", "rows_of", "run"]
+
+Choice = TypeVar("Choice", bound=StrEnum)
+_SHOWN = ("accuracy", "kid", "fd", "recall", "noise_multiplier", "surplus", "core_hours")
+
+
+def rows_of(
+    *,
+    datasets: Sequence[str],
+    settings: Sequence[str],
+    trusts: Sequence[str],
+    methods: Sequence[str],
+    epsilons: Sequence[float],
+    seeds: Sequence[int],
+    num_images: int,
+    overrides: Sequence[str],
+) -> list[Row]:
+    """The rows that the options ask for.
+
+    Raises:     ConfigError naming the option.
+    """
+    return plan_rows(
+        datasets=datasets,
+        settings=[_choice(Setting, each, "--setting") for each in settings],
+        trusts=[_choice(Trust, each, "--trust") for each in trusts],
+        methods=[_choice(Method, each, "--method") for each in methods],
+        epsilons=epsilons,
+        seeds=seeds,
+        num_images=num_images,
+        overrides=overrides,
+    )
+
+
+def print_rows(rows: Sequence[Row], *, out: Path, output_format: Format) -> None:
+    """What would run, and about how long: rows that differ in seed or epsilon are measured once."""
+    measured: dict[str, tuple[float, float]] = {}
+    plans: list[dict[str, Any]] = []
+    for row in rows:
+        is_done = (out / row.name / "result.json").exists()
+        if not is_done and _cost_key(row) not in measured:
+            measured[_cost_key(row)] = benchmarks.row_seconds(row)
+        run_s, judge_s = (0.0, 0.0) if is_done else measured[_cost_key(row)]
+        plans.append(
+            {
+                "row": row.name,
+                "command": row.command,
+                "delta": row.delta,
+                "is_done": is_done,
+                "run_seconds": round(run_s),
+                "judging_seconds": round(judge_s),
+            }
+        )
+    total = sum(plan["run_seconds"] + plan["judging_seconds"] for plan in plans)
+    if output_format is Format.JSON:
+        print_json({"rows": plans, "seconds": total})
+        return
+    table = Table(title=f"{len(plans)} rows, in {out}")
+    for column in ("row", "delta", "run, s", "judging, s"):
+        table.add_column(column, overflow="fold", justify="left" if column == "row" else "right")
+    for plan in plans:
+        times = ["done", ""]
+        if not plan["is_done"]:
+            times = [f"{plan['run_seconds']:,}", f"{plan['judging_seconds']:,}"]
+        table.add_row(plan["row"], f"{plan['delta']:g}", *times)
+    console.print(table)
+    console.print(
+        f"about {total / 3600:.1f} hours one after the other on this machine as busy as it is now; "
+        "sampling from diffusion models comes on top"
+    )
+
+
+def run(
+    rows: Sequence[Row],
+    *,
+    out: Path,
+    csv: Path,
+    device: str,
+    inception_weights: Path | None,
+    output_format: Format,
+) -> None:
+    """Run the rows, and print what came out."""
+    try:
+        with _Display(len(rows), output_format=output_format) as display:
+            done = benchmarks.dp_images(
+                rows,
+                out=out,
+                csv=csv,
+                device=device,
+                inception_weights=inception_weights,
+                on_report=display.show,
+            )
+    except KeyboardInterrupt:
+        if output_format is Format.TEXT:
+            console.print("stopped; the same command goes on where this one ended")
+        raise
+    if output_format is Format.JSON:
+        print_json({"event": "finished", "csv": str(csv), "rows": done.rows, "failed": done.failed})
+    else:
+        _print_results(done.rows)
+        console.print(f"table: {csv}   runs and images: {out}", soft_wrap=True)
+    if done.failed:
+        raise TrainingError(
+            f"{len(done.failed)} of {len(rows)} rows failed, such as {done.failed[0]}: fix the "
+            "cause, and the same command tries them again"
+        )
+
+
+class _Display:
+    """Two bars on a terminal, a line for each row elsewhere, JSON lines for machines."""
+
+    def __init__(self, num_rows: int, *, output_format: Format) -> None:
+        self._as_json = output_format is Format.JSON
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=self._as_json or not console.is_terminal,
+        )
+        self._rows = self._bars.add_task("rows", total=num_rows, text=f"0/{num_rows}")
+        self._row = self._bars.add_task("", total=None, text="", visible=False)
+        self._num_rows, self._ended = num_rows, 0
+
+    def __enter__(self) -> _Display:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def show(self, report: RowReport) -> None:
+        if report.event is not None:
+            self._advance(report.event)
+            return
+        if report.what in ("sampling", "judging"):
+            self._bars.update(self._row, total=None, text=f"{report.what}: {report.text}")
+            return
+        if report.what == "started":
+            self._bars.reset(self._row, description=report.row.name, text="", visible=True)
+        else:
+            self._ended += 1
+            self._bars.update(
+                self._rows, completed=self._ended, text=f"{self._ended}/{self._num_rows}"
+            )
+            self._bars.update(self._row, visible=False)
+        self._say(report)
+
+    def _advance(self, event: RunEvent) -> None:
+        match event:
+            case FitReport():
+                self._bars.update(
+                    self._row,
+                    completed=event.step,
+                    total=event.num_steps,
+                    text=f"{event.what} {event.step}/{event.num_steps}, loss {event.loss:.4f}",
+                )
+            case RoundReport():
+                self._bars.update(self._row, text=f"round {event.round_number}")
+
+    def _say(self, report: RowReport) -> None:
+        if self._as_json:
+            print_json({"event": report.what, "row": report.row.name, "reason": report.text})
+            return
+        words = {"kept": "kept from before", "elsewhere": "another process is at it"}
+        text = words.get(report.what, report.what)
+        if report.what == "done" and report.result is not None:
+            text = f"accuracy {float(report.result['accuracy']):.1%}"
+        console.print(f"{report.row.name}: {text} {report.text}".rstrip(), soft_wrap=True)
+
+
+def _print_results(rows: Sequence[dict[str, Any]]) -> None:
+    table = Table()
+    for column in ("row", *_SHOWN):
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        what = (row["dataset"], row["method"], row["setting"], row["trust"])
+        name = f"{' '.join(what)}, epsilon {row['epsilon']}, seed {row['seed']}"
+        table.add_row(name, *(str(row[column]) for column in _SHOWN))
+    console.print(table)
+
+
+def _cost_key(row: Row) -> str:
+    values = row.config.model_dump(mode="json", exclude={"seed": True, "privacy": {"epsilon"}})
+    return json.dumps([values, row.num_images], sort_keys=True)
+
+
+def _choice(kind: type[Choice], name: str, option: str) -> Choice:
+    try:
+        return kind(name)
+    except ValueError:
+        known = ", ".join(kind)
+        raise ConfigError(f"{option} {name}: use {known}") from None

@@ -1,0 +1,1 @@
+"""The benchmark of differentially private image synthesis, as its field runs it."""

@@ -1,0 +1,46 @@
+"""The benchmark's table: rows of many writers, each once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.experiments.dp_images.table import COLUMNS, add_row, locked, read_rows
+
+
+def row(number: int) -> dict[str, object]:
+    return dict.fromkeys(COLUMNS, "-") | {"seed": number, "command": f"make row, number {number}"}
+
+
+def test_rows_of_many_writers_are_all_there_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "table.csv"
+    with ThreadPoolExecutor(8) as writers:
+        added = list(writers.map(lambda number: add_row(path, row(number % 12)), range(24)))
+
+    assert sum(added) == 12
+    found = read_rows(path)
+    assert sorted(int(each["seed"]) for each in found) == list(range(12))
+    assert all(each["command"] == f"make row, number {each['seed']}" for each in found)
+    assert path.read_text().startswith(
+        "dataset,image_size,method,setting,trust,epsilon,delta,seed,accuracy,kid,fd,"
+        "noise_multiplier,surplus,core_hours,command"
+    )
+
+
+def test_a_held_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock") as first, locked(tmp_path / "lock", wait=False) as second:
+        assert (first, second) == (True, False)
+    with locked(tmp_path / "lock", wait=False) as again:
+        assert again
+
+
+def test_a_table_of_something_else_is_not_written_to(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+
+    with pytest.raises(ConfigError, match="--csv"):
+        add_row(other, row(0))
+    assert other.read_text() == "a,b\n1,2\n"
