@@ -17,6 +17,8 @@ from phoenix_secure.yaml_text import dump_yaml, parse_value, read_yaml, shorten
 
 __all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped_configs"]
 
+_BASE, _PRIVATE = "base", "private"
+_MAX_BASES = 8
 _SHIPPED = Path(__file__).parent / "configs"
 
 
@@ -53,13 +55,17 @@ def load_config(
     the working directory and become absolute, unless they are to stay ``as_written``: those of a
     run folder, whose settings have a hash, and of a plan, which other machines read.
 
+    ``base: NAME`` in a file or ``base=NAME`` lays its settings over another file's. A file with
+    ``privacy.epsilon`` and no unit is laid over ``private``, which chooses all that a guarantee
+    needs.
+
     >>> load_config(None, ["federation.rounds=3"]).federation.rounds
     3
 
     Raises:     ConfigError naming the setting and the fix.
     """
-    values = _read_yaml(find_config(path)) if path else {}
-    config = parse_config(values, overrides, source=str(path or "settings"))
+    values, rest = _with_base(path, tuple(overrides))
+    config = parse_config(values, rest, source=str(path or "settings"))
     return config if as_written else with_absolute_paths(config, folder=Path.cwd())
 
 
@@ -100,6 +106,46 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise ConfigError(f"{path} must hold `section:` and `key: value` lines, as in configs/")
     return tree
+
+
+def _with_base(
+    path: str | Path | None, overrides: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings of ``path`` over those of its base, and the overrides that are settings."""
+    named = [each for each in overrides if each.partition("=")[0].strip() == _BASE]
+    rest = tuple(each for each in overrides if each not in named)
+    values, folder = {}, Path.cwd()
+    if path:
+        found = find_config(path)
+        values, folder = _read_yaml(found), found.parent
+    if named:
+        values[_BASE] = named[-1].partition("=")[2].strip()
+    elif path and _BASE not in values and _asks_for_epsilon_alone(values, rest):
+        values[_BASE] = _PRIVATE
+    for _ in range(_MAX_BASES):
+        if _BASE not in values:
+            return values, rest
+        name = values.pop(_BASE)
+        if not isinstance(name, str):
+            raise ConfigError(f"base {shorten(name)} must be the name of a settings file")
+        beside = folder / name
+        found = find_config(beside if beside.is_file() else name)
+        lower, folder = _read_yaml(found), found.parent
+        for key, value in values.items():
+            _set(lower, [key], value)
+        values = lower
+    raise ConfigError(f"{path or 'settings'}: more than {_MAX_BASES} files stand on each other")
+
+
+def _asks_for_epsilon_alone(values: Mapping[str, Any], overrides: tuple[str, ...]) -> bool:
+    tree = dict(values)
+    for override in overrides:
+        if override.partition("=")[0].strip().startswith("privacy"):
+            _apply(tree, override)
+    privacy = tree.get("privacy")
+    if not isinstance(privacy, dict) or privacy.get("epsilon") is None:
+        return False
+    return not {"unit", "noise_multiplier"} & set(privacy)
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -16,11 +16,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _main() -> None:
-    """Keep ``dp-images`` a command of its own."""
-
-
 @app.command("dp-images")
 def dp_images(
     overrides: Annotated[
@@ -129,3 +124,15 @@ def dp_images(
         inception_weights=inception_weights,
         output_format=output_format,
     )
+
+
+@app.command("table")
+def table(
+    csv: Annotated[Path, typer.Argument(help="The table of `dp-images`.")] = Path(
+        "docs/results/dp_images.csv"
+    ),
+) -> None:
+    """Print a table in Markdown: rows that differ in their seed alone as mean and deviation."""
+    from phoenix_secure.cli import benchmarking
+
+    benchmarking.print_markdown(csv)

@@ -17,9 +17,10 @@ from phoenix_secure.api.benchmarks import RowReport
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.experiments.dp_images.rows import Method, Row, Setting, Trust, plan_rows
+from phoenix_secure.experiments.dp_images.table import markdown, read_rows
 from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
 
-__all__ = ["print_rows", "rows_of", "run"]
+__all__ = ["print_markdown", "print_rows", "rows_of", "run"]
 
 Choice = TypeVar("Choice", bound=StrEnum)
 _SHOWN = ("accuracy", "kid", "fd", "recall", "noise_multiplier", "surplus", "core_hours")
@@ -88,6 +89,17 @@ def print_rows(rows: Sequence[Row], *, out: Path, output_format: Format) -> None
         f"about {total / 3600:.1f} hours one after the other on this machine as busy as it is now; "
         "sampling from diffusion models comes on top"
     )
+
+
+def print_markdown(csv: Path) -> None:
+    """The table as documents have it.
+
+    Raises:     ConfigError where there is no row.
+    """
+    rows = read_rows(csv)
+    if not rows:
+        raise ConfigError(f"{csv} holds no row: run `phoenix-secure benchmark dp-images` first")
+    console.print(markdown(rows), soft_wrap=True)
 
 
 def run(

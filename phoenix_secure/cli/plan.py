@@ -13,6 +13,7 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.run.released_model import ddpm_settings
+from phoenix_secure.federation.secagg.deployment_cost import Cost
 from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.simulation.estimate import (
@@ -38,11 +39,21 @@ def print_plan(sites: SimulatedSites, *, output_format: Format) -> None:
 
 def _print_table(plan: dict[str, Any], *, title: str) -> None:
     table = Table(title=title, show_header=False)
-    for name, value in plan.items():
+    for name, value in _flat(plan).items():
         table.add_row(
             name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
         )
     console.print(table)
+
+
+def _flat(plan: dict[str, Any]) -> dict[str, Any]:
+    """What a deployment would cost in one line for each exchange."""
+    found = dict(plan)
+    advice = found.pop("between_machines")
+    for name, cost in advice["costs"].items():
+        found[f"between_machines, {name}"] = Cost(**cost).text
+    found["recommended_exchange"] = f"{advice['recommended']}: {advice['why']}"
+    return found
 
 
 def print_two_plans(config: RunConfig, *, output_format: Format) -> None:
@@ -91,11 +102,12 @@ def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> Non
         "secure": None if terms is None else terms.record.to_dict(),
         "guarantee": sites.guarantee().text,
         "masked_bytes_per_site": None if terms is None else terms.masked_bytes,
+        "between_machines": sites.strategies.advice().to_dict(),
     }
     if output_format is Format.JSON:
         print_json(plan)
         return
-    for name, value in plan.items():
+    for name, value in _flat(plan).items():
         console.print(f"{name.replace('_', ' '):<22} {value}", soft_wrap=True)
 
 
@@ -136,6 +148,7 @@ def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[
         **_guarantee(sites, counted=counted),
         "secure_aggregation": "off" if sites.terms is None else "on",
         **_aggregation(sites, seconds=aggregation_s),
+        "between_machines": sites.strategies.advice().to_dict(),
     }
 
 
@@ -159,6 +172,7 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
         **_guarantee(sites),
         "secure_aggregation": config.secure_aggregation.mode,
         **_aggregation(sites, seconds=aggregation_seconds(sites)),
+        "between_machines": sites.strategies.advice().to_dict(),
     }
     if release.then == "ddpm":
         facts["ddpm_steps_on_generated_images"] = ddpm_settings(config).training.local_steps

@@ -262,3 +262,42 @@ def test_every_path_among_the_settings_says_that_it_is_one() -> None:
     paths = {"data.path", "sharing.path", "evaluation.inception_weights", "model.init_from"}
     assert marked == paths
     assert marked <= named
+
+
+def test_a_file_stands_on_its_base_key_by_key(tmp_path: Path) -> None:
+    (tmp_path / "low.yaml").write_text("federation: {rounds: 7, min_sites: 2}\nseed: 3\n")
+    (tmp_path / "mid.yaml").write_text("base: low.yaml\nfederation: {rounds: 8}\n")
+    (tmp_path / "top.yaml").write_text("base: mid.yaml\npartition: {num_sites: 6}\n")
+    config = load_config(tmp_path / "top.yaml", ["seed=4"])
+
+    assert (config.federation.rounds, config.federation.min_sites) == (8, 2)
+    assert (config.partition.num_sites, config.seed) == (6, 4)
+    assert load_config(tmp_path / "top.yaml", ["base=demo"]).release.is_on
+
+
+def test_epsilon_alone_asks_for_the_private_preset(tmp_path: Path) -> None:
+    own = tmp_path / "my.yaml"
+    own.write_text("data: {name: digits}\n")
+    config = load_config(own, ["privacy.epsilon=1"])
+
+    assert config.release.is_on
+    assert (config.privacy.unit, config.privacy.epsilon) == ("record", 1.0)
+    assert config.data.name == "digits"
+    named = load_config(own, ["privacy.epsilon=1", "privacy.unit=record"])
+    assert not named.release.is_on
+    assert load_config("private", []).privacy.epsilon == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: nowhere\n", "no settings file nowhere"),
+        ("base: 3\n", "base 3 must be the name"),
+        ("base: my.yaml\n", "stand on each other"),
+    ],
+)
+def test_a_base_that_is_none_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "my.yaml").write_text(content)
+
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "my.yaml")

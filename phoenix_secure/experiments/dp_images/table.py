@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import fcntl
 import io
-from collections.abc import Iterator, Mapping
+import shlex
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
 
-__all__ = ["COLUMNS", "add_row", "locked", "read_rows"]
+__all__ = ["COLUMNS", "add_row", "locked", "markdown", "read_rows"]
 
 COLUMNS = (
     "dataset",
@@ -31,6 +33,13 @@ COLUMNS = (
     "core_hours",
     "command",
     "recall",
+)
+
+
+_FIGURES = (("accuracy", 3), ("kid", 3), ("fd", 1), ("recall", 2))
+_TITLES = (
+    *("data", "epsilon", "method", "where", "trust", "seeds"),
+    *("accuracy", "KID", "FD", "recall", "noise", "surplus", "core-hours", "changes"),
 )
 
 
@@ -69,6 +78,41 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             f"{path} has other columns than the benchmark's: name another file with --csv"
         )
     return rows
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as a Markdown table, those that differ in the seed alone as mean and deviation."""
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in rows:
+        what = tuple(row[name] for name in ("dataset", "epsilon", "method", "setting", "trust"))
+        groups.setdefault((*what, _changes(row["command"])), []).append(row)
+    lines = ["| " + " | ".join(_TITLES) + " |", "|" + "---|" * len(_TITLES)]
+    for (*what, changes), group in sorted(groups.items()):
+        cells = [*what, str(len(group))]
+        cells += [_spread(group, name, digits=digits) for name, digits in _FIGURES]
+        cells += [group[0]["noise_multiplier"], f"{float(group[0]['surplus']):.2f}"]
+        cells += [_spread(group, "core_hours", digits=2), changes]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(rows: Sequence[Mapping[str, str]], name: str, *, digits: int) -> str:
+    values = [float(row[name]) for row in rows]
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _changes(command: str) -> str:
+    """The part of a row's command that is no column: overrides, and a number of images."""
+    words, kept = shlex.split(command)[3:], []
+    while words:
+        word = words.pop(0)
+        if word.startswith("--"):
+            value = words.pop(0)
+            kept += [word, value] if word == "--num-images" else []
+        else:
+            kept.append(word)
+    return " ".join(kept)
 
 
 def add_row(path: Path, row: Mapping[str, object]) -> bool:

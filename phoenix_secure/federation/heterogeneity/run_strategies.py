@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phoenix_secure.config import PrivacyConfig, RunConfig
+from phoenix_secure.config import PrivacyConfig, ReleaseConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
@@ -28,6 +28,7 @@ from phoenix_secure.federation.heterogeneity.sharing import SharedImages, mix, s
 from phoenix_secure.federation.heterogeneity.site_round import SiteStrategies
 from phoenix_secure.federation.round.aggregate import Aggregator
 from phoenix_secure.federation.run.evaluation import feature_extractor
+from phoenix_secure.federation.secagg.deployment_cost import Advice, advise
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.release.layout import ReleaseLayout, layout_of_release
@@ -95,6 +96,24 @@ class RunStrategies:
             },
             "filtering": filtering.model_dump(mode="json") if filtering.is_on else None,
         }
+
+    def advice(self) -> Advice:
+        """What each way of exchanging would cost between machines, and the recommended one."""
+        layout = self.release
+        if layout is None:
+            channels, image_size = self._form
+            layout = layout_of_release(
+                ReleaseConfig(features="hogpix", classes="labels" if self._num_classes else "none"),
+                channels=channels,
+                image_size=image_size,
+                num_classes=self._num_classes,
+            )
+        network = self._network()
+        return advise(
+            self._config,
+            num_parameters=sum(each.numel() for each in network.parameters()),
+            num_words=layout.num_words,
+        )
 
     def start_vector(self) -> np.ndarray:
         """The first global model (d,): initial weights, trained on G where there is a warm-up.

@@ -29,6 +29,11 @@ def spent_before(config: RunConfig) -> tuple[Event, ...]:
             "this version alone, so that nobody knows what was spent; leave the setting out, or "
             "make that run again"
         )
+    if config.privacy.noise_source == "secure" and any(e.epsilon is None for e in start.earlier):
+        raise ConfigError(
+            "privacy.with_start: a run behind model.init_from drew its noise from a seed, and "
+            "promises nothing: make it again with privacy.noise_source=secure"
+        )
     try:
         found = [
             event_from_dict(json.loads(text)) for each in start.earlier for text in each.events

@@ -158,6 +158,8 @@ def _privacy_in_words(config: RunConfig) -> str:
     words = f"{amount}, delta {privacy.delta:g}; unit {privacy.unit}: {unit}"
     if privacy.trust == "sum":
         words += "; NOISE OF ALL SITES TOGETHER: holds while few of them work with the server"
+    if privacy.with_start:
+        words += "; what the runs behind model.init_from spent is counted in, as the plan states it"
     if privacy.noise_source != "secure":
         words += "; NOISE FROM A SEED: no guarantee against whoever knows it"
     if privacy.release_metrics:

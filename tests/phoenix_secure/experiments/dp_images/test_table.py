@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.experiments.dp_images.table import COLUMNS, add_row, locked, read_rows
+from phoenix_secure.experiments.dp_images.table import COLUMNS, add_row, locked, markdown, read_rows
 
 
 def row(number: int) -> dict[str, object]:
@@ -35,6 +35,22 @@ def test_a_held_lock_keeps_others_out_until_it_is_released(tmp_path: Path) -> No
         assert (first, second) == (True, False)
     with locked(tmp_path / "lock", wait=False) as again:
         assert again
+
+
+def test_rows_of_several_seeds_are_one_line_with_their_spread() -> None:
+    figures = {"accuracy": "0.9", "kid": "1", "fd": "10", "recall": "0.5", "core_hours": "0.5"}
+    rows = []
+    for seed, accuracy in enumerate(("0.90", "0.94")):
+        command = f"phoenix-secure benchmark dp-images --dataset mnist --seed {seed} release.x=1"
+        texts = {name: str(value) for name, value in row(seed).items()}
+        rows.append(texts | figures | {"accuracy": accuracy, "surplus": "1", "command": command})
+    other = rows[0] | {"command": rows[0]["command"] + " release.y=2"}
+    lines = markdown([*rows, other]).splitlines()
+
+    assert len(lines) == 4
+    assert "| 2 | 0.920 ± 0.028 | 1.000 ± 0.000 |" in lines[2]
+    assert lines[2].endswith("| release.x=1 |")
+    assert "| 1 | 0.900 |" in lines[3]
 
 
 def test_a_table_of_something_else_is_not_written_to(tmp_path: Path) -> None:
