@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from phoenix_secure.yaml_text import dump_yaml, parse_value, read_yaml, shorten
 
 __all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped_configs"]
 
+_log = logging.getLogger(__name__)
 _BASE, _PRIVATE = "base", "private"
 _MAX_BASES = 8
 _SHIPPED = Path(__file__).parent / "configs"
@@ -122,6 +124,12 @@ def _with_base(
         values[_BASE] = named[-1].partition("=")[2].strip()
     elif path and _BASE not in values and _asks_for_epsilon_alone(values, rest):
         values[_BASE] = _PRIVATE
+        _log.warning(
+            "privacy.epsilon without privacy.unit: these settings stand on the shipped file %s "
+            "(`base: %s` in the file says so; privacy.unit chooses by yourself)",
+            _PRIVATE,
+            _PRIVATE,
+        )
     for _ in range(_MAX_BASES):
         if _BASE not in values:
             return values, rest

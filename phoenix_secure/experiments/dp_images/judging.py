@@ -99,19 +99,20 @@ def judge_images(
     assert real.labels is not None  # noqa: S101 - every data set of the benchmark has labels
     seeds = SeedTree(seed).child("benchmark")
     test = to_unit_range(real.images)
-    progress("training a classifier on synthetic images")
-    classifier = train_classifier(
-        synthetic,
-        labels=labels,
-        num_classes=real.num_classes,
-        dataset="synthetic",
-        generator=seeds.child("classifier").torch(),
-        device=device,
-        epochs=EPOCHS,
-        batch_size=_BATCH,
-        learning_rate=_LEARNING_RATE,
-    )
+    # Workers leave torch one thread: the same figures on any number of cores.
     with workers(num_cores()):
+        progress("training a classifier on synthetic images")
+        classifier = train_classifier(
+            synthetic,
+            labels=labels,
+            num_classes=real.num_classes,
+            dataset="synthetic",
+            generator=seeds.child("classifier").torch(),
+            device=device,
+            epochs=EPOCHS,
+            batch_size=_BATCH,
+            learning_rate=_LEARNING_RATE,
+        )
         accuracy = classifier.accuracy(test, labels=real.labels)
         progress("comparing features")
         size = min(_COMPARED, len(test), len(synthetic))

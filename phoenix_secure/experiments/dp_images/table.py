@@ -87,8 +87,8 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
         what = tuple(row[name] for name in ("dataset", "epsilon", "method", "setting", "trust"))
         groups.setdefault((*what, _changes(row["command"])), []).append(row)
     lines = ["| " + " | ".join(_TITLES) + " |", "|" + "---|" * len(_TITLES)]
-    for (*what, changes), group in sorted(groups.items()):
-        cells = [*what, str(len(group))]
+    for (*columns, changes), group in sorted(groups.items()):
+        cells = [*columns, str(len(group))]
         cells += [_spread(group, name, digits=digits) for name, digits in _FIGURES]
         cells += [group[0]["noise_multiplier"], f"{float(group[0]['surplus']):.2f}"]
         cells += [_spread(group, "core_hours", digits=2), changes]
