@@ -321,3 +321,32 @@ def test_a_sum_beyond_every_honest_update_is_refused(parties) -> None:
     ((code, why),) = attack.failures
     assert code is FailureCode.ANOTHER_MODEL
     assert "clip_value" in why
+
+
+def test_an_invented_sum_for_everybody_moves_the_model_by_one_clip_and_no_site_alone(
+    secure_parties, tmp_path: Path
+) -> None:
+    """What remains: no site can compare the sum with what the others entered. All take the same
+    step, which is as long as one that dishonest inputs within the bounds could have made."""
+    parties = secure_parties.Parties(tmp_path, SUM, "secure_aggregation.clip_norm=1.58")
+    before = parties.state.parameters
+
+    def invented(broadcast: BroadcastSum) -> BroadcastSum:
+        summed, terms = broadcast.summed, parties.terms
+        words, extra = summed.words(terms)
+        weight = extra[0] / terms.max_images
+        length = 0.99 * weight * terms.clip_norm / np.sqrt(words.size)
+        words = np.full_like(words, int(length * terms.scale))
+        tail = unpack(summed.packed, word_bits=24, num_words=len(summed.packed) // 3)[words.size :]
+        false = replace(summed, packed=pack(np.concatenate([words, tail]), word_bits=24))
+        return resigned(parties, broadcast, false)
+
+    attacks = [Results(parties, name, invented) for name in parties.names]
+    # The honest program computes the true model, and goes no further without signatures under it.
+    with pytest.raises(TrainingError, match="2 more sites must confirm"):
+        parties.next_round()
+    assert [attack.failures for attack in attacks] == [[]] * 5
+    newest = {name: site.secure._model.newest for name, site in parties.sites.items()}
+    assert len({known.digest for known in newest.values()}) == 1
+    moved = newest["site-01"].state.parameters - before
+    assert 1.5 < np.linalg.norm(moved) <= 1.58 * 1.001

@@ -33,6 +33,7 @@ from phoenix_secure.training.local import LocalUpdate
 
 __all__ = [
     "Payload",
+    "TooFewTrained",
     "clip_update",
     "decode_sum",
     "encode_sums",
@@ -84,6 +85,10 @@ class Payload:
 
     def __repr__(self) -> str:
         return f"<Payload of {self.words.size} words>"
+
+
+class TooFewTrained(TrainingError):  # noqa: N818 - it is what happened
+    """Fewer sites trained than a sum must hide among, or one of them counts failures of others."""
 
 
 def clip_update(
@@ -229,8 +234,9 @@ def decode_sum(
 
     Guarantee:  without noise, the mean's norm is at most clip_norm and no coordinate exceeds
                 clip_value (but for rounding), whatever dishonest sites entered.
-    Raises:     ValueError for sums that honest sites could not have produced; TrainingError where
-                fewer sites trained than the threshold: their mean must not be used.
+    Raises:     ValueError for sums that honest sites could not have produced; TooFewTrained where
+                fewer sites trained than the threshold, TrainingError where none did: their mean
+                must not be used.
     """
     metrics = terms.metric_words.decode(extra, num_sites=num_sites)
     num_trained = num_sites - metrics.num_failed
@@ -242,7 +248,9 @@ def decode_sum(
     weight = metrics.num_images / terms.max_images
     check_sum(total, weight=weight, num_sites=num_sites, terms=terms)
     if num_trained < terms.threshold:
-        raise TrainingError(
+        # With none that trained all counts are zero, which nobody can pretend for the others.
+        kind = TooFewTrained if num_trained else TrainingError
+        raise kind(
             f"the training of {metrics.num_failed} of {num_sites} sites failed, and a sum must "
             f"hide among {terms.threshold} that trained; their own logs say why: lower "
             "training.learning_rate or set training.grad_clip"

@@ -164,6 +164,7 @@ def run_attempt(
     *,
     broadcast: Broadcast,
     asked: tuple[str, ...],
+    set_aside: Callable[[tuple[str, ...]], frozenset[str]],
     before_signing: Callable[[tuple[str, ...]], object],
     before_result: Callable[[RoundCompleted], object],
 ) -> Stages[RoundCompleted]:
@@ -171,6 +172,8 @@ def run_attempt(
 
     broadcast        what the sites get to train from, and what they hear of the sum
     asked            sites of the cohort that the announcement goes to
+    set_aside        called with those that will send inputs: whose to leave unread, as if too late;
+                     nobody hears of it before all inputs are in
     before_signing   called with the survivors before they are asked to sign
     before_result    called with the sum before the sites hear of it
 
@@ -180,12 +183,18 @@ def run_attempt(
     announcement = session.start().outbound[session.spec.cohort[0]]
     requests = broadcast.offers(announcement, asked=asked)
     for stage in STAGES[:-1]:
+        aside = set_aside(tuple(sorted(requests))) if stage == "mask" else frozenset()
+
+        def receive(site: str, body: bytes, aside: frozenset[str] = aside) -> None:
+            if site not in aside:
+                session.receive(site, body)
+
         try:
             step = yield from stages.run(
                 stage,
                 requests,
-                quorum=quorum,
-                receive=session.receive,
+                quorum=min(quorum + len(aside), len(requests)),
+                receive=receive,
                 close=session.close_stage,
                 max_reply_bytes=session.reply_limit,
             )

@@ -59,9 +59,16 @@ def run_rounds(
         try:
             found = yield from aggregator.aggregate(request, cohort=cohort)
         except WrongSum as wrong:
-            if not wrong.search_goes_on or round_number == config.federation.rounds:
+            is_last = round_number == config.federation.rounds
+            if not wrong.search_goes_on or (is_last and not wrong.has_model):
                 raise
-            _log.warning("%s; the next round leaves out a group to find it", wrong.what)
+            _log.warning(
+                "%s; %s",
+                wrong.what,
+                "the run ends with the model of the round before"
+                if is_last
+                else "the next rounds set some inputs aside to go on without it",
+            )
             state = replace(state, round_number=round_number)
             yield GivenUpRound(state=state)
             continue

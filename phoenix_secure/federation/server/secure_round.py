@@ -8,8 +8,8 @@
 - A site that broke the protocol under its own signature is never asked again, and all sites get the
   proof. An attempt that convicts somebody does not count against ``max_attempts``: there are only
   so many liars.
-- A sum that no honest sites enter is refused and its round given up; the next ones find out which
-  group of sites it takes (``suspects``).
+- A sum that no honest sites enter is refused and its round given up; the next ones set the inputs
+  of a few sites aside, unread, until they go on without who spoils them (``suspects``).
 - Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
 """
 
@@ -26,7 +26,11 @@ from phoenix_secure.federation.round.exclusions import Exclusion, ExclusionNotic
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
 from phoenix_secure.federation.round.stages import EXCLUSION_STAGE
-from phoenix_secure.federation.secagg.payload import decode_sum, unclipped_fraction
+from phoenix_secure.federation.secagg.payload import (
+    TooFewTrained,
+    decode_sum,
+    unclipped_fraction,
+)
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
 from phoenix_secure.federation.server.broadcast import Broadcast, SentModel
@@ -34,7 +38,7 @@ from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import ComputedModel, ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.sums import KeptSum
-from phoenix_secure.federation.server.suspects import SuspectSearch
+from phoenix_secure.federation.server.suspects import SuspectSearch, WrongSum
 from protocol import RoundSpec, ServerSession, SessionAborted
 from protocol.events import RoundCompleted
 
@@ -145,7 +149,7 @@ class SecureAggregator:
                     f"round {round_number}: {broadcast.missing()} more sites must confirm the new "
                     f"model ({_listed(reports[-1].failures)}): start them, then resume"
                 )
-            self._search.right(round_number, askable=self._askable(cohort), survivors=found.sites)
+            self._search.right(round_number, survivors=found.sites)
             return replace(found, state=broadcast.finish(completed))
         raise TrainingError(self._why(round_number, reports, aborts))
 
@@ -179,18 +183,15 @@ class SecureAggregator:
         )
         # Who is excluded stays in the cohort and is absent: no attempt has a smaller one. A set
         # that was to be signed before is asked whole: nothing else can be signed for this round.
-        askable = self._askable(spec.cohort)
-        left_out = self._search.left_out(askable)
-        asked = self._journal.survivors(round_number) or tuple(
-            site for site in askable if site not in left_out
-        )
+        before = self._journal.survivors(round_number)
         try:
             return (
                 yield from run_attempt(
                     session,
                     stages,
                     broadcast=broadcast,
-                    asked=asked,
+                    asked=before or self._askable(spec.cohort),
+                    set_aside=self._search.set_aside if before is None else lambda _: frozenset(),
                     before_signing=lambda survivors: self._journal.record_survivors(
                         round_number, survivors=survivors
                     ),
@@ -241,16 +242,8 @@ class SecureAggregator:
                 completed.words, completed.extra, num_sites=len(survivors), terms=terms
             )
             within = unclipped_fraction(completed.words, num_sites=len(survivors), terms=terms)
-        except ValueError as error:
-            wrong = self._search.wrong(
-                request.round_number,
-                str(error),
-                askable=self._askable(cohort),
-                survivors=survivors,
-            )
-            if wrong.search_goes_on:
-                self._journal.record_given_up(request.round_number)
-            raise wrong from error
+        except (ValueError, TooFewTrained) as error:
+            raise self._given_up(request.round_number, error, survivors=survivors) from error
         except TrainingError as error:
             raise TrainingError(
                 f"round {request.round_number}: {error}, and start again; or resume with "
@@ -260,6 +253,7 @@ class SecureAggregator:
         attempt = len(aborts) + 1
         dropouts = _dropouts(reports, attempt=attempt)
         failures = _failures(dropouts, cohort=cohort, survivors=survivors)
+        failures |= {site: why for site, why in self._search.reasons.items() if site in failures}
         excluded = self._journal.excluded
         failures |= {
             site: f"excluded: {excluded[site].reason}" for site in failures if site in excluded
@@ -290,6 +284,24 @@ class SecureAggregator:
                 excluded=tuple(each.summary for each in excluded.values()),
             ),
         )
+
+    def _given_up(
+        self, round_number: int, error: Exception, *, survivors: tuple[str, ...]
+    ) -> WrongSum:
+        """The error of a sum that cannot be used; its round is given up where that helps."""
+        wrong = self._search.wrong(
+            round_number,
+            # Who failed is nobody's business but its own.
+            f"{error}; or one site only says so"
+            if isinstance(error, TooFewTrained)
+            else f"no honest sites enter such a sum: {error}: one of {', '.join(survivors)} does "
+            "not run the agreed software; the sum does not say which",
+            survivors=survivors,
+        )
+        wrong.has_model = round_number - 1 > len(self._journal.given_up)
+        if wrong.search_goes_on:
+            self._journal.record_given_up(round_number)
+        return wrong
 
     def _why(
         self, round_number: int, reports: list[StageReport], aborts: list[SessionAborted]

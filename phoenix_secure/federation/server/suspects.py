@@ -1,38 +1,57 @@
-"""Which sites may have entered what no honest site enters, by sums that leave groups of them out.
+"""Which sites may have entered what no honest site enters, and how a run goes on without them.
 
-A refused sum names nobody. Its round is given up, and the next rounds, each with a training of its
-own, leave out one group after another until a sum is right: who lies each time was in what was left
-out then. Everybody is asked once more, to see whether it lies still. To the sites these are rounds
-like all others, from which some sites are absent: no rule of theirs is loosened, and a server that
-does not do as it says learns no more than it could before.
+A refused sum names nobody. Its round is given up, and from the next one on the server sets the
+masked inputs of a few sites aside, as if they had come too late. Whom, it draws when all are about
+to send theirs, and tells nobody before: a site cannot lie for the case that another one is set
+aside. To the sites these are rounds like all others, with sites missing: no rule is loosened.
 
-- The groups are fixed by the roster, once and for all. Whatever sums are subtracted, nothing finer
-  than a group appears, and with all C colluders in it a group still has ``MIN_HONEST`` others.
-- Nothing is proven: who sees that a group is absent can behave then, to put suspicion on it. Nobody
-  is excluded; the run stops and names the group, for people to ask.
+- *Explanations* are the sets of at most c sites that could have spoiled every refused sum: a set
+  that was absent as a whole from one of them is none. That is arithmetic, and holds whatever liars
+  do. A site in every explanation is left out for good: no c sites explain the sums without it.
+- What else the sums say are odds: whoever lies does so each time or now and then, so that a right
+  sum speaks for those who were in it. The draw sets the likeliest explanations aside. After a while
+  everybody is summed once more, and after ever longer, so that a wrong guess does not stay.
+- A draw holds an explanation, so that each refused sum ends one: rounds are not lost for ever.
+
+Nothing here is a proof for others, who cannot see that a sum was refused. With more than c liars it
+can hit honest sites, as everything can that counts on c.
+
+Source: group testing with at most c defectives (Dorfman, 1943), the pools drawn after the fact.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
+import math
+import random
 from collections.abc import Iterable
+
+import numpy as np
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from protocol.parameters import MIN_HONEST
 
 __all__ = ["SuspectSearch", "WrongSum"]
 
 _log = logging.getLogger(__name__)
+_MAX_EXPLANATIONS = 20_000
+_NUM_DRAWS = 4
+_ENOUGH = 0.5  # of the odds: one round in two tells, and few honest sites wait
+_LIES_EACH_TIME = 0.5  # how often a liar lies, where the sums do not say
+_FIRST_PATIENCE = 4  # right sums in a row before everybody is summed once more; doubled each time
 
 
 class WrongSum(TrainingError):  # noqa: N818 - it is what the sum is
     """A sum that no honest sites enter together; nothing of it was used.
 
     what             without the way on
-    search_goes_on   whether the next round may tell more, by leaving out a group
+    search_goes_on   whether the next round may tell more, or do without who lies
+    has_model        whether a round before was summed, so that a run can end without this one
     """
+
+    has_model = False
 
     def __init__(self, what: str, *, search_goes_on: bool) -> None:
         super().__init__(f"{what}. Find it and resume with --skip-round")
@@ -41,120 +60,180 @@ class WrongSum(TrainingError):  # noqa: N818 - it is what the sum is
 
 
 class SuspectSearch:
-    """The search of one server process among ``members``, the roster in its order."""
+    """The search of one server process among ``members``, the roster in its order.
 
-    def __init__(self, members: tuple[str, ...], *, terms: SecureTerms) -> None:
+    rng   draws whom to set aside; nobody may foresee it
+    """
+
+    def __init__(
+        self,
+        members: tuple[str, ...],
+        *,
+        terms: SecureTerms,
+        rng: random.Random | None = None,
+    ) -> None:
         self._members = members
         self._threshold = terms.threshold
-        self._smallest = terms.num_colluders + MIN_HONEST
-        self._is_whole = terms.cohort_size == len(members)
-        self.groups = self._partition()
-        self._suspected: tuple[frozenset[str], ...] | None = None  # None: no sum was wrong
-        self._num_wrong = 0  # in all; what follows is of the search under way
+        self._cohort_size = terms.cohort_size
+        self._num_colluders = terms.num_colluders
+        self._rng = rng or random.SystemRandom()
+        self._explanations = _sets_of_sites(len(members), at_most=terms.num_colluders)
+        self._largest = int(self._explanations.sum(axis=1).max())
+        self._odds = np.ones(len(self._explanations))
+        self._is_on = False
+        self._everybody = True  # nobody was set aside for a guess in the newest sum
+        self._calm = 0  # right sums in a row
+        self._patience = _FIRST_PATIENCE // 2
         self._wrong: list[int] = []
-        self._right: list[int] = []
-        self._absent: set[str] = set()  # in the newest sum, without having been left out
+        self._aside: frozenset[str] = frozenset()  # of the newest draw
 
-    def _partition(self) -> tuple[frozenset[str], ...]:
-        """Consecutive groups, as small as they may be; none where a sum cannot spare one."""
-        num_sites = len(self._members)
-        num_groups = num_sites // self._smallest
-        if num_groups < 2 or not self._is_whole:
-            return ()
-        cuts = [num_sites * k // num_groups for k in range(num_groups + 1)]
-        groups = tuple(frozenset(self._members[a:b]) for a, b in itertools.pairwise(cuts))
-        largest = max(len(group) for group in groups)
-        return groups if num_sites - largest >= self._threshold else ()
-
-    def left_out(self, askable: Iterable[str]) -> frozenset[str]:
-        """Whom the next round leaves out of ``askable``.
-
-        Half of the suspected groups, or as many as a sum can spare; nobody where no sum was wrong,
-        or where one group is left: if the next sum is wrong again, it lies time after time.
-        """
-        suspected = self._suspected or ()
-        if len(suspected) == 1 and self._right:
+    @property
+    def convicted(self) -> frozenset[str]:
+        """Sites without which no c sites explain the refused sums."""
+        if self._largest < self._num_colluders or not len(self._explanations):
             return frozenset()
-        present = set(askable)
-        spare = len(present - self._absent) - self._threshold
-        found: frozenset[str] = frozenset()
-        for group in suspected[: max(1, len(suspected) // 2)]:
-            if len((found | group) & present - self._absent) <= spare:
-                found |= group
-        return found & present
+        return self._named(self._explanations.all(axis=0))
 
-    def wrong(
-        self,
-        round_number: int,
-        why: str,
-        *,
-        askable: tuple[str, ...],
-        survivors: tuple[str, ...],
-    ) -> WrongSum:
+    def set_aside(self, present: Iterable[str]) -> frozenset[str]:
+        """Whose inputs of ``present`` the sum is made without: a new draw each time."""
+        here = self._mask(present)
+        aside = self._mask(self.convicted) & here
+        self._everybody = not self._is_on or self._calm >= self._patience
+        if not self._everybody:
+            aside = here & (aside | self._draw(here, size=self._spare(int(here.sum()))))
+        self._aside = self._named(aside)
+        return self._aside
+
+    def _draw(self, here: np.ndarray, *, size: int) -> np.ndarray:
+        """Likely explanations, of at most ``size`` present sites together."""
+        best, most = np.zeros_like(here), -1.0
+        for _ in range(_NUM_DRAWS):
+            drawn, covered = np.zeros_like(here), 0.0
+            for row in self._by_odds():
+                more = drawn | self._explanations[row]
+                if int((more & here).sum()) > size:
+                    continue
+                drawn = more
+                inside = ~(self._explanations & here & ~drawn).any(axis=1)
+                covered = float(self._odds[inside].sum() / self._odds.sum())
+                if covered >= _ENOUGH:
+                    break
+            if covered > most:
+                best, most = drawn, covered
+        return best
+
+    def _by_odds(self) -> list[int]:
+        """Some explanations, the likelier ones rather earlier (Efraimidis and Spirakis, 2006)."""
+        keys = [math.log(1 - self._rng.random()) / odds for odds in self._odds.tolist()]
+        return heapq.nlargest(32, range(len(keys)), key=keys.__getitem__)
+
+    def _spare(self, num_present: int) -> int:
+        """How many inputs a sum can do without.
+
+        Those who lie may fall silent later in the round, too: c are kept in hand where that leaves
+        room for an explanation.
+        """
+        spare = num_present - self._threshold
+        kept = spare - self._num_colluders
+        return kept if kept >= self._largest else spare
+
+    def wrong(self, round_number: int, why: str, *, survivors: tuple[str, ...]) -> WrongSum:
         """Take in a refused sum; the error that says so, and what is known by now."""
-        self._absent = set(askable) - set(survivors) - self.left_out(askable)
+        honest = self._chance_of_honesty(survivors)
+        fits = honest < 1  # somebody of it was in the sum
+        self._explanations = self._explanations[fits]
+        self._odds = _scaled((self._odds * (1 - honest))[fits])
+        if not self._is_on or self._everybody:
+            self._patience *= 2
+        self._is_on, self._calm = True, 0
         self._wrong.append(round_number)
-        self._num_wrong += 1
-        suspected = self.groups if self._suspected is None else self._suspected
-        # Who was not in it did not spoil it.
-        self._suspected = tuple(g for g in suspected if not g.isdisjoint(survivors))
-        # Who lies each time is found after a refused sum for each group; who lies now and then
-        # would cost rounds for ever.
-        goes_on = self._num_wrong <= len(self.groups) and bool(self.left_out(askable))
-        who = self._finding()
-        if who is None:
-            who = (
-                f"one of {', '.join(survivors)} does not run the agreed software; the sum does not "
-                f"say which{'' if goes_on else f' ({self._why_not()})'}"
-            )
-        return WrongSum(
-            f"round {round_number}: no honest sites enter such a sum: {why}: {who}. Nothing was "
-            "used",
-            search_goes_on=goes_on,
-        )
+        spare = self._spare(self._cohort_size)
+        goes_on = bool((self._explanations.sum(axis=1) <= spare).any())
+        if not goes_on:
+            why += f" ({self._why_not(spare)})"
+        if self.convicted:
+            why += f". {self.finding}"
+        return WrongSum(f"round {round_number}: {why}. Nothing was used", search_goes_on=goes_on)
 
-    def right(
-        self, round_number: int, *, askable: tuple[str, ...], survivors: tuple[str, ...]
-    ) -> None:
-        """Take in a sum that was right: who lies each time was not in it."""
-        if self._suspected is None:
+    def right(self, round_number: int, *, survivors: tuple[str, ...]) -> None:
+        """Take in a sum that was right, which speaks for the ``survivors``."""
+        if not self._is_on:
             return
-        self._absent = set(askable) - set(survivors) - self.left_out(askable)
-        self._right.append(round_number)
-        self._suspected = tuple(g for g in self._suspected if not g.issubset(survivors))
-        if not self._suspected:
-            _log.warning(
-                "round %d: the sum over all suspected sites was right; sums of rounds %s were "
-                "refused, and nobody is suspected any more",
-                round_number,
-                _listed(self._wrong),
-            )
-            self._suspected, self._wrong, self._right = None, [], []
+        self._calm += 1
+        if not self._everybody:
+            self._odds = _scaled(self._odds * self._chance_of_honesty(survivors))
+            return
+        _log.warning(
+            "round %d: the sum over all suspected sites was right; sums of rounds %s were refused, "
+            "and nobody is suspected any more",
+            round_number,
+            self._refused,
+        )
+        self._is_on, self._odds = False, np.ones(len(self._explanations))
 
-    def _finding(self) -> str | None:
-        """The one group that fits all sums, once they were wrong with it and right without."""
-        if not self._right or self._suspected is None or len(self._suspected) != 1:
-            return None
+    def _chance_of_honesty(self, survivors: tuple[str, ...]) -> np.ndarray:
+        """For each explanation: how often its sites spoil no sum over ``survivors``."""
+        num_in = (self._explanations & self._mask(survivors)).sum(axis=1)
+        return np.asarray((1 - _LIES_EACH_TIME) ** num_in)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why the newest sum was made without some sites, for the round's report."""
+        gone, why = self.convicted, f"the refused sums of rounds {self._refused}"
+        return {
+            site: f"left out: no {self._num_colluders} sites explain {why} without it"
+            if site in gone
+            else f"set aside: {why} are traced"
+            for site in sorted(self._aside)
+        }
+
+    @property
+    def finding(self) -> str:
+        """Who is left out for good, and on what grounds; empty while nobody is."""
+        if not self.convicted:
+            return ""
         return (
-            f"probably one of {', '.join(sorted(self._suspected[0]))} does not run the agreed "
-            f"software: sums of rounds {_listed(self._wrong)} were refused, and those of rounds "
-            f"{_listed(self._right)}, without all of this group, were right. It is no proof, since "
-            "another site could make it look so, and nobody is excluded"
+            f"Left out for good: {', '.join(sorted(self.convicted))}, since no "
+            f"{self._num_colluders} sites can have spoiled the sums of rounds {self._refused} "
+            "without it (by the server's word; sites see no refused sum)"
         )
 
-    def _why_not(self) -> str:
+    def _why_not(self, spare: int) -> str:
         """Why no further round tells more."""
-        if self.groups and self._suspected and self._num_wrong <= len(self.groups):
-            return f"no group can be left out while {', '.join(sorted(self._absent))} are away"
-        if self.groups:
-            return "it is not in one group alone, or lies now and then, or reacts to who is asked"
-        if not self._is_whole:
-            return "with federation.participation below 1 no groups are left out to find it"
+        if not len(self._explanations):
+            return (
+                f"no {self._largest} sites explain the refused sums of rounds {self._refused}: "
+                "more sites lie than may"
+            )
         return (
-            f"a group of {self._smallest}, the fewest whose part may show, cannot be left out: of "
-            f"{len(self._members)} sites a sum needs {self._threshold}"
+            f"nobody can be left out: of {self._cohort_size} sites a sum needs {self._threshold}"
+            if spare < 1
+            else f"whoever lies is among more sites than the {spare} a sum can do without"
         )
 
+    @property
+    def _refused(self) -> str:
+        return ", ".join(map(str, self._wrong))
 
-def _listed(rounds: list[int]) -> str:
-    return ", ".join(map(str, rounds))
+    def _mask(self, sites: Iterable[str]) -> np.ndarray:
+        wanted = set(sites)
+        return np.array([site in wanted for site in self._members])
+
+    def _named(self, mask: np.ndarray) -> frozenset[str]:
+        return frozenset(itertools.compress(self._members, mask))
+
+
+def _scaled(odds: np.ndarray) -> np.ndarray:
+    """The same odds, far from underflow."""
+    return np.maximum(odds / odds.max(), 1e-12) if odds.size else odds
+
+
+def _sets_of_sites(num_sites: int, *, at_most: int) -> np.ndarray:
+    """(m, num_sites) bool: all sets of 1 to ``at_most`` sites; smaller ones where they are many."""
+    counts = itertools.accumulate(math.comb(num_sites, size) for size in range(1, at_most + 1))
+    largest = max(1, sum(count <= _MAX_EXPLANATIONS for count in counts))
+    sets = [s for k in range(1, largest + 1) for s in itertools.combinations(range(num_sites), k)]
+    rows = np.zeros((len(sets), num_sites), dtype=bool)
+    for row, members in zip(rows, sets, strict=True):
+        row[list(members)] = True
+    return rows
