@@ -109,6 +109,19 @@ class Rehearsal:
             os.killpg(process.pid, signum)
         process.wait(60)
 
+    def pause(self, name: str) -> None:
+        """Let a site answer nothing until ``unpause``: a laptop that was shut, a cable."""
+        self._signal_all(name, signal.SIGSTOP)
+
+    def unpause(self, name: str) -> None:
+        """Let a paused site go on where it was."""
+        self._signal_all(name, signal.SIGCONT)
+
+    def _signal_all(self, name: str, signum: int) -> None:
+        first = psutil.Process(self._processes[name].pid)
+        for process in (first, *first.children(recursive=True)):
+            process.send_signal(signum)
+
     def is_running(self, name: str) -> bool:
         """Whether a party was started and has not ended or been killed."""
         process = self._processes.get(name)
