@@ -12,7 +12,11 @@ from diffusers.utils.logging import disable_progress_bar
 
 from phoenix_secure.api.results import Samples
 from phoenix_secure.config import SamplingConfig
+from phoenix_secure.data.deep_export import DeepScale
+from phoenix_secure.data.export import DeepImages
 from phoenix_secure.data.images import from_unit_range
+from phoenix_secure.data.inventory import read_window
+from phoenix_secure.data.percentiles import Percentiles, as_window
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.diffusion.model_folder import SavedModel, load_model
 from phoenix_secure.diffusion.sampling import sample_images
@@ -125,7 +129,24 @@ def sample(
         encode=_encoder(Path(path).expanduser()),
         labels=None if labels is None else labels.numpy(),
         class_names=() if labels is None else tuple(model.class_names),
+        deep=_deep(images, Path(path).expanduser()),
     )
+
+
+def _deep(images: np.ndarray, path: Path) -> DeepImages | None:
+    """Grey images of a run with a window, in 16 bits; None for anything else."""
+    folder = RunFolder(path)
+    if not folder.config_file.exists() or images.shape[1] != 1:
+        return None
+    window = folder.load_config().data.window
+    found = as_window(window)
+    if isinstance(found, Percentiles):
+        kept = folder.path / "inventory.json"
+        found = read_window(kept) if kept.exists() else None
+    if found is None:
+        return None
+    scale = DeepScale.of(found)
+    return DeepImages(pixels=scale.pixels(images), scale=scale)
 
 
 def _encoder(path: Path) -> Encode:

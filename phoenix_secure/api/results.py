@@ -13,6 +13,7 @@ import numpy as np
 
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.output import WrittenReport
+from phoenix_secure.data.export import DeepImages
 
 __all__ = ["AuditResult", "Quality", "ReportResult", "Samples"]
 
@@ -25,12 +26,14 @@ class Samples:
 
     Shape:      images (N, C, H, H) uint8, 0..255; labels (N,) int64, the class that each image was
                 sampled as, or None
+    deep:       the same images in 16 bits, in the values that the run's data.window mapped
     """
 
     images: np.ndarray = field(repr=False)
     encode: Callable[[Any], bytes] = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
     class_names: tuple[str, ...] = ()
+    deep: DeepImages | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,6 +55,9 @@ class Samples:
     def export(self, path: str | Path, *, layout: str = "imagefolder") -> Path:
         """Write all images with their labels, as class-folders, imagefolder or npz.
 
+        Grey images of a run with a window are 16-bit PNGs in the values that the window mapped,
+        beside scale.json, which says how.
+
         Raises:     ConfigError for a path that exists, or a layout that these images cannot have.
         """
         from phoenix_secure.data.export import ExportLayout, export_images
@@ -63,6 +69,7 @@ class Samples:
             labels=self.labels,
             class_names=self.class_names,
             encode=self.encode,
+            deep=self.deep,
         )
         return Path(path).expanduser()
 

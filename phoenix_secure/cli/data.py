@@ -14,12 +14,15 @@ from phoenix_secure.cli.data_options import (
     CacheDir,
     Channels,
     DataPath,
+    GroupOption,
     ImageSize,
     MaxImages,
     Name,
     PartOption,
     Scheme,
-    Window,
+    SlicesOption,
+    WindowOrPercentiles,
+    reading_rules,
 )
 from phoenix_secure.cli.output import Format, FormatOption, print_json
 
@@ -96,7 +99,9 @@ def show(
     channels: Channels = None,
     max_images: MaxImages = None,
     part: PartOption = None,
-    window: Window = None,
+    window: WindowOrPercentiles = None,
+    group: GroupOption = None,
+    slices: SlicesOption = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse to pass over any file, row or array.")
     ] = False,
@@ -117,14 +122,14 @@ def show(
     """Count, measure and picture a set before you train on it.
 
     Prints images per class, what was read and what was passed over and why,
-    the scale that was assumed, pixel mean and standard deviation, exact
-    duplicates (a model memorises those first: remove them) and the digest
-    that ties a split or a report to these very images.
+    the scale that was assumed, pixel mean and standard deviation, exact and
+    near duplicates (a model memorises those first: remove them), how many
+    people the images are of (--group), and the digest that ties a split or a
+    report to these very images.
     """
     from phoenix_secure.cli.data_tables import print_summary, set_as_dict
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.contact_sheet import save_contact_sheet
-    from phoenix_secure.data.inspection import ReadingRules
     from phoenix_secure.data.sources import decoded_folder, load_images
     from phoenix_secure.data.summary import summarise
 
@@ -136,9 +141,11 @@ def show(
         channels=channels,
         max_images=max_images,
         cache_dir=fetched,
-        rules=ReadingRules(
+        rules=reading_rules(
             part=part,
             window=window,
+            group=group,
+            slices=slices,
             strict=strict,
             cache=decoded_folder(fetched) if cache else None,
         ),
@@ -191,7 +198,9 @@ def partition(
     channels: Channels = None,
     max_images: MaxImages = None,
     part: PartOption = None,
-    window: Window = None,
+    window: WindowOrPercentiles = None,
+    group: GroupOption = None,
+    slices: SlicesOption = None,
     cache_dir: CacheDir = None,
     out: Annotated[
         Path | None,
@@ -211,7 +220,6 @@ def partition(
     from phoenix_secure.cli.dealing import deal_by_options
     from phoenix_secure.data.cache import default_cache_dir
     from phoenix_secure.data.heterogeneity import heterogeneity_of
-    from phoenix_secure.data.inspection import ReadingRules
     from phoenix_secure.data.sources import load_images
 
     image_set = load_images(
@@ -221,7 +229,7 @@ def partition(
         channels=channels,
         max_images=max_images,
         cache_dir=cache_dir or default_cache_dir(),
-        rules=ReadingRules(part=part, window=window),
+        rules=reading_rules(part=part, window=window, group=group, slices=slices),
     )
     parts = deal_by_options(
         image_set,

@@ -60,7 +60,10 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
         _add_inventory(table, image_set.inventory)
     table.add_row("pixel mean", "  ".join(f"{value:.5f}" for value in summary.mean))
     table.add_row("pixel std", "  ".join(f"{value:.5f}" for value in summary.std))
-    table.add_row("duplicates", f"{summary.num_duplicates:,}")
+    near = f"{summary.num_duplicates:,} exact, {summary.num_near_duplicates:,} near"
+    if summary.num_across_groups is not None:
+        near += f"; {summary.num_across_groups:,} of them of two people"
+    table.add_row("duplicates", near)
     table.add_row("source", Text(image_set.source))
     table.add_row("licence", Text(image_set.licence))
     table.add_row("digest", summary.digest)
@@ -75,6 +78,11 @@ def _add_inventory(table: Table, inventory: Inventory) -> None:
         table.add_row("", Text(f"not chosen: {entry}"))
     table.add_row("part", inventory.part)
     table.add_row("labels from", Text(inventory.labels_from))
+    if inventory.num_groups is not None:
+        table.add_row("people", Text(f"{inventory.num_groups:,}, from {inventory.groups_from}"))
+    if inventory.spacing_mm is not None:
+        least, most = inventory.spacing_mm
+        table.add_row("pixel spacing", f"{least:g} to {most:g} mm as stored")
     table.add_row("scale", f"{inventory.scale}; {inventory.bits_per_channel} bits as stored")
     for note in inventory.notes:
         table.add_row("note", Text(note))

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from phoenix_secure.config.section import Extensible, Fraction, Section
 from phoenix_secure.extensions import ExtensionPoint
 
-__all__ = ["OWN_DATA", "DataConfig", "DataGroup", "PartitionConfig", "group_form"]
+__all__ = ["OWN_DATA", "DataConfig", "DataGroup", "PartitionConfig", "SlicesConfig", "group_form"]
 
 # Kinds of data that the user brings: each needs a path, and a path may show anything.
 OWN_DATA = ("image-folder", "npz", "huggingface")
@@ -29,6 +29,20 @@ def group_form(text: str) -> str:
             "group must be folder:LEVEL (1 to 9), column:NAME, array:NAME, dicom:PatientID or file"
         )
     return text
+
+
+WindowEnd = float | Annotated[str, Field(pattern=r"^p(100|\d{1,2}(\.\d+)?)$")]
+
+
+class SlicesConfig(Section):
+    """The slices of a volume that are images, after its axes were turned to RAS."""
+
+    axis: Literal["axial", "coronal", "sagittal"] = Field(
+        description="[name] Across which axis of the patient volumes are cut."
+    )
+    step: int = Field(
+        1, ge=1, le=1000, description="[slices] Each so many-th slice, from the first."
+    )
 
 
 DataGroup = Annotated[str, AfterValidator(group_form)]
@@ -67,11 +81,26 @@ class DataConfig(Section):
         description="[name] Which part is read, where names in data.path speak of parts; empty "
         "refuses what the names leave open. all: every part, their names taken as any others.",
     )
-    window: tuple[float, float] | None = Field(
+    window: tuple[WindowEnd, WindowEnd] | None = Field(
         None,
         exclude_if=lambda window: window is None,
         description="[values] Two stored values, [lo, hi], that become black and white; what lies "
-        "outside is clipped. For pictures of more than 8 bits, and arrays of another scale.",
+        "outside is clipped. For pictures of more than 8 bits, arrays of another scale, and, in "
+        "the unit that the file rescales to (Hounsfield, say), DICOM and NIfTI. [p1, p99]: these "
+        "percentiles over the whole set, without privacy.unit and in one process only.",
+    )
+    class_names: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        (),
+        max_length=1000,
+        exclude_if=lambda names: not names,
+        description="[names] The classes, in their order: labels count in them by name, at every "
+        "site alike. Needed by model.class_conditional between machines. Images of other classes "
+        "are refused, or left out where each image is read alone. Empty: those of the data.",
+    )
+    slices: SlicesConfig | None = Field(
+        None,
+        exclude_if=lambda slices: slices is None,
+        description="[section] Which slices of a NIfTI volume are images; needed to read one.",
     )
     group: DataGroup | None = Field(
         None,
@@ -117,6 +146,17 @@ class DataConfig(Section):
         description="[fraction] Real images for metrics and attack calibration, never trained on.",
     )
 
+    def require_fixed_window(self, why: str) -> None:
+        """Refuse a window that follows from the images.
+
+        Raises:     ValueError.
+        """
+        if self.window is not None and isinstance(self.window[0], str):
+            raise ValueError(
+                f"data.window {list(self.window)} follows from the images, and {why}: set it to "
+                "two numbers (`phoenix-secure data show --window` with percentiles prints them)"
+            )
+
     @field_validator("split", mode="before")
     @classmethod
     def _no_part(cls, value: object) -> object:
@@ -136,8 +176,17 @@ class DataConfig(Section):
     def _path_where_needed(self) -> Self:
         if self.name in OWN_DATA and not self.path:
             raise ValueError(f"path is needed for the data set {self.name!r}: set data.path")
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise ValueError(f"window must be [lo, hi] with lo < hi, got {list(self.window)}")
+        if self.window is not None:
+            ends = [float(str(end).removeprefix("p")) for end in self.window]
+            if len({isinstance(end, str) for end in self.window}) > 1 or not ends[0] < ends[1]:
+                raise ValueError(
+                    "window must be [lo, hi] with lo < hi, two numbers or two percentiles such as "
+                    f"[p1, p99], got {list(self.window)}"
+                )
+            if self.split == "keyed":
+                self.require_fixed_window("with data.split keyed one image would move it for all")
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("class_names must be different names")
         if self.group is not None and self.name in _PUBLISHED:
             raise ValueError(f"group is for data of your own, not for {self.name}: leave it out")
         if self.held_out + self.reference > 0.9:

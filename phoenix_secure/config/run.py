@@ -94,6 +94,8 @@ class RunConfig(Section):
             )
         if self.privacy.with_start and self.model.init_from is None:
             raise ValueError("privacy.with_start counts an earlier run: name it in model.init_from")
+        if self.privacy.unit != "none":
+            self.data.require_fixed_window("under privacy.unit one image would move it for all")
         if self.data.fraction < 1 and self.with_split().data.split != "keyed":
             raise ValueError("data.fraction needs data.split=keyed; or use data.max_images")
         return self

@@ -1,22 +1,43 @@
-"""Decode one picture from untrusted bytes."""
+"""Decode the pictures in files from untrusted bytes."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from phoenix_secure.data.depth import stored_bits, windowed_picture
+from phoenix_secure.data.depth import deep_values, stored_bits, windowed_picture
+from phoenix_secure.data.dicom import NoPixels, dicom_images, dicom_person, is_dicom
+from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.inspection import Inspection, ReadingRules
+from phoenix_secure.data.medical import require_medical
+from phoenix_secure.data.nifti import is_nifti, nifti_images
+from phoenix_secure.data.percentiles import Percentiles, ValueCounts
 from phoenix_secure.data.pixels import conform_picture
 from phoenix_secure.data.reading_progress import report
+from phoenix_secure.data.scale import Window
+from phoenix_secure.data.stored_image import StoredImage, require_finite, stored_bytes
 from phoenix_secure.errors import DataError, NoImages
 
-__all__ = ["PICTURE_FORMATS", "PICTURE_SUFFIXES", "decode_picture", "decode_pictures"]
+__all__ = [
+    "DICOM_SUFFIXES",
+    "NIFTI_SUFFIXES",
+    "PICTURE_FORMATS",
+    "PICTURE_SUFFIXES",
+    "DecodedFiles",
+    "decode_files",
+    "decode_picture",
+    "file_group",
+    "stored_values",
+]
 
 # An allow-list: Pillow would otherwise try every plugin it has, among them EPS, which starts an
 # external interpreter on the file's content.
@@ -24,9 +45,21 @@ PICTURE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 )
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 # Multi-picture JPEG: kinds of a second picture that show the first one again.
 _PREVIEWS = ("Large Thumbnail", "Undefined")
 _LFS_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFiles:
+    """Images (C, H, W) uint8, the number of the file that each is from, and of the person whom the
+    file itself names."""
+
+    images: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    file_of: list[int] = field(default_factory=list)
+    groups: list[int | None] = field(default_factory=list)
 
 
 def decode_picture(
@@ -45,11 +78,40 @@ def decode_picture(
                 format, a truncated or damaged file, several frames, a decompression bomb, more than
                 8 bits per channel without a window.
     """
+    inspection = inspection or Inspection(name, ReadingRules())
+    with _opened(content, name=name, inspection=inspection) as (picture, bits):
+        inspection.saw_bits(bits)
+        shallow = windowed_picture(content, picture, bits=bits, window=inspection.window, name=name)
+        shallow.load()
+        return conform_picture(shallow, image_size=image_size, channels=channels, name=name)
+
+
+def stored_values(content: bytes, *, name: str) -> npt.NDArray[Any]:
+    """The values of a picture as the file stores them, without its transparency.
+
+    Raises:     DataError as ``decode_picture``.
+    """
+    with _opened(content, name=name, inspection=Inspection(name, ReadingRules())) as (
+        picture,
+        bits,
+    ):
+        if bits <= 8:
+            return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"))
+        values = deep_values(content, picture, name=name)
+        has_alpha = values.ndim == 3 and values.shape[2] in (2, 4)
+        return values[..., :-1] if has_alpha else values
+
+
+@contextlib.contextmanager
+def _opened(
+    content: bytes, *, name: str, inspection: Inspection
+) -> Iterator[tuple[Image.Image, int]]:
+    """The one picture in ``content``, checked, and its bits per channel; what is done with it fails
+    as a DataError."""
     if not content:
         raise DataError(f"{name} is empty: remove it or copy it again")
     if content.startswith(_LFS_POINTER):
         raise DataError(f"{name} is a Git LFS pointer, no picture: run `git lfs pull`")
-    inspection = inspection or Inspection(name, ReadingRules())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -59,13 +121,7 @@ def decode_picture(
                 picture.verify()
             with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
                 _require_one_picture(picture, name=name, inspection=inspection)
-                bits = stored_bits(content, picture, name=name)
-                inspection.saw_bits(bits)
-                shallow = windowed_picture(
-                    content, picture, bits=bits, window=inspection.rules.window, name=name
-                )
-                shallow.load()
-                return conform_picture(shallow, image_size=image_size, channels=channels, name=name)
+                yield picture, stored_bits(content, picture, name=name)
     except DataError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -79,43 +135,132 @@ def decode_picture(
         ) from error
 
 
-def decode_pictures(
+def decode_file(
+    content: bytes,
+    *,
+    image_size: int | None,
+    channels: int | None,
+    name: str,
+    inspection: Inspection,
+) -> list[npt.NDArray[np.uint8]]:
+    """The images in ``content``: those of a DICOM file or NIfTI volume, or the one picture.
+
+    Raises:     as ``decode_picture``; NoPixels for a DICOM object that is no image.
+    """
+    form = {"image_size": image_size, "channels": channels}
+    stored = _stored_images(content, name=name, inspection=inspection)
+    if stored is None:
+        return [decode_picture(content, name=name, inspection=inspection, **form)]
+    images = []
+    for number, image in enumerate(stored):
+        inspection.saw_image(image)
+        pixels = stored_bytes(image, window=inspection.window, name=name)
+        images.append(conform_picture(Image.fromarray(pixels), name=f"{name} ({number})", **form))
+    if len(images) > 1 and inspection.rules.group is None:
+        raise DataError(
+            f"{name} holds {len(images)} images of one person: set data.group, to "
+            "dicom:PatientID or to file, so that they stay together"
+        )
+    return images
+
+
+def decode_files(
     read: Sequence[Callable[[], bytes]],
     *,
     names: Sequence[str],
     image_size: int | None,
     channels: int | None,
     inspection: Inspection,
-) -> tuple[list[int], list[npt.NDArray[np.uint8]]]:
-    """The pictures behind ``read``, and which of them they are.
+) -> DecodedFiles:
+    """The images of the files behind ``read``.
 
     With ``inspection.rules.each_alone`` one that cannot be read is left out, and the log names it:
-    an error would let one picture decide about all others.
+    an error would let one picture decide about all others. A window by percentiles is found first.
 
-    Raises:     DataError of the first that cannot be read; NoImages when ``each_alone`` left all
-                out.
+    Raises:     DataError of the first that cannot be read; NoImages when none is left.
     """
-    kept, pictures = [], []
+    if isinstance(inspection.rules.window, Percentiles) and inspection.window is None:
+        inspection.set_window(_percentile_window(read, names=names, inspection=inspection))
+    rule = inspection.rules.group
+    found = DecodedFiles()
     for number, (content, name) in enumerate(zip(read, names, strict=True)):
         report("decoding pictures", number + 1, len(names))
         try:
-            picture = decode_picture(
-                content(),
-                image_size=image_size,
-                channels=channels,
-                name=name,
-                inspection=inspection,
+            data = content()
+            images = decode_file(
+                data, image_size=image_size, channels=channels, name=name, inspection=inspection
             )
+            group = file_group(data, name=name, rule=rule)
+        except NoPixels:
+            inspection.pass_over(name, why="DICOM object(s) without pixels")
+            continue
         except DataError as error:
             if not inspection.rules.each_alone:
                 raise
             inspection.leave_out(name, error)
             continue
-        kept.append(number)
-        pictures.append(picture)
-    if not kept:
+        found.file_of.extend([number] * len(images))
+        found.images.extend(images)
+        found.groups.extend([group] * len(images))
+    if not found.images:
         raise NoImages(f"none of {len(names)} pictures can be read: the log names each one")
-    return kept, pictures
+    return found
+
+
+def file_group(content: bytes, *, name: str, rule: GroupRule | None) -> int | None:
+    """The number of the person that the file itself names; None where another rule says it.
+
+    With data.group file two copies of a file are of one person: no copy of a member is held out.
+    """
+    if rule is None or rule.kind not in (GroupKind.FILE, GroupKind.DICOM):
+        return None
+    if rule.kind is GroupKind.FILE:
+        return rule.number(hashlib.sha256(content).hexdigest())
+    try:
+        value = dicom_person(content, name=name)
+    except DataError:
+        raise DataError(f"{name} is no DICOM file, as data.group {rule} needs") from None
+    return rule.number(person(value, name=name, rule=rule))
+
+
+def _stored_images(
+    content: bytes, *, name: str, inspection: Inspection
+) -> Iterator[StoredImage] | None:
+    """The images of a medical file; None for any other."""
+    suffixes = name.lower()
+    if is_dicom(content) or suffixes.endswith(DICOM_SUFFIXES):
+        require_medical("DICOM", name=name)
+        return dicom_images(content, name=name)
+    if suffixes.endswith(NIFTI_SUFFIXES) or is_nifti(content):
+        require_medical("NIfTI", name=name)
+        return nifti_images(content, name=name, slices=inspection.rules.slices)
+    return None
+
+
+def _percentile_window(
+    read: Sequence[Callable[[], bytes]], *, names: Sequence[str], inspection: Inspection
+) -> Window:
+    """The window between two percentiles of all values behind ``read``.
+
+    Raises:     DataError for the first file that cannot be read.
+    """
+    counts = ValueCounts()
+    for number, (content, name) in enumerate(zip(read, names, strict=True)):
+        report("counting stored values", number + 1, len(names))
+        data = content()
+        try:
+            stored = _stored_images(data, name=name, inspection=inspection)
+            if stored is None:
+                counts.add(require_finite(stored_values(data, name=name), name=name))
+                continue
+            for image in stored:
+                counts.add(require_finite(image.counted, name=name))
+        except NoPixels:
+            continue
+    percentiles = inspection.rules.window
+    if not isinstance(percentiles, Percentiles):
+        raise ValueError("expected percentiles")
+    return counts.window(percentiles, name=inspection.source)
 
 
 def _require_one_picture(picture: Image.Image, *, name: str, inspection: Inspection) -> None:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from phoenix_secure.data.scale import Window, apply_window, shown_window
+from phoenix_secure.data.stored_image import require_finite
 from phoenix_secure.errors import DataError
 
-__all__ = ["stored_bits", "windowed_picture"]
+__all__ = ["deep_values", "stored_bits", "windowed_picture"]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _MODE_BITS = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
@@ -63,9 +64,7 @@ def windowed_picture(
             f"{name} has more than 8 bits per channel ({bits}): convert it to 8 bits first, or set "
             "data.window to the two values that become black and white"
         )
-    values = _deep_values(content, picture, name=name)
-    if not np.isfinite(values).all():
-        raise DataError(f"{name} holds NaN or infinity: repair or remove it")
+    values = require_finite(deep_values(content, picture, name=name), name=name)
     if values.ndim == 3 and values.shape[2] in (2, 4):
         alpha = values[..., -1:] / 65535
         low, high = window
@@ -95,8 +94,11 @@ def _windowed_bytes(picture: Image.Image, window: Window, *, name: str) -> Image
     return picture.point(table * len(picture.getbands()))
 
 
-def _deep_values(content: bytes, picture: Image.Image, *, name: str) -> npt.NDArray[Any]:
-    """The stored values (H, W) or (H, W, C), C with alpha last."""
+def deep_values(content: bytes, picture: Image.Image, *, name: str) -> npt.NDArray[Any]:
+    """The stored values (H, W) or (H, W, C), C with alpha last.
+
+    Raises:     DataError for a form that cannot be read exactly.
+    """
     unreadable = DataError(
         f"{name} ({picture.format}, mode {picture.mode}) cannot be read exactly with data.window: "
         "convert it to 16-bit grey or RGB PNG, or to 8 bits"

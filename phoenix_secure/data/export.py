@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from phoenix_secure.data.deep_export import DeepScale
 from phoenix_secure.data.labels import class_name
 from phoenix_secure.data.listing import is_system_name
 from phoenix_secure.data.parts import part_of_name
@@ -17,7 +19,15 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import replace_file, replace_folder
 from phoenix_secure.pictures import Encode
 
-__all__ = ["ExportLayout", "export_images"]
+__all__ = ["DeepImages", "ExportLayout", "export_images"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeepImages:
+    """Grey images (N, 1, H, W) uint16, and what their pixels stand for."""
+
+    pixels: npt.NDArray[np.uint16] = field(repr=False)
+    scale: DeepScale
 
 
 class ExportLayout(StrEnum):
@@ -37,13 +47,17 @@ def export_images(
     labels: npt.NDArray[np.int64] | None,
     class_names: tuple[str, ...],
     encode: Encode,
+    deep: DeepImages | None = None,
 ) -> None:
     """Write images (N, C, H, W) uint8 and labels (N,) to ``path``, a new folder or .npz file.
 
     encode      makes a PNG file of a picture, with its marks
+    deep        the same images in 16 bits, which PNGs then have, and the scale that goes beside
+                them as scale.json
 
     Guarantee:  ``load_images`` of the result gives the same pixels, each with a class of the same
-                name; ``path`` holds everything or, after an error, nothing.
+                name (16-bit ones with the window that scale.json names); ``path`` holds everything
+                or, after an error, nothing.
     Raises:     ConfigError for a path that exists, class folders without labels, and names of
                 classes that cannot be folders; StorageError.
     """
@@ -68,7 +82,11 @@ def export_images(
     with replace_folder(path) as new:
         for folder in folders:
             (new / folder).mkdir()
-        for name, image in zip(names, images, strict=True):
+        if deep is not None:
+            text = json.dumps(deep.scale.to_dict(), indent=2) + "\n"
+            (new / "scale.json").write_text(text, encoding="utf-8")
+        written = images if deep is None else deep.pixels
+        for name, image in zip(names, written, strict=True):
             pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
             (new / name).write_bytes(encode(Image.fromarray(pixels)))
         if metadata is not None:

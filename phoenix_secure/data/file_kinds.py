@@ -7,8 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from phoenix_secure.data.decode import PICTURE_FORMATS, PICTURE_SUFFIXES
+from phoenix_secure.data.decode import (
+    DICOM_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_FORMATS,
+    PICTURE_SUFFIXES,
+)
 from phoenix_secure.data.listing import Listing
+from phoenix_secure.data.medical import can_read
 from phoenix_secure.data.reading_progress import report
 
 __all__ = ["kind_of", "pictures_among"]
@@ -16,8 +22,8 @@ __all__ = ["kind_of", "pictures_among"]
 _HEAD = 352  # bytes: as far as the last mark below
 
 _NAMES = {
-    "DICOM": (".dcm", ".dicom", ".ima"),
-    "NIfTI": (".nii", ".nii.gz"),
+    "DICOM": DICOM_SUFFIXES,
+    "NIfTI": NIFTI_SUFFIXES,
     "HEIC": (".heic", ".heif", ".hif"),
     "AVIF": (".avif",),
     "JPEG 2000": (".jp2", ".j2k", ".jpx", ".j2c"),
@@ -42,7 +48,7 @@ _MARKS = (
 
 
 def kind_of(file: Path, listing: Listing) -> str | None:
-    """None for a picture; else words for what the file is, to tell the user.
+    """None for a picture, DICOM or NIfTI; else words for what the file is, to tell the user.
 
     Files of a picture's suffix count as pictures whatever they hold: a damaged one is an error.
     """
@@ -66,13 +72,17 @@ def pictures_among(listing: Listing) -> tuple[list[Path], list[tuple[Path, str]]
 
 def _kind_of(file: Path) -> str | None:
     name = file.name.lower()
+    if name == "dicomdir":
+        return "DICOM directory (no image), not read"
     suffix = ".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return None
     known = _KINDS.get(suffix) or _kind_of_content(file)
-    if known == "picture":
+    if known == "picture" or can_read(str(known)):
         return None
     shown = suffix if file.suffix else "no suffix"
+    if known in ("DICOM", "NIfTI"):
+        return f"{known} ({shown}), not read without the extra package phoenix-secure[medical]"
     return f"{known} ({shown}), not read" if known else f"no picture ({shown})"
 
 

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
-from phoenix_secure.data.decode import PICTURE_SUFFIXES, decode_pictures
+from phoenix_secure.data.decode import (
+    DICOM_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
+    DecodedFiles,
+    decode_files,
+    file_group,
+)
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.file_kinds import pictures_among
 from phoenix_secure.data.folder_parts import within_part
@@ -27,8 +34,8 @@ from phoenix_secure.data.label_files import (
 )
 from phoenix_secure.data.labels import class_name, require_few
 from phoenix_secure.data.listing import Listing, list_folder
+from phoenix_secure.data.percentiles import Percentiles
 from phoenix_secure.data.reading_progress import report
-from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
 
@@ -36,6 +43,7 @@ __all__ = ["load_folder", "stack_pictures"]
 
 _IMAGE_FOLDERS = {"image", "images", "img", "imgs"}
 _MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentations", "gt"}
+_MAX_FILE_BYTES = 1 << 31
 _AS_THEY_ARE = " (audit and evaluate take images as they are: resize the files for those)"
 
 
@@ -100,7 +108,7 @@ def load_folder(
     for index in sorted(set(range(len(pictures))) - set(chosen.tolist())):
         inspection.not_chosen(str(pictures[index].relative_to(folder)), why="beyond max_images")
     names = [str(pictures[index]) for index in chosen]
-    kept, decoded, hashes = _decoded(
+    decoded, pixels = _decoded(
         [partial(_read, pictures[index]) for index in chosen],
         names=names,
         image_size=image_size,
@@ -110,16 +118,14 @@ def load_folder(
     facts = facts_of("image-folder")
     image_set = ImageSet(
         name=facts.name,
-        images=decoded,
-        labels=None if labels is None else labels[chosen[kept]],
+        images=pixels,
+        labels=None if labels is None else labels[chosen[decoded.file_of]],
         class_names=class_names,
         source=str(listing.root),
         licence=facts.licence,
-        groups=groups_of_folder(people, chosen[kept], hashes=hashes, rule=rule),
+        groups=groups_of_folder(people, chosen, decoded=decoded, rule=rule),
     )
-    window = inspection.rules.window
-    scale = "bytes" if window is None else f"values in the window {shown_window(window)}"
-    return inspection.finish(image_set, labels_from=labels_from, scale=scale, part=part)
+    return inspection.finish(image_set, labels_from=labels_from, scale=inspection.scale, part=part)
 
 
 def _decoded(
@@ -129,13 +135,14 @@ def _decoded(
     image_size: int | None,
     channels: int | None,
     inspection: Inspection,
-) -> tuple[list[int], npt.NDArray[np.uint8], list[bytes]]:
-    """Which of the pictures can be read, their pixels, from the cache where it has them, and the
-    SHA-256 of their contents.
+) -> tuple[DecodedFiles, npt.NDArray[np.uint8]]:
+    """What the files hold, and all pixels, from the cache where it has them.
 
-    Sets of which something was told while decoding are not kept: it would not be told again.
+    Kept are sets of one picture a file of which nothing was told while decoding: it would not be
+    told again.
     """
     cache, seen = inspection.rules.cache, []
+    rule = inspection.rules.group
     form = {"image_size": image_size, "channels": channels}
 
     def hashed(number: int) -> bytes:
@@ -143,29 +150,32 @@ def _decoded(
         seen.append(hashlib.sha256(content).digest())
         return content
 
-    if cache is not None:
-        for number in range(len(read)):
+    if cache is not None and not isinstance(inspection.rules.window, Percentiles):
+        groups = []
+        for number, name in enumerate(names):
             report("looking for pictures in the cache", number + 1, len(read))
-            hashed(number)
+            content = hashed(number)
+            groups.append(file_group(content, name=name, rule=rule))
         key = decoded_key(seen, rules=inspection.rules, **form)
         found = find_decoded(cache, key, num_images=len(read))
         if found is not None:
             inspection.saw_bits(found.bits)
-            return list(range(len(read))), found.pixels, seen
-        seen.clear()
+            return DecodedFiles([], list(range(len(read))), groups), found.pixels
     told = inspection.num_told
-    kept, decoded = decode_pictures(
+    seen.clear()
+    decoded = decode_files(
         [partial(hashed, number) for number in range(len(read))],
         names=names,
         inspection=inspection,
         **form,
     )
-    pixels = stack_pictures(decoded, names=[names[index] for index in kept])
-    if cache is not None and inspection.num_told == told:
+    pixels = stack_pictures(decoded.images, names=[names[index] for index in decoded.file_of])
+    whole = decoded.file_of == list(range(len(read))) and not inspection.is_medical
+    if cache is not None and whole and inspection.num_told == told and len(seen) == len(read):
         # Of what was decoded: a file may have changed since it was looked for.
         key = decoded_key(seen, rules=inspection.rules, **form)
         keep_decoded(cache, key, Decoded(pixels=pixels, bits=inspection.bits))
-    return kept, pixels, [seen[number] for number in kept]
+    return decoded, pixels
 
 
 def stack_pictures(
@@ -260,12 +270,14 @@ def _require_pictures(
 def _nothing_to_read(folder: Path, others: list[tuple[Path, str]]) -> str:
     kinds = sorted({kind for _, kind in others})
     seen = f" (found {len(others):,} other files: {'; '.join(kinds[:5])})" if others else ""
-    suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+    suffixes = ", ".join(sorted((*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *NIFTI_SUFFIXES)))
     return f"{folder} holds no pictures: expected files ending in {suffixes}{seen}"
 
 
 def _read(file: Path) -> bytes:
     try:
+        if file.stat().st_size > _MAX_FILE_BYTES:
+            raise DataError(f"{file} is larger than 2 GiB: crop it, or split it into files")
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {file} ({error.strerror}): check permissions") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from phoenix_secure.data.decode import DecodedFiles
 from phoenix_secure.data.groups import GroupKind, GroupRule, folder_person, person
 from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.label_files import Table, people_of_table
@@ -61,14 +62,12 @@ def groups_of_folder(
     people: People,
     chosen: npt.NDArray[np.int64],
     *,
-    hashes: Sequence[bytes],
+    decoded: DecodedFiles,
     rule: GroupRule | None,
 ) -> npt.NDArray[np.int64] | None:
-    """The numbers (N,) of the people of the ``chosen`` pictures, whose contents have ``hashes``.
-
-    With data.group file two copies of a file are of one person: no copy of a member is held out.
-    """
+    """The numbers (N,) of the people of all images in the ``chosen`` files."""
     if rule is None:
         return None
-    named = [each.hex() for each in hashes] if people is None else [people[i] for i in chosen]
-    return np.array([rule.number(each) for each in named], np.int64)
+    if people is None:
+        return np.array(decoded.groups, np.int64)
+    return np.array([rule.number(people[chosen[file]]) for file in decoded.file_of], np.int64)

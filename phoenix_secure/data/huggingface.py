@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.catalogue import facts_of
-from phoenix_secure.data.decode import decode_pictures
+from phoenix_secure.data.decode import decode_files
 from phoenix_secure.data.folder import stack_pictures
 from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.hub_names import hub_name
@@ -20,7 +20,6 @@ from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.labels import numbered, pick_label, require_few
 from phoenix_secure.data.listing import list_folder
 from phoenix_secure.data.parts import part_of_name, part_of_path, require_one_configuration
-from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError, NoImages
 
@@ -103,7 +102,7 @@ def load_huggingface(
             named[index] = rule.number(person(people[index], name=name, rule=rule))
         return content
 
-    kept, pictures = decode_pictures(
+    decoded = decode_files(
         [partial(read, int(i), name) for i, name in zip(chosen, names, strict=True)],
         names=names,
         image_size=image_size,
@@ -115,18 +114,17 @@ def load_huggingface(
     facts = facts_of("huggingface")
     image_set = ImageSet(
         name=facts.name,
-        images=stack_pictures(pictures, names=[names[i] for i in kept]),
-        labels=None if labels is None else labels[chosen[kept]],
+        images=stack_pictures(decoded.images, names=[names[i] for i in decoded.file_of]),
+        labels=None if labels is None else labels[chosen[decoded.file_of]],
         class_names=class_names,
         source=f"{reference}, split {part}",
         licence=str(table.info.license or facts.licence).splitlines()[0],
-        groups=None if people is None else named[chosen[kept]],
+        groups=None if people is None else named[chosen[decoded.file_of]],
     )
-    window = inspection.rules.window
     return inspection.finish(
         image_set,
         labels_from="none" if labels is None else f"column {label_column}",
-        scale="bytes" if window is None else f"values in the window {shown_window(window)}",
+        scale=inspection.scale,
         part=part,
     )
 

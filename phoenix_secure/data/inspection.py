@@ -9,6 +9,10 @@ from pathlib import Path
 from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inventory import Inventory, grouped
+from phoenix_secure.data.nifti import Slices
+from phoenix_secure.data.percentiles import Percentiles
+from phoenix_secure.data.scale import Window, shown_window
+from phoenix_secure.data.stored_image import StoredImage
 from phoenix_secure.errors import DataError
 
 __all__ = ["SYSTEM_FILE", "WHOLE_SET", "Inspection", "ReadingRules"]
@@ -25,7 +29,9 @@ class ReadingRules:
 
     part        which part of a set is read: train, test, validation, or all; None leaves it to the
                 names, and refuses where they do not tell
-    window      (lo, hi): stored values that become 0 and 255; what lies outside is clipped
+    window      (lo, hi): stored values that become 0 and 255; what lies outside is clipped; or
+                percentiles over the set
+    slices      which slices of a volume are images
     group       where the set says whose image each is
     strict      refuse to pass over anything
     each_alone  no image decides how another is read, as differential privacy needs it
@@ -33,7 +39,8 @@ class ReadingRules:
     """
 
     part: str | None = None
-    window: tuple[float, float] | None = None
+    window: Window | Percentiles | None = None
+    slices: Slices | None = None
     group: GroupRule | None = None
     strict: bool = False
     each_alone: bool = False
@@ -50,6 +57,9 @@ class Inspection:
         self._not_chosen: list[tuple[str, str]] = []
         self._notes: dict[str, list[str]] = {}
         self._bits = 1
+        self._window = None if isinstance(rules.window, Percentiles) else rules.window
+        self._spacings: list[tuple[float, float]] = []
+        self._own_windows: set[tuple[float, float]] = set()
 
     def pass_over(self, name: str, *, why: str) -> None:
         """Something that nobody asked to leave out is not read."""
@@ -71,6 +81,38 @@ class Inspection:
     def saw_bits(self, bits: int) -> None:
         """An image was stored with so many bits per channel."""
         self._bits = max(self._bits, bits)
+
+    def saw_image(self, image: StoredImage) -> None:
+        """Facts of one image of a medical file."""
+        self.saw_bits(image.bits)
+        if image.spacing_mm is not None:
+            self._spacings.append(image.spacing_mm)
+        if self._window is None and image.window is not None:
+            self._own_windows.add((image.window.low, image.window.high))
+
+    def set_window(self, window: Window) -> None:
+        """The window that the percentiles of the rules came to."""
+        self._window = window
+
+    @property
+    def window(self) -> Window | None:
+        """The window that images are read with."""
+        return self._window
+
+    @property
+    def is_medical(self) -> bool:
+        """Whether something was seen that only medical files have."""
+        return bool(self._spacings or self._own_windows)
+
+    @property
+    def scale(self) -> str:
+        """How pixels are read, in words."""
+        if self._window is not None:
+            by = f" ({self.rules.window})" if isinstance(self.rules.window, Percentiles) else ""
+            return f"values in the window {shown_window(self._window)}{by}"
+        if self._own_windows:
+            return f"values in the window of each file ({len(self._own_windows)} different)"
+        return "bytes"
 
     @property
     def bits(self) -> int:
@@ -117,6 +159,8 @@ class Inspection:
             bits_per_channel=self._bits,
             channels=image_set.channels,
             image_size=image_set.image_size,
+            window=self._window,
+            spacing_mm=_range(self._spacings),
             groups_from="none" if self.rules.group is None else str(self.rules.group),
             num_groups=image_set.num_groups,
             notes=tuple(
@@ -129,3 +173,10 @@ class Inspection:
         for text in inventory.notes:
             _log.warning("%s: %s", self.source, text)
         return image_set.with_inventory(inventory)
+
+
+def _range(spacings: list[tuple[float, float]]) -> tuple[float, float] | None:
+    """The smallest and the largest of all distances."""
+    if not spacings:
+        return None
+    return min(map(min, spacings)), max(map(max, spacings))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phoenix_secure.errors import DataError
 from phoenix_secure.files import write_bytes
 
-__all__ = ["Inventory", "PassedOver", "grouped", "save_inventory"]
+__all__ = ["Inventory", "PassedOver", "grouped", "read_window", "save_inventory"]
 
 _NUM_NAMES = 3
 
@@ -30,7 +31,8 @@ class PassedOver:
         names = (
             "".join(c if c.isprintable() else "\ufffd" for c in name) for name in self.first_names
         )
-        return f"{self.count:,} {self.why} ({', '.join(names)}{more})"
+        shown = f" ({', '.join(names)}{more})" if self.first_names else ""
+        return f"{self.count:,} {self.why}{shown}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +57,8 @@ class Inventory:
     channels: int
     image_size: int
     notes: tuple[str, ...]
+    window: tuple[float, float] | None = None  # that pixels were mapped by; None for bytes
+    spacing_mm: tuple[float, float] | None = None  # between pixels as stored: least and most
     groups_from: str = "none"
     num_groups: int | None = None  # people; None where the set does not say whose images they are
 
@@ -84,7 +88,33 @@ def grouped(entries: Iterable[tuple[str, str]]) -> tuple[PassedOver, ...]:
     )
 
 
+def read_window(path: Path) -> tuple[float, float] | None:
+    """The window that a kept inventory says; None where it says none.
+
+    Raises:     DataError for a file that is no inventory.
+    """
+    try:
+        window = json.loads(path.read_text(encoding="utf-8"))["window"]
+        return None if window is None else (float(window[0]), float(window[1]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path} is no inventory of a run: restore it, or delete it") from error
+
+
+def _without_names(entries: tuple[PassedOver, ...]) -> tuple[PassedOver, ...]:
+    return tuple(dataclasses.replace(entry, first_names=()) for entry in entries)
+
+
 def save_inventory(inventory: Inventory, path: Path) -> None:
-    """Write the inventory as JSON, in one step, readable by its owner alone: it names files."""
+    """Write the inventory as JSON, in one step, readable by its owner alone: it names files.
+
+    Where the set says whose its images are, no file is named: folders may be called after people.
+    """
+    if inventory.num_groups is not None:
+        inventory = dataclasses.replace(
+            inventory,
+            passed_over=_without_names(inventory.passed_over),
+            not_chosen=_without_names(inventory.not_chosen),
+            notes=tuple(note.partition(": ")[0] for note in inventory.notes),
+        )
     text = json.dumps(inventory.to_dict(), indent=2, sort_keys=True) + "\n"
     write_bytes(path, text.encode(), mode=0o600)

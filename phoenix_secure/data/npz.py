@@ -16,8 +16,10 @@ from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.labels import numbered, pick_label
 from phoenix_secure.data.layout import channels_first
 from phoenix_secure.data.parts import part_of_name
+from phoenix_secure.data.percentiles import Percentiles, ValueCounts
 from phoenix_secure.data.scale import to_bytes
 from phoenix_secure.data.selection import balanced_indices
+from phoenix_secure.data.stored_image import require_finite
 from phoenix_secure.errors import ConfigError, DataError, NoImages
 
 __all__ = ["load_npz"]
@@ -65,10 +67,15 @@ def load_npz(
         groups = None if groups is None else groups[whole]
     elif labels is not None:
         labels, class_names = _checked_labels(labels, names, num_images=len(raw), path=path)
-    if each_alone and inspection.rules.window is None:
+    if isinstance(inspection.rules.window, Percentiles):
+        counts = ValueCounts()
+        for image in raw:
+            counts.add(require_finite(image, name=str(path)))
+        inspection.set_window(counts.window(inspection.rules.window, name=str(path)))
+    if each_alone and inspection.window is None:
         pixels, scale = raw, "bytes"
     else:
-        pixels, scale = to_bytes(raw, window=inspection.rules.window, name=str(path))
+        pixels, scale = to_bytes(raw, window=inspection.window, name=str(path))
     if each_alone:
         scale = scale.partition(" (")[0]  # the values found would follow from the images
     inspection.saw_bits(8 * raw.dtype.itemsize)
@@ -216,7 +223,7 @@ def _each_alone_form(
     images: npt.NDArray[Any], *, path: Path, inspection: Inspection
 ) -> npt.NDArray[Any]:
     """Images whose scale is stated, by their type or by a window."""
-    if inspection.rules.window is None and images.dtype != np.uint8:
+    if inspection.window is None and images.dtype != np.uint8:
         raise DataError(
             f"{path}: images are {images.dtype}, and with data.split keyed they must be uint8: the "
             "scale would follow from the images; save 0..255 as uint8, or set data.window"

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from phoenix_secure.config import DataConfig
+from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.keyed_split import keyed_roles, set_order, set_tags
+from phoenix_secure.data.percentiles import as_window
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.data.sources import load_images
+from phoenix_secure.data.sources import load_images, slices_of
 from phoenix_secure.data.split import MEMBER
 from phoenix_secure.errors import ConfigError, NoImages
 
@@ -54,12 +56,14 @@ def keyed_members(
             cache_dir=cache_dir,
             rules=ReadingRules(
                 part=plan.part,
-                window=plan.window,
+                window=as_window(plan.window),
+                slices=slices_of(plan),
                 group=None if group is None else GroupRule.of(group, key=key),
                 strict=plan.strict,
                 each_alone=True,
             ),
         )
+        found = in_class_order(found, plan.class_names, each_alone=True)
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)
         groups = None if group is None else np.empty(0, np.int64)

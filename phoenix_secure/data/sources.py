@@ -10,6 +10,7 @@ from phoenix_secure.config import DataConfig
 from phoenix_secure.data.bundled import load_digits, load_mnist_5k
 from phoenix_secure.data.cache import read_cached
 from phoenix_secure.data.catalogue import CATALOGUE, DATASETS, facts_of
+from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.folder import load_folder
 from phoenix_secure.data.groups import GroupRule, person
 from phoenix_secure.data.hub_names import hub_name
@@ -17,8 +18,10 @@ from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.data.keyed_split import seeded_split_key
+from phoenix_secure.data.nifti import Axis, Slices
 from phoenix_secure.data.npz import load_npz
 from phoenix_secure.data.parts import PARTS
+from phoenix_secure.data.percentiles import Percentiles, as_window
 from phoenix_secure.data.pixels import check_form, conform_set
 from phoenix_secure.data.scale import check_window
 from phoenix_secure.data.selection import balanced_indices
@@ -33,6 +36,7 @@ __all__ = [
     "load_run_images",
     "load_test_images",
     "rules_of",
+    "slices_of",
 ]
 
 _NO_RULES = ReadingRules()
@@ -90,7 +94,7 @@ def load_run_images(data: DataConfig, *, seed: int, cache_dir: Path) -> ImageSet
             f"nothing at {path} below {Path.cwd()}: data.path is relative to where the run was "
             "started; go there first"
         )
-    return load_images(
+    found = load_images(
         data.name,
         path=data.path,
         image_size=data.image_size,
@@ -99,6 +103,7 @@ def load_run_images(data: DataConfig, *, seed: int, cache_dir: Path) -> ImageSet
         max_images=data.max_images,
         rules=rules_of(data, cache_dir=cache_dir, group_key=seeded_split_key(SeedTree(seed))),
     )
+    return in_class_order(found, data.class_names, each_alone=data.split == "keyed")
 
 
 def rules_of(data: DataConfig, *, cache_dir: Path, group_key: bytes | None = None) -> ReadingRules:
@@ -111,12 +116,20 @@ def rules_of(data: DataConfig, *, cache_dir: Path, group_key: bytes | None = Non
         group = GroupRule.of(data.group, key=group_key)
     return ReadingRules(
         part=data.part,
-        window=data.window,
+        window=as_window(data.window),
         group=group,
+        slices=slices_of(data),
         strict=data.strict,
         each_alone=data.split == "keyed",
         cache=decoded_folder(cache_dir) if data.cache else None,
     )
+
+
+def slices_of(data: DataConfig) -> Slices | None:
+    """The slices that the settings ask for."""
+    if data.slices is None:
+        return None
+    return Slices(axis=Axis(data.slices.axis), step=data.slices.step)
 
 
 def decoded_folder(cache_dir: Path) -> Path:
@@ -151,7 +164,13 @@ def _load(
     test: bool,
     rules: ReadingRules = _NO_RULES,
 ) -> ImageSet:
-    check_window(rules.window)
+    if not isinstance(rules.window, Percentiles):
+        check_window(rules.window)
+    elif rules.each_alone:
+        raise ConfigError(
+            f"data.window {rules.window} follows from the images, and with data.split keyed one "
+            "would move it for all: set data.window to two numbers"
+        )
     if rules.part not in (None, *PARTS):
         raise ConfigError(f"part must be one of {', '.join(PARTS)}, got {rules.part}")
     if name not in _NEEDS_PATH and (rules.part, rules.window) != (None, None):

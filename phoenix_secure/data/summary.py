@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from phoenix_secure.data.duplicates import find_duplicates
 from phoenix_secure.data.images import ImageSet
 
 __all__ = ["ImageSummary", "summarise"]
@@ -25,6 +25,8 @@ class ImageSummary:
     # Images whose pixels equal those of an earlier image. A diffusion model memorises repeated
     # images far more readily (Carlini et al. 2023, arXiv:2301.13188), so remove them first.
     num_duplicates: int
+    num_near_duplicates: int  # that have one nearly like them (``duplicates``)
+    num_across_groups: int | None  # that are, exactly or nearly, another person's, too
     digest: str
 
 
@@ -38,7 +40,7 @@ def summarise(image_set: ImageSet) -> ImageSummary:
         mean = float(weights @ levels)
         means.append(mean)
         stds.append(float(np.sqrt(weights @ (levels - mean) ** 2)))
-    distinct = {hashlib.sha256(image.tobytes()).digest() for image in image_set.images}
+    found = find_duplicates(image_set)
     per_class: tuple[int, ...] = ()
     if image_set.labels is not None:
         per_class = tuple(np.bincount(image_set.labels, minlength=image_set.num_classes).tolist())
@@ -46,6 +48,8 @@ def summarise(image_set: ImageSet) -> ImageSummary:
         images_per_class=per_class,
         mean=tuple(means),
         std=tuple(stds),
-        num_duplicates=image_set.num_images - len(distinct),
+        num_duplicates=found.exact,
+        num_near_duplicates=found.near,
+        num_across_groups=found.across_groups,
         digest=image_set.digest(),
     )

@@ -113,7 +113,7 @@ class DeployedSites:
             config,
             image_size=config.data.image_size or 0,
             channels=config.data.channels or 0,
-            class_names=(),
+            class_names=config.data.class_names,
             seeds=seeds,
             device=device,
         )

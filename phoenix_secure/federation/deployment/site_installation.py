@@ -11,6 +11,7 @@ import torch
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.data.cache import default_cache_dir
+from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.keyed_split import open_split_key
 from phoenix_secure.data.own_images import in_public_classes, keyed_members
 from phoenix_secure.data.partition import partition_images, site_names
@@ -127,7 +128,13 @@ def installer(
                 note=folder.audit().record,
             ),
             trainer=(
-                make_trainer(config, privacy, terms=terms, num_classes=0, device=device)
+                make_trainer(
+                    config,
+                    privacy,
+                    terms=terms,
+                    num_classes=len(config.data.class_names),
+                    device=device,
+                )
                 if strategies.release is None
                 else make_summer(config, strategies.release, terms=terms, seeds=seeds)
             ),
@@ -179,6 +186,7 @@ def _images(
             group_key=open_split_key(folder.split_key) if group else None,
         ),
     )
+    image_set = in_class_order(image_set, config.data.class_names)
     split = make_split(
         image_set.labels,
         image_set.num_images,

@@ -27,14 +27,14 @@ def deployment_strategies(
     return RunStrategies(
         config,
         form=form,
-        num_classes=len(config.release.class_names),
+        num_classes=len(config.release.class_names or config.data.class_names),
         seeds=seeds,
         device=device,
         load_shared=lambda: load_shared(
             config,
             size=shared_size(config.sharing, num_site_images=None),
             form=form,
-            class_names=(),
+            class_names=config.data.class_names,
             seeds=seeds,
             cache_dir=cache_dir,
         ),

@@ -49,9 +49,9 @@ class Plan:
         """
         if len(roster.federation_id) > _MAX_NAME:
             raise ConfigError(f"the federation's name must have at most {_MAX_NAME} characters")
-        if config.model.class_conditional:
+        if config.model.class_conditional and not config.data.class_names:
             raise ConfigError(
-                "between machines the classes are not agreed on yet: set "
+                "between machines the plan says which classes there are: set data.class_names, or "
                 "model.class_conditional=false"
             )
         if config.audit.canaries:
@@ -62,6 +62,10 @@ class Plan:
             raise ConfigError(
                 "between machines the server sees no image: set data.image_size and data.channels"
             )
+        try:
+            config.data.require_fixed_window("the sites' images would be on different scales")
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         members = len(roster.members)
         if config.partition.num_sites != members:
             raise ConfigError(

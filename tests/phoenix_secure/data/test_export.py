@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_secure.data.export import ExportLayout, export_images
-from phoenix_secure.data.images import ImageSet
+from phoenix_secure.data.deep_export import DeepScale
+from phoenix_secure.data.export import DeepImages, ExportLayout, export_images
+from phoenix_secure.data.images import ImageSet, from_unit_range
+from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.marks.check import Answer, check_marks
@@ -112,3 +115,34 @@ def test_every_exported_picture_says_that_it_is_synthetic(
     target = export(tmp_path, images, layout, labels=np.array([0, 1]), class_names=("a", "b"))
     pictures = [each for each in check_marks(target) if each.path.suffix == ".png"]
     assert [each.answer for each in pictures] == [Answer.MARKED] * 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([(0.0, 4095.0), (-1000.0, 400.0), (0.0, 1.0), (-1e6, 1e6), (100.0, 65535.0)]),
+    st.integers(0, 2**32 - 1),
+)
+def test_sixteen_bits_hold_the_values_that_the_window_mapped(
+    tmp_path_factory: pytest.TempPathFactory, window: tuple[float, float], seed: int
+) -> None:
+    """Out and in again: the values to half a step, and the same bytes as without the way round."""
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(-1.1, 1.1, (5, 1, 8, 8)).astype(np.float32)
+    scale = DeepScale.of(window)
+    deep = DeepImages(pixels=scale.pixels(images), scale=scale)
+    values = scale.slope * deep.pixels + scale.intercept
+    wanted = window[0] + (np.clip(images.astype(np.float64), -1, 1) + 1) / 2 * np.ptp(window)
+    assert np.abs(values - wanted).max() <= scale.slope * 0.501
+    bytes_of = from_unit_range(images)
+    target = tmp_path_factory.mktemp("deep") / "out"
+    export_images(
+        bytes_of, target, layout=ExportLayout.IMAGEFOLDER, labels=None, class_names=(),
+        encode=Marker(Origin()), deep=deep,
+    )  # fmt: skip
+    told = json.loads((target / "scale.json").read_text())
+    rules = ReadingRules(window=tuple(told["data_window"]))
+    found = load_images("image-folder", path=str(target), cache_dir=target, rules=rules)
+    # A step of the 16-bit pixels is less than half of one of the bytes.
+    assert np.abs(found.images.astype(int) - bytes_of).max() <= 1
+    assert (found.images == bytes_of).mean() > 0.7
+    assert check_marks((target / "000000.png").read_bytes()).answer is not Answer.NONE
