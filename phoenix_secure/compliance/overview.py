@@ -301,7 +301,7 @@ def _told(value: Any) -> str:
 
 def _unit(report: Report) -> str:
     unit = (report.value("B3.unit") or {}).get("unit")
-    return {"group": "person", "site": "site"}.get(unit, "image")
+    return {"group": "person", "site": "site"}.get(str(unit), "image")
 
 
 def _secured(report: Report) -> bool:

@@ -166,7 +166,8 @@ def real_images(run: Path, *, cache_dir: Path) -> tuple[ImageSet, bool]:
     Of a set without one they are the images that the run held out.
     """
     folder = RunFolder(run)
-    data = folder.load_config().data
+    config = folder.load_config()
+    data = config.data
     if data.name in _LEAST_ACCURACY:
         return (
             load_test_images(
@@ -177,7 +178,7 @@ def real_images(run: Path, *, cache_dir: Path) -> tuple[ImageSet, bool]:
             ),
             True,
         )
-    images = load_run_images(data, cache_dir=cache_dir)
+    images = load_run_images(data, seed=config.seed, cache_dir=cache_dir)
     return images.take(load_split(folder.split_file, image_set=images).held_out), False
 
 

@@ -245,9 +245,9 @@ def check_images(config: RunConfig, num_records: int, *, site: str) -> None:
         )
     if not config.release.is_on and privacy.sampling_rate * num_records < 1:
         raise ConfigError(
-            f"{site} has {num_records} {one if num_records == 1 else many}, and privacy.sampling_rate = "
-            f"{privacy.sampling_rate:g} samples less than one a step: its updates would be noise "
-            "alone. Raise sampling_rate, or leave the site out"
+            f"{site} has {num_records} {one if num_records == 1 else many}, and "
+            f"privacy.sampling_rate = {privacy.sampling_rate:g} samples less than one a step: its "
+            "updates would be noise alone. Raise sampling_rate, or leave the site out"
         )
     if privacy.delta > 1 / num_records**2:
         _log.warning(

@@ -117,7 +117,6 @@ def test_every_exported_picture_says_that_it_is_synthetic(
     assert [each.answer for each in pictures] == [Answer.MARKED] * 2
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     st.sampled_from([(0.0, 4095.0), (-1000.0, 400.0), (0.0, 1.0), (-1e6, 1e6), (100.0, 65535.0)]),
     st.integers(0, 2**32 - 1),
