@@ -11,15 +11,10 @@ from phoenix_secure.errors import TrainingError
 from phoenix_secure.extensions import ExtensionPoint, extension
 from phoenix_secure.training.local import LocalUpdate
 
-__all__ = ["Reshape", "own_strategy", "unchanged"]
+__all__ = ["own_strategy"]
 
 Reshape = Callable[[LocalUpdate, np.ndarray, int], LocalUpdate]
 """``(update, parameters, round_number)`` -> the update that takes its place."""
-
-
-def unchanged(update: LocalUpdate, parameters: np.ndarray, round_number: int) -> LocalUpdate:
-    """The reshaping of a run without a strategy of its own."""
-    return update
 
 
 def own_strategy(name: str | None) -> Reshape:
@@ -31,7 +26,7 @@ def own_strategy(name: str | None) -> Reshape:
                 that fails or returns something else, which says nothing about the values.
     """
     if name is None:
-        return unchanged
+        return lambda update, parameters, round_number: update
     strategy = extension(ExtensionPoint.HETEROGENEITY_STRATEGY, name)
 
     def reshape(update: LocalUpdate, parameters: np.ndarray, round_number: int) -> LocalUpdate:

@@ -21,7 +21,6 @@ from phoenix_secure.federation.heterogeneity.checks import check_strategies
 from phoenix_secure.federation.heterogeneity.exchange import Exchange, plan_exchange, whole_exchange
 from phoenix_secure.federation.heterogeneity.filtering import SelfEvaluator
 from phoenix_secure.federation.heterogeneity.memory import Memory
-from phoenix_secure.federation.heterogeneity.own_strategy import own_strategy
 from phoenix_secure.federation.heterogeneity.partial import PartialAggregator
 from phoenix_secure.federation.heterogeneity.selection import layout_of
 from phoenix_secure.federation.heterogeneity.sharing import SharedImages, mix, share_of
@@ -181,15 +180,12 @@ class RunStrategies:
             images = mix(own, share)
         has_memory = self.exchange.num_personal > 0 or judge is not None
         strategies = SiteStrategies(
+            settings,
             exchange=self.exchange,
             memory=self.memory(folder) if has_memory else None,
             start=self._personal_start,
             num_images=len(own.images),
-            filtering=settings.filtering,
-            ema=settings.ema,
             judge=judge,
-            is_summed=settings.secure_aggregation.mode == "on",
-            reshape=own_strategy(settings.exchange.strategy),
         )
         return images, strategies
 

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from phoenix_secure.config import EmaConfig, FilteringConfig
+from phoenix_secure.config import RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
@@ -21,7 +21,7 @@ from phoenix_secure.federation.heterogeneity.filtering import (
     judge_failures,
 )
 from phoenix_secure.federation.heterogeneity.memory import Memory, Remembered
-from phoenix_secure.federation.heterogeneity.own_strategy import Reshape, unchanged
+from phoenix_secure.federation.heterogeneity.own_strategy import own_strategy
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.training.local import LocalUpdate
 
@@ -33,37 +33,37 @@ Train = Callable[[np.ndarray, int], LocalUpdate]
 class SiteStrategies:
     """The strategies of one site.
 
+    config        the run's settings
     exchange      what travels
     memory        what the site keeps
     start         the personal parameters before the first round (p,)
     num_images    images that count as the site's weight: its own, not the shared ones
     judge         None: the site never sits out
-    is_summed     answers go into a secure sum: sitting out must not show
-    reshape       changes each update of the whole vector, before all else sees it
+
+    Into a secure sum a site always answers: sitting out must not show.
+
+    Raises:     ConfigError for a strategy of the user's own that is not installed.
     """
 
     def __init__(
         self,
+        config: RunConfig,
         *,
         exchange: Exchange,
         memory: Memory | None,
         start: Callable[[], np.ndarray],
         num_images: int,
-        filtering: FilteringConfig,
-        ema: EmaConfig,
         judge: SelfEvaluator | None = None,
-        is_summed: bool = False,
-        reshape: Reshape = unchanged,
     ) -> None:
         self._exchange = exchange
         self._memory = memory
         self._start = start
         self._num_images = num_images
-        self._filtering = filtering
-        self._ema = ema
+        self._filtering = config.filtering
+        self._ema = config.ema
         self._judge = judge
-        self._is_summed = is_summed
-        self._reshape = reshape
+        self._is_summed = config.secure_aggregation.mode == "on"
+        self._reshape = own_strategy(config.exchange.strategy)
         self._last: tuple[int, bytes, LocalUpdate] | None = None
 
     def answer(self, request: TrainRequest, *, train: Train) -> LocalUpdate:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_secure.config import EmaConfig, FilteringConfig
+from phoenix_secure.config import FilteringConfig, RunConfig, SecureAggregationConfig
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.exchange import Exchange
@@ -88,14 +88,15 @@ class Site:
     ) -> None:
         self.trained: list[np.ndarray] = []
         self.strategies = SiteStrategies(
+            RunConfig(
+                filtering=rule,
+                secure_aggregation=SecureAggregationConfig(mode="on" if is_summed else "off"),
+            ),
             exchange=Exchange(personal=np.array([False, True]), parts=(np.array([0]),)),
             memory=Memory(folder, keep=3),
             start=lambda: np.array([10.0], np.float32),
             num_images=7,
-            filtering=rule,
-            ema=EmaConfig(),
             judge=judge,
-            is_summed=is_summed,
         )
 
     def ask(self, round_number: int) -> LocalUpdate | None:
