@@ -159,9 +159,6 @@ def compare(
     held_out: Images,
     extractor: FeatureExtractor,
     rng: np.random.Generator,
-    kid_subset_size: int | None = None,
-    kid_num_subsets: int = KID_NUM_SUBSETS,
-    nearest_k: int = NEAREST_K,
     metrics: Sequence[str] = (),
 ) -> QualityTable:
     """Evaluate generated images, held-out real images and noise against the same reference images.
@@ -185,7 +182,7 @@ def compare(
                 f"{real.shape[1:]}: give both the same size and channels"
             )
     size = min(len(real), *(len(images) for images in sets.values()))
-    needed = min_images(kid_subset_size=kid_subset_size, nearest_k=nearest_k)
+    needed = min_images()
     if size < needed:
         raise DataError(
             f"{size} images are too few to evaluate (generated {len(generated)}, held-out "
@@ -196,14 +193,7 @@ def compare(
     sets = {what: _draw(images, size=size, rng=rng) for what, images in sets.items()}
     reference_features = extractor(real)
     rows = {
-        what: quality(
-            extractor(images),
-            reference_features,
-            rng=rng,
-            kid_subset_size=kid_subset_size,
-            kid_num_subsets=kid_num_subsets,
-            nearest_k=nearest_k,
-        )
+        what: quality(extractor(images), reference_features, rng=rng)
         for what, images in {**sets, "noise": noise}.items()
     }
     extended = {
