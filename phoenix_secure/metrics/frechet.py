@@ -35,4 +35,6 @@ def frechet_distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> 
 
 def _few(root: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """At most D rows R with R^T R = X^T X."""
-    return np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root
+    if len(root) <= root.shape[1]:
+        return root
+    return np.asarray(np.linalg.qr(root, mode="r"))

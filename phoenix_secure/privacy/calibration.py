@@ -75,7 +75,7 @@ def noise_multiplier_for(
     """
     check_budget(delta=delta, sampling_rate=sampling_rate)
     spent = bound_of(before, delta=delta)
-    if spent >= 0.999 * epsilon:
+    if before and spent >= 0.999 * epsilon:
         raise ConfigError(
             f"privacy.epsilon = {epsilon:g} is spent: the runs behind model.init_from have "
             f"{spent:.4g} of it; raise it, or lower their share (release.share)"

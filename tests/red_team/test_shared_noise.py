@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 
 import numpy as np
 import pytest
 
+from attacks.epsilon.independent import epsilon_from_counts
 from phoenix_secure.config import ReleaseConfig, RunConfig
 from phoenix_secure.config_file import load_config
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.secagg.payload import encode_sums
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.privacy.accounting import epsilon_of
+from phoenix_secure.privacy.discrete_gaussian import draw_discrete_gaussian
 from phoenix_secure.privacy.events import PoissonSampledGaussian
 from phoenix_secure.privacy.integer_grid import IntegerSums
+from phoenix_secure.release.class_sums import sum_features
 from phoenix_secure.release.features import FeatureMap, exact_features
 from phoenix_secure.release.layout import layout_of_release
 from phoenix_secure.rng import SeedTree
@@ -88,6 +93,45 @@ def test_every_set_of_survivors_holds_the_noise() -> None:
             variance = float(np.asarray(left).var())
             assert variance > 0.9 * honest * terms.noise.share_variance
     assert promised.gaussian.noise_multiplier > 0.99 * terms.noise.noise_multiplier
+
+
+def proven_epsilon(*, noise: float) -> float:
+    """What an adversary proves who knows all images but one, from sums of the fewest survivors of
+    whom one colludes; sites draw ``noise`` times the deviation that their ledgers say."""
+    terms, config = terms_of(5, collusion=0.1, dropout=0.1)
+    assert terms.grid is not None
+    assert terms.noise is not None
+    layout = layout_of_release(config.release, channels=1, image_size=8, num_classes=10)
+    features = FeatureMap(layout, seeds=SeedTree(0))
+    picture = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), dtype=np.uint8)
+    one = SiteImages(images=picture, labels=np.zeros(1, np.int64))
+    moved = sum_features(one, features, grid=terms.grid, num_classes=10).words
+    # Words that the image does not move tell nothing: their noise is independent.
+    moved = moved[moved != 0].astype(np.float64)
+    assert moved @ moved > 0.95 * terms.grid.squared_sensitivity
+    variance = int(noise**2 * terms.noise.share_variance)
+    num_draws = terms.threshold - terms.num_colluders, 200
+
+    def seen(with_it: bool) -> np.ndarray:
+        shares = draw_discrete_gaussian(
+            math.prod(num_draws) * moved.size, variance=variance, entropy=os.urandom
+        )
+        noised = shares.reshape(*num_draws, moved.size).sum(axis=0) + with_it * moved
+        projected: np.ndarray = noised @ moved / (moved @ moved)
+        return projected
+
+    return epsilon_from_counts(
+        false_positives=int((seen(False) > 0.5).sum()),
+        num_out=200,
+        false_negatives=int((seen(True) <= 0.5).sum()),
+        num_in=200,
+        delta=config.privacy.delta,
+    )
+
+
+def test_a_release_proves_no_more_than_it_claims_and_a_tenth_of_its_noise_is_found() -> None:
+    assert proven_epsilon(noise=1.0) <= 2
+    assert proven_epsilon(noise=0.1) > 2
 
 
 def test_an_image_s_bits_do_not_tell_of_its_company() -> None:

@@ -72,7 +72,13 @@ def settings(*overrides: str) -> RunConfig:
     return load_config(None, [*SETTINGS, *overrides])
 
 
-@pytest.mark.parametrize("where", [[], LOCAL], ids=["ten sites", "one place"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param([], id="five sites"),
+        pytest.param(LOCAL, id="one place", marks=pytest.mark.slow),
+    ],
+)
 def test_both_phases_together_spend_one_epsilon(where: list[str], tmp_path: Path) -> None:
     run = ps.run(settings(*where), run_dir=tmp_path / "run", progress=False)
 
@@ -108,6 +114,7 @@ def test_both_phases_together_spend_one_epsilon(where: list[str], tmp_path: Path
         assert not report.headline.failures
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_in_its_release_goes_on(tmp_path: Path) -> None:
     class Stop(Exception):  # noqa: N818 - what a user does
         pass
