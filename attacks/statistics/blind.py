@@ -104,7 +104,7 @@ def blind_baseline(
     scores = np.zeros(len(images))
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     folds = kind(num_folds, shuffle=True, random_state=_state(rng))
-    for train, test in folds.split(pixels, members, whose):
+    for train, test in folds.split(pixels, members, None if groups is None else whose):
         # Trees of so few records are a long row of barriers: threads that wait there for a core
         # that another program has burn theirs, and a second becomes ten.
         with threadpool_limits(1):

@@ -119,7 +119,8 @@ def _persons(report: AuditReport) -> list[str]:
         f"- {found.num_members} members and {found.num_non_members} non-members, of "
         f"{found.images_in_the_middle:g} images in the middle and {found.images_of_most} at most",
         "- mean: of the scores of a person's images; ratio: the log likelihood ratio of them all "
-        "(the sum of what each is above the middle of the tuning split)",
+        "(the sum of what each is above the middle of the tuning split; left out where all persons "
+        "have as many images, and both rank alike)",
         f"- p: the smaller of a rank test of persons and one at FPR {planned.low_fpr}, adjusted "
         "over all rows (Holm); a person's class is that of most of her images",
         _blind(found.blind),

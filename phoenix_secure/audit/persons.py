@@ -85,6 +85,10 @@ class EvaluatedPersons:
         return int(self.membership.sum())
 
     @property
+    def _differ_in_size(self) -> bool:
+        return len({len(own) for own in self.images}) > 1
+
+    @property
     def of_image(self) -> NDArray[np.int64]:
         """The person of each image of the evaluation group (N,)."""
         found = np.empty(sum(len(own) for own in self.images), np.int64)
@@ -96,6 +100,7 @@ class EvaluatedPersons:
         """What of them belongs into the plan."""
         num_others = len(self.membership) - self.num_members
         return PlannedPersons(
+            aggregations=("mean", "ratio") if self._differ_in_size else ("mean",),
             num_members=self.num_members,
             num_others=num_others,
             low_fpr=low_fpr_of(fprs, num_others=num_others),
@@ -119,14 +124,15 @@ class EvaluatedPersons:
         )
 
     def scored(self, found: Sequence[Scored], *, choice: Membership) -> list[Scored]:
-        """Every attack's scores by person: their mean, and the log likelihood ratio of them all.
+        """Every attack's scores by person: their mean, and the log likelihood ratio of them all
+        (where persons differ in their number of images: else both rank alike).
 
         choice    membership in the tuning split, on which the ratio's middle is fitted
         """
         rows = []
         for one in found:
             rows.append(self._aggregated(one, name="mean", middle=None))
-            if len(one.choice_scores):
+            if len(one.choice_scores) and self._differ_in_size:
                 sides = [one.choice_scores[choice].mean(), one.choice_scores[~choice].mean()]
                 middle = float(np.mean(sides))
                 rows.append(self._aggregated(one, name="ratio", middle=middle))

@@ -62,8 +62,13 @@ class PlannedGroup(Part):
 
 class PlannedPersons(Part):
     """The persons that the evaluation group's images are of, where the set says so: the verdict
-    then rests on them. ``low_fpr`` is the one that is tested for them."""
+    then rests on them.
 
+    low_fpr        the one that is tested for them
+    aggregations   how a person's scores become one: "mean", and "ratio" where it can differ
+    """
+
+    aggregations: tuple[str, ...]
     num_members: int
     num_others: int
     low_fpr: float | None

@@ -166,8 +166,9 @@ class FederatedReport(Part):
 class PersonsReport(Part):
     """Membership of persons, each from all of her images.
 
-    attacks:    each attack twice: by the mean of a person's scores, and by the log likelihood ratio
-                of them all; p-values are adjusted over all of these rows.
+    attacks:    each attack by the mean of a person's scores and, where persons differ in their
+                number of images, by the log likelihood ratio of them all; p-values are adjusted
+                over all of these rows.
     strata:     of the attack with the smallest p, by the class that most of a person's images have.
     """
 

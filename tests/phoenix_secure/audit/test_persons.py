@@ -24,12 +24,17 @@ from phoenix_secure.rng import SeedTree
 EACH = 5  # images of a person
 
 
-def audit_images(*, persons: bool = True, each: int = EACH) -> AuditImages:
-    """400 members and 200 others, dealt out so that a person's images are not beside each other."""
+def audit_images(*, persons: bool = True, each: int = EACH, even: bool = False) -> AuditImages:
+    """400 members and 200 others, dealt out so that a person's images are not beside each other.
+
+    A person has ``each`` images, or two more or fewer unless ``even``.
+    """
     digits, rng = load_digits(), np.random.default_rng(0)
 
     def part(first: int, last: int) -> ImageSet:
-        groups = rng.permutation(np.arange(first, last) // each).astype(np.int64)
+        sizes = np.tile([each, each, each] if even else [each - 2, each, each + 2], last - first)
+        whose = np.repeat(first + np.arange(len(sizes)), sizes)[: last - first]
+        groups = rng.permutation(whose).astype(np.int64)
         chosen = digits.take(np.arange(first, last))
         return dataclasses.replace(chosen, groups=groups) if persons else chosen
 
@@ -97,6 +102,18 @@ def test_each_persons_scores_are_those_of_all_her_images() -> None:
     assert persons.placebo.sum() == len(persons.placebo) // 2
     planned = persons.planned([0.1, 0.001])
     assert (planned.num_members, planned.low_fpr) == (persons.num_members, 0.1)
+    assert planned.aggregations == ("mean", "ratio")
+
+
+def test_persons_of_as_many_images_each_are_ranked_once() -> None:
+    """The ratio would rank them as the mean does, and cost the correction for many tests."""
+    images = audit_images(even=True)
+    roles = roles_of(images)
+    persons = EvaluatedPersons.of(images, roles, seeds=SeedTree(1))
+    assert persons is not None
+    (only,) = persons.scored([scored(roles)], choice=roles.choice.membership)
+    assert only.name == "loss, mean"
+    assert persons.planned([0.1]).aggregations == ("mean",)
 
 
 def test_images_of_nobody_have_no_persons_and_few_persons_no_figure() -> None:
@@ -135,7 +152,7 @@ def test_persons_raise_no_false_alarm_where_images_raise_many() -> None:
 
 def faces(rng: np.random.Generator, *, num: int, each: int) -> np.ndarray:
     """(num * each, 1, 8, 8): one picture of each person, with a little noise."""
-    own = rng.uniform(-1, 1, size=(num, 1, 1, 8, 8)).repeat(each, axis=1)
+    own = rng.uniform(-0.7, 0.7, size=(num, 1, 1, 8, 8)).repeat(each, axis=1)
     return (own + 0.05 * rng.normal(size=own.shape)).reshape(-1, 1, 8, 8).astype(np.float32)
 
 
