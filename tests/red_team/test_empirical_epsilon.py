@@ -80,6 +80,7 @@ class Game:
         key = key_for([WHITE, *company], seed=seed)
         if by_person:
             unit = ["privacy.unit=group", "privacy.images_per_group=16", *PERSONS]
+            unit += ["privacy.noise_draws=1"]  # sixteen pictures are as many draws
             most, key = 20, key_for_persons(["her", "him"], seed=seed)
         white, black = ([WHITE] * 16, company * 3) if by_person else ([WHITE], company)
         persons = ["her"] * len(white) + ["him"] * len(black) if by_person else None

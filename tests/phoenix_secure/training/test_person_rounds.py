@@ -130,7 +130,8 @@ class CoupledSummer(GradientSummer):
         return _Drawn()
 
     def _rows(self, site: SiteImages, index: np.ndarray, *, randomness: Randomness) -> ImageRows:
-        each = [super()._rows(site, index[[k]], randomness=_Drawn()) for k in range(len(index))]
+        rows_of = super()._rows
+        each = [rows_of(site, index[[k]], randomness=_Drawn()) for k in range(len(index))]
         return ImageRows(
             inputs=torch.cat([rows.inputs for rows in each]),
             times=torch.cat([rows.times for rows in each]),
