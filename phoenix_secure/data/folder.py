@@ -141,7 +141,9 @@ def _decoded(
     Kept are sets of one picture a file of which nothing was told while decoding: it would not be
     told again.
     """
-    cache, seen = inspection.rules.cache, []
+    seen: list[bytes] = []
+    by_set = isinstance(inspection.rules.window, Percentiles)
+    cache = None if by_set else inspection.rules.cache
     rule = inspection.rules.group
     form = {"image_size": image_size, "channels": channels}
 
@@ -150,7 +152,7 @@ def _decoded(
         seen.append(hashlib.sha256(content).digest())
         return content
 
-    if cache is not None and not isinstance(inspection.rules.window, Percentiles):
+    if cache is not None:
         groups = []
         for number, name in enumerate(names):
             report("looking for pictures in the cache", number + 1, len(read))

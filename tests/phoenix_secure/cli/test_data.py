@@ -70,12 +70,12 @@ def test_show_takes_a_folder_whose_names_look_like_markup(tmp_path: Path) -> Non
 
 
 def odd_folder(root: Path) -> Path:
-    """Two deep pictures in train, one in test, and a DICOM file."""
+    """Two deep pictures in train, one in test, and a HEIC file."""
     for folder, number in (("train", 0), ("train", 1), ("test", 2)):
         (root / folder / "cat").mkdir(parents=True, exist_ok=True)
         pixels = np.full((8, 8), 1000 * (number + 1), np.uint16)
         Image.fromarray(pixels).save(root / folder / "cat" / f"{number}.png")
-    (root / "train" / "cat" / "scan.dcm").write_bytes(b"x")
+    (root / "train" / "cat" / "scan.heic").write_bytes(b"x")
     return root
 
 
@@ -85,21 +85,21 @@ def test_show_prints_what_was_read_and_what_was_not(tmp_path: Path) -> None:
     shown = run_json("show", "image-folder", *options)["inventory"]
     assert (shown["num_read"], shown["num_passed_over"]) == (2, 1)
     assert shown["passed_over"] == [
-        {"why": "DICOM (.dcm), not read", "count": 1, "first_names": ["train/cat/scan.dcm"]}
+        {"why": "HEIC (.heic), not read", "count": 1, "first_names": ["train/cat/scan.heic"]}
     ]
     assert shown["not_chosen"][0]["first_names"] == ["test/cat/2.png"]
     assert (shown["part"], shown["bits_per_channel"]) == ("train", 16)
     assert shown["labels_from"] == "sub-folders"
     text = " ".join(run("show", "image-folder", *options).split())
     assert "read 2, 1 passed over" in text
-    assert "passed over: 1 DICOM (.dcm), not read (train/cat/scan.dcm)" in text
+    assert "passed over: 1 HEIC (.heic), not read (train/cat/scan.heic)" in text
     assert "values in the window [0, 4000]; 16 bits as stored" in text
     for missing, message in (("--part", "look like parts"), ("--window", "more than 8 bits")):
         at = options.index(missing)
         fewer = options[:at] + options[at + (2 if missing == "--part" else 3) :]
         with pytest.raises(DataError, match=message):
             run("show", "image-folder", *fewer)
-    with pytest.raises(DataError, match=r"strict.*scan\.dcm"):
+    with pytest.raises(DataError, match=r"strict.*scan\.heic"):
         run("show", "image-folder", *options, "--strict")
 
 

@@ -22,9 +22,9 @@ from phoenix_secure.errors import DataError
 PLAIN_FOLDERS = ("cat", "dog", "2020", "latest")
 FOLDERS = (*PLAIN_FOLDERS, "Train", "my_test", "val", "__MACOSX", "@eaDir", ".git")
 PLAIN_FILES = ("a.png", "b.PNG", "c", "d.jpeg.png", "contest.png")
-FILES = (*PLAIN_FILES, "test_1.png", "TRAIN.png", "notes.txt", "x.dcm", ".h.png", "broken.png")
+FILES = (*PLAIN_FILES, "test_1.png", "TRAIN.png", "notes.txt", "x.heic", ".h.png", "broken.png")
 HIDDEN = ("__MACOSX", "@eaDir", ".git", ".h.png")
-NO_PICTURES = ("notes.txt", "x.dcm")
+NO_PICTURES = ("notes.txt", "x.heic")
 
 Tree = frozenset[tuple[str, ...]]
 

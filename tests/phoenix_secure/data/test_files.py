@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phoenix_secure.data import medical
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.inventory import Inventory
@@ -67,9 +68,7 @@ def test_pictures_of_any_suffix_are_read_by_content(folder: Path, suffix: str, f
 
 
 FOREIGN = {
-    "a.dcm": (b"x", "DICOM"),
-    "IM0001": (b"\0" * 128 + b"DICM" + b"\0" * 9, "DICOM"),
-    "b.nii.gz": (b"\x1f\x8b", "NIfTI"),
+    "a.heif": (b"x", "HEIC"),
     "c.heic": (b"x", "HEIC"),
     "d": (b"\0\0\0\x20ftypavif\0\0", "AVIF"),
     "f.jp2": (b"x", "JPEG 2000"),
@@ -97,16 +96,29 @@ def test_a_warning_tells_what_was_passed_over(
 ) -> None:
     load(folder, strict=True)
     assert not caplog.text
-    (folder / "dog" / "a.dcm").write_bytes(b"x")
+    (folder / "dog" / "a.heic").write_bytes(b"x")
     load(folder)
-    assert "6 read, 1 passed over (1 DICOM (.dcm), not read (dog/a.dcm))" in caplog.text
+    assert "6 read, 1 passed over (1 HEIC (.heic), not read (dog/a.heic))" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "b.nii.gz", "c.nii", "IM0001"])
+def test_medical_files_are_read_or_refused_and_named_where_their_reader_is_missing(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = bytes(128) + b"DICM" + bytes(9)
+    (folder / "dog" / name).write_bytes(damaged)
+    with pytest.raises(DataError, match=name):
+        load(folder)
+    monkeypatch.setattr(medical, "_PACKAGES", {"DICOM": "no_such_one", "NIfTI": "no_such_one"})
+    found = inventory(load(folder))
+    assert "phoenix-secure[medical]" in found.passed_over[0].why
 
 
 def test_a_name_cannot_break_or_turn_the_line(folder: Path) -> None:
-    (folder / "dog" / "a\n\u202eb.dcm").write_bytes(b"x")
+    (folder / "dog" / "a\n\u202eb.heic").write_bytes(b"x")
     found = inventory(load(folder))
-    assert "(dog/a\ufffd\ufffdb.dcm)" in str(found)
-    assert found.passed_over[0].first_names == ("dog/a\n\u202eb.dcm",)
+    assert "(dog/a\ufffd\ufffdb.heic)" in str(found)
+    assert found.passed_over[0].first_names == ("dog/a\n\u202eb.heic",)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +221,8 @@ def test_a_folder_of_other_files_is_no_class(folder: Path) -> None:
 
 
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds no pictures.*1 other files: DICOM"):
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds no pictures.*1 other files: HEIC"):
         load(tmp_path)
 
 
