@@ -66,8 +66,9 @@ def dicom_images(content: bytes, *, name: str) -> Iterator[StoredImage]:
     with _quietly(name):
         dataset = _dataset(content, name=name, with_pixels=True)
         if "PixelData" not in dataset:
-            if _says_image(dataset):
-                raise DataError(f"{name} says it is an image, and is truncated: copy it again")
+            kind = _kind(dataset)
+            if not kind or "Image Storage" in kind:
+                raise DataError(f"{name} is a DICOM file cut short, or damaged: copy it again")
             raise NoPixels(f"{name} is a DICOM object without pixels")
         _require_readable(dataset, name=name)
         pixels = _pixels().iter_pixels(dataset)
@@ -79,11 +80,11 @@ def dicom_images(content: bytes, *, name: str) -> Iterator[StoredImage]:
         yield image
 
 
-def _says_image(dataset: Any) -> bool:
-    """Whether the class of the object, which stands first in a file, is one of images."""
+def _kind(dataset: Any) -> str:
+    """The name of the object's class, which stands first in a file; empty where it has none."""
     meta = getattr(dataset, "file_meta", {})
     kind = dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
-    return "Image Storage" in str(getattr(kind, "name", ""))
+    return str(getattr(kind, "name", ""))
 
 
 def _next_frame(pixels: Iterator[Any], dataset: Any, *, name: str) -> npt.NDArray[Any]:

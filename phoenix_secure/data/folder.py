@@ -142,9 +142,11 @@ def _decoded(
     told again.
     """
     seen: list[bytes] = []
-    by_set = isinstance(inspection.rules.window, Percentiles)
-    cache = None if by_set else inspection.rules.cache
     rule = inspection.rules.group
+    # What is read for a percentile or for PatientID is as much as to decode again.
+    is_kept = rule is None or rule.kind is not GroupKind.DICOM
+    is_kept &= not isinstance(inspection.rules.window, Percentiles)
+    cache = inspection.rules.cache if is_kept else None
     form = {"image_size": image_size, "channels": channels}
 
     def hashed(number: int) -> bytes:
