@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from phoenix_secure.experiments.dp_images.table import add_row, locked
 from phoenix_secure.federation.round.report import RunEvent
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import first_folder
+from phoenix_secure.federation.secagg import privacy_plan
 from phoenix_secure.federation.simulation.estimate import run_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
@@ -90,13 +92,14 @@ def dp_images(
             if result is None:
                 on_report(RowReport(row=row, what="started"))
                 try:
-                    result = _run_row(
-                        row,
-                        place,
-                        device=device,
-                        inception_weights=inception_weights,
-                        on_report=on_report,
-                    )
+                    with _known_delta():
+                        result = _run_row(
+                            row,
+                            place,
+                            device=device,
+                            inception_weights=inception_weights,
+                            on_report=on_report,
+                        )
                 except PhoenixError as error:
                     failed.append(row.name)
                     on_report(RowReport(row=row, what="failed", text=str(error)))
@@ -118,7 +121,8 @@ def row_seconds(row: Row) -> tuple[float, float]:
     phases = [config]
     if config.release.is_first_of_two:
         phases = [config.release_phase(), config.steps_phase(None)]
-    found = [SimulatedSites(each, cache_dir=default_cache_dir()) for each in phases]
+    with _known_delta():
+        found = [SimulatedSites(each, cache_dir=default_cache_dir()) for each in phases]
     judging = judging_seconds(
         found[0].partition.image_set, num_images=row.num_images, device=found[0].devices[0]
     )
@@ -193,6 +197,21 @@ def _noise(row: Row, run: Path) -> dict[str, str]:
         "noise_multiplier": " ".join(f"{each['noise_multiplier']:.4f}" for each in guarantees),
         "surplus": f"{surplus:.4f}",
     }
+
+
+@contextmanager
+def _known_delta() -> Iterator[None]:
+    """Do not say for every site of every row that delta is above 1/images^2: the protocol's is."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return "1/images^2" not in str(record.msg)
+
+    log = logging.getLogger(privacy_plan.__name__)
+    log.addFilter(is_news)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_news)
 
 
 @contextmanager
