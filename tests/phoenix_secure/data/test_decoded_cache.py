@@ -43,13 +43,13 @@ def load(folder: Path, *, each_alone: bool = False, **form: int) -> ImageSet:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures were decoded, reading by reading."""
     counts: list[int] = []
-    original = reader.decode_pictures
+    original = reader.decode_files
 
     def counting(read, **options):  # type: ignore[no-untyped-def]
         counts.append(len(read))
         return original(read, **options)
 
-    monkeypatch.setattr(reader, "decode_pictures", counting)
+    monkeypatch.setattr(reader, "decode_files", counting)
     return counts
 
 
