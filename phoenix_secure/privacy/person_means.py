@@ -48,7 +48,8 @@ class PersonMeans:
         starts = np.concatenate([[0], stops[:-1]])
         num_closed = len(stops) - int(self._ends[last] > end)
         divisors = self._counts[first : first + num_closed]
-        means, still_open = {}, {}
+        means: dict[str, torch.Tensor] = {}
+        still_open: dict[str, torch.Tensor] = {}
         for name, sample in samples.items():
             total = self._sums(name, sample, starts=starts, sizes=stops - starts)
             if num_closed < len(stops):

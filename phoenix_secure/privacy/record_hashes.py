@@ -73,13 +73,18 @@ def person_tag(*, key: bytes) -> str:
     return _mac(key, b"comparison of persons").hex()
 
 
-def data_digest(images: np.ndarray, labels: np.ndarray | None, *, key: bytes) -> str:
-    """HMAC-SHA256 over a whole data set, its order and labels included."""
+def data_digest(
+    images: np.ndarray, labels: np.ndarray | None, *, key: bytes, groups: np.ndarray | None = None
+) -> str:
+    """HMAC-SHA256 over a whole data set, its order and labels included; and whose each image is
+    (``groups`` (n,) int64), where persons are what is protected."""
     _check(images, key)
     mac = hmac.new(key, b"data:" + repr(images.shape).encode(), hashlib.sha256)
     mac.update(np.ascontiguousarray(images).data)
     if labels is not None:
         mac.update(b"labels:" + np.ascontiguousarray(labels, dtype="<i8").tobytes())
+    if groups is not None:
+        mac.update(b"groups:" + np.ascontiguousarray(groups, dtype="<i8").tobytes())
     return mac.hexdigest()
 
 

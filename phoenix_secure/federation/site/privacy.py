@@ -100,7 +100,8 @@ def open_site_privacy(
     except ConfigError as error:
         _log.warning("%s", error)
     key = open_key(folder / "privacy.key")
-    digest = data_digest(own.images, own.labels, key=key)
+    groups = own.groups if config.privacy.unit == "group" else None
+    digest = data_digest(own.images, own.labels, key=key, groups=groups)
     keep_records(folder / "record-hashes", digest=digest, images=own.images, key=key)
     ledger = PrivacyLedger.open(folder / "privacy.jsonl")
     plans = {release.id: release.plan for release in ledger.releases()}

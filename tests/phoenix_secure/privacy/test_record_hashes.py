@@ -91,3 +91,10 @@ def test_persons_are_hashed_once_and_under_the_key() -> None:
     assert len({person_key(KEY), person_key(OTHER), KEY, bytes.fromhex(person_tag(key=KEY))}) == 4
     with pytest.raises(ValueError, match="32 bytes"):
         person_tag(key=b"short")
+
+
+def test_a_digest_for_persons_sees_whose_an_image_is() -> None:
+    one, people = images(0), np.array([1, 1, 2, 3], np.int64)
+    plain = data_digest(one, None, key=KEY)
+    found = data_digest(one, None, key=KEY, groups=people)
+    assert len({plain, found, data_digest(one, None, key=KEY, groups=people[::-1])}) == 3
