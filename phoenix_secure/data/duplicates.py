@@ -76,7 +76,8 @@ def _averages(size: int, to: int) -> npt.NDArray[np.float32]:
     ends = np.arange(to + 1) * size / to
     pixel = np.arange(size)
     overlap = np.minimum(ends[1:, None], pixel + 1) - np.maximum(ends[:-1, None], pixel)
-    return (np.clip(overlap, 0, None) * to / size).astype(np.float32)
+    shares: npt.NDArray[np.float32] = (np.clip(overlap, 0, None) * to / size).astype(np.float32)
+    return shares
 
 
 def _near(

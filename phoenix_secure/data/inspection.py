@@ -145,9 +145,7 @@ class Inspection:
         """
         self.require_complete()
         if len(self._own_windows) > 1:
-            self.note(
-                "files have different windows of their own: set data.window to read all alike"
-            )
+            self.note("files have windows of their own that differ: data.window reads all alike")
         labels = image_set.labels
         if labels is not None and image_set.class_names[0] == "0" and labels.min() > 0:
             self.note("no image is of class 0: do the labels count from 1?")

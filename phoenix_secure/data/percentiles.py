@@ -104,9 +104,9 @@ class ValueCounts:
         if len(keys) == 0:
             raise DataError("data.window by percentiles: no value was found to count")
         ends = np.cumsum(counts)
-        place = percent / 100 * (ends[-1] - 1)
+        place = percent / 100 * (int(ends[-1]) - 1)
         low, high = (
-            float(_value(keys[np.searchsorted(ends, rank, side="right")]))
+            _value(int(keys[np.searchsorted(ends, rank, side="right")]))
             for rank in (math.floor(place), math.ceil(place))
         )
         return low + (high - low) * (place - math.floor(place))
@@ -133,7 +133,7 @@ class ValueCounts:
         self._keys, self._counts, self._pending = [distinct], [total], len(distinct)
 
 
-def _value(key: np.int32) -> np.float32:
-    ordered = np.int32(int(key) << _DROPPED)
-    bits = np.int32(-0x80000000 - int(ordered)) if ordered < 0 else ordered
-    return np.array(bits, np.int32).view(np.float32)[()]
+def _value(key: int) -> float:
+    ordered = key << _DROPPED
+    bits = -0x80000000 - ordered if ordered < 0 else ordered
+    return float(np.array([bits], np.int32).view(np.float32)[0])
