@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,12 +154,16 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
 
     place = folder / "server"
     make_private_folder(place)
-    write_bytes(place / "ca.crt", tls.ca_certificate)
     write_bytes(place / "server.crt", tls.server_certificate)
     write_secret(place / "server.key", tls.server_key)
     write_secret(place / "task.secret", os.urandom(_TASK_SECRET_SIZE))
     write_secret(place / "identity.key", server.export_seed())
-    _write_roster(place, signed, owner.public_key)
+    public = {
+        "ca.crt": tls.ca_certificate,
+        "roster.bin": signed,
+        "federation-owner.pub": owner.public_key,
+    }
+    _write_public(place, public)
     with storage_errors(place):
         (place / "nodes").mkdir()
     for site, key in nodes.items():
@@ -174,9 +178,7 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
             identity=sites[site],
             node=nodes[site],
             door=tls.clients[site],
-            signed=signed,
-            owner_key=owner.public_key,
-            ca_certificate=tls.ca_certificate,
+            public=public,
             port=deployment.first_supernode_port + number,
         )
     write_bytes(folder / "federation.md", next_steps(deployment, roster.fingerprint).encode())
@@ -196,14 +198,11 @@ def _make_site(
     identity: Identity,
     node: KeyPair,
     door: CertifiedKey,
-    signed: bytes,
-    owner_key: bytes,
-    ca_certificate: bytes,
+    public: Mapping[str, bytes],
     port: int,
 ) -> None:
     approver = Identity.generate("approver")
     make_private_folder(place)
-    write_bytes(place / "ca.crt", ca_certificate)
     write_bytes(place / "door.crt", door.certificate)
     write_secret(place / "door.key", door.key)
     write_secret(place / "node.key", node.private)
@@ -211,7 +210,7 @@ def _make_site(
     write_secret(place / "identity.key", identity.export_seed())
     write_secret(place / "approver.key", approver.export_seed())
     write_bytes(place / "approver.pub", approver.public_key)
-    _write_roster(place, signed, owner_key)
+    _write_public(place, public)
     _write_yaml(place / "site.yaml", _site_settings(deployment, identity.id, port))
     write_bytes(place / "phoenix-secure-site.service", site_unit().encode())
 
@@ -246,9 +245,10 @@ def _site_settings(deployment: Deployment, site: str, port: int) -> dict[str, An
     }
 
 
-def _write_roster(place: Path, signed: bytes, owner_key: bytes) -> None:
-    write_bytes(place / "roster.bin", signed)
-    write_bytes(place / "federation-owner.pub", owner_key)
+def _write_public(place: Path, public: Mapping[str, bytes]) -> None:
+    """The same files at the server and at every site."""
+    for name, content in public.items():
+        write_bytes(place / name, content)
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:
