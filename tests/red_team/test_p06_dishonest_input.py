@@ -95,3 +95,24 @@ def test_whatever_passes_is_no_longer_than_the_clip(secure_parties, liar, tmp_pa
     enter(liar, parties, "site-05", small)
     found = parties.sum()
     assert np.linalg.norm(found.update) <= parties.terms.clip_norm * 1.001
+
+
+def test_a_false_count_of_steps_does_not_hold_the_average_back(
+    secure_parties, liar, tmp_path: Path
+) -> None:
+    """The model that a run exports is a moving average, whose decay follows from local steps."""
+    more = ["training.local_steps=4", "ema.decay=0.9", "ema.warmup=false"]
+    more += ["secure_aggregation.broadcast=sum"]
+
+    def no_steps(values: np.ndarray) -> None:
+        values[1001] -= 15  # five sites of four steps each; one for each must be left
+
+    averages = []
+    for name, change in (("honest", lambda values: None), ("lie", no_steps)):
+        parties = secure_parties.Parties(tmp_path / name, *more, num_sites=5, num_parameters=1000)
+        enter(liar, parties, "site-05", change)
+        found = parties.next_round()
+        averages.append(parties.state.ema)
+    assert found.num_steps == 5
+    np.testing.assert_array_equal(*averages)
+    assert 0.3 < np.linalg.norm(averages[1]) / np.linalg.norm(parties.state.parameters) < 0.4

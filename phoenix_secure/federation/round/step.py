@@ -36,7 +36,7 @@ def next_state(
     """The state after the round that follows ``state``: the server's step, then the moving average.
 
     update          mean update (d,) float64 of the sites in the sum
-    steps_per_site  local steps, mean over those sites
+    steps_per_site  local steps, mean over those sites; unread where the settings say how many
     clip_factor     adaptive clip norm of the round after
 
     Guarantee:  the same bits on every machine where the sites recompute the model
@@ -61,7 +61,7 @@ def next_state(
     decay = ema_decay(
         config.ema,
         num_updates=state.round_number,
-        steps_per_round=steps_per_site,
+        steps_per_round=_local_steps(config, counted=steps_per_site),
         power=exact_power if is_recomputed else pow,
     )
     return ServerState(
@@ -72,6 +72,20 @@ def next_state(
         second_moment=second_moment,
         clip_factor=clip_factor,
     )
+
+
+def _local_steps(config: RunConfig, *, counted: float) -> float:
+    """Steps of one site in a round, the exponent of the moving average's decay.
+
+    One dishonest site can make a summed count anything that many sites could take, and so stop the
+    average: it counts only where nobody knows better (``training.local_epochs``).
+    """
+    if config.release.is_on:
+        return counted
+    if config.federation.exchange == "gradients":
+        return 1.0
+    steps = config.training.local_steps
+    return counted if steps is None else float(steps)
 
 
 def _rate(config: RunConfig, *, step: int) -> float:
