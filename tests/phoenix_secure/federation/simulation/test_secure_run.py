@@ -93,15 +93,23 @@ def same(one: ServerState, two: ServerState) -> bool:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(secure_settings: list[str]) -> RunConfig:
     return load_config(None, [*secure_settings, "federation.server_optimizer=fedadam"])
 
 
+@pytest.fixture(scope="module")
+def whole(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of ``config``; never change it."""
+    root = tmp_path_factory.mktemp("whole")
+    complete(config, root / "run", root / "cache")
+    return RunFolder(root / "run")
+
+
 def test_final_model_is_that_of_the_naive_oracle_bit_for_bit(
-    config: RunConfig, tmp_path: Path, cache_dir: Path
+    config: RunConfig, whole: RunFolder, cache_dir: Path
 ) -> None:
-    state = complete(config, tmp_path / "run", cache_dir)
+    state = whole.load_state(config=config)
     sites = SimulatedSites(config, cache_dir=cache_dir)
     first = ServerState.initial(sites.model.initial_parameters, federation=config.federation)
     *_, last = run_rounds(
@@ -135,13 +143,13 @@ def test_one_round_is_within_the_stated_bound_of_float_fedavg(
 )
 def test_run_killed_in_any_stage_resumes_to_the_same_weights(
     config: RunConfig,
+    whole: RunFolder,
     tmp_path: Path,
     cache_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
 ) -> None:
     """The process dies in round 2 when the answers are in; sites lose their memory with it."""
-    expected = complete(config, tmp_path / "whole", cache_dir)
     folder = RunFolder(tmp_path / "cut")
     federation = Run(SimulatedSites(config, cache_dir=cache_dir))
     exchange, seen = GridEngine.exchange, []
@@ -161,37 +169,34 @@ def test_run_killed_in_any_stage_resumes_to_the_same_weights(
     again = Run(SimulatedSites(folder.load_config(), cache_dir=cache_dir))
     for _ in again.rounds(again.resume(folder), folder):
         pass
-    assert same(folder.load_state(config=config), expected)
+    assert same(folder.load_state(config=config), whole.load_state(config=config))
     lines = folder.read_metrics()
     assert [line["round_number"] for line in lines] == [1, 2, 3]
     # A spent number is not used again: round 2 needed the protocol's round 3.
     assert [line["secure"]["protocol_round"] for line in lines] == [1, 3, 4]
 
 
-def test_run_is_marked_on_in_metrics_and_summary(
-    config: RunConfig, tmp_path: Path, cache_dir: Path
-) -> None:
-    state = complete(config, tmp_path / "run", cache_dir)
-    folder = RunFolder(tmp_path / "run")
-    lines = folder.read_metrics()
+def test_run_is_marked_on_in_metrics_and_summary(config: RunConfig, whole: RunFolder) -> None:
+    state = whole.load_state(config=config)
+    lines = whole.read_metrics()
     assert all(line["secure_aggregation"] == "on" for line in lines)
     assert len({line["secure"]["transcript"] for line in lines}) == 3
     # 5 sites, 3 bytes a word; keys, shares and signatures beside them, under 3 kB a site.
     beside = [line["bytes_up"] - 5 * 3 * state.parameters.size for line in lines]
     assert all(0 < extra < 15_000 for extra in beside)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((whole.path / "summary.json").read_text())
     assert summary["secure_aggregation"] == "on"
     assert (summary["secure"]["t"], summary["secure"]["clipped_updates"]) == (4, 0)
 
 
 def test_two_runs_of_one_seed_differ_in_keys_and_agree_in_weights(
-    config: RunConfig, tmp_path: Path, cache_dir: Path
+    config: RunConfig, whole: RunFolder, tmp_path: Path, cache_dir: Path
 ) -> None:
-    one, two = (complete(config, tmp_path / name, cache_dir) for name in "ab")
-    assert same(one, two)
-    keys = [(tmp_path / n / "sites/site-01/identity.key").read_bytes() for n in "ab"]
+    again = RunFolder(tmp_path / "again")
+    assert same(complete(config, again.path, cache_dir), whole.load_state(config=config))
+    keys = [(run.path / "sites/site-01/identity.key").read_bytes() for run in (whole, again)]
     assert keys[0] != keys[1]
-    hashes = [RunFolder(tmp_path / n).read_metrics()[0]["secure"]["transcript"] for n in "ab"]
+    hashes = [run.read_metrics()[0]["secure"]["transcript"] for run in (whole, again)]
     assert hashes[0] != hashes[1]
 
 
