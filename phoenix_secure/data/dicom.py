@@ -192,7 +192,6 @@ def _first(value: Any) -> float | None:
 
 
 def _require_readable(dataset: Any, *, name: str) -> None:
-    from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
     kind = str(dataset.get("PhotometricInterpretation"))
@@ -211,7 +210,7 @@ def _require_readable(dataset: Any, *, name: str) -> None:
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if not syntax.is_encapsulated:
         return
-    if not get_decoder(syntax).is_available:
+    if not _pixels().get_decoder(syntax).is_available:
         needed = "pyjpegls" if "JPEG-LS" in syntax.name else _DECODERS
         raise DataError(
             f"{name} is compressed as {syntax.name}: pip install {needed}, or decompress it"

@@ -153,7 +153,8 @@ def majority(labels: npt.NDArray[np.int64], groups: Groups) -> npt.NDArray[np.in
     pairs, counts = np.unique(of_image * num_classes + labels, return_counts=True)
     pairs = pairs[np.lexsort((pairs, -counts, pairs // num_classes))]
     _, first = np.unique(pairs // num_classes, return_index=True)
-    return pairs[first] % num_classes
+    labels_of_groups: Groups = pairs[first] % num_classes
+    return labels_of_groups
 
 
 def next_group(groups: Groups | None, place: int) -> int:

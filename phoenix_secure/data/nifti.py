@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import math
 import warnings
@@ -115,7 +116,7 @@ def nifti_images(content: bytes, *, name: str, slices: Slices | None) -> Iterato
 
 def _volume(content: bytes, *, name: str) -> tuple[Any, npt.NDArray[Any]]:
     """The header, and the stored values (X, Y, Z) in the file's own order of axes."""
-    import nibabel
+    nibabel = _import("nibabel")
 
     head = _head(content)
     kind = nibabel.Nifti2Header if head[4:7] in (b"n+2", b"ni2") else nibabel.Nifti1Header
@@ -159,17 +160,17 @@ def _volume(content: bytes, *, name: str) -> tuple[Any, npt.NDArray[Any]]:
 
 def _as_ras(header: Any, volume: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """A view whose axes run to the right, to the front and to the head, and its spacing in mm."""
-    from nibabel.orientations import apply_orientation, io_orientation
+    turns = _import("nibabel.orientations")
 
     affine = header.get_best_affine()
     if not np.isfinite(affine).all():
         raise ValueError("affine")
-    orientation = io_orientation(affine)
+    orientation = turns.io_orientation(affine)
     if np.isnan(orientation).any():
         raise ValueError("orientation")
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     places = np.argsort(orientation[:, 0])
-    return apply_orientation(volume, orientation), spacing[places]
+    return turns.apply_orientation(volume, orientation), spacing[places]
 
 
 def _head(content: bytes) -> bytes:
@@ -177,3 +178,7 @@ def _head(content: bytes) -> bytes:
         return content[:_HEADER_SIZE]
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as opened:
         return opened.read(_HEADER_SIZE)
+
+
+def _import(module: str) -> Any:
+    return importlib.import_module(module)
