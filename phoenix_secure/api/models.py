@@ -18,26 +18,21 @@ from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.inventory import read_window
 from phoenix_secure.data.percentiles import Percentiles, as_window
 from phoenix_secure.device import num_cores, pick_devices
-from phoenix_secure.diffusion.model_folder import SavedModel, load_model
-from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.run import saved_model
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.marks import encoder_of
+from phoenix_secure.federation.run.saved_model import AnyModel, classes_in_turn, load_any
 from phoenix_secure.marks.marker import Marker
 from phoenix_secure.marks.origin import Origin, model_digest
 from phoenix_secure.pictures import Encode
-from phoenix_secure.release.generator import (
-    DESCRIPTION,
-    FittedGenerator,
-    load_generator,
-    sample_generated,
-)
+from phoenix_secure.release.generator import FittedGenerator
 from phoenix_secure.workers import workers
 
 __all__ = ["draw", "open_model", "sample"]
 
 
-def open_model(path: Path, *, device: str = "auto") -> SavedModel | FittedGenerator:
+def open_model(path: Path, *, device: str = "auto") -> AnyModel:
     """A run's exported model, a release's generator, or any DDPM / DDIM pipeline folder.
 
     Raises:     CheckpointError naming the folder and the fix.
@@ -47,42 +42,26 @@ def open_model(path: Path, *, device: str = "auto") -> SavedModel | FittedGenera
         if not folder.model.exists():
             raise CheckpointError(f"{path} has no model yet: finish it with `resume {path}`")
         path = folder.model
-    if (path / DESCRIPTION).exists():
-        return load_generator(path, device=pick_devices(device)[0])
     disable_progress_bar()  # loading takes a blink; sampling reports its own progress
-    return load_model(path, device=pick_devices(device)[0])
+    return load_any(path, device=pick_devices(device)[0])
 
 
 def draw(
-    model: SavedModel | FittedGenerator,
+    model: AnyModel,
     *,
     num_images: int,
     seed: int,
     sampling: SamplingConfig | None = None,
-    class_labels: torch.Tensor | None = None,
+    class_labels: np.ndarray | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> np.ndarray:
-    """Images (N, C, H, W) float32 in [-1, 1]; ``progress`` gets the number of each batch.
-
-    ``sampling`` is the model's own by default; a release's generator has none.
-    """
-    generator = torch.Generator().manual_seed(seed)
+    """``saved_model.draw`` on all cores; the same ``seed`` gives the same images."""
     with workers(num_cores()):
-        if isinstance(model, FittedGenerator):
-            return sample_generated(
-                model,
-                num_images=num_images,
-                generator=generator,
-                class_labels=None if class_labels is None else class_labels.numpy(),
-                progress=progress,
-            )
-        if class_labels is None:
-            class_labels = _labels_in_turn(model, num_images)
-        return sample_images(
-            model.pipeline,
+        return saved_model.draw(
+            model,
             num_images=num_images,
-            sampling=sampling or model.sampling,
-            generator=generator,
+            generator=torch.Generator().manual_seed(seed),
+            sampling=sampling,
             class_labels=class_labels,
             progress=progress,
         )
@@ -111,8 +90,8 @@ def sample(
         raise ConfigError(f"num_images must be at least 1 (got {num_images})")
     model = open_model(Path(path).expanduser(), device=device)
     sampling = _sampling(model, num_steps=num_steps, guidance_scale=guidance_scale)
-    labels: torch.Tensor | None = (
-        _labels_in_turn(model, num_images)
+    labels = (
+        classes_in_turn(model, num_images)
         if class_name is None
         else _labels_of(class_name, model, num_images)
     )
@@ -127,7 +106,7 @@ def sample(
     return Samples(
         images=from_unit_range(images),
         encode=_encoder(Path(path).expanduser()),
-        labels=None if labels is None else labels.numpy(),
+        labels=labels,
         class_names=() if labels is None else tuple(model.class_names),
         deep=_deep(images, Path(path).expanduser()),
     )
@@ -158,7 +137,7 @@ def _encoder(path: Path) -> Encode:
 
 
 def _sampling(
-    model: SavedModel | FittedGenerator, *, num_steps: int | None, guidance_scale: float | None
+    model: AnyModel, *, num_steps: int | None, guidance_scale: float | None
 ) -> SamplingConfig | None:
     """The model's settings with the changes that were asked for.
 
@@ -180,18 +159,7 @@ def _sampling(
     return sampling
 
 
-def _labels_in_turn(model: SavedModel | FittedGenerator, num_images: int) -> torch.Tensor | None:
-    """The classes that the model knows, one after another; None without classes."""
-    if not model.class_names:
-        return None
-    if isinstance(model, FittedGenerator):
-        return torch.from_numpy(model.labels(num_images))
-    return torch.arange(num_images) % len(model.class_names)
-
-
-def _labels_of(
-    class_name: str, model: SavedModel | FittedGenerator, num_images: int
-) -> torch.Tensor:
+def _labels_of(class_name: str, model: AnyModel, num_images: int) -> np.ndarray:
     if not model.class_names:
         raise ConfigError("--class needs a class-conditional model, and this one is not")
     names = model.known_names if isinstance(model, FittedGenerator) else model.class_names
@@ -199,4 +167,4 @@ def _labels_of(
         close = difflib.get_close_matches(class_name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(names)}"
         raise ConfigError(f"--class {class_name!r} is not a class of this model: {hint}")
-    return torch.full((num_images,), model.class_names.index(class_name))
+    return np.full(num_images, model.class_names.index(class_name), np.int64)

@@ -16,12 +16,10 @@ from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.sources import load_run_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import num_cores
-from phoenix_secure.diffusion.model_folder import load_model
-from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.saved_model import classes_in_turn, draw, load_any
 from phoenix_secure.metrics.classifier import train_classifier
-from phoenix_secure.release.generator import load_generator, sample_generated
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
@@ -50,9 +48,12 @@ def downstream_accuracy(
     labels = image_set.labels
     test = to_unit_range(image_set.take(split.held_out).images)
     seeds = SeedTree(config.seed).child("downstream")
-    draw = _generated if is_generator else _sampled
-    synthetic, wished = draw(
-        folder.model, num_images, seeds.child("draw").torch(), image_set.num_classes, device
+    synthetic, wished = _drawn(
+        folder.model,
+        num_images=num_images,
+        seeds=seeds,
+        num_classes=image_set.num_classes,
+        device=device,
     )
     real = split.members
     if len(real) > num_images:  # the same number, or the comparison is of sizes
@@ -82,40 +83,19 @@ def downstream_accuracy(
     }
 
 
-def _sampled(
-    model_folder: Path,
-    num_images: int,
-    generator: torch.Generator,
-    num_classes: int,
-    device: torch.device,
+def _drawn(
+    model_folder: Path, *, num_images: int, seeds: SeedTree, num_classes: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels from a diffusion model, classes in turn."""
-    model = load_model(model_folder, device=device)
-    labels = torch.arange(num_images) % num_classes
-    with workers(num_cores()):
-        images = sample_images(
-            model.pipeline,
-            num_images=num_images,
-            sampling=model.sampling,
-            generator=generator,
-            class_labels=labels,
-        )
-    return images, labels.numpy()
+    """Images and labels from a diffusion model or a release's generator, known classes in turn.
 
-
-def _generated(
-    model_folder: Path,
-    num_images: int,
-    generator: torch.Generator,
-    num_classes: int,
-    device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same from a release's generator; the classes that it knows.
-
-    Raises:     ConfigError for one without classes.
+    Raises:     ConfigError for one without these classes.
     """
-    fitted = load_generator(model_folder, device=device)
-    if fitted.network.form.num_classes != num_classes:
+    model = load_any(model_folder, device=device)
+    labels = classes_in_turn(model, num_images)
+    if labels is None or len(model.class_names) != num_classes:
         raise ConfigError("downstream accuracy needs labels: set release.classes=labels")
-    images = sample_generated(fitted, num_images=num_images, generator=generator)
-    return images, fitted.labels(num_images)
+    with workers(num_cores()):
+        images = draw(
+            model, num_images=num_images, generator=seeds.child("draw").torch(), class_labels=labels
+        )
+    return images, labels

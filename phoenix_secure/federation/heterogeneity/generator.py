@@ -11,17 +11,17 @@ import torch
 
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.diffusion.model_folder import load_model
-from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.saved_model import classes_in_turn, draw, load_any
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.files import sha256_of
-from phoenix_secure.release.generator import DESCRIPTION, load_generator, sample_generated
+from phoenix_secure.release.generator import FittedGenerator
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["GeneratedImages", "sample_from_run"]
 
+_GENERATOR = "generator.safetensors"
 _WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -79,20 +79,13 @@ def _draw(
     folder: RunFolder, *, num_images: int, seeds: SeedTree
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], Path]:
     """Images in [-1, 1], their labels, the names of the classes, and the weights' file."""
-    device, generator = torch.device("cpu"), seeds.child("generator").torch()
-    if (folder.model / DESCRIPTION).exists():
-        fitted = load_generator(folder.model, device=device)
-        drawn = sample_generated(fitted, num_images=num_images, generator=generator)
-        labels = fitted.labels(num_images) if fitted.class_names else None
-        return drawn, labels, fitted.class_names, folder.model / "generator.safetensors"
-    model = load_model(folder.model, device=device)
-    in_turn = torch.arange(num_images) % len(model.class_names) if model.class_names else None
-    drawn = sample_images(
-        model.pipeline,
+    model = load_any(folder.model, device=torch.device("cpu"))
+    labels = classes_in_turn(model, num_images)
+    drawn = draw(
+        model,
         num_images=num_images,
-        sampling=model.sampling,
-        generator=generator,
-        class_labels=in_turn,
+        generator=seeds.child("generator").torch(),
+        class_labels=labels,
     )
-    labels = None if in_turn is None else np.asarray(in_turn.numpy())
-    return drawn, labels, model.class_names, folder.model / _WEIGHTS
+    weights = _GENERATOR if isinstance(model, FittedGenerator) else _WEIGHTS
+    return drawn, labels, model.class_names, folder.model / weights
