@@ -67,9 +67,9 @@ def _tell_unrecorded(found: AuditResult, *, quiet: bool) -> None:
 
 
 def _print(report: AuditReport, out: Path) -> None:
-    sizes, who = report.plan.evaluation, ""
-    if report.plan.persons is not None:
-        sizes, who = report.plan.persons, "persons: "
+    persons = report.plan.persons
+    sizes = report.plan.evaluation if persons is None else persons
+    who = "" if persons is None else "persons: "
     table = Table(
         title=f"audit of {who}{sizes.num_members} members and {sizes.num_others} non-members "
         f"({report.plan.profile})",

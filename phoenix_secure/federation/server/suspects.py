@@ -92,7 +92,7 @@ class SuspectSearch:
         """Sites without which no c sites explain the refused sums."""
         if self._largest < self._num_colluders or not len(self._explanations):
             return frozenset()
-        return self._named(self._explanations.all(axis=0))
+        return self._named(np.asarray(self._explanations.all(axis=0)))
 
     def set_aside(self, present: Iterable[str]) -> frozenset[str]:
         """Whose inputs of ``present`` the sum is made without: a new draw each time."""
