@@ -16,7 +16,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class EarlierGuarantee(Section):
     """What an earlier run promised the images that it was trained on."""
 
-    unit: Literal["none", "record", "site"] = Field(
+    unit: Literal["none", "record", "group", "site"] = Field(
         description="[name] none: that run was not private."
     )
     epsilon: float | None = Field(
