@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from attacks.shadows import complementary_pairs
 from phoenix_secure.audit.denoiser import PipelineDenoiser
+from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config import RunConfig
@@ -70,14 +71,13 @@ def train_shadows(
     target: Target,
     *,
     roles: Roles,
-    num_pairs: int,
+    plan: AuditPlan,
     folder: Path,
-    plan_hash: str,
     seeds: SeedTree,
     device: torch.device,
     progress: Progress,
 ) -> tuple[Shadow, ...]:
-    """Train ``2 num_pairs`` shadows; every round is kept in ``folder``, and a killed audit goes on.
+    """Train the plan's shadows; every round is kept in ``folder``, and a killed audit goes on.
 
     Raises:     CheckpointError for a damaged checkpoint or one of another plan.
     """
@@ -85,46 +85,49 @@ def train_shadows(
     if config is None:
         raise ValueError("expected a run")
     rng = seeds.child("shadow-inclusion").numpy()
-    inclusion = complementary_pairs(len(roles.evaluation.images), num_pairs=num_pairs, rng=rng)
+    num_images = len(roles.evaluation.images)
+    inclusion = complementary_pairs(num_images, num_pairs=plan.num_shadows // 2, rng=rng)
+    recipe = _Recipe(config=config, num_classes=target.images.members.num_classes, device=device)
     assigned = _assigned_sites(target, roles, rng=seeds.child("shadow-sites").numpy())
     shadows = []
     for number, rows in enumerate(inclusion):
         sites = _sites(target, roles, included=rows, assigned=assigned)
         vector = _train(
-            config,
+            recipe,
             sites,
-            num_classes=target.images.members.num_classes,
             folder=folder / f"shadow-{number:03d}",
-            plan_hash=plan_hash,
+            plan_hash=plan.sha256,
             seeds=seeds.child("shadow", number),
-            device=device,
             progress=lambda done, total, k=number: progress(  # type: ignore[misc]
                 f"shadow {k + 1} of {len(inclusion)}", done, total
             ),
         )
-        unet = _network(config, sites, num_classes=target.images.members.num_classes, seeds=seeds)
+        unet = _network(recipe, sites, seeds=seeds)
         load_vector(unet, vector)
         model = PipelineDenoiser(build_pipeline(unet, config), device=device)
         shadows.append(Shadow(model=model, inclusion=rows))
     return tuple(shadows)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recipe:
+    """What all shadows of an audit are trained by."""
+
+    config: RunConfig
+    num_classes: int
+    device: torch.device
+
+
 class _LocalAggregator:
     """The sites' updates and their mean, in this process: what a round of the target amounts to."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        sites: dict[str, SiteImages],
-        *,
-        num_classes: int,
-        seeds: SeedTree,
-        device: torch.device,
-    ) -> None:
-        self._trainer = plain_trainer(config, num_classes=num_classes, device=device)
+    def __init__(self, recipe: _Recipe, sites: dict[str, SiteImages], *, seeds: SeedTree) -> None:
+        self._trainer = plain_trainer(
+            recipe.config, num_classes=recipe.num_classes, device=recipe.device
+        )
         self._sites = sites
         self._seeds = seeds
-        self._device = device
+        self._device = recipe.device
 
     def members(self) -> tuple[str, ...]:
         """All sites."""
@@ -159,27 +162,24 @@ class _LocalAggregator:
 
 
 def _train(
-    config: RunConfig,
+    recipe: _Recipe,
     sites: dict[str, SiteImages],
     *,
-    num_classes: int,
     folder: Path,
     plan_hash: str,
     seeds: SeedTree,
-    device: torch.device,
     progress: Callable[[int, int], object],
 ) -> np.ndarray:
+    config = recipe.config
     threads = config.federation.threads_per_site
     torch.set_num_threads(threads)
     kept = list_checkpoints(folder)
     if kept:
         state = load_checkpoint(kept[-1][1], settings_hash=plan_hash)
     else:
-        unet = _network(config, sites, num_classes=num_classes, seeds=seeds)
+        unet = _network(recipe, sites, seeds=seeds)
         state = ServerState.initial(to_vector(unet), federation=config.federation)
-    aggregator = _LocalAggregator(
-        config, sites, num_classes=num_classes, seeds=seeds, device=device
-    )
+    aggregator = _LocalAggregator(recipe, sites, seeds=seeds)
     # Workers have one thread; sites that were trained on more must be again, one after another.
     with workers(num_cores()) if threads == 1 else contextlib.nullcontext():
         for event in run_rounds(state, config=config, aggregator=aggregator, seeds=seeds):
@@ -190,15 +190,13 @@ def _train(
     return state.ema if config.ema.decay > 0 else state.parameters
 
 
-def _network(
-    config: RunConfig, sites: dict[str, SiteImages], *, num_classes: int, seeds: SeedTree
-) -> torch.nn.Module:
+def _network(recipe: _Recipe, sites: dict[str, SiteImages], *, seeds: SeedTree) -> torch.nn.Module:
     shape = next(iter(sites.values())).images.shape
     network: torch.nn.Module = build_unet(
-        config.model,
+        recipe.config.model,
         image_size=shape[-1],
         channels=shape[1],
-        num_classes=num_classes,
+        num_classes=recipe.num_classes,
         seeds=seeds,
     )
     return network

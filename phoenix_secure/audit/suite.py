@@ -91,7 +91,6 @@ def run_audit(
         scale = find_scale(target.model, roles.choice.records, rng=rng)
     samples = _samples(target, request, seeds=seeds, scale=scale, progress=progress)
     planted = load_canaries(target)
-    num_pairs = request.profile.num_shadow_pairs
     attacks, skipped = _attacks(
         target, request, roles=roles, samples=samples, scale=scale, seeds=seeds
     )
@@ -126,9 +125,8 @@ def run_audit(
         shadows = train_shadows(
             target,
             roles=roles,
-            num_pairs=num_pairs,
+            plan=plan,
             folder=out / "shadows",
-            plan_hash=plan.sha256,
             seeds=seeds,
             device=target.model.device,
             progress=progress,

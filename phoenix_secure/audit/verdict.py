@@ -68,9 +68,7 @@ def attack_reports(
     return tuple(
         _report(
             one,
-            p_rank=of_rank[k],
-            p_low=of_low[k],
-            p_adjusted=joint[k],
+            p_values=(of_rank[k], of_low[k], joint[k]),
             share=len(scored),
             units=units,
             plan=plan,
@@ -82,13 +80,13 @@ def attack_reports(
 def _report(
     one: Scored,
     *,
-    p_rank: float,
-    p_low: float | None,
-    p_adjusted: float,
+    p_values: tuple[float, float | None, float],
     share: int,
     units: Units,
     plan: AuditPlan,
 ) -> AttackReport:
+    """One attack's figures; ``p_values`` are of its ranks, at the low FPR, and adjusted."""
+    p_rank, p_low, p_adjusted = p_values
     members, blind = units.membership, units.blind
     curve = roc(one.scores, membership=members)
     area = auc(one.scores, membership=members, confidence=plan.confidence)
