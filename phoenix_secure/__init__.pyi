@@ -18,6 +18,7 @@ from phoenix_secure.config import RunConfig as RunConfig
 from phoenix_secure.config_file import load_config as load_config
 from phoenix_secure.errors import PhoenixError as PhoenixError
 from phoenix_secure.extensions import ExtensionPoint as ExtensionPoint
+from phoenix_secure.extensions import ReportSection as ReportSection
 from phoenix_secure.extensions import register as register
 from phoenix_secure.federation.round.report import RoundReport as RoundReport
 from phoenix_secure.federation.round.report import StageReport as StageReport

@@ -7,13 +7,15 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phoenix_secure.audit.report import AuditReport
 from phoenix_secure.compliance.output import WrittenReport
-from phoenix_secure.data.export import DeepImages
+
+if TYPE_CHECKING:
+    from phoenix_secure.data.export import DeepImages
 
 __all__ = ["AuditResult", "Quality", "ReportResult", "Samples"]
 

@@ -75,7 +75,7 @@ def write_report(
     edition: Edition = Edition.PUBLIC,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
     sections: Sequence[str] = (),
-    pdf: bool | None = None,
+    pdf: bool | None = False,
 ) -> WrittenReport:
     """Build, sign and write the report of ``run`` into ``out`` (by default ``run/report``).
 
