@@ -77,7 +77,7 @@ def _print(report: AuditReport, out: Path) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("attack", no_wrap=True)
+    table.add_column("attack", overflow="fold")
     for name in ("AUC", *(f"TPR@{100 * fpr:g}%" for fpr in report.plan.fprs), "p", "placebo"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in sorted(report.deciding, key=lambda one: one.p_adjusted):
