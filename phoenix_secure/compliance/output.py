@@ -128,6 +128,6 @@ def _samples(run: Path, report: Report) -> tuple[bytes | None, str]:
         return None, (
             "Samples are not shown: the audit has not screened them for copies of training images."
             if copying is None
-            else "Samples are not shown: some are copies of training images."
+            else "Samples are not shown: some are as near to a training image as a copy would be."
         )
     return path.read_bytes(), ""

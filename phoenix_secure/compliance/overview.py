@@ -42,6 +42,7 @@ _WHO = {
     "G3.subjects_views": _CONTROLLER,
     "G5": _CONTROLLER,
 }
+_TELLING = 0.5  # a ceiling above which nearly everybody might be found
 _YOURS, _TECHNICAL, _OFF = "yours", "technical", "because privacy is off"
 
 
@@ -173,10 +174,10 @@ def figures(report: Report) -> list[Figure]:
     if copying is not None:
         found.append(
             Figure(
-                name="copies of training images among samples",
+                name="samples as near to a training image as a copy",
                 result=f"{copying['extracted']} of {copying['num_samples']:,}",
-                reference="0",
-                comment="samples that were compared with every training image",
+                reference=f"{copying['extracted_control']} as near to an image never trained on",
+                comment="more than the reference: look at them",
                 field="E5.copying",
             )
         )
@@ -215,11 +216,7 @@ def risks(report: Report) -> list[Risk]:
         ),
         Risk(
             scenario="The model returns a training image, or a part of it",
-            likelihood="not tested"
-            if copying is None
-            else "found: the audit has copies"
-            if copying["extracted"]
-            else f"not seen among {copying['num_samples']:,} samples",
+            likelihood=_copied(copying),
             severity=severity,
             fields=("E5.copying",),
         ),
@@ -345,16 +342,33 @@ def _found(report: Report) -> str:
     return f"{outcome} {others} other kinds of attack were not tested or do not apply."
 
 
+def _copied(copying: dict[str, Any] | None) -> str:
+    if copying is None:
+        return "not tested"
+    near, by_chance = copying["extracted"], copying["extracted_control"]
+    if near > by_chance:
+        return f"likely: {near} samples are as near as copies; {by_chance} would be by chance"
+    return (
+        f"not seen among {copying['num_samples']:,} samples: no nearer to training images than to "
+        "others"
+    )
+
+
 def _recognised(report: Report) -> str:
     verdict = report.value("E4.verdict")
     if verdict is not None and verdict["outcome"] == "leak found":
         return "found: an attack does better than guessing"
     ceilings = report.value("C4.ceilings")
     if ceilings and not report.headline.failures:
-        return (
-            f"at most {ceilings['0.01']:.1%} of those who took part, where 1 % of others are "
-            "wrongly named: for any attack, by proof"
+        most = ceilings["0.01"]
+        bound = (
+            f"at most {most:.3%} of those who took part, where 1 % of others are wrongly named: "
+            "for any attack, by proof"
         )
+        if most < _TELLING:
+            return bound
+        seen = "no attack was tried" if verdict is None else "the attacks that were tried saw none"
+        return f"{bound}; that rules out little, and {seen}"
     if verdict is None:
         return "not known: no proof, and no attack was tried"
     return "not seen by the attacks that were tried; no proof"
