@@ -14,7 +14,8 @@ from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.run.released_model import ddpm_settings
 from phoenix_secure.federation.secagg.deployment_cost import Cost
-from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
+from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.simulation.estimate import (
     aggregation_seconds,

@@ -31,7 +31,8 @@ from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
-from phoenix_secure.federation.secagg.privacy_plan import continuing, guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
+from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import choose_terms, release_noise
 from phoenix_secure.federation.server.attempt import deployment_timeouts
 from phoenix_secure.federation.server.party import ServerParty

@@ -37,10 +37,10 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
     continuing,
-    guarantee_of,
     num_records,
     plan_privacy,
 )
+from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.sum_step import KnownState
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms, release_noise
 from phoenix_secure.federation.server.attempt import simulation_timeouts

@@ -15,10 +15,10 @@ from phoenix_secure.federation.secagg.privacy_plan import (
     PrivacyPlan,
     check_images,
     continuing,
-    guarantee_of,
     num_records,
     plan_privacy,
 )
+from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.privacy.accounting import AccountingError, epsilon_of
 from phoenix_secure.privacy.events import PoissonSampledGaussian, SkellamSum, unit_of

@@ -23,7 +23,8 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg import step_noise
 from phoenix_secure.federation.secagg.payload import decode_sum, encode_sums
 from phoenix_secure.federation.secagg.possible_sums import check_sum
-from phoenix_secure.federation.secagg.privacy_plan import guarantee_of, plan_privacy
+from phoenix_secure.federation.secagg.privacy_plan import plan_privacy
+from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from phoenix_secure.privacy.discrete_gaussian import draw_discrete_gaussian
 from phoenix_secure.privacy.events import DiscreteGaussianSum, least_share_variance
