@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -19,16 +18,17 @@ from phoenix_secure.errors import PhoenixError
 from phoenix_secure.experiments.dp_images.judging import judge_images, judging_seconds
 from phoenix_secure.experiments.dp_images.rows import Method, Row
 from phoenix_secure.experiments.dp_images.table import add_row, locked
+from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.round.report import RunEvent
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import first_folder
 from phoenix_secure.federation.secagg import privacy_plan
 from phoenix_secure.federation.simulation.estimate import run_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
-from phoenix_secure.files import write_bytes
 
 __all__ = ["BenchmarkResult", "RowReport", "dp_images", "row_seconds"]
 
+_CPU = "cpu.json"
 _CPU_EVERY_S = 5.0
 
 
@@ -88,7 +88,7 @@ def dp_images(
             if not is_ours:
                 on_report(RowReport(row=row, what="elsewhere"))
                 continue
-            result = _read(place / "result.json")
+            result = PointFolder(place).read("result.json")
             if result is None:
                 on_report(RowReport(row=row, what="started"))
                 try:
@@ -138,7 +138,7 @@ def _run_row(
     on_report: OnReport,
 ) -> dict[str, Any]:
     run = place / "run"
-    with _counted(place / "cpu.json") as count:
+    with _counted(PointFolder(place)) as count:
 
         def report(event: RunEvent) -> None:
             count()
@@ -177,12 +177,12 @@ def _run_row(
         "fd": f"{figures.fd:.3f}",
         "recall": f"{figures.recall:.4f}",
         **_noise(row, run),
-        "core_hours": f"{_cpu_seconds(place / 'cpu.json') / 3600:.3f}",
+        "core_hours": f"{_cpu_seconds(PointFolder(place)) / 3600:.3f}",
         "command": row.command,
         "figures": figures.to_dict(),
         "digest": row.digest,
     }
-    _write(place / "result.json", result)
+    PointFolder(place).write("result.json", result)
     return result
 
 
@@ -215,15 +215,15 @@ def _known_delta() -> Iterator[None]:
 
 
 @contextmanager
-def _counted(path: Path) -> Iterator[Callable[[], None]]:
+def _counted(files: PointFolder) -> Iterator[Callable[[], None]]:
     """Add this process' CPU seconds to the file ``path``, as it goes and at the end: a process that
     is killed loses a few seconds of them at most."""
-    before, started, written = _cpu_seconds(path), time.process_time(), time.monotonic()
+    before, started, written = _cpu_seconds(files), time.process_time(), time.monotonic()
 
     def write() -> None:
         nonlocal written
         written = time.monotonic()
-        _write(path, {"cpu_seconds": before + time.process_time() - started})
+        files.write(_CPU, {"cpu_seconds": before + time.process_time() - started})
 
     def count() -> None:
         if time.monotonic() - written > _CPU_EVERY_S:
@@ -235,17 +235,5 @@ def _counted(path: Path) -> Iterator[Callable[[], None]]:
         write()
 
 
-def _cpu_seconds(path: Path) -> float:
-    return float((_read(path) or {"cpu_seconds": 0.0})["cpu_seconds"])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+def _cpu_seconds(files: PointFolder) -> float:
+    return float((files.read(_CPU) or {"cpu_seconds": 0.0})["cpu_seconds"])

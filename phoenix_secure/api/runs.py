@@ -28,11 +28,8 @@ from phoenix_secure.federation.round.report import RoundReport, RunEvent
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import (
-    Left,
-    first_folder,
-    keep_both,
+    finish_first,
     kept_both,
-    left_of_first,
 )
 from phoenix_secure.federation.run.summary import RunSummary, read_summary
 from phoenix_secure.federation.server.run import Run
@@ -139,8 +136,12 @@ def run(
         values["data"] |= data_settings(data, keep_at=keep_at)
         config = parse_config(values, source="data")
     if config.release.is_first_of_two:
-        config = _released(
-            config, folder.path, overwrite=overwrite, on_event=on_event, progress=progress
+        config = finish_first(
+            config,
+            folder.path,
+            overwrite=overwrite,
+            start=partial(_start, overwrite=overwrite, on_event=on_event, progress=progress),
+            resume=partial(resume, on_event=on_event, progress=progress),
         )
     return _start(config, folder, overwrite=overwrite, on_event=on_event, progress=progress)
 
@@ -148,11 +149,11 @@ def run(
 def _start(
     config: RunConfig,
     folder: RunFolder,
+    then: Callable[[], object] = lambda: None,
     *,
     overwrite: bool,
     on_event: OnEvent | None,
     progress: bool | None,
-    then: Callable[[], object] = lambda: None,
 ) -> RunResult:
     """``then`` is called as soon as the folder is a run's."""
     started = Run(SimulatedSites(config, cache_dir=default_cache_dir()))
@@ -160,32 +161,6 @@ def _start(
         state = started.start(folder, overwrite=overwrite)
         then()
         return _finish(started, folder, state, on_event=on_event, progress=progress)
-
-
-def _released(
-    config: RunConfig,
-    run_dir: Path,
-    *,
-    overwrite: bool,
-    on_event: OnEvent | None,
-    progress: bool | None,
-) -> RunConfig:
-    """Finish the first of two phases; the settings of the second."""
-    first = first_folder(run_dir)
-    left = Left.ALL if overwrite else left_of_first(config, run_dir)
-    if left is Left.ALL:
-        _start(
-            config.release_phase(),
-            RunFolder(first),
-            overwrite=overwrite,
-            on_event=on_event,
-            progress=progress,
-            then=partial(keep_both, config, run_dir),
-        )
-    elif left is Left.SOME:
-        keep_both(config, run_dir)
-        resume(first, on_event=on_event, progress=progress)
-    return config.steps_phase(str(first.resolve()))
 
 
 def resume(

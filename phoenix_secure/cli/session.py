@@ -18,11 +18,8 @@ from phoenix_secure.federation.deployment.server_folder import ServerFolder, fin
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import (
-    Left,
-    first_folder,
-    keep_both,
+    finish_first,
     kept_both,
-    left_of_first,
 )
 from phoenix_secure.federation.run.summary import read_summary
 from phoenix_secure.federation.server.run import Run
@@ -74,19 +71,23 @@ def run(
 def _run(config: RunConfig, *, run_dir: Path, overwrite: bool, output_format: Format) -> None:
     """Start a simulation, and whatever comes before it."""
     if config.release.is_first_of_two:
-        config = _release_first(
-            config, run_dir=run_dir, overwrite=overwrite, output_format=output_format
+        config = finish_first(
+            config,
+            run_dir,
+            overwrite=overwrite,
+            start=partial(_start, overwrite=overwrite, output_format=output_format),
+            resume=partial(resume, rounds=None, output_format=output_format),
         )
-    _start(config, folder=RunFolder(run_dir), overwrite=overwrite, output_format=output_format)
+    _start(config, RunFolder(run_dir), overwrite=overwrite, output_format=output_format)
 
 
 def _start(
     config: RunConfig,
-    *,
     folder: RunFolder,
+    then: Callable[[], object] = lambda: None,
+    *,
     overwrite: bool,
     output_format: Format,
-    then: Callable[[], object] = lambda: None,
 ) -> None:
     """``then`` is called as soon as the folder is a run's."""
     sites = SimulatedSites(config, cache_dir=default_cache_dir())
@@ -95,26 +96,6 @@ def _start(
         state = started.start(folder, overwrite=overwrite)
         then()
         _simulate(started, sites, folder, state, output_format=output_format)
-
-
-def _release_first(
-    config: RunConfig, *, run_dir: Path, overwrite: bool, output_format: Format
-) -> RunConfig:
-    """Finish the first of two phases; the settings of the second."""
-    first = first_folder(run_dir)
-    left = Left.ALL if overwrite else left_of_first(config, run_dir)
-    if left is Left.ALL:
-        _start(
-            config.release_phase(),
-            folder=RunFolder(first),
-            overwrite=overwrite,
-            output_format=output_format,
-            then=partial(keep_both, config, run_dir),
-        )
-    elif left is Left.SOME:
-        keep_both(config, run_dir)
-        resume(first, rounds=None, output_format=output_format)
-    return config.steps_phase(str(first.resolve()))
 
 
 def resume(run_dir: Path, *, rounds: int | None, output_format: Format) -> None:

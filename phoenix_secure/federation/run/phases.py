@@ -11,7 +11,8 @@ made for what they left (``privacy.with_start``): its guarantee is that of both.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from phoenix_secure.config import RunConfig
@@ -20,17 +21,9 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import write_bytes
 
-__all__ = ["Left", "first_folder", "keep_both", "kept_both", "left_of_first"]
+__all__ = ["finish_first", "first_folder", "kept_both"]
 
 _BOTH = "then.yaml"
-
-
-class Left(Enum):
-    """What is left to do of a first phase."""
-
-    ALL = auto()
-    SOME = auto()
-    NOTHING = auto()
 
 
 def first_folder(run_dir: Path) -> Path:
@@ -38,28 +31,46 @@ def first_folder(run_dir: Path) -> Path:
     return run_dir.with_name(f"{run_dir.name}-release")
 
 
-def left_of_first(config: RunConfig, run_dir: Path) -> Left:
-    """What is left of the first phase of ``config``, before its second one.
+def finish_first(
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    overwrite: bool,
+    start: Callable[[RunConfig, RunFolder, Callable[[], object]], object],
+    resume: Callable[[Path], object],
+) -> RunConfig:
+    """Run what is left of the first phase of ``config``; the settings of the second.
+
+    start     runs settings in a folder; calls its last argument as soon as the folder is a run's
+    resume    goes on with the run in a folder
 
     Raises:     ConfigError where its folder holds a run with other settings, or that of the second
-                phase any.
+                phase any; whatever the two calls raise.
     """
-    RunFolder(run_dir).require_new()
     folder = RunFolder(first_folder(run_dir))
+    if overwrite or not _is_begun(config, folder, run_dir):
+        start(config.release_phase(), folder, partial(_keep_both, config, folder))
+    elif not (folder.path / "summary.json").exists():
+        _keep_both(config, folder)
+        resume(folder.path)
+    return config.steps_phase(str(folder.path.resolve()))
+
+
+def _is_begun(config: RunConfig, folder: RunFolder, run_dir: Path) -> bool:
+    RunFolder(run_dir).require_new()
     if not folder.config_file.exists():
-        return Left.ALL
+        return False
     if folder.load_config() != config.release_phase().with_split():
         raise ConfigError(
             f"{folder.path} holds a release with other settings: replace both runs with "
             "--overwrite, or choose another --run-dir (what it spent is spent all the same)"
         )
-    is_done = (folder.path / "summary.json").exists()
-    return Left.NOTHING if is_done else Left.SOME
+    return True
 
 
-def keep_both(config: RunConfig, run_dir: Path) -> None:
+def _keep_both(config: RunConfig, folder: RunFolder) -> None:
     """Keep the settings of both phases beside the first, once that has a folder."""
-    write_bytes(first_folder(run_dir) / _BOTH, dump_config(config).encode())
+    write_bytes(folder.path / _BOTH, dump_config(config).encode())
 
 
 def kept_both(run_dir: Path) -> RunConfig | None:
