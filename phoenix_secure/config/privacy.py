@@ -141,6 +141,11 @@ class PrivacyConfig(Section):
     )
 
     @property
+    def record_kind(self) -> Literal["record", "group"]:
+        """What one record of the accounting is: all images of one person, or an image."""
+        return "group" if self.unit == "group" else "record"
+
+    @property
     def is_dp_sgd(self) -> bool:
         """Whether single images, or persons, are protected: gradients are clipped one by one."""
         return self.unit in ("record", "group")

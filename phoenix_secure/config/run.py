@@ -113,7 +113,7 @@ class RunConfig(Section):
         if self.release.is_first_of_two:
             return self._two_phases()
         needed = {
-            "privacy.unit": (self.privacy.unit, self._unit_of_records),
+            "privacy.unit": (self.privacy.unit, self.privacy.record_kind),
             "federation.rounds": (self.federation.rounds, 1),
             "federation.participation": (self.federation.participation, 1.0),
             "federation.server_optimizer": (self.federation.server_optimizer, "fedavg"),
@@ -198,7 +198,7 @@ class RunConfig(Section):
             needed["training.grad_clip"] = self.training.grad_clip, None
         else:
             needed |= {
-                "privacy.unit": (self.privacy.unit, self._unit_of_records),
+                "privacy.unit": (self.privacy.unit, self.privacy.record_kind),
                 "privacy.trust": (self.privacy.trust, "sum"),
                 "privacy.release_metrics": (self.privacy.release_metrics, False),
                 "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
@@ -206,11 +206,6 @@ class RunConfig(Section):
             }
         _require(needed, by="federation.exchange=gradients")
         return self
-
-    @property
-    def _unit_of_records(self) -> str:
-        """The unit of privacy that a secure sum of images needs: of images, or of persons."""
-        return "group" if self.privacy.unit == "group" else "record"
 
     @property
     def images_per_step(self) -> int:

@@ -128,7 +128,7 @@ def plan_privacy(
         sampling_rate=privacy.sampling_rate,
         noise_multiplier=noise,
         steps=local_steps,
-        unit="group" if privacy.unit == "group" else "record",
+        unit=privacy.record_kind,
     )
     return PrivacyPlan(
         unit=privacy.unit,

@@ -129,7 +129,7 @@ def _event(
         share_variance=float(max(64, share)),
         num_shares=num_honest,
         steps=1,
-        unit="group" if privacy.unit == "group" else "record",
+        unit=privacy.record_kind,
     )
 
 

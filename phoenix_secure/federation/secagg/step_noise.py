@@ -85,7 +85,7 @@ def choose_step_noise(
             share_variance=float(share),
             num_shares=num_honest,
             steps=1,
-            unit="group" if privacy.unit == "group" else "record",
+            unit=privacy.record_kind,
         )
         noise = SiteNoise(
             noise_multiplier=multiplier,
