@@ -70,8 +70,6 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
     clauses = load_clause_map()
     quality = report.value("F1.quality")
     copying = report.value("E5.copying")
-    verdict = report.value("E4.verdict")
-    outcome = "inconclusive" if verdict is None else verdict["outcome"]
     page = environment.get_template(template).render(
         report=report,
         value=report.field,
@@ -86,7 +84,6 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
         plain=_plain,
         clauses=clauses,
         clause_words=lambda each: "; ".join(clauses.words(id) for id in each.clauses),
-        verdict_class={"leak found": "bad", "inconclusive": "bad"}.get(outcome, ""),
         gauges=Markup(epsilon_gauges(report)),  # noqa: S704 - built and escaped in charts
         roc=Markup(roc_chart(report)),  # noqa: S704
         timeline=Markup(timeline_chart(report)),  # noqa: S704
