@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from fixed_draws import FixedDraws
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.privacy.integer_grid import IntegerGrid
-from phoenix_secure.privacy.randomness import SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
 from phoenix_secure.training.parameters import to_vector
@@ -39,30 +39,11 @@ def initial(config: RunConfig) -> np.ndarray:
     )
 
 
-class _Prefix:
-    """Draws of which fewer images take the first: an image draws alike in any company."""
-
-    name = "prefix"
-
-    def __init__(self) -> None:
-        source = SeededRandomness(5)
-        self._normals, self._words = source.normal(8192), source.integers(512, below=1 << 20)
-
-    def normal(self, num: int) -> torch.Tensor:
-        return self._normals[:num].clone()
-
-    def integers(self, num: int, *, below: int) -> torch.Tensor:
-        return self._words[:num] % below
-
-    def included(self, num: int, *, probability: float) -> np.ndarray:
-        return np.arange(num)
-
-
 class CoupledSummer(GradientSummer):
     """The same draws for the same images, so that neighbours differ in one image alone."""
 
-    def _randomness(self, seeds: SeedTree) -> _Prefix:  # type: ignore[override]
-        return _Prefix()
+    def _randomness(self, seeds: SeedTree) -> FixedDraws:  # type: ignore[override]
+        return FixedDraws(num_normals=8192)
 
 
 def summer_of(config: RunConfig, *, grid: IntegerGrid = GRID) -> CoupledSummer:
@@ -149,7 +130,7 @@ def test_the_words_are_minus_the_clipped_gradients(digits: SiteImages) -> None:
     network, gradients = trainer._loaded(initial(config), site, round_number=1)
     for parameter in network.parameters():
         parameter.summed_grad = None  # type: ignore[attr-defined]
-    draws = _Prefix()
+    draws = FixedDraws(num_normals=8192)
     sample = trainer._sample(site, randomness=draws)
     for rows in trainer._chunks(site, sample, sizes=gradients.sizes, randomness=draws):
         gradients.accumulate(rows, clip_norm=0.3)

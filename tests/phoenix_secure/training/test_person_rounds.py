@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fixed_draws import FixedDraws
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.persons import Persons
@@ -104,34 +105,22 @@ def test_clipping_image_by_image_would_be_seen(
     assert moved > 4 * 1e-3
 
 
-class _Drawn:
-    """The same draws each time."""
-
-    name = "prefix"
-
-    def __init__(self) -> None:
-        source = SeededRandomness(5)
-        self._normals, self._words = source.normal(1 << 14), source.integers(512, below=1 << 20)
-
-    def normal(self, num: int) -> torch.Tensor:
-        return self._normals[:num].clone()
-
-    def integers(self, num: int, *, below: int) -> torch.Tensor:
-        return self._words[:num] % below
-
-    def included(self, num: int, *, probability: float) -> np.ndarray:
-        return np.arange(num)
+def _draws() -> FixedDraws:
+    return FixedDraws(num_normals=1 << 14)
 
 
 class CoupledSummer(GradientSummer):
     """Every image draws alike in any place, so that neighbours differ in one person alone."""
 
-    def _randomness(self, seeds: SeedTree) -> _Drawn:  # type: ignore[override]
-        return _Drawn()
+    def _randomness(self, seeds: SeedTree) -> FixedDraws:  # type: ignore[override]
+        return _draws()
 
     def _rows(self, site: SiteImages, index: np.ndarray, *, randomness: Randomness) -> ImageRows:
         rows_of = super()._rows
-        each = [rows_of(site, index[[k]], randomness=_Drawn()) for k in range(len(index))]
+        each = [
+            rows_of(site, index[[k]], randomness=FixedDraws(num_normals=1 << 14))
+            for k in range(len(index))
+        ]
         return ImageRows(
             inputs=torch.cat([rows.inputs for rows in each]),
             times=torch.cat([rows.times for rows in each]),
