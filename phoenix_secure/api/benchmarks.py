@@ -16,7 +16,7 @@ from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.experiments.dp_images.judging import judge_images, judging_seconds
-from phoenix_secure.experiments.dp_images.rows import Method, Row
+from phoenix_secure.experiments.dp_images.rows import Row
 from phoenix_secure.experiments.dp_images.table import add_row, locked
 from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.round.report import RunEvent
@@ -188,7 +188,7 @@ def _run_row(
 
 def _noise(row: Row, run: Path) -> dict[str, str]:
     """The mechanism's noise multiplier, and how much more than that is in the sum of all sites."""
-    phases = [run] if row.method is not Method.BOTH else [first_folder(run), run]
+    phases = [first_folder(run), run] if row.config.release.is_first_of_two else [run]
     guarantees = [runs.open_run(phase).summary.guarantee or {} for phase in phases]
     shared = guarantees[-1].get("trust")
     surplus = math.sqrt(row.num_sites) if shared is None else shared["surplus"]

@@ -15,7 +15,7 @@ from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.images import AuditImages, images_of_files, images_of_run, load_file
 from phoenix_secure.audit.plan import Claim
 from phoenix_secure.audit.questions import require_classes
-from phoenix_secure.config import RunConfig, SamplingConfig
+from phoenix_secure.config import CLASSIFIER, RunConfig, SamplingConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.device import pick_devices
 from phoenix_secure.diffusion.model_folder import load_model
@@ -221,6 +221,14 @@ def _run_facts(config: RunConfig, images: AuditImages) -> dict[str, str]:
         return {
             "weights": f"{what} one noised release ({config.release.features} features)",
             "epochs per image": "each image enters one sum, once",
+            "augmentation": "none",
+            **_source(config, images),
+        }
+    if config.model.network == CLASSIFIER:
+        return {
+            "weights": "a release's generator, whose images a classifier selects",
+            "epochs per image": f"one sum of features, and {config.federation.rounds} sums of "
+            f"gradients at rate {config.privacy.sampling_rate:g}",
             "augmentation": "none",
             **_source(config, images),
         }

@@ -124,7 +124,7 @@ def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[
     steps = [num_local_steps(config.training, num_images=size) for size in sizes.values()]
     cohort = cohort_size(config)
     steps_per_round = round(sum(steps) * cohort / len(sizes))
-    d = sites.model.initial_parameters.size
+    d = sites.strategies.exchange.num_parameters
     step_s = seconds_per_step(sites)
     waves = steps_per_round / sites.num_workers
     rounds = config.federation.rounds
@@ -190,10 +190,10 @@ def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> di
     if counted is None:
         guarantee = sites.guarantee().to_dict()
     else:
-        terms = None
+        terms, num_parameters = None, sites.strategies.exchange.num_uploaded
         if sites.terms is not None:
-            terms = choose_terms(counted, num_parameters=sites.strategies.exchange.num_uploaded)
-        privacy = plan_privacy(counted, terms=terms)
+            terms = choose_terms(counted, num_parameters=num_parameters)
+        privacy = plan_privacy(counted, terms=terms, num_parameters=num_parameters)
         guarantee = guarantee_of(counted, privacy, dealt=counted.partition, terms=terms).to_dict()
     facts: dict[str, Any] = {"guarantee": guarantee["text"]}
     if guarantee["unit"] == "none":
@@ -230,13 +230,13 @@ def _who_makes_the_model(*, is_computed: bool) -> str:
 def _bytes_down(sites: SimulatedSites, *, cohort: int) -> int:
     """Where no site was away."""
     if sites.terms is None or sites.rule is None:
-        return 4 * sites.model.initial_parameters.size * cohort
+        return 4 * sites.strategies.exchange.num_parameters * cohort
     return sites.terms.masked_bytes * cohort
 
 
 def _bytes_up(sites: SimulatedSites, *, cohort: int) -> int:
     if sites.terms is None:
-        return 4 * sites.model.initial_parameters.size * cohort
+        return 4 * sites.strategies.exchange.num_parameters * cohort
     return sites.terms.masked_bytes * cohort
 
 

@@ -266,7 +266,7 @@ class RunDisplay:
         partition = f"    data partition: {folder / 'partition.png'}"
         where = "" if summary.deployment is not None else partition
         console.print(f"curves:   {folder / 'curves.png'}{where}")
-        is_generator = summary.release is not None and summary.release["then"] == "none"
+        is_generator = (folder / "model" / "release.json").exists()
         kind = "a generator, for `sample`" if is_generator else "a diffusers pipeline folder"
         console.print(f"model:    {folder / 'model'}  ({kind})")
 

@@ -7,7 +7,7 @@ the program nobody validates again and nobody passes dictionaries.
 from phoenix_secure.config.audit import AuditConfig
 from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
-from phoenix_secure.config.network import DiffusionConfig, ModelConfig
+from phoenix_secure.config.network import CLASSIFIER, DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
 from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.release import ReleaseConfig
@@ -18,6 +18,7 @@ from phoenix_secure.config.strategies import ExchangeConfig, FilteringConfig, Sh
 from phoenix_secure.config.training import TrainingConfig
 
 __all__ = [
+    "CLASSIFIER",
     "AuditConfig",
     "DataConfig",
     "DiffusionConfig",

@@ -11,17 +11,20 @@ from phoenix_secure.config.start import StartConfig
 from phoenix_secure.extensions import ExtensionPoint
 from phoenix_secure.presets import MODEL_PRESETS
 
-__all__ = ["DiffusionConfig", "ModelConfig"]
+__all__ = ["CLASSIFIER", "DiffusionConfig", "ModelConfig"]
+
+CLASSIFIER = "classifier"
 
 
 class ModelConfig(Section):
     """The U-Net (diffusers' UNet2DModel, GroupNorm only)."""
 
-    network: Annotated[str, Extensible(ExtensionPoint.NETWORK, ("unet",))] = Field(
+    network: Annotated[str, Extensible(ExtensionPoint.NETWORK, ("unet", CLASSIFIER))] = Field(
         "unet",
         exclude_if=lambda name: name == "unet",
-        description="[name] unet (diffusers' UNet2DModel, sized by the fields below), or an "
-        "installed network, which they do not touch.",
+        description="[name] unet (diffusers' UNet2DModel, sized by the fields below); classifier "
+        "(a linear one of scattering features, which selects a release's images: "
+        "docs/strategies.md); or an installed network. The fields touch the unet alone.",
     )
     preset: Literal["tiny", "tiny-s2d", "small", "base", "cifar10"] = Field(
         "tiny", description="[name] Starting point for the fields below; each can be overridden."

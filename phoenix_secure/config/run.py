@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from phoenix_secure.config.audit import AuditConfig
 from phoenix_secure.config.federation import EmaConfig, FederationConfig
 from phoenix_secure.config.images import DataConfig, PartitionConfig
-from phoenix_secure.config.network import DiffusionConfig, ModelConfig
+from phoenix_secure.config.network import CLASSIFIER, DiffusionConfig, ModelConfig
 from phoenix_secure.config.output import EvaluationConfig, OutputConfig, SamplingConfig
 from phoenix_secure.config.privacy import PrivacyConfig
 from phoenix_secure.config.release import ReleaseConfig
@@ -134,14 +134,15 @@ class RunConfig(Section):
 
     def _two_phases(self) -> Self:
         """A release and the steps that follow must both be runs."""
+        is_classifier = self.model.network == CLASSIFIER
         needed = {
-            "release.then": (self.release.then, "ddpm"),
+            "release.then": (self.release.then, "none" if is_classifier else "ddpm"),
             "privacy.unit": (self.privacy.unit, "record"),
             "model.init_from": (self.model.init_from, None),
             "privacy.noise_multiplier": (self.privacy.noise_multiplier, None),
         }
         _require(needed, by="release.share below 1")
-        if self.release.then_steps is None:
+        if self.release.then_steps is None and not is_classifier:
             raise ValueError("release.share below 1 needs release.then_steps, such as 2000")
         self.release_phase()
         self.steps_phase(None)
@@ -160,6 +161,8 @@ class RunConfig(Section):
             "evaluation": values["evaluation"] | {"num_images": 0},
             "audit": values["audit"] | {"profile": "none", "canaries": 0},
         }
+        if self.model.network == CLASSIFIER:
+            values.pop("model")  # the release has no network
         values["output"] |= {"report": False, "samples_every_rounds": 0}
         values["privacy"] |= {"epsilon": self.release.share * (self.privacy.epsilon or 0)}
         values["release"] |= {"share": 1.0}
@@ -179,6 +182,9 @@ class RunConfig(Section):
     def _steps_alone(self) -> Self:
         """A round of gradients is one step of the server's optimizer: whatever belongs to local
         training is refused, and so is what would have no part in it."""
+        is_classifier = self.model.network == CLASSIFIER
+        if is_classifier and not self.release.is_first_of_two:
+            self._classifier_alone()
         if self.federation.exchange != "gradients" or self.release.is_first_of_two:
             return self
         needed: dict[str, tuple[object, object]] = {
@@ -199,13 +205,31 @@ class RunConfig(Section):
         else:
             needed |= {
                 "privacy.unit": (self.privacy.unit, self.privacy.record_kind),
-                "privacy.trust": (self.privacy.trust, "sum"),
                 "privacy.release_metrics": (self.privacy.release_metrics, False),
-                "secure_aggregation.mode": (self.secure_aggregation.mode, "on"),
                 "training.compile": (self.training.compile, False),
             }
+            if not is_classifier or self.secure_aggregation.mode == "on":
+                needed["privacy.trust"] = self.privacy.trust, "sum"
+                needed["secure_aggregation.mode"] = self.secure_aggregation.mode, "on"
         _require(needed, by="federation.exchange=gradients")
         return self
+
+    def _classifier_alone(self) -> None:
+        """A classifier selects the images of the release that it starts from."""
+        needed: dict[str, tuple[object, object]] = {
+            "federation.exchange": (self.federation.exchange, "gradients"),
+            "privacy.unit": (self.privacy.unit, "record"),
+            "ema.decay": (self.ema.decay, 0.0),
+            "sharing.source": (self.sharing.source, "none"),
+            "audit.canaries": (self.audit.canaries, 0),
+        }
+        _require(needed, by=f"model.network={CLASSIFIER}")
+
+    @property
+    def makes_generator(self) -> bool:
+        """Whether the run's model is a release's generator, which answers no queries."""
+        is_plain = self.release.is_on and self.release.then == "none"
+        return is_plain or self.model.network == CLASSIFIER
 
     @property
     def images_per_step(self) -> int:

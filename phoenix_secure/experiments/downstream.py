@@ -38,8 +38,7 @@ def downstream_accuracy(
     """
     folder = RunFolder(run)
     config = folder.load_config()
-    is_generator = config.release.is_on and config.release.then == "none"
-    if not is_generator and not config.model.class_conditional:
+    if not config.makes_generator and not config.model.class_conditional:
         raise ConfigError("downstream accuracy needs labels: set model.class_conditional=true")
     image_set = load_run_images(config.data, seed=config.seed, cache_dir=cache_dir)
     if image_set.labels is None:

@@ -3,12 +3,14 @@
 ::
 
     generator.safetensors    weights and running means
+    classifier.safetensors   weights of the classifier that selects its images, where there is one
     release.json             what they are of: form, classes, the noised sum they were fitted to
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +20,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
 from torch import nn
 
+from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import replace_folder, sha256_of, write_bytes
+from phoenix_secure.release.classifier import LinearClassifier
 from phoenix_secure.rng import SeedTree
 
 __all__ = [
@@ -38,9 +44,12 @@ __all__ = [
 
 DESCRIPTION = "release.json"
 _WEIGHTS = "generator.safetensors"
+_CLASSIFIER = "classifier.safetensors"
 _FORMAT = "phoenix-secure/generator/v2"
 _GLOBAL_GENERATOR = threading.Lock()
+_log = logging.getLogger(__name__)
 _BATCH = 500
+_MOST_DRAWS = 30  # of one image, until the classifier reads its class
 _HIDDEN = 256
 _WIDTH = 32
 _SATURATION = 0.1  # of black and white: inputs at which they are reached are finite
@@ -125,6 +134,7 @@ class FittedGenerator:
 
     latent_scale    of the latents that images are sampled from; 1: as the generator was fitted
     sharpness       factor on the logits of pixels when sampling; 1: as the generator was fitted
+    classifier      says which class an image shows, whatever it was drawn for
     known     classes that the noised counts left with images, ascending; only these are sampled
     sum_sha256    of the noised sum that it was fitted to
     """
@@ -135,6 +145,7 @@ class FittedGenerator:
     sum_sha256: str
     latent_scale: float = 1.0
     sharpness: float = 1.0
+    classifier: LinearClassifier | None = None
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -155,7 +166,6 @@ def build_generator(form: GeneratorForm, *, seeds: SeedTree) -> Generator:
         return Generator(form)
 
 
-@torch.no_grad()
 def sample_generated(
     fitted: FittedGenerator,
     *,
@@ -164,19 +174,70 @@ def sample_generated(
     class_labels: np.ndarray | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> np.ndarray:
-    """Images (num_images, C, H, W) float32 in [-1, 1]; known classes in turn by default."""
-    network = fitted.network.eval()
-    device = next(network.parameters()).device
+    """Images (num_images, C, H, W) float32 in [-1, 1]; known classes in turn by default.
+
+    With a classifier, an image is of the class that it reads, whatever it was drawn for; more are
+    drawn until there are enough of every class, 30 times at most.
+    """
     labels = fitted.labels(num_images) if class_labels is None else class_labels
+    if fitted.classifier is not None:
+        return _selected(fitted, fitted.classifier, labels, generator, progress)
     parts = []
     for start in range(0, num_images, _BATCH):
-        of_batch = torch.from_numpy(labels[start : start + _BATCH])
-        latents = torch.randn(len(of_batch), network.form.latent_size, generator=generator)
-        latents *= fitted.latent_scale
-        images = network(latents.to(device), of_batch.to(device), sharpness=fitted.sharpness)
-        parts.append(images.mul(2).sub(1).cpu().numpy())
+        of_batch = labels[start : start + _BATCH]
+        parts.append(_drawn(fitted, of_batch, generator))
         progress(len(of_batch))
     return np.concatenate(parts)
+
+
+def _selected(
+    fitted: FittedGenerator,
+    classifier: LinearClassifier,
+    labels: np.ndarray,
+    generator: torch.Generator,
+    progress: Callable[[int], object],
+) -> np.ndarray:
+    form = fitted.network.form
+    found = np.empty((len(labels), form.channels, form.image_size, form.image_size), np.float32)
+    is_open = np.ones(len(labels), bool)
+    for _ in range(_MOST_DRAWS):
+        waiting = np.flatnonzero(is_open)
+        for start in range(0, len(waiting), _BATCH):
+            of_batch = waiting[start : start + _BATCH]
+            images = _drawn(fitted, labels[of_batch], generator)
+            # Until a better one comes.
+            still = is_open[of_batch]
+            found[of_batch[still]] = images[still]
+            read = classifier(from_unit_range(images))
+            num_filled = 0
+            for k in np.unique(read):
+                places = np.flatnonzero(is_open & (labels == k))[: int((read == k).sum())]
+                found[places] = images[read == k][: len(places)]
+                is_open[places] = False
+                num_filled += len(places)
+            progress(num_filled)
+        if not is_open.any():
+            return found
+    num_left = int(is_open.sum())
+    progress(num_left)
+    _log.warning(
+        "%d of %d images are kept although the classifier read another class in each of %d draws",
+        *(num_left, len(labels), _MOST_DRAWS),
+    )
+    return found
+
+
+@torch.no_grad()
+def _drawn(fitted: FittedGenerator, labels: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """One image in [-1, 1] for each label."""
+    network = fitted.network.eval()
+    device = next(network.parameters()).device
+    latents = torch.randn(len(labels), network.form.latent_size, generator=generator)
+    latents *= fitted.latent_scale
+    classes = torch.from_numpy(labels).to(device)
+    images = network(latents.to(device), classes, sharpness=fitted.sharpness)
+    drawn: np.ndarray = images.mul(2).sub(1).cpu().numpy()
+    return drawn
 
 
 def save_generator(fitted: FittedGenerator, path: Path) -> None:
@@ -204,6 +265,9 @@ def save_generator(fitted: FittedGenerator, path: Path) -> None:
             "sharpness": fitted.sharpness,
             "weights_sha256": sha256_of(new / _WEIGHTS),
         }
+        if fitted.classifier is not None:
+            write_bytes(new / _CLASSIFIER, save_arrays({"weights": fitted.classifier.vector}))
+            description["classifier_sha256"] = sha256_of(new / _CLASSIFIER)
         text = json.dumps(description, indent=2, sort_keys=True) + "\n"
         write_bytes(new / DESCRIPTION, text.encode())
 
@@ -236,6 +300,7 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
             raise ValueError("expected the weights of the description")
         network = Generator(form)
         network.load_state_dict(load_file(path / _WEIGHTS))
+        classifier = _loaded_classifier(path, form, sha256=found.get("classifier_sha256"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(damaged) from error
     return FittedGenerator(
@@ -245,4 +310,20 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
         sum_sha256=str(found["sum_sha256"]),
         latent_scale=latent_scale,
         sharpness=sharpness,
+        classifier=classifier,
+    )
+
+
+def _loaded_classifier(
+    path: Path, form: GeneratorForm, *, sha256: str | None
+) -> LinearClassifier | None:
+    if sha256 is None:
+        return None
+    if sha256_of(path / _CLASSIFIER) != sha256:
+        raise ValueError("expected the classifier of the description")
+    return LinearClassifier(
+        load_arrays(path / _CLASSIFIER)["weights"],
+        channels=form.channels,
+        image_size=form.image_size,
+        num_classes=form.num_classes,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -179,21 +180,27 @@ class Rehearsal:
             self.kill(name)
 
 
+# Below the ports that a system gives to outgoing connections: one of those would take the port of a
+# party that is away for a while.
+_PORTS = range(10_000, 32_000)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback that nobody uses at this moment."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            port = random.SystemRandom().choice(_PORTS)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 def _port_block(count: int) -> int:
     """The first of ``count`` free ports in a row."""
     while True:
         (first,) = free_ports(1)
-        if first + count > 65_000:
-            continue
         try:
             with contextlib.ExitStack() as stack:
                 for port in range(first, first + count):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import ConfigError, TrainingError
@@ -29,11 +29,12 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.selected_model import RunModel, SelectedModel
 from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
 from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
-from phoenix_secure.federation.secagg.terms import choose_terms, release_noise
+from phoenix_secure.federation.secagg.terms import choose_terms, summed_noise
 from phoenix_secure.federation.server.attempt import deployment_timeouts
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.privacy.events import event_from_dict
@@ -99,14 +100,22 @@ class DeployedSites:
         self.evaluator: Evaluator | None = None
         self.timeouts = deployment_timeouts(config)
 
-    def _model(self, *, seeds: SeedTree, device: torch.device) -> GlobalModel | ReleasedModel:
+    def _model(self, *, seeds: SeedTree, device: torch.device) -> RunModel:
         config, layout = self.config, self.strategies.release
         if layout is not None:
             return ReleasedModel(
                 config,
                 layout=layout,
-                made=release_noise(config, layout, terms=self.terms),
+                made=summed_noise(config, terms=self.terms, layout=layout),
                 class_names=config.release.class_names,
+                seeds=seeds,
+                device=device,
+            )
+        if config.model.network == CLASSIFIER:
+            return SelectedModel(
+                config,
+                form=(config.data.channels or 0, config.data.image_size or 0),
+                class_names=config.data.class_names,
                 seeds=seeds,
                 device=device,
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phoenix_secure.config import PrivacyConfig, ReleaseConfig, RunConfig
+from phoenix_secure.config import CLASSIFIER, PrivacyConfig, ReleaseConfig, RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
@@ -31,6 +31,7 @@ from phoenix_secure.federation.secagg.deployment_cost import Advice, advise
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.release.layout import ReleaseLayout, layout_of_release
+from phoenix_secure.release.scattering import Scattering
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 from phoenix_secure.training.parameters import load_vector, to_vector
@@ -276,6 +277,9 @@ class RunStrategies:
     def _network(self) -> torch.nn.Module:
         """The network with the run's initial weights."""
         channels, image_size = self._form
+        if self._config.model.network == CLASSIFIER:
+            size = Scattering(channels=channels, image_size=image_size).size
+            return torch.nn.ParameterList([torch.zeros(size, self._num_classes)])
         network: torch.nn.Module = build_unet(
             self._config.model,
             image_size=image_size,

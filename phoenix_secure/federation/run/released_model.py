@@ -28,7 +28,7 @@ from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
-from phoenix_secure.federation.secagg.release_noise import ReleaseNoise
+from phoenix_secure.federation.secagg.noise import SummedNoise
 from phoenix_secure.files import sha256_of, write_bytes
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.class_sums import class_means
@@ -66,7 +66,7 @@ class ReleasedModel:
         config: RunConfig,
         *,
         layout: ReleaseLayout,
-        made: ReleaseNoise,
+        made: SummedNoise,
         class_names: tuple[str, ...],
         seeds: SeedTree,
         device: torch.device,

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from phoenix_secure.config import (
+    CLASSIFIER,
     DiffusionConfig,
     EarlierGuarantee,
     ModelConfig,
@@ -19,6 +20,7 @@ from phoenix_secure.config import (
 from phoenix_secure.diffusion.start_model import FoundModel, keep_model, kept_start, open_found
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
+from phoenix_secure.federation.run.start_release import keep_release
 from phoenix_secure.federation.run.summary import read_summary
 
 __all__ = ["add_model", "with_start"]
@@ -44,6 +46,8 @@ def with_start(config: RunConfig) -> RunConfig:
     name = config.model.init_from
     if name is None or config.model.start is not None:
         return config
+    if config.model.network == CLASSIFIER:
+        return _with_release(config, Path(name).expanduser())
     if config.model.network != "unet":
         raise ConfigError("model.init_from is for model.network=unet: leave one of them out")
     if config.release.is_on and config.release.then == "none":
@@ -53,6 +57,19 @@ def with_start(config: RunConfig) -> RunConfig:
     found, start = _found(name)
     keep_model(found, start)
     return _spelt_out(config, found, start)
+
+
+def _with_release(config: RunConfig, path: Path) -> RunConfig:
+    """These settings with the release behind ``model.init_from`` kept and spelt out."""
+    run = _run_of(path)
+    sha256 = keep_release(path if run is None else run.model)
+    start = StartConfig(
+        sha256=sha256,
+        origin="folder" if run is None else "run",
+        earlier=() if run is None else _promised(run),
+    )
+    spelt = {"init_from": f"{_KEPT}{sha256}", "start": start}
+    return config.model_copy(update={"model": config.model.model_copy(update=spelt)})
 
 
 def add_model(name: str) -> StartConfig:

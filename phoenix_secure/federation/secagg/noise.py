@@ -14,10 +14,11 @@ from phoenix_secure.config import PrivacyConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.privacy.calibration import calibrate
 from phoenix_secure.privacy.events import DiscreteGaussianSum, SkellamSum
+from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.privacy.quantised import rounded_norm_bound
 from protocol.parameters import skellam_tail
 
-__all__ = ["SiteNoise", "choose_site_noise"]
+__all__ = ["SiteNoise", "SummedNoise", "choose_site_noise"]
 
 # Tables of a site's share grow with its deviation: 2^14 steps are a table of 0.4 million entries,
 # and rounding (at most one step) is far below such noise.
@@ -40,6 +41,14 @@ class SiteNoise:
     l2_bound: float
     share_variance: float
     event: SkellamSum | DiscreteGaussianSum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SummedNoise:
+    """One site's noise, and the grid of the whole numbers that it is added to."""
+
+    noise: SiteNoise
+    grid: IntegerGrid
 
 
 def choose_site_noise(

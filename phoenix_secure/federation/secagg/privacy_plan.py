@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.data.persons import persons_of
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
-from phoenix_secure.federation.secagg.noise import SiteNoise
-from phoenix_secure.federation.secagg.release_noise import plaintext_release_noise
+from phoenix_secure.federation.secagg.noise import SummedNoise
 from phoenix_secure.federation.secagg.spent_before import spent_before
-from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.secagg.terms import SecureTerms, summed_noise
 from phoenix_secure.privacy.accounting import Epsilon, epsilon_of
 from phoenix_secure.privacy.calibration import check_budget, noise_multiplier_for
 from phoenix_secure.privacy.events import (
@@ -47,6 +46,7 @@ class PrivacyPlan:
     max_releases    rounds that one site may answer; the noise is made for so many
     planned         epsilon of all of them together, and of ``before``
     before          what the runs behind ``model.init_from`` spent of the same budget
+    sums            of sums that are noised as whole numbers; else None
     """
 
     unit: str
@@ -55,6 +55,7 @@ class PrivacyPlan:
     max_releases: int
     planned: Epsilon
     before: tuple[Event, ...] = ()
+    sums: SummedNoise | None = None
 
     def events(self, releases: int | None = None) -> tuple[Event, ...]:
         """The composition of ``releases`` of them; of all of them by default."""
@@ -95,11 +96,16 @@ def continuing(
 
 
 def plan_privacy(
-    config: RunConfig, *, terms: SecureTerms | None, layout: ReleaseLayout | None = None
+    config: RunConfig,
+    *,
+    terms: SecureTerms | None,
+    layout: ReleaseLayout | None = None,
+    num_parameters: int = 0,
 ) -> PrivacyPlan | None:
     """The plan that follows from the settings; None where no unit is named.
 
-    layout   of a release
+    layout           of a release
+    num_parameters   of a classifier, whose sums are noised without secure aggregation, too
 
     Guarantee:  the same settings give the same plan everywhere; ``planned`` is within
                 ``privacy.epsilon``, where it is set.
@@ -109,8 +115,14 @@ def plan_privacy(
     if privacy.unit == "none":
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
-    if privacy.trust == "sum" or config.release.is_on:
-        return _sum_plan(config, _noise_of_sums(config, terms, layout))
+    if privacy.trust == "sum" or config.release.is_on or config.model.network == CLASSIFIER:
+        if terms is None and privacy.trust == "sum":
+            raise ConfigError(
+                "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site "
+                "alone does not hide its images from the server"
+            )
+        made = summed_noise(config, terms=terms, layout=layout, num_parameters=num_parameters)
+        return _sum_plan(config, made)
     local_steps = public_steps(config)
     releases = max_participations(config)
     if privacy.unit == "site":
@@ -167,24 +179,9 @@ def _site_plan(config: RunConfig, terms: SecureTerms | None, *, releases: int) -
     )
 
 
-def _noise_of_sums(
-    config: RunConfig, terms: SecureTerms | None, layout: ReleaseLayout | None
-) -> SiteNoise:
-    if terms is not None and terms.noise is not None:
-        return terms.noise
-    if config.privacy.trust == "sum":
-        raise ConfigError(
-            "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site alone "
-            "does not hide its images from the server"
-        )
-    if layout is None:
-        raise ValueError("expected the layout of a release")
-    return plaintext_release_noise(config, layout).noise
-
-
-def _sum_plan(config: RunConfig, noise: SiteNoise) -> PrivacyPlan:
+def _sum_plan(config: RunConfig, made: SummedNoise) -> PrivacyPlan:
     """Of a release, or of the steps of gradients that one site may answer."""
-    event = noise.event
+    noise, event = made.noise, made.noise.event
     releases = 1 if config.release.is_on else max_participations(config)
     before = spent_before(config)
     return PrivacyPlan(
@@ -194,6 +191,7 @@ def _sum_plan(config: RunConfig, noise: SiteNoise) -> PrivacyPlan:
         max_releases=releases,
         planned=epsilon_of((*before, *repeated(event, releases)), delta=config.privacy.delta),
         before=before,
+        sums=made,
     )
 
 

@@ -9,12 +9,11 @@ are surplus. Under trust ``site-local`` one share is enough, whoever works with 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from phoenix_secure.config import PrivacyConfig, RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size
-from phoenix_secure.federation.secagg.noise import SiteNoise
+from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise
 from phoenix_secure.privacy.calibration import calibrate
 from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
 from phoenix_secure.privacy.events import DiscreteGaussianSum
@@ -22,7 +21,7 @@ from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
 from protocol.parameters import skellam_tail
 
-__all__ = ["ReleaseNoise", "choose_release_noise", "plaintext_release_noise"]
+__all__ = ["choose_release_noise", "plaintext_release_noise"]
 
 _FINEST, _COARSEST = 22, 4
 # Rounding may take this much of the features' norm, and with it of the signal.
@@ -30,15 +29,7 @@ _LARGEST_LOSS = 0.02
 _PLAINTEXT_BITS = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReleaseNoise:
-    """One site's noise, and the grid of the whole numbers that it is added to."""
-
-    noise: SiteNoise
-    grid: IntegerGrid
-
-
-def plaintext_release_noise(config: RunConfig, layout: ReleaseLayout) -> ReleaseNoise:
+def plaintext_release_noise(config: RunConfig, layout: ReleaseLayout) -> SummedNoise:
     """Of trust ``site-local`` without secure aggregation: no words limit it.
 
     Raises:      ConfigError naming the setting.
@@ -50,7 +41,7 @@ def plaintext_release_noise(config: RunConfig, layout: ReleaseLayout) -> Release
         num_honest=1,
         word_bits=_PLAINTEXT_BITS,
     )
-    return ReleaseNoise(noise=noise, grid=grid)
+    return SummedNoise(noise=noise, grid=grid)
 
 
 def choose_release_noise(

@@ -16,20 +16,52 @@ from __future__ import annotations
 
 import math
 
-from phoenix_secure.config import PrivacyConfig
+from phoenix_secure.config import CLASSIFIER, PrivacyConfig, RunConfig
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.secagg.noise import SiteNoise
+from phoenix_secure.federation.round.cohort import cohort_size, max_participations
+from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise
+from phoenix_secure.federation.secagg.spent_before import spent_before
 from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.discrete_gaussian import LARGEST_VARIANCE
 from phoenix_secure.privacy.events import DiscreteGaussianSum, Event, least_share_variance
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from protocol.parameters import skellam_tail
 
-__all__ = ["choose_step_noise"]
+__all__ = ["choose_step_noise", "step_noise"]
 
 _FINEST, _COARSEST = 22, 4
 # Rounding may take this much of a gradient's norm, and with it of the signal.
 _LARGEST_LOSS = 0.05
+# A classifier's gradients are spread over all coordinates: the mean over a site's images has none
+# larger than so many times one of a flat vector.
+_FLATTEST = 32.0
+_PLAINTEXT_BITS = 32
+
+
+def step_noise(config: RunConfig, *, num_words: int, num_honest: int) -> SummedNoise:
+    """Of all steps that the settings ask for.
+
+    num_honest   sites whose noise is in every sum and hidden from the colluders; 1 under trust
+                 ``site-local``, where no words limit it
+
+    Raises:      ConfigError naming the setting.
+    """
+    is_shared = config.privacy.trust == "sum"
+    largest = 1.0
+    if config.model.network == CLASSIFIER:
+        largest = min(1.0, _FLATTEST / math.sqrt(num_words))
+    noise, grid = choose_step_noise(
+        config.privacy,
+        num_words=num_words,
+        batch_size=config.training.batch_size,
+        releases=max_participations(config),
+        cohort_size=cohort_size(config),
+        num_honest=num_honest,
+        word_bits=config.secure_aggregation.word_bits if is_shared else _PLAINTEXT_BITS,
+        before=spent_before(config),
+        largest=largest,
+    )
+    return SummedNoise(noise=noise, grid=grid)
 
 
 def choose_step_noise(
@@ -42,6 +74,7 @@ def choose_step_noise(
     num_honest: int,
     word_bits: int,
     before: tuple[Event, ...] = (),
+    largest: float = 1.0,
 ) -> tuple[SiteNoise, IntegerGrid]:
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
@@ -49,6 +82,8 @@ def choose_step_noise(
     batch_size   public divisor of a site's sum; as many gradients of one direction are not cut off
     releases     steps that one site may answer
     num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+    largest      part of the clip norm that no coordinate of a site's mean gradient exceeds: what is
+                 beyond it is cut off
 
     Guarantee:   ``releases`` steps spend at most ``privacy.epsilon``, where it is set; nothing
                  looks at images. A sum wraps around with probability 2^-40 at most, which costs
@@ -66,7 +101,7 @@ def choose_step_noise(
     )
     largest_sum = (1 << (word_bits - 1)) - 1
     for power in range(_FINEST, _COARSEST, -1):
-        grid = IntegerGrid(steps=1 << power, limit=batch_size << power)
+        grid = IntegerGrid(steps=1 << power, limit=math.ceil((batch_size << power) * largest))
         if math.sqrt(num_words) / 2 > _LARGEST_LOSS * grid.steps:
             break
         share = least_share_variance(

@@ -18,14 +18,12 @@ from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_
 from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
-from phoenix_secure.federation.secagg.noise import SiteNoise, choose_site_noise
+from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise, choose_site_noise
 from phoenix_secure.federation.secagg.release_noise import (
-    ReleaseNoise,
     choose_release_noise,
     plaintext_release_noise,
 )
-from phoenix_secure.federation.secagg.spent_before import spent_before
-from phoenix_secure.federation.secagg.step_noise import choose_step_noise
+from phoenix_secure.federation.secagg.step_noise import step_noise
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
@@ -33,7 +31,7 @@ from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
 from protocol.suite import Suite
 
-__all__ = ["SecureTerms", "choose_terms", "release_noise"]
+__all__ = ["SecureTerms", "choose_terms", "summed_noise"]
 
 _RMS_CLIP = 0.05
 
@@ -264,16 +262,8 @@ def choose_terms(
                 word_bits=settings.word_bits,
             )
         else:
-            noise, grid = choose_step_noise(
-                privacy,
-                num_words=num_parameters,
-                batch_size=config.training.batch_size,
-                releases=max_participations(config),
-                cohort_size=n,
-                num_honest=num_honest,
-                word_bits=settings.word_bits,
-                before=spent_before(config),
-            )
+            made = step_noise(config, num_words=num_parameters, num_honest=num_honest)
+            noise, grid = made.noise, made.grid
         scale, clip_value = noise.scale, grid.limit / noise.scale
         clip_norm = noise.l2_bound / noise.scale
     if privacy.unit == "site":
@@ -311,18 +301,25 @@ def choose_terms(
     )
 
 
-def release_noise(
-    config: RunConfig, layout: ReleaseLayout, *, terms: SecureTerms | None
-) -> ReleaseNoise:
-    """Noise and grid of a release: the terms', or without secure aggregation each site's own.
+def summed_noise(
+    config: RunConfig,
+    *,
+    terms: SecureTerms | None,
+    layout: ReleaseLayout | None,
+    num_parameters: int = 0,
+) -> SummedNoise:
+    """Noise and grid of sums of whole numbers: the terms', or without secure aggregation each
+    site's own, of a release (``layout``) or of the steps of so many parameters.
 
-    Raises:     ConfigError naming the setting; ValueError for the terms of a run of rounds.
+    Raises:     ConfigError naming the setting; ValueError for terms without noise of sums.
     """
+    if terms is None and layout is None:
+        return step_noise(config, num_words=num_parameters, num_honest=1)
     if terms is None:
         return plaintext_release_noise(config, layout)
     if terms.grid is None or terms.noise is None:
-        raise ValueError("expected the terms of a release")
-    return ReleaseNoise(noise=terms.noise, grid=terms.grid)
+        raise ValueError("expected terms with noise of sums")
+    return SummedNoise(noise=terms.noise, grid=terms.grid)
 
 
 def _privacy_hash(config: RunConfig) -> bytes:

@@ -10,8 +10,7 @@ from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.evaluation import Evaluator
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.run.released_model import ReleasedModel
-from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.selected_model import RunModel
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
@@ -36,7 +35,7 @@ class Backend(Protocol):
     """
 
     config: RunConfig
-    model: GlobalModel | ReleasedModel
+    model: RunModel
     strategies: RunStrategies
     terms: SecureTerms | None
     rule: ModelRule | None

@@ -22,6 +22,7 @@ from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.marks import own_encoder, signer_folder
 from phoenix_secure.federation.run.released_model import ReleasedModel
+from phoenix_secure.federation.run.selected_model import SelectedModel
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.federation.run.trackers import metrics_writer
 from phoenix_secure.federation.server.backend import Backend
@@ -54,6 +55,8 @@ class Run:
 
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
         """Make the run folder and keep the initial state in it."""
+        if isinstance(self.backend.model, SelectedModel):
+            _ = self.backend.model.release  # a run needs one before it begins
         folder.create(self.config, overwrite=overwrite)
         return self._prepare(folder)
 

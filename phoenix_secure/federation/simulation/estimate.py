@@ -13,6 +13,7 @@ from phoenix_secure.federation.secagg.estimate import estimate_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.release.class_sums import ClassMeans
+from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit
 from phoenix_secure.release.generator import GeneratorForm, build_generator
@@ -77,7 +78,8 @@ def seconds_per_step(sites: SimulatedSites) -> float:
             num_classes=sites.partition.image_set.num_classes,
             device=sites.devices[0],
         )
-        work = trainer.sum if isinstance(trainer, GradientSummer) else trainer.train
+        is_summer = isinstance(trainer, GradientSummer | ClassifierSummer)
+        work = trainer.sum if is_summer else trainer.train
         started = time.perf_counter()
         work(sites.strategies.start_vector(), images, round_number=1, seeds=seeds)
         seconds = time.perf_counter() - started

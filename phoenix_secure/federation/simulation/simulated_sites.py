@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.data.canaries import write_canaries
 from phoenix_secure.data.partition import DataPartition, partition_images, save_parts
 from phoenix_secure.data.partition_plot import save_partition_plot
@@ -29,6 +29,7 @@ from phoenix_secure.federation.run.evaluation import Evaluator, evaluator_of
 from phoenix_secure.federation.run.folder import RunFolder, settings_hash
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
+from phoenix_secure.federation.run.selected_model import RunModel, SelectedModel
 from phoenix_secure.federation.run.start import with_start
 from phoenix_secure.federation.run.summary import DeploymentRecord
 from phoenix_secure.federation.secagg.keys import RunKeys
@@ -42,7 +43,7 @@ from phoenix_secure.federation.secagg.privacy_plan import (
 )
 from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.sum_step import KnownState
-from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms, release_noise
+from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms, summed_noise
 from phoenix_secure.federation.server.attempt import simulation_timeouts
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import last_summed
@@ -109,7 +110,10 @@ class SimulatedSites:
         )
         self.model = self._model()
         self.privacy: PrivacyPlan | None = plan_privacy(
-            config, terms=self.terms, layout=self.strategies.release
+            config,
+            terms=self.terms,
+            layout=self.strategies.release,
+            num_parameters=self.strategies.exchange.num_uploaded,
         )
         for name, part in self.partition.parts.items():
             groups = None if images.groups is None else images.groups[part]
@@ -122,7 +126,7 @@ class SimulatedSites:
         self.timeouts = simulation_timeouts(config)
         self.witness_every = 1
 
-    def _model(self) -> GlobalModel | ReleasedModel:
+    def _model(self) -> RunModel:
         images, layout = self.partition.image_set, self.strategies.release
         if layout is not None:
             names = self.config.release.class_names
@@ -134,7 +138,15 @@ class SimulatedSites:
             return ReleasedModel(
                 self.config,
                 layout=layout,
-                made=release_noise(self.config, layout, terms=self.terms),
+                made=summed_noise(self.config, terms=self.terms, layout=layout),
+                class_names=images.class_names,
+                seeds=self._seeds,
+                device=self.devices[0],
+            )
+        if self.config.model.network == CLASSIFIER:
+            return SelectedModel(
+                self.config,
+                form=(images.channels, images.image_size),
                 class_names=images.class_names,
                 seeds=self._seeds,
                 device=self.devices[0],

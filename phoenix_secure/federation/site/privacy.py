@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,20 +14,21 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.secagg.payload import Payload
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan, check_images, num_records
-from phoenix_secure.federation.secagg.terms import SecureTerms, release_noise
+from phoenix_secure.federation.secagg.terms import SecureTerms, summed_noise
 from phoenix_secure.federation.site.kept_answers import KeptAnswers
-from phoenix_secure.federation.site.noised_sums import NoisedFeatureSummer
+from phoenix_secure.federation.site.noised_sums import NoisedSummer
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.privacy.budget import Budget
 from phoenix_secure.privacy.data_sets import keep_records
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.privacy.record_hashes import data_digest, open_key
 from phoenix_secure.release.class_sums import FeatureSummer
+from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.rng import SeedTree
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 
-Trainer = LocalTrainer | PrivateTrainer | GradientSummer | NoisedFeatureSummer
+Trainer = LocalTrainer | PrivateTrainer | GradientSummer | ClassifierSummer | NoisedSummer
 
 _log = logging.getLogger(__name__)
 
@@ -128,11 +130,19 @@ def make_trainer(
     num_classes: int,
     device: torch.device,
 ) -> Trainer:
-    """DP-SGD under units ``record`` and ``group``, whose steps only sum under trust ``sum``; one
-    gradient or plain local steps otherwise.
+    """DP-SGD under units ``record`` and ``group``, whose steps only sum under trust ``sum``; steps
+    of a classifier, whose sums a site without secure aggregation noises itself; one gradient or
+    plain local steps otherwise.
 
     Raises:     ConfigError naming the setting; ValueError without the terms of trust ``sum``.
     """
+    if config.model.network == CLASSIFIER:
+        if plan is None or plan.sums is None:
+            raise ValueError("expected the noise of a classifier's steps")
+        summer = ClassifierSummer(config, num_classes=num_classes, grid=plan.sums.grid)
+        if terms is not None:
+            return summer
+        return NoisedSummer(summer, noise=plan.sums.noise, entropy=partial(_entropy, config))
     if config.privacy.trust == "sum":
         if terms is None or terms.grid is None:
             raise ValueError("expected the terms of noise that the sites add together")
@@ -149,7 +159,7 @@ def make_trainer(
 
 def make_summer(
     config: RunConfig, layout: ReleaseLayout, *, terms: SecureTerms | None, seeds: SeedTree
-) -> FeatureSummer | NoisedFeatureSummer:
+) -> FeatureSummer | NoisedSummer:
     """Sums features in a release, by image or (unit ``group``) by person; always on the CPU, where
     the bits of one image are its own.
 
@@ -157,16 +167,18 @@ def make_summer(
     """
     features = FeatureMap(layout, seeds=seeds)
     by_person = config.privacy.unit == "group"
-    made = release_noise(config, layout, terms=terms)
+    made = summed_noise(config, terms=terms, layout=layout)
+    summer = FeatureSummer(features, grid=made.grid, by_person=by_person)
     if terms is not None:
-        return FeatureSummer(features, grid=made.grid, by_person=by_person)
+        return summer
+    return NoisedSummer(summer, noise=made.noise, entropy=partial(_entropy, config))
 
-    def entropy(of_round: SeedTree) -> Entropy:
-        if config.privacy.noise_source == "secure":
-            return _stream(os_entropy(32))
-        return _stream(_seeded(of_round.child("noise-share")))
 
-    return NoisedFeatureSummer(features, made=made, entropy=entropy, by_person=by_person)
+def _entropy(config: RunConfig, of_round: SeedTree) -> Entropy:
+    """Of the noise that one site adds by itself."""
+    if config.privacy.noise_source == "secure":
+        return _stream(os_entropy(32))
+    return _stream(_seeded(of_round.child("noise-share")))
 
 
 def site_noise_entropy(

@@ -21,6 +21,7 @@ from phoenix_secure.federation.site.privacy import SitePrivacy, Trainer
 from phoenix_secure.federation.site.secure import SecureSite
 from phoenix_secure.privacy.integer_grid import IntegerSums
 from phoenix_secure.release.class_sums import FeatureSummer
+from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
 from phoenix_secure.training.local import LocalUpdate
@@ -110,6 +111,14 @@ class SiteWorker:
         """
         if isinstance(self._trainer, FeatureSummer):
             return self._trainer.sum(self._images, before_block=self._stop_if_over)
+        if isinstance(self._trainer, ClassifierSummer):
+            return self._trainer.sum(
+                request.parameters,
+                self._images,
+                round_number=request.round_number,
+                seeds=self._seeds_of(request.round_number),
+                before_block=self._stop_if_over,
+            )
         if isinstance(self._trainer, GradientSummer):
             return self._trainer.sum(
                 request.parameters,
@@ -135,7 +144,7 @@ class SiteWorker:
         return self._strategies.answer(request, train=self._train_from)
 
     def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
-        if isinstance(self._trainer, FeatureSummer | GradientSummer):
+        if isinstance(self._trainer, FeatureSummer | GradientSummer | ClassifierSummer):
             raise ValueError("expected a trainer: sums without noise answer secure rounds alone")
         return self._trainer.train(
             parameters,

@@ -12,7 +12,7 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
-from phoenix_secure.federation.secagg.terms import release_noise
+from phoenix_secure.federation.secagg.terms import summed_noise
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.privacy.events import DiscreteGaussianSum
@@ -52,7 +52,7 @@ def noise_of(sites: SimulatedSites, path: Path) -> np.ndarray:
     run.finish(folder)
     layout = sites.strategies.release
     assert layout is not None
-    made = release_noise(sites.config, layout, terms=sites.terms)
+    made = summed_noise(sites.config, terms=sites.terms, layout=layout)
     features = FeatureMap(layout, seeds=SeedTree(0))
     exact = sum(
         sum_features(

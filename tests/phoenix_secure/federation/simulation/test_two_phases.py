@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import phoenix_secure as ps
 from command_line import phoenix
 from phoenix_secure.compliance.accountant import recomputed_epsilon
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.data.images import from_unit_range
+from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import first_folder
+from phoenix_secure.federation.run.saved_model import draw, load_any
 from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.events import DiscreteGaussianSum
 from phoenix_secure.privacy.ledger import PrivacyLedger
+from phoenix_secure.release.generator import FittedGenerator
 
 SETTINGS = [
     "data.name=digits",
@@ -112,6 +118,103 @@ def test_both_phases_together_spend_one_epsilon(where: list[str], tmp_path: Path
         report = run.report().written.report
         assert report.value("C2.recomputed") == pytest.approx(guarantee["epsilon"], rel=0.01)
         assert not report.headline.failures
+
+
+SELECTED = [
+    "release.then=none",
+    "release.then_steps=null",
+    "model.network=classifier",
+    "model.class_conditional=false",
+    "federation.server_optimizer=fedavgm",
+    "training.optimizer=sgd",
+    "training.learning_rate=1",
+    "training.batch_size=250",
+    "privacy.sampling_rate=1",
+    "privacy.clip_norm=0.3",
+    "ema.decay=0",
+]
+SELECTED_IN_ONE_PLACE = [
+    *SELECTED,
+    "privacy.trust=site-local",
+    "partition.num_sites=1",
+    "partition.scheme=iid",
+    "secure_aggregation.mode=off",
+    "release.max_images=2048",
+    "training.batch_size=1250",
+]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(SELECTED, id="five sites"),
+        pytest.param(SELECTED_IN_ONE_PLACE, id="one place"),
+    ],
+)
+def test_a_classifier_selects_what_the_release_draws(where: list[str], tmp_path: Path) -> None:
+    config = settings(*where, "privacy.epsilon=20", "federation.rounds=6", "release.fit_steps=80")
+    run = ps.run(config, run_dir=tmp_path / "run", progress=False)
+
+    guarantee = run.summary.guarantee
+    assert guarantee is not None
+    assert 19.8 < guarantee["epsilon"] <= 20
+    spent = [
+        event
+        for folder in (first_folder(run.path), run.path)
+        for event in PrivacyLedger(folder / "sites" / "site-01" / "privacy.jsonl").events()
+    ]
+    assert len(spent) == 7
+    assert all(isinstance(event, DiscreteGaussianSum) for event in spent)
+    assert recomputed_epsilon(spent, delta=1e-5) == pytest.approx(guarantee["epsilon"], rel=0.01)
+    # The classifier has learned, and more of the samples are of the class that it reads.
+    fitted = load_any(run.path / "model", device=torch.device("cpu"))
+    assert isinstance(fitted, FittedGenerator)
+    assert fitted.classifier is not None
+    digits = load_digits()
+    assert (fitted.classifier(digits.images) == digits.labels).mean() > 0.6
+    samples = run.sample(40)
+    selected = (fitted.classifier(samples.images) == samples.labels).mean()
+    plain = draw(
+        replace(fitted, classifier=None), num_images=40, generator=torch.Generator().manual_seed(0)
+    )
+    assert selected > (fitted.classifier(from_unit_range(plain)) == fitted.labels(40)).mean() + 0.1
+    report = run.report().written.report
+    assert report.value("C2.recomputed") == pytest.approx(guarantee["epsilon"], rel=0.01)
+    assert not report.headline.failures
+
+
+def test_a_classifier_without_a_release_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    config = settings(*SELECTED).steps_phase(None)
+    with pytest.raises(ConfigError, match=r"model\.init_from, or set release\.features"):
+        ps.run(config, run_dir=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError, match="no release's generator"):
+        ps.run(config, f"model.init_from={tmp_path / 'folder'}", run_dir=tmp_path / "run")
+
+
+def test_the_plan_of_a_classifier_needs_no_release_yet(tmp_path: Path) -> None:
+    file = tmp_path / "both.yaml"
+    file.write_text("seed: 0\n")
+    planned = phoenix("run", file, *SETTINGS, *SELECTED, "--dry-run", "--format", "json")
+
+    assert planned.code == 0, planned.err
+    assert 3.9 < json.loads(planned.out)["steps"]["privacy_epsilon"] <= 4
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("federation.exchange=updates", "exchange"),
+        ("privacy.unit=group", r"privacy\.unit"),
+        ("ema.decay=0.9", r"ema\.decay=0"),
+        ("privacy.trust=site-local", r"privacy\.trust=sum"),
+        ("release.then=ddpm", r"release\.then=none"),
+    ],
+)
+def test_settings_that_no_classifier_has_are_refused(override: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        settings(*SELECTED, override)
 
 
 @pytest.mark.slow

@@ -1,0 +1,57 @@
+"""A linear classifier of scattering features: it says which generated images show their class.
+
+The weights w (d, K) are all that is trained, from zero; the probabilities are those of
+softmax(150 x w), x having length 1. The factor is the size of a step: a learning rate of 1 suits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phoenix_secure.release.scattering import Scattering
+
+__all__ = ["LinearClassifier", "probabilities"]
+
+FACTOR = 150.0
+_WEIGHT_STEP = 2.0**-20
+
+
+def probabilities(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of the classes (n, K) float64, for features (n, d) in whole steps of 2^-12 or larger and
+    length 1, weights (d, K) below 10,000.
+
+    Guarantee:  the row of one image is the same bits whatever rows come with it: weights are
+                rounded to whole steps, so that every product's sum is exact.
+    """
+    whole = np.rint(weights.astype(np.float64) / _WEIGHT_STEP) * _WEIGHT_STEP
+    logits = FACTOR * (features @ whole)
+    logits -= logits.max(axis=1, keepdims=True)
+    powers = np.exp(logits)
+    # One addition after the other, as for any other row.
+    total = powers[:, :1].copy()
+    for k in range(1, powers.shape[1]):
+        total += powers[:, k : k + 1]
+    found: np.ndarray = powers / total
+    return found
+
+
+class LinearClassifier:
+    """The classifier with the weights ``vector`` (d K,), as they are trained.
+
+    Raises:     ValueError for another size or weights that are not finite.
+    """
+
+    def __init__(
+        self, vector: np.ndarray, *, channels: int, image_size: int, num_classes: int
+    ) -> None:
+        self._features = Scattering(channels=channels, image_size=image_size)
+        shape = self._features.size, num_classes
+        if vector.shape != (shape[0] * shape[1],) or not np.isfinite(vector).all():
+            raise ValueError(f"expected {shape[0]} x {shape[1]} finite weights")
+        self.vector = vector.astype(np.float32)
+        self._weights = self.vector.reshape(shape)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """The most probable classes (n,) int64 of images (n, C, H, H) uint8."""
+        found: np.ndarray = probabilities(self._features(images), self._weights).argmax(axis=1)
+        return found.astype(np.int64)
