@@ -208,7 +208,7 @@ class RunConfig(Section):
                 "privacy.release_metrics": (self.privacy.release_metrics, False),
                 "training.compile": (self.training.compile, False),
             }
-            if not is_classifier or self.secure_aggregation.mode == "on":
+            if not is_classifier or self.privacy.trust == "sum":
                 needed["privacy.trust"] = self.privacy.trust, "sum"
                 needed["secure_aggregation.mode"] = self.secure_aggregation.mode, "on"
         _require(needed, by="federation.exchange=gradients")

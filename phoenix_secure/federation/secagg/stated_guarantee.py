@@ -60,6 +60,8 @@ def guarantee_of(
         site: round(epsilon_of([*plan.before, *events], delta=privacy.delta).value, 6)
         for site, events in (spent or {}).items()
     }
+    shared = privacy.trust == "sum"
+    whose = "of all sites inside secure aggregation" if shared else "at each site"
     of_persons = " of persons" if privacy.unit == "group" else ""
     if isinstance(event, SkellamSum):
         steps, rate = plan.max_releases, None
@@ -72,8 +74,6 @@ def guarantee_of(
         sampler = "none: every draw of a cohort counts in full"
     elif isinstance(event, DiscreteGaussianSum) and config.release.is_on:
         steps, rate = event.steps, None
-        shared = config.privacy.trust == "sum"
-        whose = "of all sites inside secure aggregation" if shared else "at each site"
         mechanism = f"one release of class-wise sums of features, discrete Gaussian noise {whose}"
         if privacy.unit == "group":
             mechanism += ", each person's sum clipped"
@@ -81,8 +81,8 @@ def guarantee_of(
     elif isinstance(event, DiscreteGaussianSum):
         steps, rate = plan.max_releases * event.steps, event.sampling_rate
         mechanism = (
-            f"DP-SGD on sums of per-{one} clipped gradients, discrete Gaussian noise of all sites "
-            f"inside secure aggregation{_images_of(privacy)}"
+            f"DP-SGD on sums of per-{one} clipped gradients, discrete Gaussian noise "
+            f"{whose}{_images_of(privacy)}"
         )
         sampler = (
             f"Poisson{of_persons} at each site, rate {event.sampling_rate:g}; cohorts amplify "

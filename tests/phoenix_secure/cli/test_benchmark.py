@@ -86,7 +86,7 @@ def test_a_row_that_was_stopped_after_training_only_judges(finished: Path, tmp_p
     ("options", "named"),
     [
         (("--setting", "moon"), "--setting moon: use one_place, sites_iid, sites_2shards"),
-        (("--method", "magic"), "--method magic: use release, dp-sgd, both"),
+        (("--method", "magic"), "--method magic: use release, selected, dp-sgd, both"),
         (("--trust", "sum"), "no row is left"),
         (("release.fit_step=1",), "fit_steps"),
     ],

@@ -11,6 +11,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
+from phoenix_secure.privacy.accounting import epsilon_of
 from phoenix_secure.privacy.events import DiscreteGaussianSum
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.release.generator import load_generator
@@ -80,3 +81,46 @@ def test_labels_follow_names_and_not_what_a_site_holds() -> None:
     assert mapped.labels is not None
     assert mapped.labels.tolist() == [-1, 2, 0, 2]
     assert in_public_classes(site, own=("cat",), public=()) is site
+
+
+CLASSIFIER = [
+    "model.network=classifier",
+    "federation.exchange=gradients",
+    "federation.rounds=2",
+    "federation.server_optimizer=fedavgm",
+    "training.optimizer=sgd",
+    "training.local_steps=1",
+    "training.learning_rate=1",
+    "training.grad_clip=null",
+    "training.batch_size=40",
+    "secure_aggregation.word_bits=32",
+    "privacy.unit=record",
+    "privacy.trust=sum",
+    "privacy.epsilon=6",
+    "privacy.with_start=true",
+    "privacy.sampling_rate=1",
+    "privacy.clip_norm=0.3",
+    "ema.decay=0",
+    f"data.class_names={[str(digit) for digit in range(10)]}",
+]
+
+
+@pytest.mark.slow
+def test_a_classifier_selects_a_release_s_images_for_the_rest_of_its_epsilon(
+    folder_federation, tmp_path
+) -> None:
+    policy = {"max_epsilon": 6.0, "privacy_trust": ["sum"], "max_total_epsilon": 6.1}
+    for site in folder_federation.sites:
+        folder_federation.change(site, policy=policy)
+    folder_federation.start()
+    train(folder_federation.job(*RELEASE, "privacy.epsilon=4"), tmp_path / "release")
+    job = folder_federation.job(*CLASSIFIER, f"model.init_from={tmp_path / 'release'}")
+    train(job, tmp_path / "run")
+
+    fitted = load_generator(tmp_path / "run" / "model", device=torch.device("cpu"))
+    assert fitted.classifier is not None
+    assert fitted.class_names == tuple(str(digit) for digit in range(10))
+    for site in job.backend.sites:
+        ledger = PrivacyLedger(folder_federation.site(site).path / "privacy.jsonl")
+        assert [each.round_number for each in ledger.releases()] == [1, 1, 2]
+        assert 5.8 < epsilon_of(ledger.events(), delta=1e-5).value <= 6

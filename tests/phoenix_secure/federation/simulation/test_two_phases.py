@@ -149,6 +149,11 @@ SELECTED_IN_ONE_PLACE = [
     [
         pytest.param(SELECTED, id="five sites"),
         pytest.param(SELECTED_IN_ONE_PLACE, id="one place"),
+        pytest.param(
+            [*SELECTED, "privacy.trust=site-local"],
+            id="each site for itself",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_classifier_selects_what_the_release_draws(where: list[str], tmp_path: Path) -> None:
@@ -208,7 +213,6 @@ def test_the_plan_of_a_classifier_needs_no_release_yet(tmp_path: Path) -> None:
         ("federation.exchange=updates", "exchange"),
         ("privacy.unit=group", r"privacy\.unit"),
         ("ema.decay=0.9", r"ema\.decay=0"),
-        ("privacy.trust=site-local", r"privacy\.trust=sum"),
         ("release.then=ddpm", r"release\.then=none"),
     ],
 )
