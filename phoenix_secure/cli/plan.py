@@ -96,7 +96,7 @@ def print_deployment_plan(sites: DeployedSites, *, output_format: Format) -> Non
         "federation": sites.plan.federation,
         "plan": sites.plan.hash,
         "sites": list(sites.sites),
-        "parameters": int(sites.model.initial_parameters.size),
+        "parameters": sites.strategies.exchange.num_parameters,
         "rounds": sites.config.federation.rounds,
         "secure_aggregation": sites.config.secure_aggregation.mode,
         "model": _who_makes_the_model(is_computed=sites.rule is not None),

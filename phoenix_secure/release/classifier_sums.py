@@ -152,4 +152,5 @@ def _whole(features: np.ndarray, steps: int) -> np.ndarray:
     scale = steps - np.sqrt(features.shape[1]) / 2
     words = np.rint(features * scale).astype(np.int64)
     words[np.einsum("bd,bd->b", words, words) > steps**2] = 0
-    return words.astype(np.int16)
+    found: np.ndarray = words.astype(np.int16)
+    return found

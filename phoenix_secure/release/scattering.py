@@ -78,10 +78,10 @@ class Scattering:
         x = images.flatten(0, 1)[:, None]  # (b C, 1, H, H)
         fine, coarse = _moduli(x, self._fine), _moduli(x, self._coarse)
         half = _to_map(F.avg_pool2d(fine, 2))
-        twice = _moduli(half.flatten(0, 1)[:, None], self._fine).unflatten(0, half.shape[:2])
+        twice = _moduli(half.flatten(0, 1)[:, None], self._fine)
         low = self._low4
         maps = [_pooled(each, low, stride=4) for each in (x, fine, coarse)]
-        maps.append(_pooled(twice.flatten(1, 2), self._low2, stride=2))
+        maps.append(_pooled(twice.view(len(x), -1, *half.shape[2:]), self._low2, stride=2))
         grouped = torch.cat(maps, 1).double().view(len(images), -1, _GROUP * self._grid**2)
         found = _rounded(_standardised(grouped).flatten(1), _STEP)
         norm = found.square().sum(1, keepdim=True).sqrt()

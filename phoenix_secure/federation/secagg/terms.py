@@ -313,10 +313,10 @@ def summed_noise(
 
     Raises:     ConfigError naming the setting; ValueError for terms without noise of sums.
     """
-    if terms is None and layout is None:
-        return step_noise(config, num_words=num_parameters, num_honest=1)
     if terms is None:
-        return plaintext_release_noise(config, layout)
+        if layout is not None:
+            return plaintext_release_noise(config, layout)
+        return step_noise(config, num_words=num_parameters, num_honest=1)
     if terms.grid is None or terms.noise is None:
         raise ValueError("expected terms with noise of sums")
     return SummedNoise(noise=terms.noise, grid=terms.grid)

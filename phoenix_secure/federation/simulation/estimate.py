@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,8 +79,11 @@ def seconds_per_step(sites: SimulatedSites) -> float:
             num_classes=sites.partition.image_set.num_classes,
             device=sites.devices[0],
         )
-        is_summer = isinstance(trainer, GradientSummer | ClassifierSummer)
-        work = trainer.sum if is_summer else trainer.train
+        work: Callable[..., object]
+        if isinstance(trainer, GradientSummer | ClassifierSummer):
+            work = trainer.sum
+        else:
+            work = trainer.train
         started = time.perf_counter()
         work(sites.strategies.start_vector(), images, round_number=1, seeds=seeds)
         seconds = time.perf_counter() - started
