@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from phoenix_secure.config_file import load_config
@@ -92,6 +92,7 @@ LIES = {
 }
 
 
+@example(6, 0.2, "always", 0)  # two liars, and a sum can do without one site
 @settings(max_examples=10, deadline=None)
 @given(
     st.integers(min_value=5, max_value=20),
@@ -106,7 +107,10 @@ def test_no_honest_site_is_left_out_for_good_and_no_sum_is_small(
     rng = random.Random(seed)  # noqa: S311 - steers a test
     liars = set(rng.sample(members_of(num_sites), rng.randint(1, terms.num_colluders)))
     found = run(num_sites, LIES[kind](liars, rng), rounds=30, seed=seed, collusion=collusion)
-    assert not found.error
+    if len(liars) <= num_sites - terms.threshold:
+        assert not found.error
+    else:  # no sum can do without all of them
+        assert not found.error or "a sum can do without" in found.error
     assert found.search.convicted <= liars
     assert all(len(survivors) >= terms.threshold for survivors in found.survivors)
 
