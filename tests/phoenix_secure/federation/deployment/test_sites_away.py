@@ -24,7 +24,8 @@ SHORT_S = 6.0
 
 class ComingAndGoing:
     """site-03 is paused for a round or two; site-04 is killed, and away for long; site-05 is paused
-    or killed in the middle of rounds, at times while another one is away, which a sum cannot bear.
+    for a round or two, and paused or killed in the middle of rounds, at times while another one is
+    away, which a sum cannot bear.
     """
 
     def __init__(self, network) -> None:
@@ -35,17 +36,20 @@ class ComingAndGoing:
     def round_ended(self, number: int) -> None:
         for site in [site for site, until in self.away.items() if number >= until]:
             del self.away[site]
-            if site == "site-03":
-                self.network.unpause(site)
-            else:
+            if site == "site-04":
                 self.network.start(site)
                 self.network.wait_started(site)
+            else:
+                self.network.unpause(site)
         if number % 6 == 1 and not self.away:
             self.away["site-03"] = number + 1 + number % 2
             self.network.pause("site-03")
         if number % 16 == 9 and not self.away:
             self.away["site-04"] = number + 5  # longer than sums are kept
             self.network.kill("site-04")
+        if number in (22, 35, 47) and not self.away:
+            self.away["site-05"] = number + 1
+            self.network.pause("site-05")
 
     def stage_ended(self, report: StageReport) -> None:
         middle = {4: "announce", 11: "share", 18: "mask", 25: "check", 32: "unmask"}
