@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from importlib.resources import files
@@ -56,7 +57,9 @@ def to_markdown(report: Report) -> str:
     return re.sub(r"\n{3,}", "\n\n", text.replace("|\n\n|", "|\n|"))
 
 
-def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> str:
+@functools.cache
+def _environment(*, autoescape: bool) -> Environment:
+    """It keeps its templates compiled, which takes as long as the rest of a page."""
     environment = Environment(
         loader=PackageLoader("phoenix_secure.compliance"),
         autoescape=autoescape,  # noqa: S701 - off for Markdown alone, which has its own filter
@@ -65,40 +68,47 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
     )
     environment.filters["md"] = markdown_cell
     environment.filters["first_capital"] = lambda text: text[:1].upper() + text[1:]
-    glossary = _glossary()
-    environment.filters["linked"] = lambda text: _linked(text, glossary)
+    environment.filters["linked"] = lambda text: _linked(text, _glossary())
+    return environment
+
+
+def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> str:
     clauses = load_clause_map()
     quality = report.value("F1.quality")
     copying = report.value("E5.copying")
-    page = environment.get_template(template).render(
-        report=report,
-        value=report.field,
-        epsilon=report.value("C2.epsilon"),
-        gaps=report.gaps,
-        gap_groups=_gap_groups(report.gaps, clauses),
-        profiles=", ".join(each.value for each in report.profiles),
-        sections=SECTIONS,
-        artefacts=ARTEFACTS,
-        shade=_shade,
-        answer=lambda each: _answer(each.value),
-        plain=_plain,
-        clauses=clauses,
-        clause_words=lambda each: "; ".join(clauses.words(id) for id in each.clauses),
-        gauges=Markup(epsilon_gauges(report)),  # noqa: S704 - built and escaped in charts
-        roc=Markup(roc_chart(report)),  # noqa: S704
-        timeline=Markup(timeline_chart(report)),  # noqa: S704
-        quality=None if quality is None else _quality(quality),
-        quality_columns=_QUALITY_COLUMNS,
-        copies_unscreened=copying is None,
-        glossary=glossary,
-        anchor=_anchor,
-        label=overview.label(report),
-        sentences=overview.sentences(report),
-        figures=overview.figures(report),
-        risks=overview.risks(report),
-        measures=overview.measures(report),
-        decisions=overview.decisions(report),
-        **more,
+    page = (
+        _environment(autoescape=autoescape)
+        .get_template(template)
+        .render(
+            report=report,
+            value=report.field,
+            epsilon=report.value("C2.epsilon"),
+            gaps=report.gaps,
+            gap_groups=_gap_groups(report.gaps, clauses),
+            profiles=", ".join(each.value for each in report.profiles),
+            sections=SECTIONS,
+            artefacts=ARTEFACTS,
+            shade=_shade,
+            answer=lambda each: _answer(each.value),
+            plain=_plain,
+            clauses=clauses,
+            clause_words=lambda each: "; ".join(clauses.words(id) for id in each.clauses),
+            gauges=Markup(epsilon_gauges(report)),  # noqa: S704 - built and escaped in charts
+            roc=Markup(roc_chart(report)),  # noqa: S704
+            timeline=Markup(timeline_chart(report)),  # noqa: S704
+            quality=None if quality is None else _quality(quality),
+            quality_columns=_QUALITY_COLUMNS,
+            copies_unscreened=copying is None,
+            glossary=_glossary(),
+            anchor=_anchor,
+            label=overview.label(report),
+            sentences=overview.sentences(report),
+            figures=overview.figures(report),
+            risks=overview.risks(report),
+            measures=overview.measures(report),
+            decisions=overview.decisions(report),
+            **more,
+        )
     )
     return without_controls(page)
 
@@ -123,6 +133,7 @@ def _quality(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {key: row.get(key) for key in _QUALITY_COLUMNS} for name, row in rows.items()}
 
 
+@functools.cache
 def _glossary() -> dict[str, str]:
     source = files("phoenix_secure.compliance").joinpath("data/glossary.yaml")
     return dict(parse_yaml(source.read_bytes(), name="glossary.yaml"))

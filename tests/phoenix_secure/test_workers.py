@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -51,11 +52,12 @@ def test_first_error_reaches_the_caller_and_waiting_batches_are_dropped() -> Non
     def fail(number: int) -> None:
         if number == 0:
             raise ValueError("batch 0")
+        time.sleep(0.001)  # longer than to drop the others
         done.append(number)
 
     with pytest.raises(ValueError, match="batch 0"), workers(1):
-        map_batches(fail, range(100_000), device=CPU)
-    assert len(done) < 100_000 - 1
+        map_batches(fail, range(1000), device=CPU)
+    assert len(done) < 999
 
 
 def test_outside_workers_or_on_another_device_this_thread_does_all() -> None:

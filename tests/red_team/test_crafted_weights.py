@@ -8,6 +8,8 @@ could change the gradients of all images beside it: n times what is accounted.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -89,9 +91,20 @@ def filled_up(network: nn.Module, gradients: Gradients, rows: ImageRows) -> torc
     return taken_sum(network)
 
 
-@pytest.mark.parametrize("amplification", [1e4, 1e7], ids=["accepted weights", "any weights"])
-@pytest.mark.parametrize("num_rows", [1, 2])
-@pytest.mark.parametrize("kind", ["vmap", "hooks"])
+# Quick: both ways to gradients, with either number of rows and either weights.
+QUICK = {("vmap", 1, 1e4), ("hooks", 2, 1e7)}
+WEIGHTS = {1e4: "accepted weights", 1e7: "any weights"}
+CASES = [
+    pytest.param(
+        *case,
+        id=f"{case[0]}-{case[1]}-{WEIGHTS[case[2]]}",
+        marks=[] if case in QUICK else pytest.mark.slow,
+    )
+    for case in itertools.product(("vmap", "hooks"), (1, 2), WEIGHTS)
+]
+
+
+@pytest.mark.parametrize(("kind", "num_rows", "amplification"), CASES)
 def test_one_image_more_moves_the_sum_by_one_clip_norm_whatever_the_weights(
     kind: str, num_rows: int, amplification: float
 ) -> None:

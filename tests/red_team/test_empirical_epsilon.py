@@ -58,7 +58,10 @@ SETTINGS = [
 ]
 # Even seeds: one picture, sampled, or an empty folder. Odd ones: a black picture beside it.
 SEEDS = range(20)
-CLAIMS = [pytest.param(seed, FEW, id=f"{seed}-few") for seed in (0, 2, 4)]
+CLAIMS = [
+    pytest.param(seed, FEW, id=f"{seed}-few", marks=[pytest.mark.slow] if seed else [])
+    for seed in (0, 2, 4)
+]
 CLAIMS += [pytest.param(seed, MANY, id=f"{seed}", marks=pytest.mark.slow) for seed in SEEDS]
 FAULTS = [pytest.param(seed, marks=[pytest.mark.slow] if seed else []) for seed in SEEDS]
 

@@ -7,6 +7,7 @@ server): processes of their own, with a pid to stop, kill and wait for.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-__all__ = ["CommandProcess"]
+__all__ = ["CommandProcess", "loaded_with"]
 
 PRELOAD = ["phoenix_secure.cli.session", "phoenix_secure.federation.simulation.simulated_sites"]
 
@@ -63,6 +64,20 @@ class CommandProcess:
         """Whether SIGSTOP holds it (Linux)."""
         stat = Path(f"/proc/{self._process.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "T"
+
+
+def loaded_with(module: str, *, output: Path) -> set[str]:
+    """Names of all modules that a process holds after it has imported ``module``."""
+    process = _fork_server().Process(target=_write_loaded, args=(module, str(output)))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0, f"{module} was not imported: exit code {process.exitcode}"
+    return set(output.read_text().split())
+
+
+def _write_loaded(module: str, output: str) -> None:
+    importlib.import_module(module)
+    Path(output).write_text("\n".join(sys.modules))
 
 
 def _fork_server() -> ForkServerContext:

@@ -109,12 +109,12 @@ def test_a_contrast_shift_between_the_sets_is_not_taken_for_membership(
 
 
 def test_a_claim_that_the_attack_beats_is_a_fail(overfitted_run: Path, tmp_path: Path) -> None:
-    report = audit(overfitted_run, tmp_path, claim=(0.3, 1e-5)).report
+    report = audit(overfitted_run, tmp_path, claim=(0.3, 1e-5), attacks=("loss",)).report
     assert report.verdict.fail
     assert report.canaries is not None
     assert report.canaries.claim == "contradicted"
     assert report.canaries.epsilon_steinke > 0.3
-    honest = audit(overfitted_run, tmp_path / "b", claim=(20.0, 1e-5)).report
+    honest = audit(overfitted_run, tmp_path / "b", claim=(20.0, 1e-5), attacks=("loss",)).report
     assert not honest.verdict.fail
     assert honest.canaries is not None
     assert honest.canaries.claim == "cannot be contradicted"

@@ -38,8 +38,8 @@ def test_it_agrees_with_the_run_s_own_accounting(
     ("q", "z", "steps"),
     [
         (0.01, 0.2102, 1000),
-        (0.5, 1.2, 2000),
-        (1.0, 0.05, 10),
+        pytest.param(0.5, 1.2, 2000, marks=pytest.mark.slow),
+        pytest.param(1.0, 0.05, 10, marks=pytest.mark.slow),
         pytest.param(1e-3, 0.4, 10**6, marks=pytest.mark.slow),
         (0.01, 0.1, 2000),  # RDP's bound is ten times what PLD finds
     ],

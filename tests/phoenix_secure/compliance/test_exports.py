@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from jsonschema import Draft202012Validator, FormatChecker
 
 from phoenix_secure.compliance.build import build_report
@@ -24,6 +22,10 @@ DECLARED = {
 
 
 def bom_errors(content: bytes) -> object:
+    # Every test process imports this file; these imports cost it two seconds.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     return JsonStrictValidator(SchemaVersion.V1_7).validate_str(content.decode())
 
 

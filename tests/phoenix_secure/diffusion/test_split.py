@@ -62,11 +62,11 @@ def draw(config: RunConfig, pipeline: Any, *, num_images: int = NUM) -> np.ndarr
     "overrides",
     [
         ("sampling.sampler=ddpm",),
-        ("sampling.sampler=ddim",),
+        pytest.param(("sampling.sampler=ddim",), marks=pytest.mark.slow),
         ("sampling.sampler=dpm-solver",),
         ("model.class_conditional=true", "sampling.guidance_scale=2"),
-        ("diffusion.prediction=edm",),
-        ("model.space_to_depth=2",),
+        pytest.param(("diffusion.prediction=edm",), marks=pytest.mark.slow),
+        pytest.param(("model.space_to_depth=2",), marks=pytest.mark.slow),
     ],
     ids=lambda overrides: overrides[0],
 )

@@ -103,9 +103,9 @@ def test_gaussians_equal_the_closed_form(z: float, steps: int) -> None:
 @pytest.mark.parametrize(
     ("q", "z", "steps", "delta"),
     [
-        (0.01, 1.0, 1000, 1e-5),
-        (64 / 6000, 1.0, 1000, 1e-5),
-        (0.05, 1.5, 400, 1e-5),
+        pytest.param(0.01, 1.0, 1000, 1e-5, marks=pytest.mark.slow),
+        pytest.param(64 / 6000, 1.0, 1000, 1e-5, marks=pytest.mark.slow),
+        pytest.param(0.05, 1.5, 400, 1e-5, marks=pytest.mark.slow),
         (0.02, 0.8, 200, 1e-6),
         (0.2, 3.0, 300, 1e-5),
     ],
@@ -214,7 +214,15 @@ def one_step_delta(q: float, z: float, e: float, *, adjacency: Adjacency, steps:
 
 @pytest.mark.parametrize("adjacency", list(Adjacency))
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize(("q", "z"), [(0.1, 0.7), (0.3, 1.0), (0.7, 2.0), (0.02, 0.4)])
+@pytest.mark.parametrize(
+    ("q", "z"),
+    [
+        pytest.param(0.1, 0.7, marks=pytest.mark.slow),
+        (0.3, 1.0),
+        pytest.param(0.7, 2.0, marks=pytest.mark.slow),
+        (0.02, 0.4),
+    ],
+)
 def test_epsilon_of_one_step_and_of_two_is_that_of_brute_force(q, z, steps, adjacency) -> None:
     delta = 1e-4
     found = epsilon_of([gaussian(q, z, steps)], delta=delta, adjacency=adjacency).value
@@ -282,7 +290,7 @@ def test_replacing_under_full_batches_and_skellam_noise_doubles_the_distance() -
     assert replaced.value == epsilon_of([twice], delta=1e-5).value
 
 
-@pytest.mark.parametrize("steps", [1000, 10_000])
+@pytest.mark.parametrize("steps", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_small_epsilon_loses_nothing_to_an_error_bound(steps: int) -> None:
     z = 10.0 * math.sqrt(steps / 1000)
     found = epsilon_of([gaussian(0.01, z, steps)], delta=1e-5)

@@ -20,11 +20,11 @@ def spent(q: float, z: float, steps: int) -> float:
     ("epsilon", "q", "steps"),
     [
         (0.1, 0.01, 1000),
-        (1.0, 0.01, 1000),
-        (10.0, 0.01, 1000),
+        pytest.param(1.0, 0.01, 1000, marks=pytest.mark.slow),
+        pytest.param(10.0, 0.01, 1000, marks=pytest.mark.slow),
         (1.961, 64 / 6000, 1000),
         (3.0, 1.0, 20),
-        (200.0, 0.05, 300),
+        pytest.param(200.0, 0.05, 300, marks=pytest.mark.slow),
         (900.0, 0.5, 2000),
     ],
 )
@@ -39,7 +39,10 @@ def test_calibration_and_its_inverse_meet() -> None:
     assert noise == pytest.approx(1.0, abs=0.003)
 
 
-@pytest.mark.parametrize("epsilon", [0.1, 1.0, 8.0, 200.0])
+@pytest.mark.parametrize(
+    "epsilon",
+    [0.1, *(pytest.param(each, marks=pytest.mark.slow) for each in (1.0, 8.0)), 200.0],
+)
 def test_a_budget_takes_few_evaluations(monkeypatch: pytest.MonkeyPatch, epsilon: float) -> None:
     asked = []
     right = calibration.bound_of

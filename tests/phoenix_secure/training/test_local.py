@@ -45,11 +45,14 @@ def train(
     "overrides",
     [
         [],
-        ["training.optimizer=sgd", "training.grad_clip=null"],
+        pytest.param(["training.optimizer=sgd", "training.grad_clip=null"], marks=pytest.mark.slow),
         ["model.class_conditional=true"],
-        ["model.space_to_depth=2", "diffusion.prediction=epsilon", "diffusion.min_snr_gamma=5"],
+        pytest.param(
+            ["model.space_to_depth=2", "diffusion.prediction=epsilon", "diffusion.min_snr_gamma=5"],
+            marks=pytest.mark.slow,
+        ),
         ["diffusion.prediction=edm", "training.horizontal_flip=true"],
-        ["training.channels_last=true"],
+        pytest.param(["training.channels_last=true"], marks=pytest.mark.slow),
         ["training.autocast=bfloat16"],
     ],
 )

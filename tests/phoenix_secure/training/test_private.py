@@ -58,7 +58,7 @@ def train(
     "overrides",
     [
         [],
-        ["privacy.gradients=hooks", "privacy.noise_draws=2"],
+        pytest.param(["privacy.gradients=hooks", "privacy.noise_draws=2"], marks=pytest.mark.slow),
         pytest.param(["privacy.gradients=ghost"], marks=pytest.mark.slow),
         ["model.class_conditional=true", "privacy.noise_draws=2", "privacy.augmentations=2"],
         pytest.param(
@@ -124,7 +124,7 @@ def test_a_step_without_images_has_the_noise_and_the_event_of_any_other(
     assert plan.event.steps == train(configured("privacy.sampling_rate=0.001"), digits).num_steps
 
 
-@pytest.mark.parametrize("physical_batch", [1, 7, 32])
+@pytest.mark.parametrize("physical_batch", [pytest.param(1, marks=pytest.mark.slow), 7, 32])
 def test_no_sample_is_capped(digits: SiteImages, physical_batch: int) -> None:
     """Rate 1 on 40 copies of an image: all of them count, whatever the batch sizes say."""
     many = SiteImages(images=np.repeat(digits.images[:1], 40, axis=0), labels=None)

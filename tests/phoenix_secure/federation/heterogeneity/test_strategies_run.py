@@ -26,6 +26,8 @@ FILTERING = [
     "filtering.num_images=10",
     "filtering.num_steps=2",
 ]
+# Without secure aggregation, what strategies do takes the same way with fewer stages.
+MODES = ["on", pytest.param("off", marks=pytest.mark.slow)]
 STRATEGIES = {
     "sharing": SHARING,
     "personal": ["exchange.personal=[last-layers]"],
@@ -109,7 +111,7 @@ def _killed(self, state, *, config) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("mode", MODES)
 def test_personal_parameters_appear_in_no_message(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:
@@ -220,7 +222,7 @@ def test_a_secure_round_survives_a_site_that_vanishes(
     assert all(report.update_norm > 0 for report in reports)
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("mode", MODES)
 def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:
@@ -241,7 +243,7 @@ def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
         assert [report.num_images for report in reports] == [5, 5, 5]
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("mode", MODES)
 def test_some_may_sit_out(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
 ) -> None:

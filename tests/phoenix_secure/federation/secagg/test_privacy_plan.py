@@ -42,7 +42,7 @@ def plan_with_terms(config: RunConfig) -> PrivacyPlan | None:
     return plan_privacy(config, terms=terms)
 
 
-@pytest.mark.parametrize("epsilon", [1.0, 10.0])
+@pytest.mark.parametrize("epsilon", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_record_plan_is_within_its_budget_and_uses_it(epsilon: float) -> None:
     plan = plan_privacy(configured(*RECORD, f"privacy.epsilon={epsilon}"), terms=None)
     assert plan is not None

@@ -196,8 +196,14 @@ def own_renyi_epsilon(*, rate: float, noise: float, steps: int, delta: float) ->
     "overrides",
     [
         ["federation.rounds=60"],
-        ["federation.rounds=1500", "privacy.epsilon=1", "privacy.delta=1e-6"],
-        ["federation.rounds=300", "privacy.epsilon=8", "privacy.sampling_rate=0.1"],
+        pytest.param(
+            ["federation.rounds=1500", "privacy.epsilon=1", "privacy.delta=1e-6"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["federation.rounds=300", "privacy.epsilon=8", "privacy.sampling_rate=0.1"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_epsilon_is_recomputed_from_what_the_sites_draw(overrides: list[str]) -> None:

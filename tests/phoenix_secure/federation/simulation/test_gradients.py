@@ -134,7 +134,7 @@ class OnePlace:
 @pytest.mark.parametrize(
     ("overrides", "momentum", "batch"),
     [
-        (SGD, 0.0, WHOLE_SITES),
+        pytest.param(SGD, 0.0, WHOLE_SITES, marks=pytest.mark.slow),
         pytest.param(MOMENTUM, 0.9, WHOLE_SITES, marks=pytest.mark.slow),
         pytest.param(MOMENTUM, 0.9, [], marks=pytest.mark.slow),
         pytest.param(ADAM, None, WHOLE_SITES, marks=pytest.mark.slow),

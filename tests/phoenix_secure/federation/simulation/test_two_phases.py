@@ -115,7 +115,7 @@ def test_both_phases_together_spend_one_epsilon(where: list[str], tmp_path: Path
     assert start.origin == "run"
     if not where:
         assert all(isinstance(event, DiscreteGaussianSum) for event in spent)
-        report = run.report().written.report
+        report = run.report(pdf=False).written.report
         assert report.value("C2.recomputed") == pytest.approx(guarantee["epsilon"], rel=0.01)
         assert not report.headline.failures
 
