@@ -20,7 +20,8 @@ demo-plain: $(STAMP)    ## the same sites train a diffusion model without privac
 	$(BIN)/phoenix-secure run configs/demo_plain.yaml --run-dir runs/demo-plain --overwrite
 
 # A worker that is done takes tests of the other: what expensive fixtures serve stays together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Compiled tests are kept whatever the environment says: the next run need not compile them again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(STAMP)          ## the quick suite
 	@echo "quick suite, about $(QUICK_MINUTES) minutes on two cores"

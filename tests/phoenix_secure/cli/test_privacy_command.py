@@ -108,7 +108,11 @@ def test_a_rate_of_one_and_a_single_step_are_the_gaussian_mechanism(cli) -> None
     found = json.loads(cli("privacy", "noise", "--epsilon", "1", *options).out)
     # Balle and Wang (2018), Theorem 8, at epsilon 1 and delta 1e-5.
     assert found["noise_multiplier"] == pytest.approx(3.7304, rel=0.003)
-    # Nearly as much noise as there may be is found, although guesses go beyond it.
+
+
+@pytest.mark.slow
+def test_nearly_as_much_noise_as_there_may_be_is_found_although_guesses_go_beyond_it(cli) -> None:
+    options = ["--rate", "1", "--steps", "1", "--format", "json"]
     found = json.loads(cli("privacy", "noise", "--epsilon", "1.1e-4", *options).out)
     assert 8500 < found["noise_multiplier"] < 1e4
 

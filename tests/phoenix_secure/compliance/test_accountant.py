@@ -24,7 +24,16 @@ SMALL = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=60.0, steps=
 
 
 @pytest.mark.parametrize("adjacency", list(Adjacency))
-@pytest.mark.parametrize("events", [[SGD], [ONE], [SGD, ONE], [SITES], [SGD, SGD], [SMALL]])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [ONE],
+        [SGD, ONE],
+        [SITES],
+        [SMALL],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ([SGD], [SGD, SGD])),
+    ],
+)
 def test_it_agrees_with_the_run_s_own_accounting(
     events: list[PoissonSampledGaussian | SkellamSum], adjacency: Adjacency
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator, FormatChecker
 
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.exports.bom import to_bom
@@ -22,7 +21,7 @@ DECLARED = {
 
 
 def bom_errors(content: bytes) -> object:
-    # Every test process imports this file; these imports cost it two seconds.
+    # Not above: every test process imports this file, and jsonschema takes two seconds.
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 
@@ -51,6 +50,8 @@ def test_the_bom_names_the_weights_and_every_claim_has_evidence(reported: Path) 
 
 
 def registry_errors(entry: object) -> list[str]:
+    from jsonschema import Draft202012Validator, FormatChecker
+
     validator = Draft202012Validator(REGISTRY, format_checker=FormatChecker())
     return [error.message for error in validator.iter_errors(entry)]
 
