@@ -10,21 +10,26 @@ import numpy as np
 
 from phoenix_secure.release.scattering import Scattering
 
-__all__ = ["LinearClassifier", "probabilities"]
+__all__ = ["LinearClassifier", "probabilities", "rounded"]
 
 FACTOR = 150.0
 _WEIGHT_STEP = 2.0**-20
 
 
-def probabilities(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of the classes (n, K) float64, for features (n, d) in whole steps of 2^-12 or larger and
-    length 1, weights (d, K) below 10,000.
+def rounded(weights: np.ndarray) -> np.ndarray:
+    """Weights (d, K) as float64 in whole steps of 2^-20."""
+    found: np.ndarray = np.rint(weights.astype(np.float64) / _WEIGHT_STEP) * _WEIGHT_STEP
+    return found
 
-    Guarantee:  the row of one image is the same bits whatever rows come with it: weights are
-                rounded to whole steps, so that every product's sum is exact.
+
+def probabilities(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of the classes (n, K) float64, for features (n, d) of length 1 and ``rounded`` weights (d, K)
+    below 10,000.
+
+    Guarantee:  for features in whole steps of 2^-12 or larger the row of one image is the same bits
+                whatever rows come with it: the sums of all products are exact.
     """
-    whole = np.rint(weights.astype(np.float64) / _WEIGHT_STEP) * _WEIGHT_STEP
-    logits = FACTOR * (features @ whole)
+    logits = FACTOR * (features @ weights)
     logits -= logits.max(axis=1, keepdims=True)
     powers = np.exp(logits)
     # One addition after the other, as for any other row.
@@ -49,7 +54,7 @@ class LinearClassifier:
         if vector.shape != (shape[0] * shape[1],) or not np.isfinite(vector).all():
             raise ValueError(f"expected {shape[0]} x {shape[1]} finite weights")
         self.vector = vector.astype(np.float32)
-        self._weights = self.vector.reshape(shape)
+        self._weights = rounded(self.vector.reshape(shape))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The most probable classes (n,) int64 of images (n, C, H, H) uint8."""

@@ -17,13 +17,13 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.privacy.integer_grid import IntegerGrid, IntegerSums
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
-from phoenix_secure.release.classifier import probabilities
+from phoenix_secure.release.classifier import probabilities, rounded
 from phoenix_secure.release.scattering import Scattering
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["ClassifierSummer"]
 
-_ROWS = 512
+_ROWS = 64  # at once: they stay in a core's cache
 _MOST_WEIGHT = 1e4
 _LARGEST_LOSS = 0.05  # of a vector's length, to rounding
 
@@ -77,19 +77,21 @@ class ClassifierSummer:
         features, steps = self._features_of(site, before_block)
         labels = np.full(len(site.images), -1) if site.labels is None else site.labels
         weights = global_vector.reshape(-1, self._num_classes)
+        of_whole = rounded(weights) / steps  # a power of two
         sample = self._randomness(seeds).included(
             len(site.images), probability=self._config.privacy.sampling_rate
         )
-        total = np.zeros(weights.shape)
+        total = np.zeros((self._num_classes, len(weights)))
+        # Always as many rows: the same instructions run whatever the sample is.
+        whole = np.zeros((_ROWS, len(weights)))
         for start in range(0, len(sample), _ROWS):
             before_block()
             own = sample[start : start + _ROWS]
-            # Always as many rows: the same instructions run whatever the sample is.
-            whole = np.zeros((_ROWS, len(weights)))
             whole[: len(own)] = features[own]
-            errors = self._errors(probabilities(whole / steps, weights)[: len(own)], labels[own])
-            total -= whole[: len(own)].T @ np.trunc(errors * (self._grid.steps // steps))
-        return IntegerSums(words=self._grid.cut_off(total.ravel().astype(np.int64)))
+            whole[len(own) :] = 0
+            errors = self._errors(probabilities(whole, of_whole)[: len(own)], labels[own])
+            total -= np.trunc(errors * (self._grid.steps // steps)).T @ whole[: len(own)]
+        return IntegerSums(words=self._grid.cut_off(total.T.ravel().astype(np.int64)))
 
     def _errors(self, found: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """(n, K), of length at most 1: the clipped error over ``clip_norm``."""

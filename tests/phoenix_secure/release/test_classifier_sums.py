@@ -11,7 +11,7 @@ from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.privacy.integer_grid import IntegerGrid
-from phoenix_secure.release.classifier import FACTOR, LinearClassifier, probabilities
+from phoenix_secure.release.classifier import FACTOR, LinearClassifier, probabilities, rounded
 from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.release.scattering import Scattering
 from phoenix_secure.rng import SeedTree
@@ -144,7 +144,7 @@ def test_probabilities_are_softmax_whatever_the_company(seed: int, num: int) -> 
     rng = np.random.default_rng(seed)
     features = np.rint(rng.standard_normal((num, 30)) / 8 * 1024) / 1024
     weights = rng.standard_normal((30, 4)).astype(np.float32)
-    found = probabilities(features, weights)
+    found = probabilities(features, rounded(weights))
     logits = FACTOR * features @ weights.astype(np.float64)
     expected = torch.softmax(torch.from_numpy(logits), 1).numpy()
     assert found == pytest.approx(expected, abs=1e-3)
