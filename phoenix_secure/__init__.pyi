@@ -1,6 +1,7 @@
 """The types behind the lazy names of ``__init__.py`` (a test compares the two)."""
 
 from phoenix_secure.api.attacks import audit as audit
+from phoenix_secure.api.models import export_bundle as export_bundle
 from phoenix_secure.api.models import sample as sample
 from phoenix_secure.api.quality import evaluate as evaluate
 from phoenix_secure.api.reports import report as report

@@ -17,11 +17,13 @@ from phoenix_secure.data.export import DeepImages
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.data.inventory import read_window
 from phoenix_secure.data.percentiles import Percentiles, as_window
+from phoenix_secure.data.scale import Window
 from phoenix_secure.device import num_cores, pick_devices
+from phoenix_secure.diffusion.bundle import save_bundle
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.run import saved_model
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.federation.run.marks import encoder_of
+from phoenix_secure.federation.run.marks import encoder_of, origin_of
 from phoenix_secure.federation.run.saved_model import AnyModel, classes_in_turn, load_any
 from phoenix_secure.marks.marker import Marker
 from phoenix_secure.marks.origin import Origin, model_digest
@@ -29,7 +31,7 @@ from phoenix_secure.pictures import Encode
 from phoenix_secure.release.generator import FittedGenerator
 from phoenix_secure.workers import workers
 
-__all__ = ["draw", "open_model", "sample"]
+__all__ = ["draw", "export_bundle", "open_model", "sample"]
 
 
 def open_model(path: Path, *, device: str = "auto") -> AnyModel:
@@ -112,20 +114,48 @@ def sample(
     )
 
 
+def export_bundle(path: str | Path, out: str | Path | None = None) -> Path:
+    """Write the model of a run, or of a diffusers DDPM or DDIM folder, as a MONAI bundle.
+
+    out     a new folder; by default ``monai-bundle`` in the folder of the run
+
+    Raises:     ConfigError for a path that exists, and a model that is no U-Net; CheckpointError.
+    """
+    path = Path(path).expanduser()
+    folder = RunFolder(path)
+    is_run = folder.config_file.exists()
+    if out is None and not is_run:
+        raise ConfigError(f"{path} is not a run folder: name a new folder with --out")
+    model = open_model(path, device="cpu")
+    if isinstance(model, FittedGenerator):
+        raise ConfigError(
+            f"{path} holds a release's generator, no U-Net: a bundle needs release.then = ddpm"
+        )
+    target = folder.path / "monai-bundle" if out is None else Path(out).expanduser()
+    origin = origin_of(folder) if is_run else Origin(model=model_digest(path))
+    save_bundle(model, target, origin=origin, window=_window(path))
+    return target
+
+
 def _deep(images: np.ndarray, path: Path) -> DeepImages | None:
     """Grey images of a run with a window, in 16 bits; None for anything else."""
-    folder = RunFolder(path)
-    if not folder.config_file.exists() or images.shape[1] != 1:
-        return None
-    window = folder.load_config().data.window
-    found = as_window(window)
-    if isinstance(found, Percentiles):
-        kept = folder.path / "inventory.json"
-        found = read_window(kept) if kept.exists() else None
-    if found is None:
+    found = _window(path)
+    if found is None or images.shape[1] != 1:
         return None
     scale = DeepScale.of(found)
     return DeepImages(pixels=scale.pixels(images), scale=scale)
+
+
+def _window(path: Path) -> Window | None:
+    """The stored values that are black and white to the model of a run; None without a window."""
+    folder = RunFolder(path)
+    if not folder.config_file.exists():
+        return None
+    found = as_window(folder.load_config().data.window)
+    if isinstance(found, Percentiles):
+        kept = folder.path / "inventory.json"
+        return read_window(kept) if kept.exists() else None
+    return found
 
 
 def _encoder(path: Path) -> Encode:

@@ -1,19 +1,22 @@
-"""``phoenix-secure models``: models that runs start from."""
+"""``phoenix-secure models``: keep models that runs start from, and pass models on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
-app = typer.Typer(help="Keep the models that runs start from.", no_args_is_help=True)
+app = typer.Typer(
+    help="Keep the models that runs start from, and pass models on.", no_args_is_help=True
+)
 
 
 @app.callback()
 def models() -> None:
-    """Keep the models that runs start from."""
+    """Keep the models that runs start from, and pass models on."""
 
 
 @app.command()
@@ -35,3 +38,24 @@ def add(
         print_json(start.model_dump(mode="json"))
         return
     console.print(f"kept: sha256:{start.sha256}", soft_wrap=True)
+
+
+@app.command()
+def bundle(
+    model: Annotated[Path, typer.Argument(help="A run folder, or a diffusers DDPM/DDIM folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A new folder. Default: monai-bundle in the run.")
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Write a model as a MONAI bundle, the format of models in medical imaging.
+
+    Whoever opens it needs MONAI and diffusers, and nothing of this program.
+    """
+    from phoenix_secure.api.models import export_bundle
+
+    written = export_bundle(model, out)
+    if output_format is Format.JSON:
+        print_json({"bundle": str(written)})
+        return
+    console.print(f"written: {written}", soft_wrap=True)

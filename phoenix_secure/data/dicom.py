@@ -29,7 +29,9 @@ __all__ = ["NoPixels", "dicom_images", "dicom_person", "is_dicom"]
 _MAX_PIXELS = 1 << 27  # of one frame: what Pillow, too, takes for a bomb
 _MAX_INFLATED = 1 << 31  # bytes
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_DECODERS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+_DECODER = "pip install pylibjpeg-libjpeg (GPL, so not in the extra medical)"
+# A file around the codestream: in one whose boxes have no length pydicom searches for ever.
+_JP2_FILE = b"\0\0\0\x0cjP  "
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _MARK = slice(128, 132)
@@ -96,7 +98,7 @@ def _next_frame(pixels: Iterator[Any], dataset: Any, *, name: str) -> npt.NDArra
             raise
         raise DataError(
             f"{name}, compressed as {syntax.name}, cannot be decoded here "
-            f"({type(error).__name__}): it is damaged, or needs pip install {_DECODERS}"
+            f"({type(error).__name__}): it is damaged, or needs {_DECODER}"
         ) from None
     if values is None:
         raise DataError(f"{name} holds fewer frames than it says: copy it again")
@@ -211,10 +213,24 @@ def _require_readable(dataset: Any, *, name: str) -> None:
     if not syntax.is_encapsulated:
         return
     if not _pixels().get_decoder(syntax).is_available:
-        needed = "pyjpegls" if "JPEG-LS" in syntax.name else _DECODERS
-        raise DataError(
-            f"{name} is compressed as {syntax.name}: pip install {needed}, or decompress it"
-        )
+        raise DataError(f"{name} is compressed as {syntax.name}: {_DECODER}, or decompress it")
+    if "2000" in syntax.name:
+        _require_plain_codestreams(dataset, form=(columns, rows), name=name)
+
+
+def _require_plain_codestreams(dataset: Any, *, form: tuple[int, int], name: str) -> None:
+    """Refuse JPEG 2000 frames that decoders would work on for minutes, or for ever."""
+    num_frames = int(dataset.get("NumberOfFrames") or 1)
+    for frame in _import().encaps.generate_frames(dataset.PixelData, number_of_frames=num_frames):
+        if frame.startswith(_JP2_FILE):
+            raise DataError(
+                f"{name} holds JP2 files in place of codestreams, against DICOM PS3.5 A.4.4: "
+                "compress it again with a DICOM tool"
+            )
+        # ISO 15444-1 A.5.1: width, height, and where in them the picture begins
+        right, bottom, left, top = np.frombuffer(frame[8:24], ">u4").tolist()
+        if (right - left, bottom - top) != form:
+            raise DataError(f"{name} is damaged: its frames are not of the size that it states")
 
 
 def _dataset(content: bytes, *, name: str, with_pixels: bool) -> Any:
@@ -269,7 +285,7 @@ def _quietly(name: str) -> Iterator[None]:
 
 
 def _import() -> Any:
-    import pydicom
+    import pydicom.encaps
 
     return pydicom
 

@@ -14,7 +14,7 @@ from phoenix_secure.marks.origin import Origin, model_digest
 from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.pictures import Encode, plain_png
 
-__all__ = ["encoder_of", "own_encoder", "signer_folder"]
+__all__ = ["encoder_of", "origin_of", "own_encoder", "signer_folder"]
 
 
 def signer_folder(folder: RunFolder) -> Path:
@@ -46,11 +46,15 @@ def encoder_of(folder: RunFolder) -> Encode:
         signer = MarkSigner.kept(signer_folder(folder))
     except OSError:  # another user's
         signer = None
+    return Marker(origin_of(folder), signer=signer)
+
+
+def origin_of(folder: RunFolder) -> Origin:
+    """The model of a finished run, its ledger and its guarantee."""
     ledger, summary = ledger_file(folder.path), folder.path / "summary.json"
     said = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
-    origin = Origin(
+    return Origin(
         model=model_digest(folder.model),
         run=read_ledger(ledger).id if ledger.exists() else "",
         guarantee=str((said.get("guarantee") or {}).get("text", "")),
     )
-    return Marker(origin, signer=signer)

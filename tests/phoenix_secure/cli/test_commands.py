@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phoenix_secure.marks.origin import model_digest
+
 
 def test_run_prints_a_line_a_round_and_says_what_is_on_and_off(cli, config_file: Path) -> None:
     outcome = cli("run", str(config_file))
@@ -120,6 +122,21 @@ def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None
     wrong = cli("sample", "runs/tiny", "--class", "77")
     assert wrong.code == 2
     assert "did you mean '7'" in wrong.err
+
+
+def test_a_run_is_passed_on_as_a_monai_bundle(cli, finished_run: Path) -> None:
+    made = cli("models", "bundle", str(finished_run), "--format", "json")
+    assert made.code == 0, made.err
+    bundle = finished_run / "monai-bundle"
+    assert json.loads(made.out) == {"bundle": str(bundle)}
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["description"].endswith("no formal guarantee: differential privacy is off")
+    assert metadata["model_sha256"] == model_digest(finished_run / "model")
+    again = cli("models", "bundle", str(finished_run))
+    assert (again.code, "there already" in again.err) == (2, True)
+    unnamed = cli("models", "bundle", str(finished_run / "model"))
+    assert (unnamed.code, "--out" in unnamed.err) == (2, True)
+    assert cli("models", "bundle", str(finished_run / "model"), "--out", "b").code == 0
 
 
 def test_evaluate_judges_a_run_a_model_and_a_folder(cli, config_file: Path) -> None:
