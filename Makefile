@@ -76,6 +76,7 @@ bench: $(STAMP)         ## speed ratios, measured side by side
 	$(BIN)/python benchmarks/federation_flower.py
 	$(BIN)/python benchmarks/dp.py
 	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python benchmarks/reading.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
 from functools import partial
 from pathlib import Path
 
@@ -107,10 +107,8 @@ def load_folder(
     chosen = balanced_indices(labels, num_images=len(pictures), max_images=max_images)
     for index in sorted(set(range(len(pictures))) - set(chosen.tolist())):
         inspection.not_chosen(str(pictures[index].relative_to(folder)), why="beyond max_images")
-    names = [str(pictures[index]) for index in chosen]
     decoded, pixels = _decoded(
-        [partial(_read, pictures[index]) for index in chosen],
-        names=names,
+        [pictures[index] for index in chosen.tolist()],
         image_size=image_size,
         channels=channels,
         inspection=inspection,
@@ -129,9 +127,8 @@ def load_folder(
 
 
 def _decoded(
-    read: list[Callable[[], bytes]],
+    files: list[Path],
     *,
-    names: list[str],
     image_size: int | None,
     channels: int | None,
     inspection: Inspection,
@@ -142,6 +139,7 @@ def _decoded(
     told again.
     """
     seen: list[bytes] = []
+    names = list(map(str, files))
     rule = inspection.rules.group
     # What is read for a percentile or for PatientID is as much as to decode again.
     is_kept = rule is None or rule.kind is not GroupKind.DICOM
@@ -150,32 +148,32 @@ def _decoded(
     form = {"image_size": image_size, "channels": channels}
 
     def hashed(number: int) -> bytes:
-        content = read[number]()
+        content = _read(files[number])
         seen.append(hashlib.sha256(content).digest())
         return content
 
     if cache is not None:
         groups = []
         for number, name in enumerate(names):
-            report("looking for pictures in the cache", number + 1, len(read))
+            report("looking for pictures in the cache", number + 1, len(files))
             content = hashed(number)
             groups.append(file_group(content, name=name, rule=rule))
         key = decoded_key(seen, rules=inspection.rules, **form)
-        found = find_decoded(cache, key, num_images=len(read))
+        found = find_decoded(cache, key, num_images=len(files))
         if found is not None:
             inspection.saw_bits(found.bits)
-            return DecodedFiles([], list(range(len(read))), groups), found.pixels
+            return DecodedFiles([], list(range(len(files))), groups), found.pixels
     told = inspection.num_told
     seen.clear()
     decoded = decode_files(
-        [partial(hashed, number) for number in range(len(read))],
+        [partial(hashed, number) for number in range(len(files))],
         names=names,
         inspection=inspection,
         **form,
     )
     pixels = stack_pictures(decoded.images, names=[names[index] for index in decoded.file_of])
-    whole = decoded.file_of == list(range(len(read))) and not inspection.is_medical
-    if cache is not None and whole and inspection.num_told == told and len(seen) == len(read):
+    whole = decoded.file_of == list(range(len(files))) and not inspection.is_medical
+    if cache is not None and whole and inspection.num_told == told and len(seen) == len(files):
         # Of what was decoded: a file may have changed since it was looked for.
         key = decoded_key(seen, rules=inspection.rules, **form)
         keep_decoded(cache, key, Decoded(pixels=pixels, bits=inspection.bits))
@@ -280,8 +278,9 @@ def _nothing_to_read(folder: Path, others: list[tuple[Path, str]]) -> str:
 
 def _read(file: Path) -> bytes:
     try:
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise DataError(f"{file} is larger than 2 GiB: crop it, or split it into files")
-        return file.read_bytes()
+        with file.open("rb", buffering=0) as opened:
+            if os.fstat(opened.fileno()).st_size > _MAX_FILE_BYTES:
+                raise DataError(f"{file} is larger than 2 GiB: crop it, or split it into files")
+            return opened.readall()
     except OSError as error:
         raise DataError(f"cannot read {file} ({error.strerror}): check permissions") from error

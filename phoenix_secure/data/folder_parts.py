@@ -8,7 +8,13 @@ from pathlib import Path
 from phoenix_secure.data.file_kinds import kind_of
 from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.listing import Listing
-from phoenix_secure.data.parts import named_parts, part_of_name, part_of_path, parts_of_name
+from phoenix_secure.data.parts import (
+    named_parts,
+    part_of_name,
+    part_of_path,
+    parts_of_name,
+    speaks_of_no_part,
+)
 from phoenix_secure.errors import DataError
 
 __all__ = ["within_part"]
@@ -35,7 +41,12 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
             f"({one.relative_to(listing.root)}): set path to one of them, such as {one}, "
             "or data.part to train, test, validation, or all"
         )
-    parts = {file: _part_of_file(file, listing, inspection) for file in listing.files}
+    start = len(str(listing.root))
+    speaking = [file for file in listing.files if not speaks_of_no_part(str(file)[start:])]
+    if wanted is None and not speaking:
+        return listing, WHOLE_SET
+    parts: dict[Path, str | None] = dict.fromkeys(listing.files)
+    parts |= {file: _part_of_file(file, listing, inspection) for file in speaking}
     if marked:
         return _in_folders(listing, parts, str(wanted), inspection), str(wanted)
     return _in_files(listing, parts, inspection)

@@ -16,6 +16,7 @@ __all__ = [
     "part_of_path",
     "parts_of_name",
     "require_one_configuration",
+    "speaks_of_no_part",
 ]
 
 PARTS = ("train", "test", "validation", "all")
@@ -44,6 +45,11 @@ _NO_CONFIGURATION = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b(?=[a-f]*\d)[0-9a-f]{8,}\b|^[^=]+=.*$",
     re.IGNORECASE,
 )
+
+
+def speaks_of_no_part(path: str) -> bool:
+    """Whether a relative path surely speaks of no part: quick, for the many that do not."""
+    return _HINT.search(path) is None
 
 
 @functools.lru_cache(maxsize=4096)
