@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.scale import Window
 
-__all__ = ["DeepScale"]
+__all__ = ["SCALE_FILE", "DeepScale"]
 
+SCALE_FILE = "scale.json"
 _MAX = 65535
 
 
@@ -34,6 +37,21 @@ class DeepScale:
             return cls(window=window, slope=(high - low) / _MAX, intercept=low)
         fits = low >= 0 and high <= _MAX
         return cls(window=window, slope=1.0, intercept=0.0 if fits else low)
+
+    @classmethod
+    def beside(cls, pictures: Path) -> DeepScale | None:
+        """The scale that an export wrote into the folder ``pictures``; None without one."""
+        try:
+            said = json.loads((pictures / SCALE_FILE).read_text(encoding="utf-8"))
+            low, high = said["window"]
+            found = cls(
+                window=(float(low), float(high)),
+                slope=float(said["slope"]),
+                intercept=float(said["intercept"]),
+            )
+            return found if found.to_dict() == said else None
+        except (OSError, ArithmeticError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # somebody else's file of this name
 
     @property
     def pixel_window(self) -> Window:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from phoenix_secure.data.deep_export import DeepScale
+from phoenix_secure.data.deep_export import SCALE_FILE, DeepScale
 from phoenix_secure.data.labels import class_name
 from phoenix_secure.data.listing import is_system_name
 from phoenix_secure.data.parts import part_of_name
@@ -84,7 +84,7 @@ def export_images(
             (new / folder).mkdir()
         if deep is not None:
             text = json.dumps(deep.scale.to_dict(), indent=2) + "\n"
-            (new / "scale.json").write_text(text, encoding="utf-8")
+            (new / SCALE_FILE).write_text(text, encoding="utf-8")
         written = images if deep is None else deep.pixels
         for name, image in zip(names, written, strict=True):
             pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)

@@ -20,6 +20,7 @@ from phoenix_secure.data.decode import (
     file_group,
 )
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
+from phoenix_secure.data.deep_export import SCALE_FILE, DeepScale
 from phoenix_secure.data.file_kinds import pictures_among
 from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
@@ -36,6 +37,7 @@ from phoenix_secure.data.labels import class_name, require_few
 from phoenix_secure.data.listing import Listing, list_folder
 from phoenix_secure.data.percentiles import Percentiles
 from phoenix_secure.data.reading_progress import report
+from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import DataError, NoImages
 
@@ -77,6 +79,10 @@ def load_folder(
     if classes and loose:
         _leave_out_loose(loose, classes, listing=listing, inspection=inspection)
         pictures = [file for file in pictures if file.parent != listing.root]
+    exported = DeepScale.beside(listing.root)
+    if exported is not None:
+        _require_its_window(exported, listing, inspection=inspection)
+        others = [(file, kind) for file, kind in others if file != listing.root / SCALE_FILE]
     by_column = rule is not None and rule.kind is GroupKind.COLUMN
     with_labels = len(classes) <= 1 and not inspection.rules.each_alone
     tables = []
@@ -124,6 +130,18 @@ def load_folder(
         groups=groups_of_folder(people, chosen, decoded=decoded, rule=rule),
     )
     return inspection.finish(image_set, labels_from=labels_from, scale=inspection.scale, part=part)
+
+
+def _require_its_window(exported: DeepScale, listing: Listing, *, inspection: Inspection) -> None:
+    """Samples that left in 16 bits are read with the window beside them, or one that was chosen."""
+    wanted = shown_window(exported.pixel_window)
+    if inspection.rules.window is None and not inspection.rules.each_alone:
+        raise DataError(
+            f"{listing.root} holds samples in 16 bits: set data.window to {wanted}, as "
+            f"{SCALE_FILE} says"
+        )
+    if inspection.window not in (None, exported.pixel_window):
+        inspection.note(f"{SCALE_FILE} beside the pictures says data.window {wanted}")
 
 
 def _decoded(

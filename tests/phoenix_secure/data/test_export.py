@@ -17,7 +17,7 @@ from phoenix_secure.data.export import DeepImages, ExportLayout, export_images
 from phoenix_secure.data.images import ImageSet, from_unit_range
 from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.sources import load_images
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import ConfigError, DataError
 from phoenix_secure.marks.check import Answer, check_marks
 from phoenix_secure.marks.marker import Marker
 from phoenix_secure.marks.origin import Origin
@@ -61,7 +61,8 @@ def test_the_same_images_come_back(
     path = tmp_path_factory.mktemp("export")
     names = NAMES if labelled else ()
     target = export(path, images, layout, labels=labels, class_names=names)
-    found = load_images(SOURCE[layout][0], path=str(target), cache_dir=path)
+    strict = ReadingRules(strict=True)
+    found = load_images(SOURCE[layout][0], path=str(target), cache_dir=path, rules=strict)
     expected = Counter(
         (image.tobytes(), None if labels is None else NAMES[labels[number]])
         for number, image in enumerate(images)
@@ -139,7 +140,7 @@ def test_sixteen_bits_hold_the_values_that_the_window_mapped(
         encode=Marker(Origin()), deep=deep,
     )  # fmt: skip
     told = json.loads((target / "scale.json").read_text())
-    rules = ReadingRules(window=tuple(told["data_window"]))
+    rules = ReadingRules(window=tuple(told["data_window"]), strict=True)
     found = load_images("image-folder", path=str(target), cache_dir=target, rules=rules)
     # A step of the 16-bit pixels is less than half of one of the bytes.
     assert np.abs(found.images.astype(int) - bytes_of).max() <= 1
@@ -147,3 +148,27 @@ def test_sixteen_bits_hold_the_values_that_the_window_mapped(
     assert all(
         each.answer is Answer.MARKED for each in check_marks(target) if each.path.suffix == ".png"
     )
+
+
+def test_the_scale_beside_pictures_is_asked_for_and_not_lost(tmp_path: Path) -> None:
+    scale = DeepScale.of((-1000.0, 400.0))
+    deep = DeepImages(pixels=scale.pixels(np.zeros((2, 1, 8, 8))), scale=scale)
+    images, names = np.zeros((2, 1, 8, 8), np.uint8), ("a", "b")
+    target = export(
+        tmp_path, images, ExportLayout.CLASS_FOLDERS, labels=np.array([0, 1]), class_names=names,
+        deep=deep,
+    )  # fmt: skip
+
+    def load(window: tuple[float, float] | None) -> ImageSet:
+        rules = ReadingRules(window=window, strict=True)
+        return load_images("image-folder", path=str(target), cache_dir=tmp_path, rules=rules)
+
+    with pytest.raises(DataError, match=r"set data\.window to \[0, 1400\], as scale\.json says"):
+        load(None)
+    assert load((0, 1400)).inventory.notes == ()
+    assert load((0, 1400)).class_names == names
+    assert "scale.json beside the pictures says" in load((0, 4095)).inventory.notes[0]
+    for foreign in ("[]", "{", '{"slope": 0, "window": [0, 1], "intercept": 0}'):
+        (target / "scale.json").write_text(foreign)
+        with pytest.raises(DataError, match=r"strict.*scale\.json"):
+            load((0, 1400))
