@@ -33,7 +33,7 @@ from phoenix_secure.data.label_files import (
     read_label_file,
     read_tables,
 )
-from phoenix_secure.data.labels import class_name, require_few
+from phoenix_secure.data.labels import class_name, require_few, require_unlike
 from phoenix_secure.data.listing import Listing, list_folder
 from phoenix_secure.data.percentiles import Percentiles
 from phoenix_secure.data.reading_progress import report
@@ -250,15 +250,8 @@ def _labels_of_folders(
         return None
     require_few(len(folders), where=f"sub-folders of {listing.root}")
     names = tuple(class_name(folder.name) for folder in folders)
-    by_lower: dict[str, str] = {}
-    for name in names:
-        first = by_lower.setdefault(name.lower(), name)
-        if first is not name:
-            raise DataError(
-                f"{listing.root} holds the classes {first!r} and {name!r}, which differ in "
-                "capitals or encoding alone: put them into one folder"
-            )
-    lower = set(by_lower)
+    require_unlike(names, where=str(listing.root), fix="put them into one folder")
+    lower = {name.lower() for name in names}
     if lower & _IMAGE_FOLDERS and lower & _MASK_FOLDERS:
         raise DataError(
             f"the sub-folders of {listing.root} look like images and their masks, not classes: "

@@ -250,10 +250,9 @@ def _labels(
         require_few(len(names), where=where)
         known = [v if type(v) is int and 0 <= v < len(names) else -1 for v in values]
         return np.array(known, np.int64), tuple(names)
-    raw = np.array(values)
-    if raw.ndim != 1 or not np.issubdtype(raw.dtype, np.integer):
+    if any(type(value) is not int for value in values):
         raise DataError(f"{where} must hold one class number (0, 1, 2, ...) per image")
-    return numbered(raw, names=names, where=where)
+    return numbered(np.array(values), names=names, where=where)
 
 
 def _people(table: Any, *, reference: str, rule: GroupRule | None) -> list[Any] | None:

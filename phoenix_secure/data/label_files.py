@@ -15,13 +15,21 @@ import numpy.typing as npt
 
 from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.inspection import Inspection
-from phoenix_secure.data.labels import class_name, numbered, pick_label, require_few
+from phoenix_secure.data.labels import (
+    class_name,
+    numbered,
+    pick_label,
+    require_few,
+    require_unlike,
+)
 from phoenix_secure.errors import DataError
 
 __all__ = ["Table", "is_label_file", "people_of_table", "read_label_file", "read_tables"]
 
 _FILE_NAMES = ("file_name", "filename", "file", "image", "img", "path", "image_path", "name", "id")
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
+# How programs write that there is no value; a class may be called so, too.
+_MISSING = frozenset(("none", "null", "n/a", "na", "<na>", "nat", "#n/a", "-"))
 _MAX_BYTES = 256 * 2**20
 
 Row = dict[str, Any]
@@ -58,7 +66,7 @@ def read_tables(files: Sequence[Path]) -> list[Table]:
     tables = []
     for file in files:
         rows = _rows(file)
-        columns = tuple(name for name in (rows[0] if rows else {}) if isinstance(name, str))
+        columns = tuple(dict.fromkeys(name for row in rows for name in row))
         by_lower = {name.lower(): name for name in columns}
         file_column = next((by_lower[name] for name in _FILE_NAMES if name in by_lower), None)
         tables.append(Table(file=file, rows=rows, columns=columns, file_column=file_column))
@@ -142,6 +150,9 @@ def read_label_file(
         inspection.note("columns that look like labels, not used", name)
     values = _matched(rows, file_column, label_column, pictures, file=file, inspection=inspection)
     labels, names = _as_classes(values, where=f"column {label_column} of {file}")
+    for name in names:
+        if name.lower() in _MISSING:
+            inspection.note("labels that look like missing ones count as classes", name)
     return labels, names, f"column {label_column} of {file.name}"
 
 
@@ -151,17 +162,55 @@ def _rows(file: Path) -> list[Row]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         if file.suffix.lower() == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-            return [row for row in rows if isinstance(row, dict)]
+            return [
+                _object(line, where=f"line {number} of {file}")
+                for number, line in enumerate(text.split("\n"), start=1)
+                if line.strip()
+            ]
         delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
         if delimiter == "," and ";" in text.partition("\n")[0]:
             delimiter = ";"
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-        return [{(k or "").strip(): v for k, v in row.items()} for row in reader]
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        columns = [name.strip() for name in next(lines, [])]
+        _require_once([name for name in columns if name], where=f"the first line of {file}")
+        rows = []
+        for fields in lines:
+            if len(fields) > len(columns):
+                raise DataError(
+                    f"{file} has {len(fields)} fields in line {lines.line_num}, and names for "
+                    f"{len(columns)} columns: put text that holds a {delimiter!r} in quotes"
+                )
+            if fields:
+                rows.append(dict(zip(columns, fields, strict=False)))
+        return rows
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise DataError(
             f"{file} cannot be read as a table ({type(error).__name__}): repair it, or move it away"
         ) from error
+
+
+def _object(line: str, *, where: str) -> Row:
+    """One row of a .jsonl file.
+
+    Raises:     DataError for anything but an object whose keys differ; ValueError for no JSON.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> Row:
+        _require_once([name for name, _ in pairs], where=where)
+        return dict(pairs)
+
+    row = json.loads(line, object_pairs_hook=once)
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is no object {{...}}: repair it, or remove it")
+    return row
+
+
+def _require_once(names: Sequence[str], *, where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{where} names {name[:50]!r} twice: keep one of the two")
+        seen.add(name)
 
 
 def _matched(
@@ -214,11 +263,22 @@ def _as_classes(values: list[Any], *, where: str) -> tuple[npt.NDArray[np.int64]
         return numbered(np.array([int(text) for text in texts]), names=None, where=where)
     if any(not isinstance(value, str) for value in values):
         raise DataError(f"{where} must hold one class number (0, 1, 2, ...) or name per picture")
-    if any(text.lstrip("-").replace(".", "", 1).isdecimal() for text in texts):
+    odd = next((text for text in texts if _is_number(text)), None)
+    if odd is not None:
         raise DataError(
-            f"{where} must hold one class number (0, 1, 2, ...) per picture, got {texts[0][:20]!r}"
+            f"{where} must hold one class number (0, 1, 2, ...) per picture, got {odd[:20]!r}"
         )
     names = sorted({class_name(text) for text in texts})
     require_few(len(names), where=where)
+    require_unlike(names, where=where, fix="spell them alike, or use numbers")
     number = {name: place for place, name in enumerate(names)}
     return np.array([number[class_name(text)] for text in texts]), tuple(names)
+
+
+def _is_number(text: str) -> bool:
+    """Whether ``text`` is any number, such as -1, 1.0, 1e3 or nan."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -11,7 +11,15 @@ import numpy.typing as npt
 
 from phoenix_secure.errors import DataError
 
-__all__ = ["LABEL_NAMES", "MAX_CLASSES", "class_name", "numbered", "pick_label", "require_few"]
+__all__ = [
+    "LABEL_NAMES",
+    "MAX_CLASSES",
+    "class_name",
+    "numbered",
+    "pick_label",
+    "require_few",
+    "require_unlike",
+]
 
 LABEL_NAMES = ("label", "labels")
 # Read where exactly one of them is there.
@@ -83,6 +91,22 @@ def require_few(num_classes: int, *, where: str) -> None:
             f"{where}: {num_classes:,} classes, at most {MAX_CLASSES:,}: these look like "
             "identifiers of people or files rather than classes"
         )
+
+
+def require_unlike(names: Iterable[str], *, where: str, fix: str) -> None:
+    """Refuse two names of classes that people, and some file systems, take for one.
+
+    Raises:     DataError that names both.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        key = class_name(name.casefold()).strip()
+        if key in found:
+            raise DataError(
+                f"{where} holds the classes {found[key]!r} and {name!r}, which differ in capitals, "
+                f"spaces or encoding alone: {fix}"
+            )
+        found[key] = name
 
 
 def class_name(name: str) -> str:

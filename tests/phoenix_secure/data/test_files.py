@@ -232,6 +232,22 @@ def test_classes_that_differ_in_capitals_or_encoding_alone_are_refused(folder: P
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("\u00e9", "e\u0301"),  # of one letter, which Python keeps once: identity tells nothing
+        ("stra\u00dfe", "STRASSE"),
+        ("\u0130", "i\u0307"),
+        ("owl", "owl "),
+    ],
+)
+def test_two_spellings_of_a_class_are_refused(folder: Path, one: str, other: str) -> None:
+    for name in (one, other):
+        picture(folder / name / "0.png", 60)
+    with pytest.raises(DataError, match="differ in capitals, spaces or encoding alone"):
+        load(folder)
+
+
 def test_class_names_are_one_spelling_on_every_system(folder: Path) -> None:
     (folder / "dog").rename(folder / "do\u0308g")  # as macOS writes it
     assert load(folder).class_names == ("cat", "d\u00f6g")

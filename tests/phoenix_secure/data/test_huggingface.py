@@ -125,7 +125,9 @@ def test_images_without_labels_are_welcome(tmp_path: Path, digits: ImageSet) -> 
 
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path, digits: ImageSet) -> None:
     rows = [{"bytes": png(picture[0]), "path": None} for picture in digits.images[:2]]
-    for i, labels in enumerate((["cat", "dog"], [0.5, 1.5], [[0, 1], [1, 0]], [-1, 0], [None, 1])):
+    ragged: list[list[Any]] = [[[0], [1, 0]], [True, False], [{"a": 0}, {"a": 1}]]
+    plain = (["cat", "dog"], [0.5, 1.5], [[0, 1], [1, 0]], [-1, 0], [None, 1])
+    for i, labels in enumerate((*plain, *ragged)):
         root = tmp_path / str(i)
         root.mkdir()
         pq.write_table(pa.table({"image": rows, "label": labels}), root / "train.parquet")

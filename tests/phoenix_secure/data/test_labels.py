@@ -133,6 +133,58 @@ def test_tables_that_do_not_label_are_refused(
         load(loose)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "file,label,label\n0.png,0,1\n", "first line .* names 'label' twice"),
+        ("t.csv", "file,label\n0.png,0\na,b.png,1\n", "3 fields in line 3, .* 2 columns"),
+        ("t.csv", 'file,label\n0.png,0\n1.png,"1\n2.png,0\n', "cannot be read as a table"),
+        ("t.jsonl", '{"file_name": "0.png", "label": 0, "label": 1}', "line 1 .* 'label' twice"),
+        ("t.jsonl", '{"file_name": "0.png", "label": 0}\n\n[1]', "line 3 .* is no object"),
+    ],
+)
+def test_nothing_of_a_table_is_dropped_or_won_by_the_last(
+    loose: Path, name: str, text: str, message: str
+) -> None:
+    (loose / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        load(loose)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("1e0", "2e0"), "got '1e0'"),
+        (("cat", "nan"), "got 'nan'"),
+        (("cat", "-1.5"), "got '-1.5'"),
+        (("Cat", "cat"), "'Cat' and 'cat', which differ in capitals"),
+    ],
+)
+def test_labels_that_are_names_and_numbers_or_twice_the_same_name(
+    loose: Path, labels: tuple[str, str], message: str
+) -> None:
+    rows = "".join(f"{file},{labels[shade]}\n" for file, shade in ROWS)
+    (loose / "labels.csv").write_text(f"file,label\n{rows}")
+    with pytest.raises(DataError, match=message):
+        load(loose)
+
+
+def test_a_class_that_is_called_like_a_missing_value_is_told(loose: Path) -> None:
+    rows = "".join(f"{file},{('None', 'severe')[shade]}\n" for file, shade in ROWS)
+    (loose / "labels.csv").write_text(f"file,label\n{rows}")
+    found = load(loose)
+    assert follow_the_pixels(found)
+    assert "labels that look like missing ones count as classes: 1 (None, ...)" in told(found)
+
+
+def test_a_column_that_the_first_row_lacks_is_a_column(loose: Path) -> None:
+    rows = [{"file_name": file, "label": shade} for file, shade in ROWS]
+    del rows[0]["label"]
+    (loose / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="has no label for 1 of 10 pictures"):
+        load(loose)
+
+
 def test_two_tables_are_refused(loose: Path) -> None:
     for name in ("labels.csv", "metadata.csv"):
         table(loose / name, ("file_name", "label"), ROWS)

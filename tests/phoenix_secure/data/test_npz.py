@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +174,32 @@ def test_object_arrays_are_refused_and_never_unpickled(path: Path) -> None:
     with pytest.raises(DataError, match="pickle can run code"):
         load(path)
     assert not target.exists()
+
+
+def test_two_arrays_of_one_name_are_refused(path: Path) -> None:
+    """numpy takes the last without a word."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for value in (50, 200):
+            buffer = io.BytesIO()
+            np.save(buffer, np.full((2, 8, 8), value, np.uint8))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                archive.writestr("images.npy", buffer.getvalue())
+    with pytest.raises(DataError, match="two arrays named images"):
+        load(path)
+
+
+def test_what_unpacks_beyond_all_measure_is_refused_before_it_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_secure.data.archive._RATIO_FROM", 1 << 16)
+    np.savez_compressed(path, images=np.zeros((100, 64, 64), np.uint8))
+    with pytest.raises(DataError, match=r"unpacks to 409,728 bytes.*save it with np\.savez"):
+        load(path)
+    black = np.zeros((100, 64, 64), np.uint8)
+    black[0, 0, 0] = 255
+    np.savez(path, images=black)
+    assert load(path).num_images == 100
 
 
 def test_files_that_are_no_archives_are_refused(path: Path) -> None:
