@@ -88,6 +88,11 @@ def nifti_images(content: bytes, *, name: str, slices: Slices | None) -> Iterato
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header, volume = _volume(content, name=name)
+            if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
+                raise DataError(
+                    f"{name} does not say how the patient lies in it (qform and sform codes are "
+                    "0), so that no slice is known to be axial: set its sform with a NIfTI tool"
+                )
             volume, zooms = _as_ras(header, volume)
     except DataError:
         raise

@@ -215,3 +215,14 @@ def test_a_folder_of_volumes_has_a_person_each_and_one_window(tmp_path: Path) ->
     assert inventory.window == tuple(np.percentile(values, [1, 99]))
     assert inventory.spacing_mm == (1.0, 1.0)
     assert "([p1, p99])" in inventory.scale
+
+
+def test_a_volume_that_states_no_orientation_is_refused() -> None:
+    """nibabel takes the axes for left, anterior, superior then, without a word."""
+    content = bytearray(volume(np.zeros((4, 4, 3), np.int16)))
+    assert len(read(bytes(content))) == 3
+    content[252:256] = bytes(4)  # the two codes
+    with pytest.raises(DataError, match=r"does not say how the patient lies.*set its sform"):
+        read(bytes(content))
+    content[252] = 1
+    assert len(read(bytes(content))) == 3
