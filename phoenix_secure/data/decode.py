@@ -25,6 +25,7 @@ from phoenix_secure.data.pixels import conform_picture
 from phoenix_secure.data.reading_progress import report
 from phoenix_secure.data.scale import Window
 from phoenix_secure.data.stored_image import StoredImage, require_finite, stored_bytes
+from phoenix_secure.data.whole_picture import require_whole
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = [
@@ -121,7 +122,9 @@ def _opened(
                 picture.verify()
             with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
                 _require_one_picture(picture, name=name, inspection=inspection)
-                yield picture, stored_bits(content, picture, name=name)
+                bits = stored_bits(content, picture, name=name)
+                require_whole(content, picture, bits=bits, name=name)
+                yield picture, bits
     except DataError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -22,7 +22,7 @@ from phoenix_secure.files import replace_file, storage_errors
 
 __all__ = ["Decoded", "decoded_key", "find_decoded", "keep_decoded"]
 
-_VERSION = 1  # of what decoding does; another one reads no earlier entry
+_VERSION = 2  # of what decoding does; another one reads no earlier entry
 _MAX_ENTRIES = 4
 
 
