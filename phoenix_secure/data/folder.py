@@ -21,7 +21,7 @@ from phoenix_secure.data.decode import (
 )
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.deep_export import SCALE_FILE, DeepScale
-from phoenix_secure.data.file_kinds import pictures_among
+from phoenix_secure.data.file_kinds import pictures_among, require_no_masks
 from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
 from phoenix_secure.data.groups import GroupKind
@@ -75,6 +75,8 @@ def load_folder(
     pictures, others = pictures_among(listing)
     people_first = rule is not None and str(rule) == "folder:1"
     classes = () if people_first else listing.children
+    if not inspection.rules.each_alone:
+        require_no_masks(pictures)
     loose = [file for file in pictures if file.parent == listing.root]
     if classes and loose:
         _leave_out_loose(loose, classes, listing=listing, inspection=inspection)

@@ -253,6 +253,23 @@ def test_class_names_are_one_spelling_on_every_system(folder: Path) -> None:
     assert load(folder).class_names == ("cat", "d\u00f6g")
 
 
+@pytest.mark.parametrize(
+    ("one", "mask"),
+    [
+        ("benign (1)", "benign (1)_mask"),
+        ("benign (1)", "benign (1)_mask_1"),
+        ("7", "7_Segmentation"),
+        ("a", "a-gt"),
+    ],
+)
+def test_masks_beside_their_pictures_are_no_images(folder: Path, one: str, mask: str) -> None:
+    picture(folder / "cat" / f"{mask}.png", 255)
+    assert load(folder).num_images == 7  # of no picture: it may show a mask
+    picture(folder / "cat" / f"{one}.jpg", 60)
+    with pytest.raises(DataError, match="looks like a mask of the picture"):
+        load(folder)
+
+
 def test_folders_of_images_and_masks_are_no_classes(folder: Path) -> None:
     (folder / "cat").rename(folder / "Images")
     (folder / "dog").rename(folder / "masks")
