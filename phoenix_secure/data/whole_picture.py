@@ -74,6 +74,6 @@ def _png_data(content: bytes) -> Iterator[bytes]:
 
 
 def _ppm_end(picture: Any, *, size: int) -> int:
-    width, height = picture.size
+    width, height = int(picture.width), int(picture.height)
     row = (width + 7) // 8 if picture.mode == "1" else width * size * len(picture.getbands())
-    return int(picture.tile[0].offset) + height * row
+    return int(picture.tile[0].offset) + height * int(row)
