@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,17 +44,23 @@ def run_client(
         raise ClientFailed(f"{command[0]} is not installed")
     environment = {**os.environ, "LC_ALL": "C", "NO_COLOR": "1"}
     with tempfile.TemporaryFile() as answer:
-        # An argument list without a shell: nothing in it is ever interpreted.
-        process = subprocess.Popen(  # noqa: S603
-            [program, *command[1:]],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=answer,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        interrupted = _held_interrupt()
         try:
+            # An argument list without a shell: nothing in it is ever interpreted.
+            process = subprocess.Popen(  # noqa: S603
+                [program, *command[1:]],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=answer,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except BaseException:
+            interrupted()
+            raise
+        try:
+            interrupted()
             deadline = time.monotonic() + timeout_s
             while process.poll() is None:
                 if time.monotonic() > deadline:
@@ -65,6 +72,24 @@ def run_client(
             _end(process)
         if process.returncode != 0:
             raise ClientFailed(f"{command[0]} failed: {_reason(answer.fileno())}")
+
+
+def _held_interrupt() -> Callable[[], None]:
+    """Hold Ctrl-C back until the answer is called, which raises it where it came.
+
+    In between a client is started that nobody could end: it runs before ``Popen`` returns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # Ctrl-C is the main thread's
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+
+    def release() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if came and callable(before):
+            before(signal.SIGINT, None)
+
+    return release
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -128,3 +128,27 @@ def test_ctrl_c_ends_the_client_too(bin_dir: Path, tmp_path: Path) -> None:
     _, errors = ours.communicate(timeout=20)
     assert b"KeyboardInterrupt" in errors
     assert has_ended(child)
+
+
+def test_ctrl_c_while_the_client_is_being_started_ends_it_too(
+    bin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs before ``Popen`` returns, so that nobody else could end it."""
+    write_client(bin_dir, "/bin/sleep 60 & echo $! > child; wait")
+    real = subprocess.Popen
+
+    def interrupted(*arguments: object, **more: object) -> object:
+        process = real(*arguments, **more)  # type: ignore[call-overload]
+        wait_for(tmp_path / "child", seconds=30)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_client(["client"], folder=tmp_path, timeout_s=60)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert has_ended(int((tmp_path / "child").read_text()))
