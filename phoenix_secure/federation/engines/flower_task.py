@@ -222,4 +222,9 @@ class _Pull:
                 if not isinstance(error, httpx.TransportError) or silent_s > patience_s:
                     self._error = error
                     return
+            except RuntimeError:
+                # httpx's word for a connection that was closed under a call, as ``close`` does.
+                if not self._abandoned.is_set():
+                    raise
+                return
             self._abandoned.wait(self._POLL_S)

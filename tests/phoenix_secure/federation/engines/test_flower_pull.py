@@ -137,3 +137,31 @@ def test_threads_of_a_closed_stage_stop_asking(engine) -> None:
     count = len(late)
     time.sleep(0.6)
     assert len(late) == count
+
+
+def test_a_call_under_which_the_connection_is_closed_ends_quietly(
+    engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, others = [], set(threading.enumerate())
+    monkeypatch.setattr(threading, "excepthook", ends.append)
+    client = httpx.Client()
+    is_asking, is_closed = threading.Event(), threading.Event()
+
+    def fetch(message_id: str):
+        is_asking.set()
+        is_closed.wait(5)
+        client.get("http://127.0.0.1:1/")
+
+    carrier = engine(fetch)
+    asking = threading.Thread(target=ask, args=(carrier,), kwargs={"deadline_s": 0.3})
+    asking.start()
+    assert is_asking.wait(5)
+    asking.join()
+    pulls = list(carrier._grid._pulls.values())
+    carrier._grid.pull_messages([])  # nobody waits any more
+    client.close()
+    is_closed.set()
+    assert pulls
+    for thread in set(threading.enumerate()) - others:
+        thread.join(10)
+    assert not ends
