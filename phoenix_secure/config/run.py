@@ -141,6 +141,8 @@ class RunConfig(Section):
             "model.init_from": (self.model.init_from, None),
             "privacy.noise_multiplier": (self.privacy.noise_multiplier, None),
         }
+        if is_classifier:
+            needed["release.classes"] = self.release.classes, "labels"
         _require(needed, by="release.share below 1")
         if self.release.then_steps is None and not is_classifier:
             raise ValueError("release.share below 1 needs release.then_steps, such as 2000")

@@ -214,6 +214,7 @@ def test_the_plan_of_a_classifier_needs_no_release_yet(tmp_path: Path) -> None:
         ("privacy.unit=group", r"privacy\.unit"),
         ("ema.decay=0.9", r"ema\.decay=0"),
         ("release.then=ddpm", r"release\.then=none"),
+        ("release.classes=none", r"release\.classes=labels"),
     ],
 )
 def test_settings_that_no_classifier_has_are_refused(override: str, named: str) -> None:
