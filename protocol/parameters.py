@@ -4,6 +4,10 @@ On the complete graph t = floor((n + c) / 2) + 1: two quorums of t then share mo
 so at least one honest site would have to sign two different survivor sets, which it never does.
 The sum hides each honest input among at least t - c others, and t - c >= 3 is demanded.
 
+Three or four sites can only do without the assumption that one of them works with the server:
+c = 0 and t = 3. Two quorums then share 2t - n >= 2 sites, so that even one site that lies after all
+cannot sign two survivor sets into being; but the sum hides among two with it, not among three.
+
 On a k-regular graph every site shares with k neighbours only. It is declared weaker: its
 guarantees hold but for a small probability, against servers that do not choose the graph.
 
@@ -34,7 +38,8 @@ __all__ = [
 
 # Beyond it the k masks of each site and the n^2 shares cost more than they protect.
 MAX_COMPLETE = 128
-# The fewest inputs a sum must hide among, and the fewest sites for which that is possible.
+# The fewest inputs a sum must hide among, and the fewest sites for which that is possible while one
+# of them may work with the server.
 MIN_HONEST = 3
 MIN_CLIENTS = 5
 
@@ -67,26 +72,36 @@ def num_colluders(roster_size: int, *, gamma: float) -> int:
     """c = max(1, ceil(gamma * N)) for a roster of N sites, gamma read as the decimal it is.
 
     Counted on the roster whatever the cohort: all colluders may be in one cohort, by the draw's
-    chance or by the server's choice.
+    chance or by the server's choice. Zero only for gamma = 0 in a roster below five, which could
+    not hide a sum otherwise.
 
     >>> num_colluders(30, gamma=0.1), num_colluders(64, gamma=1 / 3), num_colluders(5, gamma=0.0)
     (3, 22, 1)
+    >>> num_colluders(4, gamma=0.0)
+    0
     """
-    return max(1, _ceil_fraction(roster_size, gamma, "gamma"))
+    counted = _ceil_fraction(roster_size, gamma, "gamma")
+    return counted if roster_size < MIN_CLIENTS else max(1, counted)
 
 
 def threshold(num_clients: int, num_colluders: int) -> int:
-    """t = floor((n + c) / 2) + 1 for the complete graph.
+    """t = floor((n + c) / 2) + 1 for the complete graph; 3 for three or four clients with c = 0.
 
     Guarantee:  two sets of t sites share more than c; t - c >= 3.
-    Raises:     ValueError where n < 5, c < 1, or so many collude that t - c < 3 or t > n.
+    Raises:     ValueError where n < 5 (n < 3 with c = 0), c < 1 with n >= 5, or so many collude
+                that t - c < 3 or t > n.
 
-    >>> threshold(64, 7)
-    36
+    >>> threshold(64, 7), threshold(3, 0)
+    (36, 3)
     """
     n, c = num_clients, num_colluders
+    if c == 0 and MIN_HONEST <= n < MIN_CLIENTS:
+        return MIN_HONEST
     if n < MIN_CLIENTS:
-        raise ValueError(f"expected at least {MIN_CLIENTS} clients, got {n}")
+        raise ValueError(
+            f"expected at least {MIN_CLIENTS} clients, or {MIN_HONEST} of which none works with "
+            f"the server, got {n}"
+        )
     if c < 1:
         raise ValueError(f"expected num_colluders >= 1, got {c}")
     t = (n + c) // 2 + 1

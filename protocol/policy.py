@@ -26,11 +26,13 @@ class ClientPolicy:
     collusion        share of the roster that may work with the server (gamma), whatever the cohort
     min_cohort       fewest sites in a round's cohort
     min_honest       fewest honest inputs that any sum may hide among: quorum - num_colluders
+    allow_no_colluders   also rounds of three or four sites that assume no colluder at all (c = 0)
     suite            of keys and signatures; there is no fall-back to another one
     min_degree       0: only the complete graph. Above: also k-regular graphs of at least this
     min_threshold    degree, and at least this share threshold; a declared weaker option
 
-    Raises:     ValueError for bounds below the protocol's floor (5 sites, 3 honest ones).
+    Raises:     ValueError for bounds below the protocol's floor (5 sites, 3 honest ones; 3 sites
+                where no colluders are allowed for).
     """
 
     federation_id: str
@@ -46,6 +48,7 @@ class ClientPolicy:
     collusion: float = 0.1
     min_cohort: int = MIN_CLIENTS
     min_honest: int = MIN_HONEST
+    allow_no_colluders: bool = False
     min_degree: int = 0
     min_threshold: int = 0
     suite: Suite = Suite.CLASSICAL
@@ -53,8 +56,9 @@ class ClientPolicy:
     def __post_init__(self) -> None:
         if not 0 <= self.collusion < 1:
             raise ValueError(f"expected 0 <= collusion < 1, got {self.collusion}")
-        if self.min_cohort < MIN_CLIENTS:
-            raise ValueError(f"expected min_cohort >= {MIN_CLIENTS}, got {self.min_cohort}")
+        floor = MIN_HONEST if self.allow_no_colluders else MIN_CLIENTS
+        if self.min_cohort < floor:
+            raise ValueError(f"expected min_cohort >= {floor}, got {self.min_cohort}")
         if self.min_honest < MIN_HONEST:
             raise ValueError(f"expected min_honest >= {MIN_HONEST}, got {self.min_honest}")
         if self.min_degree < 0 or (self.min_degree > 0) != (self.min_threshold > 0):
@@ -93,6 +97,9 @@ class ClientPolicy:
 
     def _check_numbers(self, spec: RoundSpec, *, roster_size: int) -> None:
         n = len(spec.cohort)
+        # Before the number of sites, which is no reason to think that nobody colludes.
+        if spec.num_colluders == 0 and not self.allow_no_colluders:
+            raise _refusal("num_colluders", "is 0, policy does not allow for that")
         if n < self.min_cohort:
             raise _refusal("cohort", f"has {n} sites, policy asks for {self.min_cohort}")
         # Of the roster: a server that picks the cohort puts every colluder in it.

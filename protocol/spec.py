@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from protocol import labels
 from protocol.encoding import Reader, encode, encode_float, encode_text, encode_uint
-from protocol.parameters import skellam_tail
+from protocol.parameters import MIN_CLIENTS, skellam_tail
 from protocol.suite import Suite
 from protocol.words import WORD_BITS
 
@@ -40,7 +40,8 @@ class RoundSpec:
     scale, clip      fixed point: a site's word is at most ceil(scale * clip) in absolute value
     threshold        t, shares that rebuild a secret
     quorum           sites that must survive each stage, and signatures that unlock the sum
-    num_colluders    c, sites that may work with the server without harm
+    num_colluders    c, sites that may work with the server without harm; 0 in cohorts below five
+                     alone
     degree           neighbours on the k-regular graph; 0 is the complete graph
     noise_variance   variance of the integer noise that each site adds to each model word
     privacy_hash     SHA-256 of the differential-privacy parameters
@@ -94,7 +95,8 @@ class RoundSpec:
         _require(self.scale * self.clip <= 1 << 31, "scale * clip <= 2**31")
         # Written so that NaN fails too.
         _require(0 <= self.noise_variance <= 1 << 62, "0 <= noise_variance <= 2**62")
-        _require(1 <= self.num_colluders < n, "1 <= num_colluders < cohort size")
+        least = 0 if n < MIN_CLIENTS else 1
+        _require(least <= self.num_colluders < n, f"{least} <= num_colluders < cohort size")
         _require(self.num_colluders < self.quorum <= n, "num_colluders < quorum <= cohort size")
         # Two quorums share more than c sites, so one honest site would have to sign twice.
         _require(

@@ -31,11 +31,12 @@ def closing_lines(
     epsilon = guarantee.get("epsilon")
     if summary.secure is not None:
         terms = summary.secure.terms
-        yield (
-            "proven",
-            f"the server saw sums over {terms.t} sites or more, and no site's part, as long as at "
-            f"most {terms.c} of {summary.sites} work with it",
+        rests_on = (
+            f", and no site's part, as long as at most {terms.c} of {summary.sites} work with it"
+            if terms.assumption is None
+            else f"; {terms.assumption}"
         )
+        yield "proven", f"the server saw sums over {terms.t} sites or more{rests_on}"
     if epsilon is not None:
         yield "proven", str(guarantee["text"])
     if audited is not None:

@@ -245,6 +245,7 @@ def _aggregation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
     terms = sites.terms
     if terms is None:
         return {"warning": "the server will see every site's update: for research only"}
+    assumption = terms.record.assumption
     return {
         "sites_that_must_stay": terms.threshold,
         "sites_that_may_collude_with_the_server": terms.num_colluders,
@@ -256,4 +257,5 @@ def _aggregation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
         "clip_value": terms.clip_value,
         "max_images": terms.max_images,
         "estimated_aggregation_seconds_per_round": round(seconds, 3),
+        **({} if assumption is None else {"assumption": assumption}),
     }

@@ -169,6 +169,8 @@ class RunDisplay:
             console.print(f"{name.replace('_', ' '):<18} {value}", soft_wrap=True)
         if sites.terms is None:
             console.print("the server sees every site's update", style="bold red")
+        elif sites.terms.num_colluders == 0:
+            console.print(_aggregation_line(sites.terms), soft_wrap=True)
 
     def show(self, event: RunEvent) -> None:
         """Show one stage or one round."""
@@ -305,6 +307,14 @@ def _aggregation_line(terms: SecureTerms | None) -> Text:
             ("secure aggregation: OFF", "bold red"),
             " - the server sees every site's update; for research on images that are not secret",
         )
+    assumption = terms.record.assumption
+    if assumption is not None:
+        return Text.assemble(
+            "secure aggregation: ",
+            ("on, no colluder assumed", "bold yellow"),
+            f", {terms.cohort_size} sites a round, {terms.threshold} must stay, "
+            f"{terms.word_bits} bits a parameter; {assumption}",
+        )
     return Text.assemble(
         "secure aggregation: ",
         ("on", "green"),
@@ -325,4 +335,5 @@ def _closing_line(secure: SecureSummary | None) -> Text:
         f"secure aggregation was on: sums over at least {secure.terms.t} sites, "
         f"{'' if clipped is None else f'{clipped} updates clipped, '}"
         f"{secure.failed_attempts} failed attempts"
+        f"{'' if secure.terms.assumption is None else '; ' + secure.terms.assumption}"
     )

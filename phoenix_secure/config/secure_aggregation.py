@@ -12,7 +12,7 @@ __all__ = ["SecureAggregationConfig"]
 
 
 class SecureAggregationConfig(Section):
-    """Secure aggregation: the server learns the sum over at least four sites, never one update."""
+    """Secure aggregation: the server learns the sum over at least three sites, never one update."""
 
     mode: Annotated[Literal["on", "off"], YamlSwitch] = Field(
         "on",
@@ -32,7 +32,9 @@ class SecureAggregationConfig(Section):
         ge=0,
         lt=0.5,
         description="[fraction] Share of all sites of the federation, whatever the cohort, that "
-        "may work with the server; at least one is always assumed to.",
+        "may work with the server; among five sites or more at least one is always assumed to. 0 "
+        "among three or four sites: sums hide an update only if no site works with the server, "
+        "and each site's policy must allow for that (allow_no_colluders).",
     )
     dropout: float = Field(
         0.1,

@@ -76,7 +76,8 @@ class SumTrust:
 
     num_sites       n of the federation
     num_colluders   c of them may work with the server
-    num_shares      t - c: shares of noise that every sum holds and the colluders do not know
+    num_shares      t - max(1, c): shares of noise that every sum holds and neither the colluders
+                    know nor, with c = 0, a site that looks for itself
     epsilon_alone   what a site keeps if all others work with the server
     surplus         noise of a sum over everybody, in units of the noise that is accounted for
     """
@@ -89,9 +90,14 @@ class SumTrust:
 
     @property
     def text(self) -> str:
+        honest = (
+            f"at most {self.num_colluders} of {self.num_sites} sites work with the server"
+            if self.num_colluders
+            else f"none of the {self.num_sites} sites works with the server or with another site"
+        )
         return (
-            f"as long as at most {self.num_colluders} of {self.num_sites} sites work with the "
-            f"server (if all others do: epsilon {self.epsilon_alone:.4g}); a sum over every site "
+            f"as long as {honest} "
+            f"(if all others do: epsilon {self.epsilon_alone:.4g}); a sum over every site "
             f"holds {self.surplus:.3g} times the noise that this needs"
         )
 
@@ -293,7 +299,10 @@ class Guarantee:
             "each site": "with its own images, and to add its share of the noise",
             "server": "with nothing, as long as secure aggregation is on",
             "other sites": f"at most {self.trust.num_colluders} of {self.trust.num_sites} work "
-            "with the server; none holds images of the same person",
+            "with the server; none holds images of the same person"
+            if self.trust.num_colluders
+            else "none works with the server or with another site, or holds images of the same "
+            "person",
             "reader of the model": "with nothing",
         }
 

@@ -71,6 +71,25 @@ def test_cohorts_that_would_hide_too_little_are_refused(n, c):
         threshold(n, c)
 
 
+@pytest.mark.parametrize("n", [3, 4])
+def test_three_or_four_sites_do_without_a_colluder_and_nothing_else(n):
+    assert choose(n, roster_size=n, gamma=0.0, delta=0.0) == CompleteGraph(
+        num_clients=n, num_colluders=0, threshold=3
+    )
+    for gamma in (0.01, 0.1, 0.3):
+        with pytest.raises(ValueError, match="at least 5 clients"):
+            choose(n, roster_size=n, gamma=gamma, delta=0.0)
+    # Cohorts of larger rosters: somebody colludes, and may be in each.
+    with pytest.raises(ValueError, match="at least 5 clients"):
+        choose(n, roster_size=5, gamma=0.0, delta=0.0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_fewer_than_three_sites_hide_nothing(n):
+    with pytest.raises(ValueError, match="3 of which none works with the server"):
+        threshold(n, 0)
+
+
 @pytest.mark.parametrize(("n", "c", "t"), [(5, 1, 4), (6, 2, 5), (8, 4, 7)])
 def test_the_floor_of_three_honest_inputs_is_exact(n, c, t):
     assert threshold(n, c) == t

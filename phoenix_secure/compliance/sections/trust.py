@@ -136,6 +136,8 @@ def _answer_secure_aggregation(answers: Answers) -> None:
             else secure.terms.c,
             "primitives": "Ed25519, X25519, HKDF-SHA256, AES-256-CTR, AES-256-GCM, Shamir",
             "word_bits": section.get("word_bits"),
+            # Left out where there is none: a report made before has the same bytes.
+            **({"assumption": terms.assumption} if terms and terms.assumption else {}),
         },
         evidence=facts.where("summary.json", "/secure"),
     )

@@ -43,7 +43,7 @@ from phoenix_secure.secret_files import make_private_folder, write_secret
 from phoenix_secure.yaml_text import dump_yaml
 from protocol import SERVER, Identity, Roster
 from protocol.encoding import is_id
-from protocol.parameters import MIN_CLIENTS
+from protocol.parameters import MIN_CLIENTS, MIN_HONEST
 from protocol.suite import Suite
 
 __all__ = ["Deployment", "initialise"]
@@ -100,10 +100,22 @@ class Deployment:
             raise ConfigError(f"--days must be between 1 and 3660, got {self.days}")
 
     @property
+    def is_small(self) -> bool:
+        """Whether secure rounds are possible only without the assumption of a colluder."""
+        return MIN_HONEST <= len(self.sites) < MIN_CLIENTS
+
+    @property
     def warning(self) -> str | None:
         """A warning to the federation's owner before anything is handed over."""
         if len(self.sites) >= MIN_CLIENTS:
             return None
+        if self.is_small:
+            return (
+                f"fewer than {MIN_CLIENTS} sites: a sum hides an update only if no site works with "
+                "the server or with another site. Secure rounds are refused unless the plan says "
+                "secure_aggregation.collusion=0 and every site's policy allow_no_colluders: true "
+                "(docs/deployment.md)"
+            )
         return (
             f"fewer than {MIN_CLIENTS} sites: secure rounds are refused, since a sum would hide an "
             "update among too few (docs/deployment.md)"
@@ -240,6 +252,8 @@ def _site_settings(deployment: Deployment, site: str, port: int) -> dict[str, An
             "require_secure_aggregation": True,
             "require_computed_model": True,
             "min_sites": min(5, len(deployment.sites)),
+            # For its owner to think about; only where there are too few sites for anything else.
+            **({"allow_no_colluders": False} if deployment.is_small else {}),
             "max_rounds": 1000,
         },
     }

@@ -3,6 +3,10 @@
 A site that was away cannot compute the model: it has no authentic sum. It believes a model that
 more than C sites signed, where C sites of the roster may work with the server: one of the signers
 at least is honest, and signs only what it computed itself, or believed for the same reason.
+
+With C = 0 that would be one signature, and a single site that works with the server after all, or
+whose key was stolen, could give every other one any model: far more than a look at one sum. So two
+are asked for, as with C = 1. Three sites can give them: of the two others, if one missed a result.
 """
 
 from __future__ import annotations
@@ -13,11 +17,20 @@ from protocol import SERVER, Identity, Roster
 from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.identity import MAX_SIGNATURE_SIZE, SIGNATURE_SIZE, verify_signature
 
-__all__ = ["Certificate", "Confirmation", "ModelClaim"]
+__all__ = ["Certificate", "Confirmation", "ModelClaim", "num_signers"]
 
 _LABEL = b"phoenix-secure/model-confirmation/v1"
 _HASH_SIZE = 32
 _MAX_ROUND = 1 << 32
+
+
+def num_signers(num_colluders: int) -> int:
+    """Signatures that make a model believed: more than C, and never a single one.
+
+    >>> num_signers(0), num_signers(1), num_signers(7)
+    (2, 2, 8)
+    """
+    return max(1, num_colluders) + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +153,8 @@ class Certificate:
         )
 
     def objection(self, *, plan: bytes, roster: Roster, num_colluders: int) -> str | None:
-        """Why this proves nothing; None where more than ``num_colluders`` sites of the roster
-        signed the statement, each once, in the run ``plan``."""
+        """Why this proves nothing; None where ``num_signers`` sites of the roster signed the
+        statement, each once, in the run ``plan``."""
         if self.claim.plan != plan:
             return "the signatures are of another plan"
         sites = [site for site, _ in self.signatures]
@@ -150,10 +163,10 @@ class Certificate:
         for site, signature in self.signatures:
             if not Confirmation(claim=self.claim, site=site, signature=signature).is_valid(roster):
                 return f"the signature of {site} does not hold"
-        if len(sites) <= num_colluders:
+        if len(sites) < num_signers(num_colluders):
             return (
                 f"{len(sites)} sites signed it, and {num_colluders} may work with the server: "
-                f"{num_colluders + 1} are needed"
+                f"{num_signers(num_colluders)} are needed"
             )
         return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from phoenix_secure.federation.round.small_consortium import no_colluders_in_words
+
 __all__ = [
     "FitReport",
     "RoundReport",
@@ -61,8 +63,14 @@ class TermsRecord:
     max_images: int
     noise_variance_of_a_site: float
 
+    @property
+    def assumption(self) -> str | None:
+        """What sums rest on where no colluder is assumed, in plain words; None for c >= 1."""
+        return None if self.c else no_colluders_in_words(self.t)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        # Unwritten for c >= 1, so that records of before keep their bytes.
+        return asdict(self) | ({} if self.assumption is None else {"assumption": self.assumption})
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TermsRecord:

@@ -65,7 +65,7 @@ def choose_site_noise(
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
     num_words    coordinates of what a site enters, its noised count included
-    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+    num_honest   t - max(1, c): sites whose noise is in every sum and hidden from the colluders
     clip_norm    L2 norm that nothing a site enters exceeds before rounding
     Guarantee:   ``releases`` rounds spend at most ``privacy.epsilon``, where it is set; a sum
                  wraps around with probability 2^-40 at most.

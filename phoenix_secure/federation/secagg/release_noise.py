@@ -54,7 +54,7 @@ def choose_release_noise(
 ) -> tuple[SiteNoise, IntegerGrid]:
     """The finest scale at which the noised sum fits the words, and the noise that goes with it.
 
-    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders; 1 under
+    num_honest   t - max(1, c): sites whose noise is in every sum and hidden from colluders; 1 under
                  trust ``site-local``
 
     Guarantee:   one release spends at most ``privacy.epsilon``, where it is set; nothing looks at

@@ -71,6 +71,8 @@ def guarantee_of(
                 f" to a norm that follows a noised count ({privacy.clip_budget:.3g} of the squared "
                 "sensitivity)"
             )
+        if terms is not None and terms.num_colluders == 0:
+            mechanism += ", as long as no site works with the server or with another site"
         sampler = "none: every draw of a cohort counts in full"
     elif isinstance(event, DiscreteGaussianSum) and config.release.is_on:
         steps, rate = event.steps, None

@@ -81,7 +81,7 @@ def choose_step_noise(
     before       events that the same budget has paid for
     batch_size   public divisor of a site's sum; as many gradients of one direction are not cut off
     releases     steps that one site may answer
-    num_honest   t - c: sites whose noise is in every sum and hidden from the colluders
+    num_honest   t - max(1, c): sites whose noise is in every sum and hidden from the colluders
     largest      part of the clip norm that no coordinate of a site's mean gradient exceeds: what is
                  beyond it is cut off
 

@@ -16,6 +16,7 @@ from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_participations
 from phoenix_secure.federation.round.report import TermsRecord
+from phoenix_secure.federation.round.small_consortium import assumes_no_colluders
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise, choose_site_noise
@@ -28,7 +29,7 @@ from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
-from protocol.parameters import MIN_CLIENTS, choose, highest_threshold, max_input
+from protocol.parameters import MIN_CLIENTS, MIN_HONEST, choose, highest_threshold, max_input
 from protocol.suite import Suite
 
 __all__ = ["SecureTerms", "choose_terms", "summed_noise"]
@@ -167,7 +168,9 @@ class SecureTerms:
             clip=self.clip_value,
             noise_variance=self._noise_variance,
             collusion=self.collusion,
-            min_cohort=MIN_CLIENTS,
+            min_cohort=MIN_CLIENTS if self.num_colluders else MIN_HONEST,
+            # The owner's own policy, and the plan that it signed, have said so by name before.
+            allow_no_colluders=self.num_colluders == 0,
             # Whatever the cohort: a sum never hides among fewer honest inputs than the plan that
             # the owner signed.
             min_honest=self.num_honest,
@@ -212,13 +215,7 @@ def choose_terms(
     """
     settings = config.secure_aggregation
     n = cohort_size(config)
-    if n < MIN_CLIENTS:
-        raise ConfigError(
-            f"secure aggregation needs at least {MIN_CLIENTS} sites in a round, and there would "
-            f"be {n}: with fewer, a sum would hide an update among fewer than 3 honest ones. "
-            "Raise partition.num_sites or federation.participation; or, on images that are not "
-            "secret, switch it off with secure_aggregation.mode=off"
-        )
+    _require_enough_sites(config, cohort=n)
     try:
         graph = choose(
             n,
@@ -247,12 +244,15 @@ def choose_terms(
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise, grid = None, None
     threshold = graph.threshold
+    # Each site knows its own share of the noise and hears the sums. A colluder covers for it; with
+    # c = 0 one share is left out of the count, so that epsilon also holds against a single site.
+    num_knowing = max(1, graph.num_colluders)
     if privacy.trust == "sum":
         # The honest shares that every sum holds must be enough, and those beyond them are surplus:
         # the more sites a round waits for, the less of it.
         threshold = max(threshold, highest_threshold(n, delta=settings.dropout))
     if privacy.trust == "sum" or layout is not None or config.model.network == CLASSIFIER:
-        num_honest = threshold - graph.num_colluders if privacy.trust == "sum" else 1
+        num_honest = threshold - num_knowing if privacy.trust == "sum" else 1
         if layout is not None:
             noise, grid = choose_release_noise(
                 privacy,
@@ -272,7 +272,7 @@ def choose_terms(
             releases=max_participations(config),
             num_words=num_parameters + (count > 0),
             cohort_size=n,
-            num_honest=graph.threshold - graph.num_colluders,
+            num_honest=graph.threshold - num_knowing,
             clip_norm=clip_norm * sensitivity_ratio(privacy),
             clip_value=clip_value,
             word_bits=settings.word_bits,
@@ -298,6 +298,31 @@ def choose_terms(
         clip_bit_value=count,
         grid=grid,
         suite=Suite(settings.suite),
+    )
+
+
+def _require_enough_sites(config: RunConfig, *, cohort: int) -> None:
+    """Refuse cohorts in which no sum hides among three honest sites.
+
+    Raises:     ConfigError naming the settings, also those of the way on for three or four sites.
+    """
+    least = MIN_HONEST if assumes_no_colluders(config) else MIN_CLIENTS
+    if cohort >= least:
+        return
+    raised = (
+        "Raise partition.num_sites or federation.participation; or, on images that are not "
+        "secret, switch it off with secure_aggregation.mode=off"
+    )
+    if least == MIN_CLIENTS and MIN_HONEST <= config.partition.num_sites < MIN_CLIENTS:
+        raised += (
+            f". {config.partition.num_sites} sites that trust each other not to work with the "
+            "server may set secure_aggregation.collusion=0, where every site's policy says "
+            "allow_no_colluders: true (docs/secure-rounds.md, Three or four sites)"
+        )
+    raise ConfigError(
+        f"secure aggregation needs at least {least} sites in a round, and there would be "
+        f"{cohort}: with fewer, a sum would hide an update among fewer than {MIN_HONEST} honest "
+        f"ones. {raised}"
     )
 
 

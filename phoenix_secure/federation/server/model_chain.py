@@ -13,7 +13,12 @@ from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
-from phoenix_secure.federation.round.confirmation import Certificate, Confirmation, ModelClaim
+from phoenix_secure.federation.round.confirmation import (
+    Certificate,
+    Confirmation,
+    ModelClaim,
+    num_signers,
+)
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.offers import (
@@ -214,7 +219,7 @@ class ComputedModel:
     def missing(self) -> int:
         if self._after is None:
             return 0
-        needed = self._chain.rule.step.terms.num_colluders + 1
+        needed = num_signers(self._chain.rule.step.terms.num_colluders)
         return max(0, needed - len(self._signatures))
 
     def finish(self, completed: RoundCompleted) -> ServerState | None:

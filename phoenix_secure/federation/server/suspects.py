@@ -14,7 +14,8 @@ aside. To the sites these are rounds like all others, with sites missing: no rul
 - A draw holds an explanation, so that each refused sum ends one: rounds are not lost for ever.
 
 Nothing here is a proof for others, who cannot see that a sum was refused. With more than c liars it
-can hit honest sites, as everything can that counts on c.
+can hit honest sites, as everything can that counts on c. With c = 0 nobody lies, so that no set of
+sites explains a refused sum: the run stops at the first one, and people look for the cause.
 
 Source: group testing with at most c defectives (Dorfman, 1943), the pools drawn after the fact.
 """
@@ -78,7 +79,7 @@ class SuspectSearch:
         self._num_colluders = terms.num_colluders
         self._rng = rng or random.SystemRandom()
         self._explanations = _sets_of_sites(len(members), at_most=terms.num_colluders)
-        self._largest = int(self._explanations.sum(axis=1).max())
+        self._largest = int(self._explanations.sum(axis=1).max(initial=0))
         self._odds = np.ones(len(self._explanations))
         self._is_on = False
         self._everybody = True  # nobody was set aside for a guess in the newest sum
@@ -200,6 +201,11 @@ class SuspectSearch:
 
     def _why_not(self, spare: int) -> str:
         """Why no further round tells more."""
+        if self._num_colluders == 0:
+            return (
+                "secure_aggregation.collusion = 0 assumes that every site is honest: nobody is "
+                "left out on a suspicion"
+            )
         if not len(self._explanations):
             return (
                 f"no {self._largest} sites explain the refused sums of rounds {self._refused}: "
@@ -231,7 +237,7 @@ def _scaled(odds: np.ndarray) -> np.ndarray:
 def _sets_of_sites(num_sites: int, *, at_most: int) -> np.ndarray:
     """(m, num_sites) bool: all sets of 1 to ``at_most`` sites; smaller ones where they are many."""
     counts = itertools.accumulate(math.comb(num_sites, size) for size in range(1, at_most + 1))
-    largest = max(1, sum(count <= _MAX_EXPLANATIONS for count in counts))
+    largest = min(at_most, max(1, sum(count <= _MAX_EXPLANATIONS for count in counts)))
     sets = [s for k in range(1, largest + 1) for s in itertools.combinations(range(num_sites), k)]
     rows = np.zeros((len(sets), num_sites), dtype=bool)
     for row, members in zip(rows, sets, strict=True):

@@ -14,9 +14,13 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.round.small_consortium import (
+    assumes_no_colluders,
+    no_colluders_in_words,
+)
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.policy import SitePolicy
-from protocol.parameters import choose
+from protocol.parameters import MIN_HONEST, choose
 
 __all__ = ["PlanSheet", "lines_of", "one_line"]
 
@@ -121,6 +125,8 @@ def _aggregation_in_words(config: RunConfig) -> str:
     secure = config.secure_aggregation
     if secure.mode == "off":
         return "OFF: the server sees this site's own update"
+    if assumes_no_colluders(config):
+        return f"on; {no_colluders_in_words(MIN_HONEST)}"
     return f"on; up to {secure.collusion:.0%} of the sites may work with the server"
 
 

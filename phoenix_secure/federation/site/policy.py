@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.section import Section
+from phoenix_secure.federation.round.small_consortium import assumes_no_colluders
 from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.privacy.budget import LARGEST_DELTA, LEAST_DELTA, Budget
 
@@ -36,6 +37,13 @@ class SitePolicy(Section):
         ge=0,
         lt=0.5,
         description="[fraction] Share of the sites that may work with the server without harm.",
+    )
+    allow_no_colluders: bool = Field(
+        False,
+        description="[flag] Take part in secure rounds of three or four sites that assume no "
+        "colluder at all (secure_aggregation.collusion 0): this site's update then hides only as "
+        "long as no site works with the server or with another site. Stands above min_collusion "
+        "there; min_sites must be lowered as well.",
     )
     max_rounds: int = Field(
         1000, ge=1, le=100_000, description="[rounds] Longest run that this site takes part in."
@@ -120,19 +128,35 @@ class SitePolicy(Section):
     def objection(self, plan: Plan) -> str | None:
         """The first rule that ``plan`` breaks, naming the setting; None where it breaks none."""
         config = plan.config
-        secure = config.secure_aggregation
-        if self.require_secure_aggregation and secure.mode != "on":
+        if self.require_secure_aggregation and config.secure_aggregation.mode != "on":
             return "secure_aggregation.mode is off"
-        if config.partition.num_sites < self.min_sites:
-            return f"partition.num_sites is below {self.min_sites}"
-        asked = config.federation.participation * config.partition.num_sites
-        if max(config.federation.min_sites, round(asked)) < self.min_sites:
-            return f"federation.participation asks fewer than {self.min_sites} sites in a round"
-        if secure.mode == "on" and secure.collusion < self.min_collusion:
-            return f"secure_aggregation.collusion is below {self.min_collusion:g}"
+        hiding = self._hiding_objection(config)
+        if hiding is not None:
+            return hiding
         if config.federation.rounds > self.max_rounds:
             return f"federation.rounds is above {self.max_rounds}"
         return self._privacy_objection(config)
+
+    def _hiding_objection(self, config: RunConfig) -> str | None:
+        """Whether an update hides among too few, or from too few."""
+        secure, num_sites = config.secure_aggregation, config.partition.num_sites
+        without_colluders = assumes_no_colluders(config)
+        if without_colluders and not self.allow_no_colluders:
+            return (
+                f"secure_aggregation.collusion is 0 among {num_sites} sites: this site hides only "
+                "as long as no site works with the server or with another one; where you accept "
+                "that, policy.allow_no_colluders: true says so"
+            )
+        if num_sites < self.min_sites:
+            return f"partition.num_sites is below {self.min_sites}"
+        asked = config.federation.participation * num_sites
+        if max(config.federation.min_sites, round(asked)) < self.min_sites:
+            return f"federation.participation asks fewer than {self.min_sites} sites in a round"
+        # Without colluders it was allowed by name, above.
+        too_few = secure.collusion < self.min_collusion and not without_colluders
+        if secure.mode == "on" and too_few:
+            return f"secure_aggregation.collusion is below {self.min_collusion:g}"
+        return None
 
     def _privacy_objection(self, config: RunConfig) -> str | None:
         if self.max_epsilon is None:

@@ -94,7 +94,7 @@ class Rounds:
         size, none, keeps = self.sites.size, self.sites.none, self.keeps
         colluders, q_a, q_b = z3.Int("c"), z3.Int("quorum of A"), z3.Int("quorum of B")
         same_set = self.same_set
-        rules = [colluders >= 1, q_a >= 1, q_b >= 1]
+        rules = [colluders >= 0, q_a >= 1, q_b >= 1]  # 0: three or four sites
         if "colluders counted on the roster" in keeps:
             rules += [size(lambda s: s.colluder) <= colluders]
         else:

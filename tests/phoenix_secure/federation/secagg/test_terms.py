@@ -118,6 +118,30 @@ def test_fewer_than_five_sites_are_refused_by_name(num_sites: int) -> None:
     assert f"there would be {num_sites}" in text
     assert "partition.num_sites" in text
     assert "secure_aggregation.mode=off" in text
+    assert ("allow_no_colluders" in text) == (num_sites in (3, 4))
+
+
+@pytest.mark.parametrize("num_sites", [3, 4])
+def test_three_or_four_sites_without_a_colluder_are_accepted_by_their_own_policy(
+    num_sites: int,
+) -> None:
+    settings = "secure_aggregation.collusion=0", "secure_aggregation.dropout=0"
+    found, roster = terms(*settings, num_sites=num_sites), roster_of(num_sites)
+    assert (found.threshold, found.num_colluders, found.num_honest) == (3, 0, 3)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    found.policy(roster).check(spec, own_id=cohort[0], roster=roster)
+
+
+def test_dropout_that_three_sites_cannot_bear_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"dropout = 0\.1.*t <= n - dropouts"):
+        terms("secure_aggregation.collusion=0", num_sites=3)
+
+
+def test_no_colluder_is_no_default_of_five_sites() -> None:
+    assert terms("secure_aggregation.collusion=0", num_sites=5).num_colluders == 1
 
 
 def test_small_cohorts_of_many_sites_are_refused_too() -> None:
