@@ -45,6 +45,12 @@ def init(
     superlink_port: Annotated[
         int, typer.Option("--superlink-port", help="Loopback port on the server.")
     ] = 9093,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            "--via", help="folder:PATH, a folder that messages travel in, in place of the network."
+        ),
+    ] = None,
     rehearsal: Annotated[
         bool,
         typer.Option(
@@ -69,6 +75,7 @@ def init(
     Each site's folder holds that site's secrets and nobody else's.
     """
     from phoenix_secure.errors import ConfigError
+    from phoenix_secure.federation.deployment.exchange_folder import parse_via
     from phoenix_secure.federation.deployment.initialise import (
         Deployment,
         initialise,
@@ -88,6 +95,7 @@ def init(
         rehearsal=rehearsal,
         days=days,
         suite=suite.value,
+        folder=None if via is None else str(parse_via(via)),
     )
     roster = initialise(folder, deployment)
     if output_format is Format.JSON:

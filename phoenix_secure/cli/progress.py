@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -244,6 +245,20 @@ class RunDisplay:
             return
         with console.status(what):
             yield
+
+    def waiting(self, stage: str, sites: tuple[str, ...], left_s: float) -> None:
+        """Say for whom a stage waits whose messages people carry."""
+        if self._as_json:
+            print_json(
+                {"event": "waiting", "stage": stage, "sites": list(sites), "left_s": round(left_s)}
+            )
+            return
+        until = dt.datetime.now().astimezone() + dt.timedelta(seconds=left_s)
+        console.print(
+            f"{stage}: waiting for {', '.join(sites)}, until {until:%Y-%m-%d %H:%M} at the latest",
+            soft_wrap=True,
+            markup=False,
+        )
 
     def interrupted(self, go_on: str) -> None:
         """Say how to go on."""

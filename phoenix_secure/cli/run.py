@@ -24,6 +24,15 @@ FederationOption = Annotated[
 ]
 
 
+ViaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--via",
+        help="folder:PATH, a folder that messages travel in, in place of the network.",
+    ),
+]
+
+
 def run(
     file: Annotated[
         Path,
@@ -43,6 +52,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would happen, and do nothing.")
     ] = False,
     federation: FederationOption = None,
+    via: ViaOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Train one model over several sites, simulated or deployed; export and evaluate it.
@@ -56,12 +66,14 @@ def run(
             file,
             overrides or [],
             federation=federation,
+            via=via,
             run_dir=run_dir or Path("runs") / file.stem,
             overwrite=overwrite,
             dry_run=dry_run,
             output_format=output_format,
         )
         return
+    _needs_federation(via)
     from phoenix_secure.cli import session
 
     session.run(
@@ -77,6 +89,7 @@ def run(
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="Folder of the run to go on with.")],
     federation: FederationOption = None,
+    via: ViaOption = None,
     skip_round: Annotated[
         bool,
         typer.Option(
@@ -103,9 +116,14 @@ def resume(
         from phoenix_secure.cli import session
 
         session.resume_deployment(
-            run_dir, federation=federation, skip=skip_round, output_format=output_format
+            run_dir,
+            federation=federation,
+            via=via,
+            skip=skip_round,
+            output_format=output_format,
         )
         return
+    _needs_federation(via)
     if skip_round:
         raise ConfigError(
             "--skip-round needs --federation: in a simulation no site is gone for good"
@@ -113,3 +131,8 @@ def resume(
     from phoenix_secure.cli import session
 
     session.resume(run_dir, rounds=rounds, output_format=output_format)
+
+
+def _needs_federation(via: str | None) -> None:
+    if via is not None:
+        raise ConfigError("--via needs --federation: a simulation has no messages to carry")

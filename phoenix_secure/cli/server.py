@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from phoenix_secure.errors import ConfigError
+
 __all__ = ["app"]
 
 app = typer.Typer(help="The coordinator's side of a federation.", no_args_is_help=True)
@@ -25,7 +27,13 @@ def start(
     from phoenix_secure.federation.deployment.server_folder import find_server_folder
     from phoenix_secure.federation.deployment.server_process import ServerProcess
 
-    process = ServerProcess(find_server_folder(folder), say=say)
+    found = find_server_folder(folder)
+    if (way := found.settings().folder) is not None:
+        raise ConfigError(
+            f"this federation's messages travel in the folder {way} (server.yaml): nothing is to "
+            "be started here; use `phoenix-secure run ... --federation`"
+        )
+    process = ServerProcess(found, say=say)
     settings = process.settings
     say(f"server of {settings.federation}: sites connect to {settings.address}")
     say(f"roster fingerprint: {process.fingerprint}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +17,9 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
+from phoenix_secure.federation.deployment.exchange_folder import open_server_side, parse_via
 from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
+from phoenix_secure.federation.engines.folder import FolderEngine, OnWait
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.phases import (
@@ -30,22 +35,43 @@ from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 __all__ = ["load_deployment_config", "resume", "resume_deployment", "run", "run_deployment"]
 
 
-def load_deployment_config(file: Path, overrides: list[str], *, members: int) -> RunConfig:
+# Days, where people carry the messages; what file or command line say comes first. Grace is for the
+# sites whose stick comes after the one that made the quorum.
+_DAY_S = 86_400
+_CARRIED = {
+    "federation.deadline_s": 14 * _DAY_S,
+    "secure_aggregation.stage_deadline_s": 7 * _DAY_S,
+    "secure_aggregation.training_grace_s": 2 * _DAY_S,
+    "secure_aggregation.grace_s": 2 * _DAY_S,
+}
+
+
+def load_deployment_config(
+    file: Path, overrides: list[str], *, members: int, is_carried: bool = False
+) -> RunConfig:
     """The settings of a run over ``members`` real sites, whose server has no image.
+
+    is_carried   whether people carry the messages: waiting times that nobody set are days
 
     Raises:     ConfigError naming the setting.
     """
-    return load_config(
-        file,
-        [
-            f"partition.num_sites={members}",
-            "evaluation.num_images=0",
-            "evaluation.every_rounds=0",
-            "audit.profile=none",
-            *overrides,
-        ],
-        as_written=True,  # the plan goes to other machines
-    )
+    settings = [
+        f"partition.num_sites={members}",
+        "evaluation.num_images=0",
+        "evaluation.every_rounds=0",
+        "audit.profile=none",
+        *overrides,
+    ]
+    # As written: the plan goes to other machines.
+    config = load_config(file, settings, as_written=True)
+    if not is_carried:
+        return config
+    patient = [
+        f"{name}={seconds}"
+        for name, seconds in _CARRIED.items()
+        if name.split(".")[1] not in getattr(config, name.split(".")[0]).model_fields_set
+    ]
+    return load_config(file, [*settings, *patient], as_written=True)
 
 
 def run(
@@ -120,38 +146,99 @@ def run_deployment(
     overrides: list[str],
     *,
     federation: str,
+    via: str | None,
     run_dir: Path,
     overwrite: bool,
     dry_run: bool,
     output_format: Format,
 ) -> None:
     """A new run over the sites of ``federation``, or only its plan."""
-    server = find_server_folder(federation)
-    config = load_deployment_config(file, overrides, members=len(server.roster().members))
-    sites = DeployedSites(config, server=server)
+    way = _Way.of(federation, via)
+    config = load_deployment_config(
+        file, overrides, members=len(way.members), is_carried=way.root is not None
+    )
     if dry_run:
+        sites = DeployedSites(config, server=way.server)
         print_deployment_plan(sites, output_format=output_format)
         return
-    folder, started = RunFolder(run_dir), Run(sites)
-    with folder.lock():
+    display = RunDisplay(config, output_format=output_format)
+    folder = RunFolder(run_dir)
+    with folder.lock(), way.opened():
+        sites = way.sites(config, display=display)
+        started = Run(sites)
         state = started.start(folder, overwrite=overwrite)
-        _train_deployed(started, sites, folder, state, output_format=output_format)
-        _report(folder, config, output_format=output_format, server=server)
+        _train_deployed(started, sites, folder, state, display=display, go_on=way.options)
+        _report(folder, config, output_format=output_format, server=way.server)
 
 
-def resume_deployment(run_dir: Path, *, federation: str, skip: bool, output_format: Format) -> None:
+def resume_deployment(
+    run_dir: Path, *, federation: str, via: str | None, skip: bool, output_format: Format
+) -> None:
     """Run what is left of an interrupted run over real sites."""
     folder = RunFolder(run_dir)
     config = folder.load_config()
-    server = find_server_folder(federation)
-    with folder.lock():
-        sites = DeployedSites(config, server=server)
+    way = _Way.of(federation, via)
+    display = RunDisplay(config, output_format=output_format)
+    with folder.lock(), way.opened():
+        sites = way.sites(config, display=display)
         if skip:
             _skip_round(folder, config, output_format=output_format)
         resumed = Run(sites)
         state = resumed.resume(folder)
-        _train_deployed(resumed, sites, folder, state, output_format=output_format)
-        _report(folder, config, output_format=output_format, server=server)
+        _train_deployed(resumed, sites, folder, state, display=display, go_on=way.options)
+        _report(folder, config, output_format=output_format, server=way.server)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
+    """The way to the sites of a federation.
+
+    root      the folder that messages travel in; None for the network
+    options   of the command line, to take the same way again
+    """
+
+    server: ServerFolder
+    root: Path | None
+    options: str
+
+    @classmethod
+    def of(cls, federation: str, via: str | None) -> _Way:
+        """``via`` comes before what server.yaml says."""
+        server = find_server_folder(federation)
+        folder = server.settings().folder
+        root = parse_via(via) if via is not None else None if folder is None else Path(folder)
+        options = f"--federation {shlex.quote(federation)}"
+        if via is not None:
+            options += f" --via {shlex.quote(via)}"
+        return cls(server=server, root=root, options=options)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of all sites."""
+        return tuple(site for site, _ in self.server.roster().members)
+
+    def opened(self) -> AbstractContextManager[None]:
+        """The folder, taken for this run; nothing is to be opened for the network."""
+        if self.root is None:
+            return nullcontext()
+        return open_server_side(self.root, roster=self.server.roster())
+
+    def sites(self, config: RunConfig, *, display: RunDisplay) -> DeployedSites:
+        if self.root is None:
+            return DeployedSites(config, server=self.server)
+        make_engine = partial(
+            _folder_engine,
+            self.root,
+            sites=self.members,
+            on_wait=display.waiting,
+        )
+        return DeployedSites(config, server=self.server, make_engine=make_engine, is_carried=True)
+
+
+def _folder_engine(
+    root: Path, session: str, *, sites: tuple[str, ...], on_wait: OnWait
+) -> FolderEngine:
+    return FolderEngine(root, sites=sites, session=session, on_wait=on_wait)
 
 
 def _simulate(
@@ -195,12 +282,13 @@ def _train_deployed(
     folder: RunFolder,
     state: ServerState,
     *,
-    output_format: Format,
+    display: RunDisplay,
+    go_on: str,
 ) -> None:
-    display = RunDisplay(started.config, output_format=output_format)
+    """``go_on`` are the options of ``resume`` that lead to the same sites."""
     display.open_deployment(sites, folder=folder.path, rounds_done=state.round_number)
-    go_on = f"phoenix-secure resume {folder.path} --federation ..."
-    _train(started, folder, display, state, go_on=go_on)
+    command = f"phoenix-secure resume {shlex.quote(str(folder.path))} {go_on}"
+    _train(started, folder, display, state, go_on=command)
 
 
 def _train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from phoenix_secure.cli.approving import approve, show_budget, site_budget
@@ -28,17 +30,26 @@ app.command()(close_plans)
 
 
 @app.command()
-def start(folder: FolderArgument) -> None:
+def start(
+    folder: FolderArgument,
+    via: Annotated[
+        str | None,
+        typer.Option("--via", help="folder:PATH that messages travel in, whatever site.yaml says."),
+    ] = None,
+) -> None:
     """Keep the site running until Ctrl-C or SIGTERM; it serves approved plans only."""
     from phoenix_secure.cli.service import say, stop_event
+    from phoenix_secure.federation.deployment.exchange_folder import parse_via
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
     from phoenix_secure.federation.deployment.site_process import SiteProcess
 
     place = SiteFolder(folder)
     approver = open_desk(place).approver() if uses_pysyft(place) else None
-    process = SiteProcess(place, say=say, approver=approver)
+    root = None if via is None else parse_via(via)
+    process = SiteProcess(place, say=say, approver=approver, via=root)
     settings = process.settings
-    say(f"{settings.site} of {settings.federation}: server {settings.server or settings.folder}")
+    way = f"folder {settings.folder}" if settings.server is None else f"server {settings.server}"
+    say(f"{settings.site} of {settings.federation}: {way}")
     say(f"roster fingerprint: {process.fingerprint}")
     process.run(stop_event())
     say("stopped")

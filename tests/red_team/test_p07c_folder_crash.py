@@ -180,7 +180,8 @@ def test_crowded_folder_costs_bounded_time_and_memory(folders: HostileFolder) ->
     tracemalloc.start()
     try:
         with folders.meddling(lambda name: (folders.replies / name).write_bytes(b"")):
-            assert folders.exchange(deadline_s=5) == MALFORMED
+            # An empty file is a copy that has just begun, for all that the server knows.
+            assert folders.exchange(deadline_s=2) == NO_REPLY
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()

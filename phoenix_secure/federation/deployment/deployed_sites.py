@@ -50,6 +50,8 @@ class DeployedSites:
     """The sites of the federation in ``server`` (a ``server.backend.Backend``).
 
     make_engine   what reaches the sites under a plan's hash, in place of Flower
+    is_carried    whether people carry the messages: the offer of the plan then has the times of a
+                  stage, in place of minutes
 
     Raises:     ConfigError for settings that make no sense in a deployment.
     """
@@ -64,7 +66,9 @@ class DeployedSites:
         *,
         server: ServerFolder,
         make_engine: Callable[[str], Engine] | None = None,
+        is_carried: bool = False,
     ) -> None:
+        self._is_carried = is_carried
         torch.set_num_threads(config.federation.threads_per_site)
         config = with_start(config.with_split())
         self.config = config
@@ -201,10 +205,15 @@ class DeployedSites:
         Raises:     TrainingError naming the sites that refused, with what they can do.
         """
         online = engine.sites
+        needed = self.config.federation.min_sites
+        if self.terms is not None:
+            needed = max(needed, self.terms.threshold)
         answers = engine.exchange(
             PLAN_STAGE,
             dict.fromkeys(online, self.plan.to_bytes()),
-            deadline_s=_PLAN_DEADLINE_S,
+            deadline_s=self.timeouts.stage_deadline_s if self._is_carried else _PLAN_DEADLINE_S,
+            quorum=needed if self._is_carried else None,
+            grace_s=self.timeouts.grace_s if self._is_carried else 0.0,
         )
         away = {site: "not connected" for site in self.sites if site not in online}
         missing = away | {
@@ -213,9 +222,6 @@ class DeployedSites:
             if isinstance(answer, Failure)
         }
         ready = len(self.sites) - len(missing)
-        needed = self.config.federation.min_sites
-        if self.terms is not None:
-            needed = max(needed, self.terms.threshold)
         if ready < needed:
             listed = ", ".join(f"{site}: {why}" for site, why in sorted(missing.items()))
             raise TrainingError(

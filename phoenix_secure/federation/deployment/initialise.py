@@ -62,6 +62,7 @@ class Deployment:
     superlink_port   loopback port of the SuperLink on the server
     rehearsal        sites take shares of a public data set, on this machine
     days             how long the TLS certificate holds
+    folder           in which messages travel, in place of the network; None: the network
     suite            of the keys in the roster, and of the federation's secure rounds
     """
 
@@ -74,6 +75,7 @@ class Deployment:
     rehearsal: bool = False
     days: int = 365
     suite: str = Suite.CLASSICAL.value
+    folder: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -193,13 +195,17 @@ def _make(folder: Path, deployment: Deployment) -> Roster:
             public=public,
             port=deployment.first_supernode_port + number,
         )
+    over_network = deployment.folder is None
     write_bytes(folder / "federation.md", next_steps(deployment, roster.fingerprint).encode())
-    write_bytes(folder / "start.sh", start_script(deployment.sites).encode())
+    write_bytes(
+        folder / "start.sh", start_script(deployment.sites, over_network=over_network).encode()
+    )
     (folder / "start.sh").chmod(0o700)
     if deployment.rehearsal:
         write_bytes(folder / "approve.sh", approve_script(deployment.sites).encode())
         (folder / "approve.sh").chmod(0o700)
-    write_bytes(folder / "compose.yaml", compose_file(deployment.sites).encode())
+    if over_network:
+        write_bytes(folder / "compose.yaml", compose_file(deployment.sites).encode())
     return roster
 
 
@@ -236,6 +242,7 @@ def _server_settings(deployment: Deployment) -> dict[str, Any]:
         "port": deployment.port,
         "superlink_port": deployment.superlink_port,
         "client_certificates": True,
+        **({} if deployment.folder is None else {"folder": deployment.folder}),
     }
 
 
@@ -244,7 +251,11 @@ def _site_settings(deployment: Deployment, site: str, port: int) -> dict[str, An
     return {
         "site": site,
         "federation": deployment.federation,
-        "server": _server_settings(deployment)["address"],
+        **(
+            {"server": _server_settings(deployment)["address"]}
+            if deployment.folder is None
+            else {"folder": deployment.folder}
+        ),
         "supernode_port": port if deployment.rehearsal else 9094,
         "device": "cpu" if deployment.rehearsal else "auto",
         "data": {"source": "share-of-plan"} if deployment.rehearsal else own,

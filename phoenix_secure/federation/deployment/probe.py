@@ -19,10 +19,15 @@ import httpx
 from cryptography import x509
 
 from phoenix_secure.errors import PhoenixError
+from phoenix_secure.federation.deployment.exchange_folder import (
+    check_server_side,
+    check_site_side,
+)
 from phoenix_secure.federation.deployment.hosts import proxy_of
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.engines.flower_address import check_flower_version
+from phoenix_secure.federation.engines.folder import replies_of, requests_of
 from phoenix_secure.secret_files import check_private
 
 __all__ = ["Finding", "probe_server", "probe_site"]
@@ -59,9 +64,15 @@ class Finding:
     message: str
 
 
-def probe_server(folder: ServerFolder) -> list[Finding]:
-    """Runs every check that the server's folder allows, from the machine it runs on."""
+def probe_server(folder: ServerFolder, *, via: Path | None = None) -> list[Finding]:
+    """Runs every check that the server's folder allows, from the machine it runs on.
+
+    via   the folder that messages travel in, above what server.yaml says
+    """
     settings = folder.settings()
+    root = Path(settings.folder) if via is None and settings.folder is not None else via
+    if root is not None:
+        return [*_own_files(folder.secrets, folder.path), *_server_exchange(root, folder)]
     ca_file = folder.files.ca_certificate
     return [
         *_own_files(folder.secrets, folder.path),
@@ -71,11 +82,14 @@ def probe_server(folder: ServerFolder) -> list[Finding]:
     ]
 
 
-def probe_site(folder: SiteFolder) -> list[Finding]:
+def probe_site(folder: SiteFolder, *, via: Path | None = None) -> list[Finding]:
     """The same from a site: its own files, the way to the server, and what the server shows."""
     settings = folder.settings()
     findings = [*_own_files(folder.secrets, folder.path), _roster(folder)]
-    if settings.server is not None:
+    root = Path(settings.folder) if via is None and settings.folder is not None else via
+    if root is not None:
+        findings.append(_site_exchange(root, folder))
+    elif settings.server is not None:
         findings += _site_door(settings.server, folder)
         if (proxy := proxy_of(settings.server)) is not None:
             findings.append(Finding(name="proxy", level="note", message=proxy))
@@ -83,6 +97,40 @@ def probe_site(folder: SiteFolder) -> list[Finding]:
         message = f"{folder.approver_key} is still here: take it to whoever owns the images"
         findings.append(Finding(name="approver", level="note", message=message))
     return findings
+
+
+def _server_exchange(root: Path, folder: ServerFolder) -> list[Finding]:
+    """The folder that messages travel in, and what lies there of each site."""
+    roster = folder.roster()
+    fine = f"{root} can be written, and no other federation's messages are there"
+    findings = [_outcome("folder", fine, lambda: check_server_side(root, roster=roster))]
+    if findings[0].level == "ok":
+        findings += [_messages(root, site) for site, _ in roster.members]
+    return findings
+
+
+def _site_exchange(root: Path, folder: SiteFolder) -> Finding:
+    site = folder.settings().site
+    try:
+        is_begun = check_site_side(root, site=site, roster=folder.roster())
+    except PhoenixError as error:
+        return Finding(name="folder", level="bad", message=str(error))
+    if not is_begun:
+        message = f"{root} can be written; nothing of the server has arrived yet"
+        return Finding(name="folder", level="note", message=message)
+    return _messages(root, site)
+
+
+def _messages(root: Path, site: str) -> Finding:
+    """How many messages lie in the folder of one site."""
+    try:
+        requests = len(requests_of(root, site).names())
+        replies = len(replies_of(root, site).names())
+    except OSError as error:
+        message = f"{root / site} cannot be read ({error.strerror or error}): it was never there?"
+        return Finding(name=site, level="note", message=message)
+    message = f"{requests} requests wait for the site, {replies} answers for the server"
+    return Finding(name=site, level="ok", message=message)
 
 
 def _own_files(secrets: Sequence[Path], folder: Path) -> list[Finding]:

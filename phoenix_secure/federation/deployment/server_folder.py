@@ -52,6 +52,11 @@ class ServerSettings(Section):
         description="[yes/no] Whether the Fleet proxy speaks with nobody but holders of a client "
         "certificate (door.crt of each site).",
     )
+    folder: str | None = Field(
+        None,
+        exclude_if=lambda folder: folder is None,
+        description="[path] In place of the network: the folder that messages travel in.",
+    )
     gather_s: Annotated[float, Field(ge=0, le=86_400)] = Field(
         60.0, description="[seconds] How long a run waits at its start for all sites."
     )

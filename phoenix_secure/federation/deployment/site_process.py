@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
+from phoenix_secure.federation.deployment.exchange_folder import check_site_side
 from phoenix_secure.federation.deployment.hosts import proxy_of, require_free_port
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
@@ -30,7 +31,8 @@ _CHECK_S = 0.5
 class SiteProcess:
     """The site in ``folder``, checked and ready to run.
 
-    ``approver`` takes the place of the signed files in ``approvals``; it must be given where the
+    ``via`` is the folder that messages travel in, above what the settings say. ``approver`` takes
+    the place of the signed files in ``approvals``; it must be given where the
     settings ask for another one.
 
     Raises:     ConfigError for a setting, key, roster or permission that is not as it must be;
@@ -43,10 +45,13 @@ class SiteProcess:
         *,
         say: Callable[[str], object],
         approver: Approver | None = None,
+        via: Path | None = None,
     ) -> None:
         self._folder = folder
         self._say = say
         self.settings: SiteSettings = folder.settings()
+        if via is not None:
+            self.settings = self.settings.model_copy(update={"server": None, "folder": str(via)})
         for path in folder.secrets:
             check_private(path)
         if approver is None and self.settings.approver != "file":
@@ -78,7 +83,8 @@ class SiteProcess:
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set. Call it from the main thread.
 
-        Raises:     ConfigError when another program listens on its port.
+        Raises:     ConfigError when another program listens on its port, or the folder that
+                    messages travel in cannot be used.
 
         Children end when the thread that started them does, so they are started here.
         """
@@ -87,6 +93,8 @@ class SiteProcess:
             require_free_port(LOOPBACK, port, setting="supernode_port in site.yaml")
             if (proxy := proxy_of(self.settings.server)) is not None:
                 self._say(proxy)
+        if self.settings.folder is not None:
+            self._check_folder(Path(self.settings.folder))
         self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
         server = threading.Thread(target=self._serve, args=(stop,), name="site", daemon=True)
         supervisor = self._supervisor()
@@ -104,6 +112,13 @@ class SiteProcess:
             server.join(30)
             supervisor.stop()
             self._audit.record("stopped", site=self.settings.site)
+
+    def _check_folder(self, root: Path) -> None:
+        is_begun = check_site_side(root, site=self.settings.site, roster=self._roster)
+        self._say(
+            f"watching {root / self.settings.site}"
+            + ("" if is_begun else ": nothing of the server has arrived yet")
+        )
 
     def _serve(self, stop: threading.Event) -> None:
         settings = self.settings

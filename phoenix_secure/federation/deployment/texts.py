@@ -88,6 +88,8 @@ class Named(Protocol):
     def host(self) -> str: ...
     @property
     def port(self) -> int: ...
+    @property
+    def folder(self) -> str | None: ...
 
 
 def server_unit() -> str:
@@ -114,21 +116,23 @@ def site_unit() -> str:
     )
 
 
-def start_script(sites: Sequence[str]) -> str:
+def start_script(sites: Sequence[str], *, over_network: bool = True) -> str:
     """A shell script that runs server and sites on one machine, for a rehearsal."""
+    way, server = "over TLS on the loopback", '"$program" server start server &\n'
+    if not over_network:
+        way, server = "over a folder", ""
     names = " ".join(sorted(sites))
     program = Path(sys.executable).with_name("phoenix-secure")
     return f"""\
 #!/usr/bin/env bash
-# Server and all sites on this machine, over TLS on the loopback: a rehearsal, not a deployment.
+# Server and all sites on this machine, {way}: a rehearsal, not a deployment.
 # Stop with Ctrl-C. PHOENIX_SECURE names the program where it is not on PATH.
 set -euo pipefail
 cd "$(dirname "$0")"
 program="${{PHOENIX_SECURE:-phoenix-secure}}"
 command -v "$program" >/dev/null || program={str(program)!r}
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
-"$program" server start server &
-for site in {names}; do
+{server}for site in {names}; do
     "$program" site start "sites/$site" &
 done
 wait
@@ -197,6 +201,25 @@ def next_steps(deployment: Named, fingerprint: str) -> str:
         f"- `sites/{site}` to {site}, over a channel that {site} trusts; then delete it here."
         for site in sorted(deployment.sites)
     )
+    if deployment.folder is None:
+        server = (
+            f"2. Bring `server` to the machine that sites reach as "
+            f"{deployment.host}:{deployment.port}. Open that\n   port and no other."
+        )
+        start = (
+            "5. Server: `phoenix-secure server start`, then `phoenix-secure doctor --federation` "
+            "and\n   `phoenix-secure run ... --federation`."
+        )
+    else:
+        server = (
+            "2. Bring `server` to the machine of the server. It needs no open port.\n"
+            f"   Messages travel in {deployment.folder} (`folder` in server.yaml and site.yaml; "
+            "each\n   party's may lie elsewhere)."
+        )
+        start = (
+            "5. Server: `phoenix-secure doctor --federation`, then `phoenix-secure run ... "
+            "--federation`;\n   carry the folder between the parties (docs/deployment.md)."
+        )
     return f"""\
 # Federation {deployment.federation}
 
@@ -206,14 +229,12 @@ Roster fingerprint, to be compared by telephone with every site (`phoenix-secure
 
 1. Take `owner/owner.key` away (a USB stick in a safe). It signed the roster and is not needed
    for running.
-2. Bring `server` to the machine that sites reach as {deployment.host}:{deployment.port}. Open that
-   port and no other.
+{server}
 3. Bring each site its own folder, and nothing else:
 {sites}
 4. Each site: compare the fingerprint, set `data` and `policy` in site.yaml, move `approver.key`
    to whoever owns the images, and run `phoenix-secure site start`.
-5. Server: `phoenix-secure server start`, then `phoenix-secure doctor --federation` and
-   `phoenix-secure run ... --federation`.
+{start}
 6. Each owner reads the offered plan (`phoenix-secure site plans`) and signs it
    (`phoenix-secure site approve`, which shows it again and asks), or does not.
 """

@@ -17,7 +17,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Literal
 
-__all__ = ["Envelope", "MalformedEnvelope", "read_envelope"]
+__all__ = ["Envelope", "IncompleteEnvelope", "MalformedEnvelope", "read_envelope"]
 
 _MAGIC = b"PHXF"
 _LENGTH = struct.Struct(">I")
@@ -27,6 +27,13 @@ _MAX_HEADER = 4096
 
 class MalformedEnvelope(ValueError):  # noqa: N818
     """Not a whole envelope; never says what was in it."""
+
+
+class IncompleteEnvelope(MalformedEnvelope):
+    """May become a whole envelope: too short, or with holes, as a copy under way leaves them.
+
+    Some programs write a file from its start, others make it as long as it will be and fill it.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +77,14 @@ class _Header:
     def whole(self, body: bytes) -> Envelope:
         """The envelope, if ``body`` is the one that the header announces."""
         if self.size != len(body) or self.sha256 != hashlib.sha256(body).hexdigest():
-            raise MalformedEnvelope("expected a whole body")
+            whole = MalformedEnvelope if len(body) > self.size else IncompleteEnvelope
+            raise whole("expected a whole body")
         return Envelope(**self.fields, body=body)  # type: ignore[arg-type]
 
 
 def _header_size(prefix: bytes) -> int:
+    if prefix.strip(b"\0") == b"" or (len(prefix) < _PREFIX and _begins(prefix)):
+        raise IncompleteEnvelope("truncated header")
     if len(prefix) < _PREFIX or not prefix.startswith(_MAGIC):
         raise MalformedEnvelope("expected an envelope of this version")
     (size,) = _LENGTH.unpack_from(prefix, len(_MAGIC))
@@ -83,13 +93,19 @@ def _header_size(prefix: bytes) -> int:
     return int(size)
 
 
+def _begins(prefix: bytes) -> bool:
+    return _MAGIC.startswith(prefix[: len(_MAGIC)])
+
+
 def _read_header(data: bytes, size: int) -> _Header:
     if len(data) != size:
-        raise MalformedEnvelope("truncated header")
+        raise IncompleteEnvelope("truncated header")
     try:
         header = json.loads(data)
     except (ValueError, RecursionError):
-        raise MalformedEnvelope("expected a JSON header") from None
+        # JSON has no zero bytes: what has not been copied yet.
+        kind = IncompleteEnvelope if b"\0" in data else MalformedEnvelope
+        raise kind("expected a JSON header") from None
     texts = ("kind", "site", "session", "stage", "code", "sha256")
     if not isinstance(header, dict) or set(header) != {*texts, "size"}:
         raise MalformedEnvelope("expected exactly the fields of an envelope")

@@ -5,8 +5,9 @@
     ROOT/SITE/requests/ID.msg      written by the server, removed by the site once answered
     ROOT/SITE/replies/ID.msg       written by the site, removed by the server once read
 
-Files appear by rename after fsync, so that neither side ever sees half of one. A stage that has
-closed withdraws the requests nobody answered, and answers that come later are thrown away.
+Files appear by rename after fsync, so that neither side ever sees half of one. Where people or
+programs copy them on, a file that is not whole is waited for as if it were not there. A stage that
+has closed withdraws the requests nobody answered, and answers that come later are thrown away.
 
 ID is random, for one site and one stage. Whatever a site does to its own folder is a failure of
 that site (``message_folder``); only a ROOT that is gone ends the run.
@@ -18,11 +19,15 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.engines.envelope import Envelope, MalformedEnvelope
+from phoenix_secure.federation.engines.envelope import (
+    Envelope,
+    IncompleteEnvelope,
+    MalformedEnvelope,
+)
 from phoenix_secure.federation.engines.exchange import (
     SMALL_REPLY_BYTES,
     Failure,
@@ -31,15 +36,20 @@ from phoenix_secure.federation.engines.exchange import (
     Reply,
 )
 from phoenix_secure.federation.engines.message_folder import MessageFolder
+from phoenix_secure.federation.engines.partial_copies import PartialCopies
 from phoenix_secure.federation.engines.stage import Stage
 from phoenix_secure.files import storage_errors
 from protocol.encoding import is_id
 
-__all__ = ["MAX_MESSAGE_BYTES", "FolderEngine", "replies_of", "requests_of"]
+__all__ = ["MAX_MESSAGE_BYTES", "FolderEngine", "OnWait", "replies_of", "requests_of"]
 
 _log = logging.getLogger(__name__)
 # Far above a model of a billion float32 parameters in one piece.
 MAX_MESSAGE_BYTES = 1 << 33
+# Told for which sites a stage waits, and for how many more seconds at most.
+OnWait = Callable[[str, tuple[str, ...], float], object]
+# Stages that go through at once need no words.
+_SAY_AFTER_S = 2.0
 
 
 def requests_of(root: Path, site: str) -> MessageFolder:
@@ -55,7 +65,8 @@ def replies_of(root: Path, site: str) -> MessageFolder:
 class FolderEngine:
     """Carries stages through files below ``root``.
 
-    ``max_reply_bytes`` bounds the answers of stages that state no limit of their own.
+    ``max_reply_bytes`` bounds the answers of stages that state no limit of their own. ``on_wait``
+    hears for whom a stage waits, each time that this changes.
 
     Raises:     ConfigError for names that cannot be folders; StorageError where ``root`` cannot
                 be used, at the start or later. A site whose own folder cannot be used is
@@ -70,8 +81,10 @@ class FolderEngine:
         session: str = "",
         poll_s: float = 0.05,
         max_reply_bytes: int = SMALL_REPLY_BYTES,
+        on_wait: OnWait | None = None,
     ) -> None:
         self._root = root
+        self._on_wait = on_wait
         self._sites = tuple(sorted(sites))
         for site in self._sites:
             if not is_id(site):
@@ -81,6 +94,7 @@ class FolderEngine:
         self._max_reply_bytes = max_reply_bytes
         self._requests = {site: requests_of(root, site) for site in self._sites}
         self._replies = {site: replies_of(root, site) for site in self._sites}
+        self._partial = {site: PartialCopies(str(root / site / "replies")) for site in self._sites}
         with storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)
         self._require_root()
@@ -117,17 +131,23 @@ class FolderEngine:
         for site, body in requests.items():
             if not self._send(site, stage, body, name=names.get(site)):
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
+        started, told = time.monotonic(), frozenset[str]()
         try:
             while not open_stage.closed:
                 for site in sorted(open_stage.waiting):
                     answer = self._take(site, stage, limit, name=names[site])
                     if answer is not None:
                         open_stage.settle(site, answer)
+                waited_s = time.monotonic() - started
+                if waited_s >= _SAY_AFTER_S and open_stage.waiting not in (told, frozenset()):
+                    told = open_stage.waiting
+                    self._say_waiting(stage, told, left_s=max(0.0, deadline_s - waited_s))
                 if not open_stage.closed:
                     time.sleep(self._poll_s)
         finally:
             for site in self._sites:
                 if site in requests:
+                    self._partial[site].keep(())
                     self._requests[site].remove(names[site])
                     self._replies[site].clear()
         return open_stage.answers()
@@ -136,6 +156,10 @@ class FolderEngine:
         """Withdraw what is still unanswered."""
         for site in self._sites:
             self._requests[site].clear()
+
+    def _say_waiting(self, stage: str, sites: frozenset[str], *, left_s: float) -> None:
+        if self._on_wait is not None:
+            self._on_wait(stage, tuple(sorted(sites)), left_s)
 
     def _require_root(self) -> None:
         with storage_errors(self._root):
@@ -155,9 +179,14 @@ class FolderEngine:
 
     def _take(self, site: str, stage: str, limit: int, *, name: str) -> Reply | Failure | None:
         """Read an answer and remove it; None while there is none."""
-        folder = self._replies[site]
+        folder, partial = self._replies[site], self._partial[site]
+        if not partial.is_due(name):
+            return None
         try:
             reply = folder.read(name, max_bytes=limit)
+        except IncompleteEnvelope:
+            partial.found(name)
+            return None
         except OSError:  # also a folder that is gone: it may come back before the stage closes
             return None
         except MalformedEnvelope:

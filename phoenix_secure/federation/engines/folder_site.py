@@ -6,10 +6,15 @@ import logging
 import threading
 from pathlib import Path
 
-from phoenix_secure.federation.engines.envelope import Envelope, MalformedEnvelope
+from phoenix_secure.federation.engines.envelope import (
+    Envelope,
+    IncompleteEnvelope,
+    MalformedEnvelope,
+)
 from phoenix_secure.federation.engines.exchange import Reply
 from phoenix_secure.federation.engines.folder import MAX_MESSAGE_BYTES, replies_of, requests_of
 from phoenix_secure.federation.engines.message_folder import MessageFolder
+from phoenix_secure.federation.engines.partial_copies import PartialCopies
 from phoenix_secure.federation.engines.request import Handle, SiteRequest, answer
 from phoenix_secure.files import storage_errors
 
@@ -42,10 +47,16 @@ def serve_folder(
         inbox.make()
         outbox.make()
     trouble = None
+    partial = PartialCopies(str(root / site / "requests"))
     while not stop.is_set():
         try:
-            for name in inbox.names():
-                _answer_file(inbox, outbox, name, site, handle, max_bytes=max_request_bytes)
+            names = inbox.names()
+            partial.keep(names)
+            for name in filter(partial.is_due, names):
+                try:
+                    _answer_file(inbox, outbox, name, site, handle, max_bytes=max_request_bytes)
+                except IncompleteEnvelope:
+                    partial.found(name)  # and never removed: somebody may be copying it
                 if stop.is_set():
                     return
             trouble = None
@@ -67,10 +78,13 @@ def _answer_file(
     *,
     max_bytes: int,
 ) -> None:
+    """Raises IncompleteEnvelope for a request that is not whole yet."""
     try:
         request = inbox.read(name, max_bytes=max_bytes)
     except FileNotFoundError:  # the server has withdrawn it
         return
+    except IncompleteEnvelope:
+        raise
     except MalformedEnvelope as error:
         _log.warning("a request was unreadable: %s", error)
         inbox.remove(name)

@@ -65,9 +65,9 @@ class MessageFolder:
     def read(self, name: str, *, max_bytes: int) -> Envelope:
         """A message that somebody else wrote, with a body of at most ``max_bytes``.
 
-        Raises:     FileNotFoundError while it is not there; MalformedEnvelope for anything else
-                    that is no message: links of both kinds, pipes, devices, folders, what may not
-                    be read, what is too long.
+        Raises:     FileNotFoundError while it is not there; IncompleteEnvelope while it may be a
+                    copy under way; MalformedEnvelope for anything else that is no message: links
+                    of both kinds, pipes, devices, folders, what may not be read, what is too long.
         """
         with self._opened() as folder:
             try:
