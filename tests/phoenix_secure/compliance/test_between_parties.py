@@ -61,6 +61,7 @@ def federation(tmp_path: Path) -> Iterator[Path]:
     for name in SITES:
         place = SiteFolder(tmp_path / "f" / "sites" / name)
         settings = yaml.safe_load(place.settings_file.read_text())
+        (tmp_path / "exchange").mkdir(exist_ok=True)
         settings |= {"server": None, "folder": str(tmp_path / "exchange")}
         place.settings_file.write_text(yaml.safe_dump(settings))
         process = SiteProcess(place, say=lambda text: None)

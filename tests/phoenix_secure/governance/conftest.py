@@ -50,6 +50,7 @@ class GovernedFederation:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.exchange = root / "exchange"
+        self.exchange.mkdir()
         self.syftbox = root / "syftbox"
         self.syftbox.mkdir()
         initialise(root / "f", Deployment(federation="trial", sites=self.sites, rehearsal=True))

@@ -70,6 +70,7 @@ class FolderFederation:
     def __init__(self, root: Path, *, suite: str = "classical") -> None:
         self.root = root
         self.exchange = root / "exchange"
+        self.exchange.mkdir()
         deployment = Deployment(federation="trial", sites=self.sites, rehearsal=True, suite=suite)
         initialise(root / "f", deployment)
         self.server = ServerFolder(root / "f" / "server")
