@@ -111,6 +111,7 @@ def test_no_setting_can_change_without_being_shown() -> None:
 OTHER = {
     "data.split": "keyed",
     "privacy.unit": "site",
+    "secure_aggregation.collusion": 0.2,  # a number of sites follows from it
     "secure_aggregation.broadcast": "sum",  # left out, the sheet warns that the server sends models
 }
 
