@@ -228,6 +228,12 @@ class RunConfig(Section):
         _require(needed, by=f"model.network={CLASSIFIER}")
 
     @property
+    def sums_whole_numbers(self) -> bool:
+        """Whether the noise is made for sums of whole numbers, and with it for their size."""
+        is_classifier = self.model.network == CLASSIFIER
+        return self.privacy.trust == "sum" or self.release.is_on or is_classifier
+
+    @property
     def makes_generator(self) -> bool:
         """Whether the run's model is a release's generator, which answers no queries."""
         is_plain = self.release.is_on and self.release.then == "none"

@@ -99,7 +99,12 @@ class DeployedSites:
             )
         self.rule = self.strategies.model_rule(self.terms, plan=bytes.fromhex(self.plan.hash))
         self.model = self._model(seeds=seeds, device=device)
-        self._planned = plan_privacy(config, terms=self.terms, layout=self.strategies.release)
+        self._planned = plan_privacy(
+            config,
+            terms=self.terms,
+            layout=self.strategies.release,
+            num_parameters=self.strategies.exchange.num_uploaded,
+        )
         self.privacy = self._planned
         self.evaluator: Evaluator | None = None
         self.timeouts = deployment_timeouts(config)

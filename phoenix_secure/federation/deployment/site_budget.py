@@ -136,8 +136,7 @@ class SiteBudget:
         )
 
     def _privacy(self, config: RunConfig) -> PrivacyPlan | None:
-        privacy = config.privacy
-        if privacy.unit != "site" and privacy.trust != "sum" and not config.release.is_on:
+        if config.privacy.unit != "site" and not config.sums_whole_numbers:
             return plan_privacy(config, terms=None)
         # Noise of sums is made for the size of what they send.
         from phoenix_secure.device import pick_devices
@@ -158,4 +157,5 @@ class SiteBudget:
             terms = choose_terms(
                 config, num_parameters=run.exchange.num_uploaded, layout=run.release
             )
-        return plan_privacy(config, terms=terms, layout=run.release)
+        num_parameters = run.exchange.num_uploaded
+        return plan_privacy(config, terms=terms, layout=run.release, num_parameters=num_parameters)

@@ -95,9 +95,13 @@ def installer(
                 num_parameters=strategies.exchange.num_uploaded,
                 layout=strategies.release,
             )
-        privacy = continuing(
-            plan_privacy(config, terms=terms, layout=strategies.release), config, budget.begun(plan)
+        planned = plan_privacy(
+            config,
+            terms=terms,
+            layout=strategies.release,
+            num_parameters=strategies.exchange.num_uploaded,
         )
+        privacy = continuing(planned, config, budget.begun(plan))
         memory = folder.memory(plan.hash)
         return build_site(
             stream,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phoenix_secure.config import CLASSIFIER, RunConfig
+from phoenix_secure.config import RunConfig
 from phoenix_secure.data.persons import persons_of
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import max_participations
@@ -115,7 +115,7 @@ def plan_privacy(
     if privacy.unit == "none":
         return None
     check_budget(delta=privacy.delta, epsilon=privacy.epsilon, sampling_rate=privacy.sampling_rate)
-    if privacy.trust == "sum" or config.release.is_on or config.model.network == CLASSIFIER:
+    if config.sums_whole_numbers:
         if terms is None and privacy.trust == "sum":
             raise ConfigError(
                 "privacy.trust = sum needs secure_aggregation.mode = on: the noise of one site "

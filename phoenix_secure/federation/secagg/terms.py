@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_secure.config import CLASSIFIER, RunConfig
+from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_participations
 from phoenix_secure.federation.round.report import TermsRecord
@@ -251,7 +251,7 @@ def choose_terms(
         # The honest shares that every sum holds must be enough, and those beyond them are surplus:
         # the more sites a round waits for, the less of it.
         threshold = max(threshold, highest_threshold(n, delta=settings.dropout))
-    if privacy.trust == "sum" or layout is not None or config.model.network == CLASSIFIER:
+    if config.sums_whole_numbers:
         num_honest = threshold - num_knowing if privacy.trust == "sum" else 1
         if layout is not None:
             noise, grid = choose_release_noise(

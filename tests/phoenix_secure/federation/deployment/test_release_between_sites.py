@@ -106,15 +106,17 @@ CLASSIFIER = [
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trust", ["sum", "site-local"])
 def test_a_classifier_selects_a_release_s_images_for_the_rest_of_its_epsilon(
-    folder_federation, tmp_path
+    folder_federation, tmp_path, trust
 ) -> None:
-    policy = {"max_epsilon": 6.0, "privacy_trust": ["sum"], "max_total_epsilon": 6.1}
+    policy = {"max_epsilon": 6.0, "privacy_trust": [trust], "max_total_epsilon": 6.1}
+    local = [f"privacy.trust={trust}"]
     for site in folder_federation.sites:
         folder_federation.change(site, policy=policy)
     folder_federation.start()
-    train(folder_federation.job(*RELEASE, "privacy.epsilon=4"), tmp_path / "release")
-    job = folder_federation.job(*CLASSIFIER, f"model.init_from={tmp_path / 'release'}")
+    train(folder_federation.job(*RELEASE, "privacy.epsilon=4", *local), tmp_path / "release")
+    job = folder_federation.job(*CLASSIFIER, f"model.init_from={tmp_path / 'release'}", *local)
     train(job, tmp_path / "run")
 
     fitted = load_generator(tmp_path / "run" / "model", device=torch.device("cpu"))
