@@ -8,14 +8,12 @@ ledgers say are found by it.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 
 import numpy as np
 import pytest
 
-from attacks.epsilon.independent import epsilon_from_counts
+from noise_games import honest_deviation, proven_epsilon, weakened
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
@@ -77,18 +75,12 @@ class Game:
 
     def bound(self, *, noise: float) -> float:
         """A bound on epsilon, false with a probability of 5 %, at ``noise`` times the noise."""
-        assert self.terms.noise is not None
-        drawn = math.ceil(noise**2 * self.terms.noise.share_variance)
-        weak = dataclasses.replace(self.terms.noise, share_variance=float(drawn))
-        terms = dataclasses.replace(self.terms, noise=weak)
-        least = THRESHOLD * math.sqrt((terms.threshold - terms.num_colluders) * drawn)
-        alarms = sum(self.seen(is_there=False, terms=terms) > least for _ in range(GAMES))
-        hits = sum(self.seen(is_there=True, terms=terms) > least for _ in range(GAMES))
-        return epsilon_from_counts(
-            false_positives=alarms,
-            num_out=GAMES,
-            false_negatives=GAMES - hits,
-            num_in=GAMES,
+        terms = weakened(self.terms, noise=noise)
+        least = THRESHOLD * honest_deviation(terms)
+        return proven_epsilon(
+            lambda is_there: self.seen(is_there=is_there, terms=terms) > least,
+            with_it=GAMES,
+            without=GAMES,
             delta=DELTA,
         )
 

@@ -13,15 +13,13 @@ the noise that their ledgers say must prove more than they claim.
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 
 import numpy as np
 import pytest
 import torch
 
-from attacks.epsilon.independent import epsilon_from_counts
+from noise_games import honest_deviation, proven_epsilon, weakened
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
@@ -87,25 +85,14 @@ class Game:
     def bound(self, *, noise: float) -> float:
         """A bound on epsilon, false with a probability of 5 %, where sites draw ``noise`` times the
         noise that they should."""
-        terms = self.terms
-        assert terms.noise is not None
-        drawn = math.ceil(noise**2 * terms.noise.share_variance)
-        weak = dataclasses.replace(terms.noise, share_variance=float(drawn))
-        weakened = dataclasses.replace(terms, noise=weak)
-        deviation = math.sqrt((terms.threshold - terms.num_colluders) * drawn)
+        terms = weakened(self.terms, noise=noise)
+        least = THRESHOLD * honest_deviation(terms)
 
-        def says_yes(site: SiteImages) -> bool:
-            return self.released(site, terms=weakened) < -THRESHOLD * deviation
+        def says_yes(is_there: bool) -> bool:
+            site = self.white if is_there else self.none
+            return self.released(site, terms=terms) < -least
 
-        hits = sum(says_yes(self.white) for _ in range(WITH_IT))
-        false_alarms = sum(says_yes(self.none) for _ in range(WITHOUT))
-        return epsilon_from_counts(
-            false_positives=false_alarms,
-            num_out=WITHOUT,
-            false_negatives=WITH_IT - hits,
-            num_in=WITH_IT,
-            delta=DELTA,
-        )
+        return proven_epsilon(says_yes, with_it=WITH_IT, without=WITHOUT, delta=DELTA)
 
 
 @pytest.fixture(scope="module")

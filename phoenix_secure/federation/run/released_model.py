@@ -89,7 +89,6 @@ class ReleasedModel:
                 seeds=seeds,
                 device=device,
             )
-        self.initial_parameters = np.zeros(layout.num_words, np.float32)
 
     def learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
         """Fit the generator to the sum in ``state``, and train the DDPM where there is one.
