@@ -3,10 +3,11 @@ VENV   := .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-QUICK_MINUTES := 9
+QUICK_MINUTES := 5
+LONG_MINUTES  := 5
 ALL_MINUTES   := 90
 
-.PHONY: demo demo-plain test test-all coverage lint docs notebooks examples dist sbom lock bench clean
+.PHONY: demo demo-plain test test-long test-all coverage lint docs notebooks examples dist sbom lock bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,10 @@ test: $(STAMP)          ## the quick suite
 	@echo "quick suite, about $(QUICK_MINUTES) minutes on two cores"
 	$(PYTEST) --hypothesis-profile quick
 
+test-long: $(STAMP)     ## what takes seconds each: whole runs, statistics of many draws
+	@echo "long tests, about $(LONG_MINUTES) minutes on two cores"
+	$(PYTEST) -m 'long and not slow' --hypothesis-profile quick
+
 test-all: $(STAMP)      ## with the slow tests and ten times as many examples
 	@echo "all tests, about $(ALL_MINUTES) minutes on two cores"
 	$(PYTEST) -m '' --hypothesis-profile thorough
@@ -35,7 +40,7 @@ coverage: $(STAMP)      ## branch coverage of what promises secrecy: below 95 % 
 	$(PYTEST) tests/protocol tests/phoenix_secure/privacy tests/phoenix_secure/federation/secagg \
 		tests/phoenix_secure/federation/run/test_start.py \
 		tests/phoenix_secure/training/test_gradient_sums.py \
-		--cov protocol --cov phoenix_secure.privacy --cov-report=
+		-m 'not slow' --cov protocol --cov phoenix_secure.privacy --cov-report=
 	$(BIN)/coverage report --include 'protocol/*' --fail-under 95
 	$(BIN)/coverage report --include 'phoenix_secure/privacy/*' --fail-under 95
 

@@ -122,6 +122,7 @@ def test_every_attack_refuses_bytes_and_nan_images(
             ATTACKS[name](bad, random_denoiser, alpha_bar)
 
 
+@pytest.mark.long
 def test_scores_do_not_depend_on_batches_or_on_the_other_records(
     alpha_bar: np.ndarray, images: np.ndarray, random_denoiser, overfitted
 ) -> None:

@@ -34,6 +34,7 @@ def unpack(name: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["secure_run", "plaintext_run", "private_run", "site_unit_run"])
 def test_a_stopped_run_resumes_to_the_weights_of_then(name: str, tmp_path: Path) -> None:
     folder = RunFolder(unpack(name, tmp_path / "run"))

@@ -31,6 +31,7 @@ def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extensions, "_REGISTERED", {})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "guarantee",
     [{}, {"privacy": {"unit": "record", "noise_multiplier": 1.0, "sampling_rate": 0.05}}],

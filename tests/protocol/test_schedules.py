@@ -55,6 +55,7 @@ def run_many(simulation, schedules, liars, seeds, **how):
     return sums, again, told, caught
 
 
+@pytest.mark.long
 def test_liars_within_the_bound_cost_nobody_else_and_no_round(simulation, schedules, liars):
     sums, again, told, caught = run_many(simulation, schedules, liars, range(214, 240), quiet=True)
     assert sums == 26

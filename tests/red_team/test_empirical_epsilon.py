@@ -161,6 +161,7 @@ def key_for_persons(names: list[str], *, seed: int) -> bytes:
     raise AssertionError("no key in a thousand")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "answers"), CLAIMS)
 def test_no_answers_prove_more_than_the_site_claims(
     seed: int, answers: tuple[int, int], tmp_path: Path
@@ -171,6 +172,7 @@ def test_no_answers_prove_more_than_the_site_claims(
     assert found <= game.claimed() <= CLAIM
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", FAULTS)
 def test_a_tenth_of_the_noise_is_found_out(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -190,6 +192,7 @@ def test_a_tenth_of_the_noise_is_found_out(
     assert found > game.claimed()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "answers"), [CLAIMS[0], *CLAIMS[3:]])
 def test_no_answers_prove_more_of_a_person_than_the_site_claims(
     seed: int, answers: tuple[int, int], tmp_path: Path

@@ -109,6 +109,7 @@ def differ_by_one(longer: list[bytes], shorter: list[bytes]) -> bool:
     )
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=15)
 @given(
     folders(),

@@ -48,7 +48,7 @@ def test_the_attack_succeeds_when_its_check_is_removed(mutation: dict, tmp_path:
     for name, text in mutated(mutation).items():
         (tmp_path / name).write_text(text)
     file, _, expression = mutation["test"].partition("::")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "", "-p", "no:cacheprovider"]
     command += ["--import-mode=importlib", "--rootdir", str(tmp_path), "-c", os.devnull]
     command += [str(tmp_path / "tests" / "red_team" / file), "-k", expression]
     environment = {

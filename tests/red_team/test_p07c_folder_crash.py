@@ -174,6 +174,7 @@ def test_answer_that_comes_and_goes(folders: HostileFolder) -> None:
             stopped.set()
 
 
+@pytest.mark.long
 def test_crowded_folder_costs_bounded_time_and_memory(folders: HostileFolder) -> None:
     for number in range(12_000):
         (folders.replies / f"{number}.msg").touch()

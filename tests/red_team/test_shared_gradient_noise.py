@@ -114,6 +114,7 @@ def test_the_white_picture_is_the_worst_case(game: Game) -> None:
     assert max(sizes) <= game.terms.grid.steps
 
 
+@pytest.mark.long
 def test_a_plan_s_sums_prove_no_more_than_it_claims(game: Game) -> None:
     plan = plan_privacy(game.config, terms=game.terms)
     assert plan is not None

@@ -303,6 +303,7 @@ def test_owner_allows_for_it_by_name_and_reads_what_it_means(num_sites: int) -> 
     )
 
 
+@pytest.mark.long
 def test_epsilon_of_summed_noise_leaves_out_the_share_of_a_site_that_looks() -> None:
     """With c = 1 a site that looks for itself is the colluder; here one share less is counted."""
     config = load_config(

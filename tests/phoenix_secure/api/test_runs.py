@@ -88,6 +88,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     np.testing.assert_array_equal(ours.parameters, theirs.parameters)
 
 
+@pytest.mark.long
 def test_reports_are_signed_and_verified(finished: ps.RunResult) -> None:
     written = finished.report()
     assert (written.folder / "report.html").exists()

@@ -23,6 +23,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "cache"))
 
 
+@pytest.mark.long
 def test_a_leak_leaves_with_3_and_json_alone_on_stdout(
     overfitted_run: Path, tmp_path: Path
 ) -> None:
@@ -38,6 +39,7 @@ def test_a_leak_leaves_with_3_and_json_alone_on_stdout(
     assert json.loads((out / "audit.json").read_text()) == json.loads(text)
 
 
+@pytest.mark.long
 def test_the_table_names_the_verdict_and_ten_images_are_inconclusive(
     seen_once_run: Path, pictures: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from phoenix_secure.data.partition import partition_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.rng import SeedTree
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def five_sites(train, tmp_path_factory) -> Target:

@@ -156,6 +156,7 @@ def faces(rng: np.random.Generator, *, num: int, each: int) -> np.ndarray:
     return (own + 0.05 * rng.normal(size=own.shape)).reshape(-1, 1, 8, 8).astype(np.float32)
 
 
+@pytest.mark.long
 def test_a_blind_classifier_knows_persons_again_unless_its_folds_hold_whole_ones() -> None:
     rng = np.random.default_rng(2)
     x, membership = faces(rng, num=60, each=4), np.arange(240) < 120

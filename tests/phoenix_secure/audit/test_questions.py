@@ -87,6 +87,7 @@ def load_scheduler():
     return DDPMScheduler()
 
 
+@pytest.mark.long
 def test_an_overfitted_model_is_found_by_class_and_on_its_own_scale(tmp_path: Path) -> None:
     """Asked as class 9 for every image, or on the wrong scale, the same model shows less."""
     inside, outside = digits(0, 24), digits(24, 72)

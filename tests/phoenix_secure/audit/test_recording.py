@@ -22,6 +22,8 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import Event, read_ledger
 from phoenix_secure.federation.run.folder import RunFolder
 
+pytestmark = pytest.mark.long
+
 SETTINGS: dict[str, Any] = {
     "data": {"name": "digits", "max_images": 300, "held_out": 0.4, "reference": 0.2},
     "partition": {"scheme": "iid", "num_sites": 3},

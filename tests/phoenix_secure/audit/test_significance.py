@@ -44,6 +44,7 @@ def test_holm_is_never_above_bonferroni_and_keeps_the_order() -> None:
     assert all(adjusted[i] <= adjusted[j] for i in range(20) for j in range(20) if p[i] <= p[j])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_audits", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("correlation", [0.9, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_null_audits_raise_few_alarms(correlation: float, num_audits: int) -> None:

@@ -17,6 +17,8 @@ from phoenix_secure.audit.report import AuditReport, Outcome, StratumReport
 from phoenix_secure.audit.suite import Findings, Request, run_audit
 from phoenix_secure.audit.target import open_target
 
+pytestmark = pytest.mark.long
+
 
 def audit(target: Path, out: Path, *, claim=None, attacks=("sima", "pia", "loss"), **files):
     named = {name: files.get(name) for name in ("members", "non_members", "reference")}

@@ -19,27 +19,27 @@ def opened(target: Path, **files: Path | None) -> Target:
     return open_target(target, **named, device="cpu", cache_dir=target)
 
 
-def test_members_that_are_also_non_members_are_refused(overfitted_run, pictures) -> None:
+def test_members_that_are_also_non_members_are_refused(seen_once_run, pictures) -> None:
     with pytest.raises(DataError, match="share 80 image"):
-        opened(overfitted_run, members=pictures["in"], non_members=pictures["in"])
+        opened(seen_once_run, members=pictures["in"], non_members=pictures["in"])
 
 
-def test_images_of_another_size_are_refused(overfitted_run, pictures, tmp_path) -> None:
+def test_images_of_another_size_are_refused(seen_once_run, pictures, tmp_path) -> None:
     np.savez(tmp_path / "big.npz", images=np.full((30, 1, 16, 16), 9, np.uint8))
     with pytest.raises(DataError, match=r"--non-members.*resize"):
-        opened(overfitted_run, members=pictures["in"], non_members=tmp_path / "big.npz")
+        opened(seen_once_run, members=pictures["in"], non_members=tmp_path / "big.npz")
 
 
-def test_a_wrong_value_range_is_refused(overfitted_run, pictures, tmp_path) -> None:
+def test_a_wrong_value_range_is_refused(seen_once_run, pictures, tmp_path) -> None:
     np.savez(tmp_path / "range.npz", images=np.full((30, 1, 8, 8), 7.0, np.float32))
     with pytest.raises(DataError, match="expected \\[0, 1\\] or \\[-1, 1\\]"):
-        opened(overfitted_run, members=pictures["in"], non_members=tmp_path / "range.npz")
+        opened(seen_once_run, members=pictures["in"], non_members=tmp_path / "range.npz")
 
 
-def test_too_few_images_are_refused(overfitted_run, pictures, tmp_path) -> None:
+def test_too_few_images_are_refused(seen_once_run, pictures, tmp_path) -> None:
     with np.load(pictures["out"]) as archive:
         np.savez(tmp_path / "few.npz", images=archive["images"][:3])
-    target = opened(overfitted_run, members=pictures["in"], non_members=tmp_path / "few.npz")
+    target = opened(seen_once_run, members=pictures["in"], non_members=tmp_path / "few.npz")
     with pytest.raises(DataError, match="too few"):
         run_audit(target, Request(profile=profile_named("smoke")), out=tmp_path)
 
@@ -55,11 +55,11 @@ def test_a_target_that_is_nothing_is_refused(tmp_path: Path, pictures) -> None:
         opened(tmp_path / "empty", members=pictures["in"], non_members=pictures["out"])
 
 
-def test_a_run_without_its_split_is_refused(overfitted_run: Path, tmp_path: Path) -> None:
+def test_a_run_without_its_split_is_refused(seen_once_run: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "copy"
-    shutil.copytree(overfitted_run, copy)
+    shutil.copytree(seen_once_run, copy)
     (copy / "split.npz").unlink()
     with pytest.raises(DataError, match=r"no split\.npz"):
         opened(copy)
@@ -68,6 +68,7 @@ def test_a_run_without_its_split_is_refused(overfitted_run: Path, tmp_path: Path
         opened(copy)
 
 
+@pytest.mark.long
 def test_lost_or_damaged_canaries_are_refused(overfitted_run: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -108,6 +108,7 @@ def test_sample_repeats_for_a_seed(cli, finished_run: Path) -> None:
         assert image.size == (8, 8)
 
 
+@pytest.mark.long
 def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None:
     assert cli("run", str(config_file), "model.class_conditional=true").code == 0
     options = ("sample", "runs/tiny", "--num", "12", "--layout", "class-folders", "--export")
@@ -139,6 +140,7 @@ def test_a_run_is_passed_on_as_a_monai_bundle(cli, finished_run: Path) -> None:
     assert cli("models", "bundle", str(finished_run / "model"), "--out", "b").code == 0
 
 
+@pytest.mark.long
 def test_evaluate_judges_a_run_a_model_and_a_folder(cli, config_file: Path) -> None:
     settings = ["data.held_out=0.3", "data.reference=0.3", "federation.rounds=1"]
     assert cli("run", str(config_file), *settings).code == 0
@@ -183,6 +185,7 @@ def test_every_command_explains_itself(cli, command: list[str]) -> None:
     assert "Usage" in outcome.out
 
 
+@pytest.mark.long
 def test_a_folder_of_forty_pictures_is_trained_on_and_what_cannot_be_judged_is_said(
     cli, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

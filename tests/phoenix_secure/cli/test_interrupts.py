@@ -63,6 +63,7 @@ def check(tmp_path: Path, config_file: Path, moments: list[tuple[int, int, float
     assert not list(cut.rglob(".*.tmp"))
 
 
+@pytest.mark.long
 def test_killed_and_interrupted_run_ends_with_the_same_weights(
     tmp_path: Path, config_file: Path
 ) -> None:

@@ -192,6 +192,7 @@ def _make_files(root: Path) -> None:
     _run("run", "tiny.yaml", *PRIVATE, "--run-dir", "private", cwd=root)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", LIGHT)
 def test_what_needs_no_training_does_not_load_it(
     found: dict[str, tuple[int, set[str]]], command: str

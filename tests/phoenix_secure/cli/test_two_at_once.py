@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from warm_processes import CommandProcess
 
 
@@ -16,6 +18,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_run_that_is_being_set_up_is_left_alone(
     cli: Callable[..., Any], config_file: Path, tmp_path: Path
 ) -> None:

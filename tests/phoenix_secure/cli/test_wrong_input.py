@@ -118,6 +118,7 @@ def test_run_refuses_before_it_writes(cli, config_file: Path, make, code: int, n
     assert not Path("out").exists()
 
 
+@pytest.mark.long
 def test_divergence_keeps_the_last_good_round(cli, config_file: Path) -> None:
     wild = ["training.optimizer=sgd", "training.grad_clip=null", "training.learning_rate=10"]
     # Each step throws the weights a thousand times as far from the round's start.

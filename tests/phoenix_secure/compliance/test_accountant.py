@@ -23,6 +23,7 @@ SITES = SkellamSum(num_words=1000, l2_sensitivity=100.0, variance=90_000.0, rele
 SMALL = PoissonSampledGaussian(sampling_rate=0.02, noise_multiplier=60.0, steps=10_000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("adjacency", list(Adjacency))
 @pytest.mark.parametrize(
     "events",
@@ -43,6 +44,7 @@ def test_it_agrees_with_the_run_s_own_accounting(
     assert quoted == pytest.approx(again, rel=0.004)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("q", "z", "steps"),
     [

@@ -47,6 +47,7 @@ def epsilon_again(report: Any) -> ReportSection:
     )
 
 
+@pytest.mark.long
 def test_a_section_is_in_every_form_of_the_report_and_starts_nothing(report: Report) -> None:
     register(epsilon_again)
     found = with_sections(report, ["own"])

@@ -73,6 +73,7 @@ def federation(tmp_path: Path) -> Iterator[Path]:
         thread.join(60)
 
 
+@pytest.mark.long
 def test_a_federation_s_report_verifies_with_the_roster_of_its_owner(federation: Path) -> None:
     server = ServerFolder(federation / "f" / "server")
     job = Run(

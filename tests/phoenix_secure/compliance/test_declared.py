@@ -135,6 +135,7 @@ def test_an_epsilon_per_image_is_not_ranked_against_one_per_site(reported: Path)
     assert "different units" in str(found.refusal)
 
 
+@pytest.mark.long
 def test_like_guarantees_are_ranked_by_epsilon(
     make_run: Callable[..., Path], reported: Path, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def bom_errors(content: bytes) -> object:
     return JsonStrictValidator(SchemaVersion.V1_7).validate_str(content.decode())
 
 
+@pytest.mark.long
 def test_the_bom_passes_the_strict_schema_of_cyclonedx_1_7(reported: Path, plain: Path) -> None:
     assert bom_errors(to_bom(build_report(reported))) is None
     assert bom_errors(to_bom(build_report(plain))) is None

@@ -36,6 +36,7 @@ def run_without_torch(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_verify_and_report_need_neither_torch_nor_flower(run: Path) -> None:
     report = str(run / "report" / "report.json")
     done = run_without_torch(
@@ -155,6 +156,7 @@ def test_the_commands_that_a_report_names_work(run: Path) -> None:
     assert [each.code for each in outcomes] == [7, 0], outcomes
 
 
+@pytest.mark.long
 def test_machines_get_json(run: Path) -> None:
     report = str(run / "report" / "report.json")
     done = run_without_torch("verify", report, "--format", "json")

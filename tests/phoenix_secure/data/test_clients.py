@@ -101,6 +101,7 @@ def test_a_chatty_client_is_quoted_shortly(bin_dir: Path, tmp_path: Path) -> Non
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.long
 def test_a_hanging_client_is_ended_with_all_it_started(bin_dir: Path, tmp_path: Path) -> None:
     write_client(bin_dir, "trap '' TERM; /bin/sleep 60 & echo $! > child; echo $$ > parent; wait")
     started = time.monotonic()

@@ -75,6 +75,7 @@ def drawn_without_us(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_once(tmp_path_factory, "drawn-without-us", build) / "models"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_plain_diffusers_draws_our_images(
     tmp_path: Path, drawn_without_us: Path, name: str

@@ -58,6 +58,7 @@ def draw(config: RunConfig, pipeline: Any, *, num_images: int = NUM) -> np.ndarr
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -165,6 +165,7 @@ while True:
 """
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_no_effect_is_without_its_entry(
     tmp_path: Path, server: Identity, scope: Scope
 ) -> None:

@@ -273,6 +273,7 @@ def test_report_is_the_same_every_time(sweep) -> None:
     assert first == {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_the_page_opens_in_a_browser_whole_silent_and_alone(sweep, open_page) -> None:
     points, folder = sweep

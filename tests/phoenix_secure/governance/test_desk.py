@@ -136,6 +136,7 @@ def test_job_that_was_taken_back_is_denied(governed, plan) -> None:
     assert why(governed, plan) == "the proposal was taken back"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content",
     [
@@ -223,6 +224,7 @@ def test_mechanisms_are_bounded_by_the_policy(governed, settings, policy, named)
 RECORD = ("privacy.unit=record", "privacy.epsilon=4", "privacy.sampling_rate=0.1")
 
 
+@pytest.mark.long
 def test_a_proposal_beyond_the_sites_budget_is_refused_and_nothing_is_signed(governed) -> None:
     governed.policy(SITE, max_epsilon=4, max_total_epsilon=4.5)
     first = governed.propose(*RECORD, name="first").plan.hash

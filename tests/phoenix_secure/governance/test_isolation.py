@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from warm_processes import loaded_with
 
 WATCH = """
@@ -63,6 +65,7 @@ def test_the_package_itself_binds_one_loopback_socket_and_connects_nowhere() -> 
     assert out == "False 1"
 
 
+@pytest.mark.long
 def test_nothing_but_governance_imports_pysyft(tmp_path: Path) -> None:
     """Neither a site that serves a federation nor a run; ``test_start_up`` asks every help page."""
     loaded = loaded_with(

@@ -53,6 +53,7 @@ def test_chance_alone_moves_total_variation_as_the_docstring_says() -> None:
     assert np.mean(distances) == pytest.approx(math.sqrt(classes / (2 * math.pi * num)), rel=0.1)
 
 
+@pytest.mark.long
 def test_real_digits_without_three_classes_show_the_gap(
     classifier: Classifier, digits: ImageSet, pixels: np.ndarray
 ) -> None:

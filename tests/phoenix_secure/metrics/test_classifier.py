@@ -41,6 +41,7 @@ def test_unseen_digits_are_recognised_and_features_named_after_the_set(
     assert (features.shape, features.dtype) == ((7, 128), np.float32)
 
 
+@pytest.mark.long
 def test_digits_of_eight_pixels_are_learnt_too() -> None:
     digits = load_digits()
     assert digits.labels is not None

@@ -78,6 +78,7 @@ def test_unbiased_where_the_distributions_are_equal_and_positive_where_they_are_
     assert kid > 5 * spread
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shift", "low", "high"), [(0.0, 0.8, 2.5), (0.7, 0.7, 1.5)])
 def test_spread_over_half_sized_subsets_is_the_standard_error(
     shift: float, low: float, high: float

@@ -100,6 +100,7 @@ def test_gaussians_equal_the_closed_form(z: float, steps: int) -> None:
     assert exact < found.figures[RDP] < 1.4 * exact + 0.1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("q", "z", "steps", "delta"),
     [
@@ -126,6 +127,7 @@ def test_different_events_compose() -> None:
     assert epsilon_of(list(reversed(parts)), delta=1e-5) == together
 
 
+@pytest.mark.long
 @settings(max_examples=3)
 @given(
     st.sampled_from([0.005, 0.02, 1.0]), st.floats(0.8, 4.0), st.integers(1, 40), st.integers(1, 40)
@@ -255,6 +257,7 @@ def test_no_replacement_of_vectors_in_the_ball_tells_more_than_the_pair_on_a_lin
     assert divergence((1, 0), (0, 1)) < 0.95 * most
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=2)
 @given(st.floats(0.005, 1.0), st.floats(0.7, 6.0), st.integers(1, 300))
 def test_epsilon_falls_with_noise_and_rises_with_steps_rate_and_adjacency(q, z, steps) -> None:

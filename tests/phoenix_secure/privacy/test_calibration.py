@@ -16,6 +16,7 @@ def spent(q: float, z: float, steps: int) -> float:
     return epsilon_of([event], delta=1e-5).value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("epsilon", "q", "steps"),
     [

@@ -69,6 +69,7 @@ def weights_of(fit: GeneratorFit) -> dict[str, torch.Tensor]:
     return fit.network.state_dict()
 
 
+@pytest.mark.long
 def test_fitting_comes_nearer_to_the_means_of_real_digits() -> None:
     fit = digits_fit(fit_steps=200, fit_batch=40, num_features=64)
     distances = [fit.advance() for _ in range(fit.num_steps)]

@@ -67,6 +67,7 @@ def with_odd_pictures(digits: SiteImages) -> SiteImages:
     return SiteImages(images=images, labels=np.arange(18, dtype=np.int64) % 10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scale", "overrides"),
     [

@@ -41,6 +41,7 @@ def train(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -98,6 +99,7 @@ def test_two_threads_do_not_disturb_each_other(digits: SiteImages) -> None:
         np.testing.assert_array_equal(delta, alone)
 
 
+@pytest.mark.long
 def test_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
     config = configured("training.local_steps=60", "training.learning_rate=0.005")
     trainer = LocalTrainer(config, num_classes=10, device=torch.device("cpu"))

@@ -54,6 +54,7 @@ def train(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -105,6 +106,7 @@ def test_round_without_any_image_is_noise_of_the_stated_size(digits: SiteImages)
     assert math.isnan(update.loss)
 
 
+@pytest.mark.long
 def test_a_step_without_images_has_the_noise_and_the_event_of_any_other(
     digits: SiteImages,
 ) -> None:
@@ -161,6 +163,7 @@ def test_one_image_moves_a_step_by_at_most_the_clip_norm(digits: SiteImages) -> 
         assert np.linalg.norm(moved) * 16 == pytest.approx(1e-3, rel=2e-3)
 
 
+@pytest.mark.long
 def test_result_does_not_depend_on_the_physical_batch(digits: SiteImages) -> None:
     """Same draws for a batch in one piece: pieces change the order of draws, so use one image."""
     one = SiteImages(images=digits.images[:1], labels=None)
@@ -178,6 +181,7 @@ def test_result_does_not_depend_on_the_physical_batch(digits: SiteImages) -> Non
     np.testing.assert_array_equal(deltas[0], deltas[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [1.0, 0.5])
 def test_batches_are_never_capped(digits: SiteImages, rate: float) -> None:
     """A batch may be many times ``batch_size`` and ``physical_batch``: all of it counts."""
@@ -216,6 +220,7 @@ def test_weights_far_beyond_any_training_are_refused(digits: SiteImages) -> None
     assert not seen
 
 
+@pytest.mark.long
 def test_private_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
     config = configured(
         *SMALL,

@@ -74,7 +74,7 @@ def copy_parts(folder):
 def run_attack(test, folder):
     """pytest on one attack file (and expression) against the package in ``folder``."""
     file, _, expression = test.partition("::")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "", "-p", "no:cacheprovider"]
     command += ["--import-mode=importlib", "--rootdir", str(folder), "-c", os.devnull]
     command += [str(folder / "tests" / "protocol" / "attacks" / file)]
     command += ["-k", expression] if expression else []

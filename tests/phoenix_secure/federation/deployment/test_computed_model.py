@@ -104,6 +104,7 @@ def two_models(server: InventiveServer) -> None:
     assert len(server.server.answered("mask")) == 2 * len(server.sites)  # of the honest rounds
 
 
+@pytest.mark.long
 def test_invented_models_are_refused_by_every_site(folder_federation, tmp_path) -> None:
     """After two honest rounds the server changes one bit, goes back, and tells two stories."""
     folder_federation.start()
@@ -148,6 +149,7 @@ def test_two_models_for_two_sites_are_refused_over_flower(over_flower) -> None:
     two_models(over_flower)
 
 
+@pytest.mark.long
 def test_site_that_lost_its_state_catches_up_with_what_others_signed(
     folder_federation, tmp_path
 ) -> None:

@@ -137,6 +137,7 @@ def test_three_sites_train_over_a_folder_after_each_owner_allowed_it(
     assert {line["name"] for line in json.loads(found.out)} >= {"folder", *SITES}
 
 
+@pytest.mark.long
 def test_run_says_for_whom_it_waits_and_how_to_go_on_after_an_interrupt(
     consortium: Consortium, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +245,7 @@ PARTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", PARTS)
 def test_copy_under_way_is_read_when_it_is_whole(tmp_path: Path, part: str) -> None:
     """The site has its own copy of the folder; somebody carries files between the two."""
@@ -291,6 +293,7 @@ def test_copy_under_way_is_read_when_it_is_whole(tmp_path: Path, part: str) -> N
     assert waited in ([], [("x", ("clinic",))])
 
 
+@pytest.mark.long
 def test_answer_that_stays_cut_off_is_no_answer_and_never_half_of_one(tmp_path: Path) -> None:
     waited = []
     engine = FolderEngine(

@@ -25,6 +25,7 @@ def train(job: Run, folder: RunFolder) -> np.ndarray:
     return folder.load_state(config=job.config).parameters
 
 
+@pytest.mark.long
 def test_run_over_folders_gives_the_weights_of_a_classical_simulation(
     hybrid_federation, tmp_path
 ) -> None:

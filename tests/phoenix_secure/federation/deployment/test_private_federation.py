@@ -50,6 +50,7 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
         assert line["loss"] is line["num_images"] is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "factor",
     [

@@ -32,6 +32,7 @@ def train(job, path):
     return job.finish(folder)
 
 
+@pytest.mark.long
 def test_every_site_charges_every_step_within_its_own_total(folder_federation, tmp_path) -> None:
     policy = {"max_epsilon": 6.0, "privacy_trust": ["sum"], "max_total_epsilon": 6.0}
     for number in range(1, 6):

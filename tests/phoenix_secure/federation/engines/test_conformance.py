@@ -158,6 +158,7 @@ def test_what_the_taker_raises_ends_the_exchange_and_the_next_one_works(federati
     assert echoes(federation, order, "two") == expected("two")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", SITES)
 def test_killed_site_is_missed_alone_and_is_back_after_a_restart(federation, order, site) -> None:
     assert echoes(federation, order, "before") == expected("before")

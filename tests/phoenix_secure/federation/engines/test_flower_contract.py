@@ -124,6 +124,7 @@ def test_grid_keeps_its_client_where_we_put_ours() -> None:
     assert grid._runtime_client is marker
 
 
+@pytest.mark.long
 def test_importing_the_engine_never_imports_a_bundle_installer() -> None:
     code = (
         "import sys, phoenix_secure.federation.engines.client_app\n"

@@ -74,6 +74,7 @@ ALL_AT_ONCE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ALL_AT_ONCE)
 def test_a_secure_run_that_is_interrupted_ends_with_the_same_weights(
     strategy: str, secure_settings, tmp_path: Path, cache_dir: Path
@@ -111,6 +112,7 @@ def _killed(self, state, *, config) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_personal_parameters_appear_in_no_message(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
@@ -178,6 +180,7 @@ def test_personal_parameters_appear_in_no_message(
     assert answered >= 15 * sizes.num_uploaded * (3 if mode == "on" else 4)
 
 
+@pytest.mark.long
 def test_bytes_fall_with_what_stays_at_home(tmp_path: Path, secure_settings, cache_dir) -> None:
     # Wide enough that keys, shares and signatures are next to nothing beside the words.
     wide = ["model.block_channels=[32,32]", "model.attention=[false,false]"]

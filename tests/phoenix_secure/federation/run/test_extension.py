@@ -29,6 +29,7 @@ def short(tmp_path_factory: pytest.TempPathFactory, secure_settings: list[str]) 
     return folder
 
 
+@pytest.mark.long
 def test_an_extended_run_has_the_weights_of_a_longer_one(
     short: Path, secure_settings: list[str], tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_fewer_rounds_and_damaged_files_are_refused(short: Path, tmp_path: Path)
         folder.load_config()
 
 
+@pytest.mark.long
 def test_noise_made_for_fewer_rounds_is_not_stretched(
     tiny_settings: list[str], tmp_path: Path
 ) -> None:

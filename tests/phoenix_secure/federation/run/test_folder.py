@@ -64,6 +64,7 @@ class Racer:
         self._process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_one_of_two_processes_that_start_at_once_wins(
     tmp_path: Path, tiny_config: RunConfig, *, overwrite: bool

@@ -110,6 +110,7 @@ def test_a_run_starts_from_a_folder_that_plain_diffusers_wrote(
     assert "nothing is promised to the images behind it" in _text(tmp_path / "run")
 
 
+@pytest.mark.long
 def test_what_an_earlier_run_spent_is_carried_on(tiny_settings: list[str], tmp_path: Path) -> None:
     settings = [*tiny_settings, *SMALL]
     run_in(tmp_path / "a", [*settings, *PRIVATE])

@@ -14,6 +14,7 @@ from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
 
+@pytest.mark.long
 def test_mlflow_gets_every_round_once_and_a_resumed_run_goes_on_in_the_same(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -41,6 +42,7 @@ def test_mlflow_gets_every_round_once_and_a_resumed_run_goes_on_in_the_same(
     assert run.data.params["federation.rounds"] == "4"
 
 
+@pytest.mark.long
 def test_hidden_metrics_are_hidden_from_trackers_too(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:

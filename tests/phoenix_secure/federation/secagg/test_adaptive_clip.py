@@ -179,6 +179,7 @@ def test_only_whole_updates_have_an_adaptive_norm() -> None:
         )
 
 
+@pytest.mark.long
 def test_a_run_moves_its_norm_resumes_exactly_and_charges_the_longer_input(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
 GROUP = ["data.name=npz", "data.path=x.npz", "data.group=array:patient"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trust", ["site-local", "sum"])
 def test_a_guarantee_of_persons_is_that_of_images_with_another_record(trust: str) -> None:
     rounds = [*RECORD, "privacy.epsilon=2", "training.batch_size=8"]

@@ -45,6 +45,7 @@ def ledgers(path: Path) -> dict[str, PrivacyLedger]:
     return {file.parent.name: PrivacyLedger(file) for file in files}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", [RECORD, SITE], ids=["record", "site"])
 def test_the_ledgers_hold_what_the_run_states_and_no_metric_leaves(
     unit: list[str], secure_settings: list[str], tmp_path: Path, cache_dir: Path
@@ -90,6 +91,7 @@ class Killed(BaseException):
     """No handler may catch it."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "stage",
     [

@@ -82,6 +82,7 @@ def sums(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[np.ndarray]]:
     return entered, unmasked
 
 
+@pytest.mark.long
 def test_a_run_enters_noised_whole_numbers_and_charges_every_step(
     tmp_path: Path, sums: tuple[list[Any], list[np.ndarray]]
 ) -> None:
@@ -175,6 +176,7 @@ def test_who_vanishes_in_a_stage_leaves_the_guarantee_true(
     assert charged == set(run.backend.sites) - ({"site-02"} if before_mask else set())
 
 
+@pytest.mark.long
 def test_an_attempt_that_fails_after_the_mask_is_charged_once_and_sends_the_same_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sums: tuple[list[Any], list[np.ndarray]]
 ) -> None:

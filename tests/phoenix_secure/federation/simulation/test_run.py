@@ -91,6 +91,7 @@ def test_split_and_owners_on_disk_are_disjoint_and_cover(
         np.testing.assert_array_equal(np.flatnonzero(owner == number), np.sort(part))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["fedadam", pytest.param("fedavg", marks=pytest.mark.slow)])
 def test_one_seed_gives_identical_weights_however_many_sites_run_at_once(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path, optimizer: str
@@ -242,6 +243,7 @@ def test_wrong_settings_are_found_before_anything_is_written(
     assert not list(tmp_path.glob("run*"))
 
 
+@pytest.mark.long
 def test_judging_puts_samples_beside_real_images_and_noise(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:

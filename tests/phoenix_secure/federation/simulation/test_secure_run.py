@@ -137,6 +137,7 @@ def test_one_round_is_within_the_stated_bound_of_float_fedavg(
     assert first[0]["loss"] == pytest.approx(second[0]["loss"], abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "stage",
     [pytest.param(each, marks=[] if each == "mask" else pytest.mark.slow) for each in STAGES],
@@ -246,6 +247,7 @@ def test_patience_may_change_on_resume_and_the_clip_may_not(
             folder.load_state(config=other)
 
 
+@pytest.mark.long
 def test_refused_sum_is_given_up_and_found_in_the_checkpoint(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ SELECTED_IN_ONE_PLACE = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "where",
     [
@@ -198,6 +199,7 @@ def test_a_classifier_without_a_release_is_refused_before_a_folder_is_made(tmp_p
         ps.run(config, f"model.init_from={tmp_path / 'folder'}", run_dir=tmp_path / "run")
 
 
+@pytest.mark.long
 def test_the_plan_of_a_classifier_needs_no_release_yet(tmp_path: Path) -> None:
     file = tmp_path / "both.yaml"
     file.write_text("seed: 0\n")
@@ -254,6 +256,7 @@ def test_a_release_with_other_settings_is_not_gone_on_from(tmp_path: Path) -> No
         ps.run(settings(), run_dir=tmp_path / "run", progress=False)
 
 
+@pytest.mark.long
 def test_the_plan_names_the_guarantee_of_both(tmp_path: Path) -> None:
     file = tmp_path / "both.yaml"
     file.write_text("seed: 0\n")

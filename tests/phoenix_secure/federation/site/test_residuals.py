@@ -94,6 +94,7 @@ def test_residuals_are_of_the_round_before_and_for_the_site_alone(tmp_path: Path
         again.before(4, size=3)
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_same_run_and_narrow_words_are_half_the_bytes(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
