@@ -20,6 +20,7 @@ from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.simulation.estimate import (
     aggregation_seconds,
     fit_seconds,
+    refinement_seconds,
     seconds_per_step,
 )
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
@@ -146,6 +147,7 @@ def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[
         "bytes_in_all_rounds": rounds * (down + up),
         "seconds_per_local_step": round(step_s, 4),
         "estimated_training_seconds": round(waves * step_s * rounds, 1),
+        **_refinement(sites),
         **_guarantee(sites, counted=counted),
         "secure_aggregation": "off" if sites.terms is None else "on",
         **_aggregation(sites, seconds=aggregation_s),
@@ -183,6 +185,15 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
             "are cut off; raise it"
         )
     return facts
+
+
+def _refinement(sites: SimulatedSites) -> dict[str, Any]:
+    """The steps after the last round, where there are any."""
+    steps = sites.config.sampling.refine_steps
+    if steps == 0:
+        return {}
+    seconds = round(refinement_seconds(sites), 1)
+    return {"generator_steps_at_the_end": steps, "estimated_refinement_seconds": seconds}
 
 
 def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[str, Any]:

@@ -29,6 +29,23 @@ class SamplingConfig(Section):
         description="[1] Classifier-free guidance; 1 is plain conditional sampling.",
     )
     batch_size: int = Field(128, ge=1, le=65536, description="[images] Images sampled at once.")
+    # Both stay unwritten where they change nothing, so that plans keep their bytes.
+    refine_steps: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        exclude_if=lambda steps: steps == 0,
+        description="[steps] With model.network=classifier, of the release's generator, after the "
+        "last round, towards images whose class the classifier reads; 0 is off.",
+    )
+    refine_weight: float = Field(
+        0.03,
+        gt=0,
+        le=10,
+        exclude_if=lambda weight: weight == 0.03,
+        description="[1] Of what the classifier misreads, beside the generator's own averages, "
+        "which these steps keep.",
+    )
 
 
 class EvaluationConfig(Section):

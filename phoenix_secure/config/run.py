@@ -165,6 +165,7 @@ class RunConfig(Section):
         }
         if self.model.network == CLASSIFIER:
             values.pop("model")  # the release has no network
+            values["sampling"].pop("refine_steps", None)
         values["output"] |= {"report": False, "samples_every_rounds": 0}
         values["privacy"] |= {"epsilon": self.release.share * (self.privacy.epsilon or 0)}
         values["release"] |= {"share": 1.0}
@@ -187,6 +188,10 @@ class RunConfig(Section):
         is_classifier = self.model.network == CLASSIFIER
         if is_classifier and not self.release.is_first_of_two:
             self._classifier_alone()
+        if self.sampling.refine_steps and not is_classifier:
+            raise ValueError(
+                f"sampling.refine_steps needs model.network={CLASSIFIER}, which reads the images"
+            )
         if self.federation.exchange != "gradients" or self.release.is_first_of_two:
             return self
         needed: dict[str, tuple[object, object]] = {

@@ -7,6 +7,7 @@ softmax(150 x w), x having length 1. The factor is the size of a step: a learnin
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from phoenix_secure.release.scattering import Scattering
 
@@ -55,8 +56,14 @@ class LinearClassifier:
             raise ValueError(f"expected {shape[0]} x {shape[1]} finite weights")
         self.vector = vector.astype(np.float32)
         self._weights = rounded(self.vector.reshape(shape))
+        self._soft_weights = torch.from_numpy(self._weights).float()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The most probable classes (n,) int64 of images (n, C, H, H) uint8."""
         found: np.ndarray = probabilities(self._features(images), self._weights).argmax(axis=1)
         return found.astype(np.int64)
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, K) of images (n, C, H, H) in [0, 1] on the CPU: differentiable, by soft features."""
+        found: torch.Tensor = FACTOR * (self._features.soft(images) @ self._soft_weights)
+        return found

@@ -18,7 +18,7 @@ Source:     Harder, Adamczewski and Park (2021), arXiv:2002.11603 (the objective
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,8 @@ def squared_distance(errors: torch.Tensor) -> torch.Tensor:
 class GeneratorFit:
     """The fit of ``network`` to ``means``, a step at a time, on the device where it is.
 
+    penalty     of a batch of images (B, C, H, W) and their labels (B,), added to the loss
+
     Guarantee:  the same weights on one machine with the same number of threads, whether it was
                 kept and gone on with in between or not.
     """
@@ -78,6 +80,7 @@ class GeneratorFit:
         known: tuple[int, ...],
         seeds: SeedTree,
         num_threads: int,
+        penalty: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         release = features.layout.release
         self._device = next(network.parameters()).device
@@ -94,6 +97,7 @@ class GeneratorFit:
         self._per_step = min(len(known), release.fit_batch // 4)
         self._size = release.fit_batch // self._per_step
         self._num_threads = num_threads
+        self._penalty = penalty
         self._means = torch.zeros_like(self._targets)
         self._weights = torch.zeros(len(self._targets), 1, device=self._device)
         self._averaged = [each.clone() for each in self._values()]
@@ -129,7 +133,8 @@ class GeneratorFit:
             self._per_step * self._size, network.form.latent_size, generator=self._generator
         )
         labels = chosen.repeat_interleave(self._size)
-        images = network(latents.to(self._device), labels.to(self._device))
+        labels = labels.to(self._device)
+        images = network(latents.to(self._device), labels)
         chosen = chosen.to(self._device)
         targets = self._targets[chosen]
         phi = self._features(images).view(self._per_step, self._size, -1)
@@ -143,6 +148,8 @@ class GeneratorFit:
         # The gradient of M is half of that of the squared distance: ``before`` is a constant.
         share = torch.where(weight[:, 0] > 0, _MEMORY, 0.0)
         loss = ((1 - share) * own + 2 * share * moving).mean()
+        if self._penalty is not None:
+            loss = loss + self._penalty(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

@@ -8,6 +8,9 @@ x is one channel, psi_j are Morlet wavelets at eight angles and ``low`` a Gaussi
 fourth pixel: 81 maps of (H / 4)^2 numbers. Groups of three maps are standardised for each image by
 itself, and the whole is scaled to length 1. Nothing is learned, and nothing looks at other images.
 
+A site needs the exact features below. A generator needs gradients: ``Scattering.soft`` computes the
+same without rounding.
+
 Guarantee:  the features of one image are the same bits whatever images come with it: pixels,
             filters and maps are whole multiples of a step, so that every sum below is exact in the
             precision that it is made in, in whatever order a machine adds; everything else is
@@ -35,6 +38,7 @@ _FILTER_STEP = 2.0**-11
 _MAP_STEP = 2.0**-2  # of pixels from 0 to 255
 _STEP = 2.0**-12  # of standardised values
 _LEAST_DEVIATION = 0.255
+_LEAST_MODULUS = 0.1  # of soft features: a root has no slope at zero
 
 
 class Scattering:
@@ -69,6 +73,27 @@ class Scattering:
             block[: len(part)] = part
             found[start : start + len(part)] = self._block(torch.from_numpy(block))[: len(part)]
         return found
+
+    def soft(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (n, d) of length 1 of images (n, C, H, H) in [0, 1], differentiable.
+
+        They differ from the exact ones by the rounding of those, a twentieth of the length.
+        """
+        images = images * 255
+        if self._shrink > 1:
+            images = F.avg_pool2d(images, self._shrink)
+        missing = self._padded - images.shape[-1]
+        x = F.pad(images, (0, missing, 0, missing), mode="replicate").flatten(0, 1)[:, None]
+        fine, coarse = _soft_moduli(x, self._fine), _soft_moduli(x, self._coarse)
+        half = F.avg_pool2d(fine, 2)
+        twice = _soft_moduli(half.flatten(0, 1)[:, None], self._fine)
+        maps = [_soft_pooled(each, self._low4, stride=4) for each in (x, fine, coarse)]
+        twice = twice.reshape(len(x), -1, *half.shape[2:])
+        maps.append(_soft_pooled(twice, self._low2, stride=2))
+        groups = torch.cat(maps, 1).view(len(images), -1, _GROUP * self._grid**2)
+        variance, mean = torch.var_mean(groups, 2, correction=0, keepdim=True)
+        deviation = (variance + _LEAST_MODULUS**2).sqrt() + _LEAST_DEVIATION
+        return F.normalize(((groups - mean) / deviation).flatten(1), dim=1)
 
     def _block(self, images: torch.Tensor) -> np.ndarray:
         if self._shrink > 1:
@@ -113,6 +138,23 @@ def _moduli(images: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     # Unfolded and multiplied: some algorithms of a convolution round on the way.
     parts = (filters.flatten(1) @ columns).view(len(images), 2, _ANGLES, side, side)
     return _to_map((parts[:, 0] * parts[:, 0] + parts[:, 1] * parts[:, 1]).sqrt())
+
+
+def _soft_moduli(images: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    size, side = filters.shape[-1], images.shape[-1]
+    columns = F.unfold(_edged(images, size // 2), size)
+    parts = (filters.flatten(1) @ columns).view(len(images), 2, _ANGLES, side, side)
+    return (parts.square().sum(1) + _LEAST_MODULUS**2).sqrt()
+
+
+def _soft_pooled(maps: torch.Tensor, low: torch.Tensor, *, stride: int) -> torch.Tensor:
+    """The filter is a product of two lines, but for rounding: one matrix for each axis."""
+    size, side = low.shape[-1], maps.shape[-1]
+    line = low.sum(1) / low.sum().sqrt()
+    columns = torch.eye(side)[:, None]  # (H, 1, H): what each pixel adds to every place
+    edged = F.pad(columns, ((size - stride) // 2,) * 2, mode="replicate")
+    matrix = F.conv1d(edged, line[None, None], stride=stride)[:, 0]  # (H, H / stride)
+    return (matrix.T @ maps @ matrix).flatten(2)
 
 
 def _pooled(maps: torch.Tensor, low: torch.Tensor, *, stride: int) -> torch.Tensor:

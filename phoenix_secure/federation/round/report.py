@@ -167,9 +167,9 @@ class RoundReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitReport:
-    """Progress of what a release's server makes of the noised sum, after its one round.
+    """Progress of what a server makes of noised sums after the last round.
 
-    what    generator or ddpm
+    what    generator, ddpm or refined generator
     loss    an estimate; the generator's is unbiased and may be below zero
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.fitting import KEPT_FIT, run_fit
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.secagg.noise import SummedNoise
@@ -50,9 +50,6 @@ from phoenix_secure.training.local import LocalTrainer
 __all__ = ["ReleasedModel", "ddpm_settings"]
 
 _DDPM = "ddpm.safetensors"
-_FIT = "fit.safetensors"
-_REPORT_EVERY = 50
-_KEEP_EVERY = 200
 
 
 class ReleasedModel:
@@ -104,7 +101,7 @@ class ReleasedModel:
         if kept is None or kept.sum_sha256 != digest:
             num_sites = len(folder.read_metrics()[-1]["sites"])
             fit = self._start_fit(state.parameters, num_sites=num_sites)
-            yield from self._fit(fit, path / _FIT, of=digest)
+            yield from run_fit(fit, path / KEPT_FIT, of=digest, what="generator")
             kept = FittedGenerator(
                 network=fit.network,
                 class_names=self._class_names,
@@ -143,24 +140,6 @@ class ReleasedModel:
             seeds=self._seeds,
             num_threads=self._config.federation.threads_per_site,
         )
-
-    def _fit(self, fit: GeneratorFit, kept: Path, *, of: str) -> Iterator[FitReport]:
-        """All steps that are left of ``fit``; ``kept`` is its file on the way."""
-        fit.restore(kept, of=of)
-        started = time.perf_counter()
-        while fit.step < fit.num_steps:
-            loss = fit.advance()
-            if fit.step % _KEEP_EVERY == 0:
-                write_bytes(kept, fit.to_bytes(of=of))
-            if fit.step % _REPORT_EVERY == 0 or fit.step in (1, fit.num_steps):
-                yield FitReport(
-                    what="generator",
-                    step=fit.step,
-                    num_steps=fit.num_steps,
-                    loss=loss,
-                    seconds=time.perf_counter() - started,
-                )
-        fit.finish()
 
     def _train_ddpm(
         self, ddpm: GlobalModel, fitted: FittedGenerator, path: Path

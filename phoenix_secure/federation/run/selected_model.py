@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,23 @@ import torch
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.run.fitting import KEPT_FIT, run_fit
+from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.start_release import kept_release
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.classifier import LinearClassifier
-from phoenix_secure.release.generator import FittedGenerator, sample_generated, save_generator
+from phoenix_secure.release.generator import (
+    DESCRIPTION,
+    FittedGenerator,
+    load_generator,
+    sample_generated,
+    save_generator,
+)
+from phoenix_secure.release.refining import refinement
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["RunModel", "SelectedModel"]
@@ -27,8 +38,8 @@ __all__ = ["RunModel", "SelectedModel"]
 class SelectedModel:
     """What the server of a classifier's run samples from (the interface of ``GlobalModel``).
 
-    Selecting is post-processing: generator and classifier are noised already. A plan needs no
-    release yet; a run does (``release``).
+    Selecting is post-processing, and so is ``learn``, which comes after the last round: generator
+    and classifier are noised already. A plan needs no release yet; a run does (``release``).
 
     Raises:     ConfigError for a release of other images or classes; CheckpointError.
     """
@@ -44,10 +55,12 @@ class SelectedModel:
     ) -> None:
         self._config = config
         self._seeds = seeds
+        self._device = device
+        self._of_release: FittedGenerator | None = None
         self._fitted: FittedGenerator | None = None
         if config.model.start is None:
             return
-        self._fitted = fitted = kept_release(config.model.start, device=device)
+        self._of_release = self._fitted = fitted = kept_release(config.model.start, device=device)
         of_release = fitted.network.form
         if (of_release.channels, of_release.image_size) != form:
             raise ConfigError(
@@ -75,15 +88,49 @@ class SelectedModel:
         return self._fitted
 
     def use(self, state: ServerState) -> None:
-        """Take the classifier's weights of ``state``."""
-        form = self.release.network.form
+        """Take the classifier's weights of ``state``, and the release's generator unless ``learn``
+        refined it with the same."""
+        release = self.release
+        if release.classifier is not None and _is_of(release.classifier, state):
+            return
+        form = release.network.form
         classifier = LinearClassifier(
             state.parameters,
             channels=form.channels,
             image_size=form.image_size,
             num_classes=form.num_classes,
         )
-        self._fitted = replace(self.release, classifier=classifier)
+        self._fitted = replace(self._of_release or release, classifier=classifier)
+
+    def learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
+        """Refine the generator with the classifier of ``state`` (``sampling.refine_steps``).
+
+        It is kept in ``generator/`` of the run's folder: a second call takes it from there, and a
+        run that was killed goes on with the fit.
+
+        Raises:     TrainingError for a loss that is not finite; StorageError.
+        """
+        sampling = self._config.sampling
+        if sampling.refine_steps == 0:
+            return
+        path = folder.path / "generator"
+        kept = load_generator(path, device=self._device) if (path / DESCRIPTION).exists() else None
+        if kept is None or kept.classifier is None or not _is_of(kept.classifier, state):
+            self.use(state)
+            assert self.release.classifier is not None  # noqa: S101 - use() took it
+            fit = refinement(
+                self.release,
+                self.release.classifier,
+                num_steps=sampling.refine_steps,
+                weight=sampling.refine_weight,
+                seeds=self._seeds,
+                num_threads=self._config.federation.threads_per_site,
+            )
+            digest = hashlib.sha256(state.parameters.astype("<f4").tobytes()).hexdigest()
+            yield from run_fit(fit, path / KEPT_FIT, of=digest, what="refined generator")
+            kept = replace(self.release, network=fit.network)
+            save_generator(kept, path)  # and with it goes the fit
+        self._fitted = kept
 
     def sample(
         self, num_images: int, *, purpose: str, progress: Callable[[int], object] = lambda _: None
@@ -104,6 +151,10 @@ class SelectedModel:
     def export(self, path: Path) -> None:
         """Write the folder of generator and classifier."""
         save_generator(self.release, path)
+
+
+def _is_of(classifier: LinearClassifier, state: ServerState) -> bool:
+    return np.array_equal(classifier.vector, state.parameters.astype(np.float32))
 
 
 RunModel = GlobalModel | ReleasedModel | SelectedModel

@@ -148,7 +148,7 @@ class Run:
         yield from self._learn(folder)
 
     def _learn(self, folder: RunFolder) -> Iterator[FitReport]:
-        if isinstance(self.backend.model, ReleasedModel):
+        if isinstance(self.backend.model, ReleasedModel | SelectedModel):
             state = folder.load_state(config=self.config)
             yield from self.backend.model.learn(state, folder)
 

@@ -14,11 +14,13 @@ from phoenix_secure.federation.secagg.estimate import estimate_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site.privacy import make_trainer
 from phoenix_secure.release.class_sums import ClassMeans
+from phoenix_secure.release.classifier import LinearClassifier
 from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit
-from phoenix_secure.release.generator import GeneratorForm, build_generator
+from phoenix_secure.release.generator import FittedGenerator, GeneratorForm, build_generator
 from phoenix_secure.release.layout import ReleaseLayout
+from phoenix_secure.release.refining import refinement
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
 from phoenix_secure.training.local import LocalTrainer
@@ -29,6 +31,7 @@ __all__ = [
     "ddpm_seconds",
     "evaluation_seconds",
     "fit_seconds",
+    "refinement_seconds",
     "run_seconds",
     "seconds_per_step",
     "training_seconds",
@@ -45,7 +48,8 @@ def run_seconds(sites: SimulatedSites) -> float:
     layout = sites.strategies.release
     if layout is None:
         step_s = seconds_per_step(sites)
-        return training_seconds(sites, step_s=step_s) + evaluation_seconds(sites, step_s=step_s)
+        learned = training_seconds(sites, step_s=step_s) + refinement_seconds(sites)
+        return learned + evaluation_seconds(sites, step_s=step_s)
     learned = fit_seconds(sites, layout)
     if sites.config.release.then == "ddpm":
         learned += ddpm_seconds(sites)
@@ -131,11 +135,48 @@ def fit_seconds(sites: SimulatedSites, layout: ReleaseLayout) -> float:
         seeds=seeds,
         num_threads=sites.config.federation.threads_per_site,
     )
+    return _seconds_of_fit(fit)
+
+
+def refinement_seconds(sites: SimulatedSites) -> float:
+    """Seconds of a generator's last steps, from some of one that was never fitted; 0 without."""
+    config, images = sites.config, sites.partition.image_set
+    if config.sampling.refine_steps == 0:
+        return 0.0
+    seeds = SeedTree(config.seed)
+    form = GeneratorForm(
+        channels=images.channels,
+        image_size=images.image_size,
+        num_classes=images.num_classes,
+        latent_size=config.release.latent_size,
+    )
+    fit = refinement(
+        FittedGenerator(
+            network=build_generator(form, seeds=seeds).to(sites.devices[0]),
+            class_names=images.class_names,
+            known=tuple(range(images.num_classes)),
+            sum_sha256="",
+        ),
+        LinearClassifier(
+            np.zeros(sites.strategies.exchange.num_parameters),
+            channels=images.channels,
+            image_size=images.image_size,
+            num_classes=images.num_classes,
+        ),
+        num_steps=config.sampling.refine_steps,
+        weight=config.sampling.refine_weight,
+        seeds=seeds,
+        num_threads=config.federation.threads_per_site,
+    )
+    return _seconds_of_fit(fit)
+
+
+def _seconds_of_fit(fit: GeneratorFit) -> float:
     fit.advance()  # also pays for allocation and kernel selection
     started = time.perf_counter()
     while fit.step == 1 or time.perf_counter() - started < _CALIBRATION_S:
         fit.advance()
-    return (time.perf_counter() - started) / (fit.step - 1) * layout.release.fit_steps
+    return (time.perf_counter() - started) / (fit.step - 1) * fit.num_steps
 
 
 def evaluation_seconds(sites: SimulatedSites, *, step_s: float | None = None) -> float:

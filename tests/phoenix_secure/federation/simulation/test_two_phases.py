@@ -132,6 +132,7 @@ SELECTED = [
     "privacy.sampling_rate=1",
     "privacy.clip_norm=0.3",
     "ema.decay=0",
+    "sampling.refine_steps=20",
 ]
 SELECTED_IN_ONE_PLACE = [
     *SELECTED,
@@ -179,6 +180,12 @@ def test_a_classifier_selects_what_the_release_draws(where: list[str], tmp_path:
     digits = load_digits()
     assert (fitted.classifier(digits.images) == digits.labels).mean() > 0.6
     samples = run.sample(40)
+    # Steps after the last round moved the release's own generator, and are kept.
+    of_release = load_any(first_folder(run.path) / "model", device=torch.device("cpu"))
+    assert isinstance(of_release, FittedGenerator)
+    weights, earlier = fitted.network.state_dict(), of_release.network.state_dict()
+    assert not all(torch.equal(value, earlier[name]) for name, value in weights.items())
+    assert (run.path / "generator" / "release.json").exists()
     selected = (fitted.classifier(samples.images) == samples.labels).mean()
     plain = draw(
         replace(fitted, classifier=None), num_images=40, generator=torch.Generator().manual_seed(0)
