@@ -39,10 +39,10 @@ class SamplingConfig(Section):
         "last round, towards images whose class the classifier reads; 0 is off.",
     )
     refine_weight: float = Field(
-        0.03,
+        0.01,
         gt=0,
         le=10,
-        exclude_if=lambda weight: weight == 0.03,
+        exclude_if=lambda weight: weight == 0.01,
         description="[1] Of what the classifier misreads, beside the generator's own averages, "
         "which these steps keep.",
     )
