@@ -204,7 +204,7 @@ def _known_delta() -> Iterator[None]:
     """Do not say for every site of every row that delta is above 1/images^2: the protocol's is."""
 
     def is_news(record: logging.LogRecord) -> bool:
-        return "1/images^2" not in str(record.msg)
+        return "^2" not in record.getMessage()
 
     log = logging.getLogger(privacy_plan.__name__)
     log.addFilter(is_news)

@@ -11,7 +11,9 @@ import pytest
 
 from built_once import built_once
 from command_line import Outcome, phoenix
+from phoenix_secure.config_file import load_config
 from phoenix_secure.experiments.dp_images.table import read_rows
+from phoenix_secure.federation.secagg.privacy_plan import check_images
 
 ROW = [
     *("--dataset", "digits", "--setting", "one_place", "--epsilon", "10", "--num-images", "60"),
@@ -65,6 +67,14 @@ def test_a_row_is_run_once_and_its_command_makes_it_again(finished: Path, tmp_pa
     )
     (row,) = json.loads(planned.out)["rows"]
     assert (row["row"], row["is_done"]) == (folder.name, True)
+
+
+def test_the_protocol_s_delta_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No warning for every site of every row; any other run has one."""
+    benchmark(tmp_path, "--dry-run")
+    assert "a smaller one says more" not in caplog.text
+    check_images(load_config("release", ["privacy.delta=1e-4"]), 300, site="site-01")
+    assert "a smaller one says more" in caplog.text
 
 
 def test_a_row_that_was_stopped_after_training_only_judges(finished: Path, tmp_path: Path) -> None:
