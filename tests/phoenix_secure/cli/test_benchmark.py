@@ -69,6 +69,7 @@ def test_a_row_is_run_once_and_its_command_makes_it_again(finished: Path, tmp_pa
     assert (row["row"], row["is_done"]) == (folder.name, True)
 
 
+@pytest.mark.long
 def test_the_protocol_s_delta_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No warning for every site of every row; any other run has one."""
     benchmark(tmp_path, "--dry-run")
