@@ -16,6 +16,7 @@ from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.roles import TooFewImages
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
+from phoenix_secure.compliance.output import mark_superseded
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.run.folder import RunFolder
@@ -130,15 +131,18 @@ def _attack(
         planned=(lambda plan: None) if records is None else records.fix_plan,
     )
     write_findings(findings, out=out)
-    unrecorded = None
+    unrecorded, superseded = None, None
     if records is not None:
         try:
-            records.audited(out / "audit.json")
+            if records.audited(out / "audit.json") and target.run is not None:
+                superseded = mark_superseded(target.run.path)
         except PhoenixError as error:  # the audit itself is done, and must still be told
             unrecorded = str(error)
     elif target.run is not None:
         unrecorded = "its server's key is not to be used here"
-    return AuditResult(report=findings.report, folder=out, unrecorded=unrecorded)
+    return AuditResult(
+        report=findings.report, folder=out, unrecorded=unrecorded, superseded=superseded
+    )
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -117,11 +117,13 @@ class AuditResult:
     """An audit's report and the folder that holds audit.json, audit.md and the plots.
 
     unrecorded   why the audit is not in its run's ledger; None: it is, or there is no run
+    superseded   folder of the run's report, which is of before this audit; None: there is none
     """
 
     report: AuditReport = field(repr=False)
     folder: Path
     unrecorded: str | None = None
+    superseded: Path | None = None
 
     @property
     def verdict(self) -> str:

@@ -64,15 +64,20 @@ class AuditRecords:
                     stage="plan", sha256=plan.sha256, target_sha256=plan.target_sha256
                 )
 
-    def audited(self, file: Path) -> None:
-        """The result by hash, signed by the sites whose keys are here; the same one only once."""
+    def audited(self, file: Path) -> bool:
+        """The result by hash, signed by the sites whose keys are here; the same one only once.
+
+        Returns whether it is a new one.
+        """
         path, root = file.resolve(), self._folder.path.resolve()
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else file.name
         digest = sha256_of(file)
         with self._open() as evidence:
-            if digest not in [each.facts.get("sha256") for each in evidence.of(Event.AUDITED)]:
-                evidence.audited(file=name, sha256=digest)
-                self._ask_witnesses(evidence)
+            if digest in [each.facts.get("sha256") for each in evidence.of(Event.AUDITED)]:
+                return False
+            evidence.audited(file=name, sha256=digest)
+            self._ask_witnesses(evidence)
+            return True
 
     def _ask_witnesses(self, evidence: RunEvidence) -> None:
         """Let the sites sign, where all of their keys are here.

@@ -32,6 +32,7 @@ def audit(target: Path, *, as_json: bool, **options: Any) -> int:
         typer.echo(found.report.model_dump_json())
     else:
         _print(found.report, found.folder)
+        _tell_superseded(found, target)
     return found.report.verdict.outcome.exit_code
 
 
@@ -64,6 +65,16 @@ def _progress(*, quiet: bool) -> Iterator[attacks.Progress]:
 def _tell_unrecorded(found: AuditResult, *, quiet: bool) -> None:
     if found.unrecorded is not None and not quiet:
         console.print(f"not recorded in the run's ledger: {found.unrecorded}", markup=False)
+
+
+def _tell_superseded(found: AuditResult, run: Path) -> None:
+    if found.superseded is not None:
+        console.print(
+            f"the report in {found.superseded} is superseded by this audit: build it again with "
+            f"`phoenix-secure report {run}`",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def _print(report: AuditReport, out: Path) -> None:

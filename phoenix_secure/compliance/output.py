@@ -21,7 +21,9 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import Identity
 
-__all__ = ["WrittenReport", "attach_sweep", "declare", "write_report"]
+__all__ = ["WrittenReport", "attach_sweep", "declare", "mark_superseded", "write_report"]
+
+_SUPERSEDED = "SUPERSEDED.txt"
 
 _NAMES = (
     "report.json",
@@ -111,11 +113,29 @@ def write_report(
     folder = out or run / "report"
     with storage_errors(folder):
         # A signature over files of another build must not stand beside new ones: it goes first.
-        for name in ("report.dsse.json", *_NAMES):
+        for name in (_SUPERSEDED, "report.dsse.json", *_NAMES):
             (folder / name).unlink(missing_ok=True)
     for name, data in content.items():
         write_bytes(folder / name, data)
     return WrittenReport(report=report, folder=folder, files=tuple(content))
+
+
+def mark_superseded(run: Path) -> Path | None:
+    """Say beside the report of ``run`` that an audit came later; where there is no report, nothing.
+
+    The report itself is signed, and stays. ``write_report`` takes the mark away.
+
+    Raises:     StorageError.
+    """
+    folder = run / "report"
+    if not (folder / "report.json").is_file():
+        return None
+    text = (
+        "This report is superseded: the run was audited again after it was written.\n"
+        "Build it again: phoenix-secure report RUN\n"
+    )
+    write_bytes(folder / _SUPERSEDED, text.encode())
+    return folder
 
 
 def _samples(run: Path, report: Report) -> tuple[bytes | None, str]:

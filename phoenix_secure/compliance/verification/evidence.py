@@ -39,6 +39,7 @@ def check_evidence(
     with checks.catching("ledger head"):
         if not _check_head(report, ledger, checks):
             return
+    _check_up_to_date(report, ledger, checks)
     with checks.catching("proofs"):
         _check_proofs(report, ledger, checks)
     with checks.catching("plan of the ledger"):
@@ -71,6 +72,21 @@ def _check_head(report: Report, ledger: LedgerFile, checks: Checks) -> bool:
         tree.root(size).hex() == said["root"],
         "the ledger's history is not the one that the report rests on (forked or rewritten)",
     )
+
+
+def _check_up_to_date(report: Report, ledger: LedgerFile, checks: Checks) -> None:
+    """An audit that came later changed what the report rests on, and may have found something."""
+    later = [
+        entry
+        for entry in ledger.entries[report.value("H1.ledger")["entries"] :]
+        if entry.event == Event.AUDITED
+    ]
+    if later:
+        checks.failed(
+            "up to date",
+            f"superseded: entry {later[-1].index} of the ledger is an audit that came after this "
+            "report; build it again with `phoenix-secure report RUN`",
+        )
 
 
 def _check_proofs(report: Report, ledger: LedgerFile, checks: Checks) -> None:

@@ -40,8 +40,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def call(audited: Path, *arguments: str) -> None:
-    phoenix(*arguments, environ={"PHOENIX_DATA_DIR": str(audited.parent / "cache")})
+def call(audited: Path, *arguments: str) -> str:
+    """What the command printed."""
+    return phoenix(*arguments, environ={"PHOENIX_DATA_DIR": str(audited.parent / "cache")}).out
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +100,10 @@ def test_the_report_says_when_terms_and_plan_were_fixed(audited: Path) -> None:
 
 def test_a_second_look_with_other_terms_is_counted_and_said(audited: Path, tmp_path: Path) -> None:
     arguments = ("audit", str(audited), "--profile", "smoke", "--seed", "7")
-    call(audited, *arguments, "--out", str(tmp_path / "elsewhere"))
+    call(audited, "report", str(audited))
+    said = call(audited, *arguments, "--out", str(tmp_path / "elsewhere"))
+    assert "superseded by this audit" in said
+    assert (audited / "report" / "SUPERSEDED.txt").exists()
     plan = build_report(audited).value("E1.plan")
     assert plan["plans_in_the_ledger"] == 2  # though nothing of it lies in the run's folder
     call(audited, *arguments)

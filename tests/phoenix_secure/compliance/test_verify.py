@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import phoenix
-from phoenix_secure.compliance.output import write_report
+from phoenix_secure.compliance.output import mark_superseded, write_report
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.verification.verify import load_roster, verify_report
 from phoenix_secure.errors import ConfigError
@@ -98,6 +98,29 @@ def test_a_ledger_that_only_grew_since_still_verifies(run: Path) -> None:
     found = verify_report(run / "report" / "report.json", evidence=run, roster=roster)
     assert found.exit_code == 0, found.failed
     assert any("1 entries came later" in each.name for each in found.checks)
+
+
+def test_a_report_from_before_an_audit_is_superseded(run: Path) -> None:
+    from phoenix_secure.evidence import Event, Ledger
+
+    ledger = Ledger(run / "evidence" / "ledger.jsonl", identity=server_identity(run))
+    ledger.append(Event.AUDITED, file="audit/audit.json", sha256="00" * 32)
+    roster = load_roster(run / "roster.bin", owner_key=None)
+    report = run / "report" / "report.json"
+    found = verify_report(report, evidence=run, roster=roster)
+    assert found.exit_code == 5
+    assert any("phoenix-secure report RUN" in each.detail for each in found.failed)
+
+    # It is marked as soon as it is, without a change to what is signed, until it is built again.
+    signed = report.read_bytes()
+    assert mark_superseded(run) == run / "report"
+    assert "superseded" in (run / "report" / "SUPERSEDED.txt").read_text()
+    assert report.read_bytes() == signed
+    write_report(run, identity=server_identity(run))
+    assert not (run / "report" / "SUPERSEDED.txt").exists()
+    assert verify_report(report, evidence=run, roster=roster).exit_code == 0
+    (run / "report" / "report.json").unlink()
+    assert mark_superseded(run) is None
 
 
 @pytest.mark.parametrize(
