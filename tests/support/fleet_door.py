@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 
-from phoenix_secure.federation.deployment.certificates import make_tls_files
 from phoenix_secure.federation.deployment.fleet_proxy import FleetProxy, door_tls
 from phoenix_secure.federation.deployment.proxy_limits import ProxyLimits
+from tls_files import make_tls_files
 
 PULL = "/v1/fleet/pull-messages"
 

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from phoenix_secure.federation.deployment.certificates import make_node_key, make_tls_files
 from phoenix_secure.federation.deployment.commands import ServerFiles, superlink, supernode
+from phoenix_secure.federation.deployment.party_keys import make_node_key
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
@@ -21,6 +21,7 @@ from phoenix_secure.federation.engines.flower_address import (
 from phoenix_secure.federation.engines.flower_api import control_client, register_node
 from phoenix_secure.secret_files import write_secret
 from rehearsal import free_ports
+from tls_files import make_tls_files
 
 HERE = Path(__file__).parent
 

@@ -14,15 +14,16 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.certificates import make_tls_files
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
 from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.secret_files import read_secret, write_secret
 from protocol import Identity, Roster
+from tls_files import make_tls_files
 
 SITES = ("clinic", "hospital-a", "hospital-b")
 SECRETS = {
@@ -60,6 +61,17 @@ def test_every_secret_is_private_and_held_once(folder: Path) -> None:
     for path, content in zip(found, contents, strict=True):
         holders = [other for other, text in everything.items() if content.strip() in text]
         assert holders == [path]
+
+
+def test_nobody_keeps_the_key_of_the_authority(folder: Path) -> None:
+    authority = x509.load_pem_x509_certificate((folder / "server" / "ca.crt").read_bytes())
+    kept = [
+        load_pem_private_key(path.read_bytes(), password=None).public_key()
+        for path in folder.rglob("*.key")
+        if b"BEGIN PRIVATE KEY" in path.read_bytes()
+    ]
+    assert len(kept) == 1 + len(SITES)
+    assert authority.public_key() not in kept
 
 
 def test_no_site_folder_holds_anything_secret_of_another_party(folder: Path) -> None:
@@ -182,7 +194,6 @@ def test_authority_signed_the_server_and_can_sign_nothing_more() -> None:
     ca = x509.load_pem_x509_certificate(tls.ca_certificate)
     server = x509.load_pem_x509_certificate(tls.server_certificate)
     server.verify_directly_issued_by(ca)
-    assert not any(key in vars(type(tls)) for key in ("ca_key",))
     constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints).value
     assert (constraints.ca, constraints.path_length) == (True, 0)
     leaf = server.extensions.get_extension_for_class(x509.BasicConstraints).value

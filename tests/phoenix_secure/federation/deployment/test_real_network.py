@@ -19,7 +19,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.deployment.certificates import make_node_key
+from phoenix_secure.federation.deployment.party_keys import make_node_key
 from phoenix_secure.federation.deployment.probe import probe_server, probe_site
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply

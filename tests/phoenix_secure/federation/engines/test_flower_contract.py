@@ -26,7 +26,7 @@ from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.runtime import run_clientapp
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.certificates import make_node_key
+from phoenix_secure.federation.deployment.party_keys import make_node_key
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
