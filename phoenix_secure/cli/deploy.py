@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.founding import admit, found, show, sign
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 from phoenix_secure.cli.proposing import propose
+from phoenix_secure.cli.words import SuiteName, SuiteOption
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Set up a federation for deployment.", no_args_is_help=True)
 
 
+app.command()(found)
+app.command()(admit)
+app.command()(sign)
+app.command()(show)
 app.command()(propose)
-
-
-class SuiteName(StrEnum):
-    """The suites of ``protocol.suite``, as the command line has them."""
-
-    CLASSICAL = "classical"
-    HYBRID_PQ = "hybrid_pq"
 
 
 @app.command()
@@ -61,18 +59,14 @@ def init(
         int, typer.Option("--supernode-port", help="First loopback port of a rehearsal's sites.")
     ] = 9100,
     days: Annotated[int, typer.Option("--days", help="Validity of the TLS certificate.")] = 365,
-    suite: Annotated[
-        SuiteName,
-        typer.Option(
-            "--suite",
-            help="Keys and signatures: classical, or hybrid_pq against later quantum computers.",
-        ),
-    ] = SuiteName.CLASSICAL,
+    suite: SuiteOption = SuiteName.CLASSICAL,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Make CA, TLS, node and signing keys, the signed roster, settings and systemd units.
+    """Make a whole federation in one place, every party's keys included: for rehearsals and trials.
 
-    Each site's folder holds that site's secrets and nobody else's.
+    Whoever runs this sees all secrets. Where the images are real, each party makes its own keys:
+    `deploy found`, `site init`, `server init`. Each site's folder holds that site's secrets and
+    nobody else's.
     """
     from phoenix_secure.errors import ConfigError
     from phoenix_secure.federation.deployment.exchange_folder import parse_via
@@ -108,3 +102,9 @@ def init(
     if deployment.warning is not None:
         console.print(deployment.warning, style="yellow", soft_wrap=True)
     console.print(f"what to do next: {folder / 'federation.md'}")
+    console.print(
+        "this machine has seen the keys of every party: for rehearsals and trials. Between real "
+        "owners each makes its own: `phoenix-secure deploy found --help`",
+        style="yellow",
+        soft_wrap=True,
+    )

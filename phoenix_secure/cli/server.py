@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.joining import server_init, server_join, show_pending
+from phoenix_secure.cli.output import Format, FormatOption
+from phoenix_secure.cli.words import tell
 from phoenix_secure.errors import ConfigError
 
 __all__ = ["app"]
@@ -13,9 +17,8 @@ __all__ = ["app"]
 app = typer.Typer(help="The coordinator's side of a federation.", no_args_is_help=True)
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps ``start`` a command of its own while it is the only one."""
+app.command("init")(server_init)
+app.command("join")(server_join)
 
 
 @app.command()
@@ -39,3 +42,31 @@ def start(
     say(f"roster fingerprint: {process.fingerprint}")
     process.run(stop_event())
     say("stopped")
+
+
+@app.command()
+def show(
+    folder: Annotated[str, typer.Argument(help="The server's folder, or the federation's name.")],
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """The server's address and the roster's fingerprint, to be compared by telephone.
+
+    Of a server that has not joined yet: the words of its request, for the federation's owner.
+    """
+    from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.server_folder import find_server_folder
+
+    if show_pending(Path(folder), output_format=output_format):
+        return
+    place = find_server_folder(folder)
+    settings, roster = place.settings(), place.roster()
+    tell(
+        {
+            "federation": settings.federation,
+            "address": settings.folder or settings.address,
+            "words": Fingerprint(roster.hash).words,
+            "fingerprint": roster.fingerprint,
+            "members": [site for site, _ in roster.members],
+        },
+        output_format=output_format,
+    )

@@ -17,11 +17,15 @@ from phoenix_secure.cli.governing import (
     show_facts,
     uses_pysyft,
 )
+from phoenix_secure.cli.joining import show_pending, site_init, site_join
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.words import tell
 
 __all__ = ["app"]
 
 app = typer.Typer(help="A data owner's side of a federation.", no_args_is_help=True)
+app.command("init")(site_init)
+app.command("join")(site_join)
 app.command()(approve)
 app.command()(publish)
 app.command()(review)
@@ -57,24 +61,27 @@ def start(
 
 @app.command()
 def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
-    """The site's name, policy and the roster's fingerprint, to be compared by telephone."""
+    """The site's name, policy and the roster's fingerprint, to be compared by telephone.
+
+    Of a site that has not joined yet: the words of its request, for the federation's owner.
+    """
+    from phoenix_secure.federation.deployment.fingerprints import Fingerprint
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
+    if show_pending(folder, output_format=output_format):
+        return
     place = SiteFolder(folder)
     settings, roster = place.settings(), place.roster()
     facts = {
         "site": settings.site,
         "federation": settings.federation,
         "server": settings.server or settings.folder,
+        "words": Fingerprint(roster.hash).words,
         "fingerprint": roster.fingerprint,
         "members": [site for site, _ in roster.members],
         "policy": settings.policy.model_dump(mode="json"),
     }
-    if output_format is Format.JSON:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        console.print(f"{name:<12} {value}", soft_wrap=True)
+    tell(facts, output_format=output_format)
 
 
 @app.command()

@@ -124,7 +124,7 @@ class ServerFolder:
             try:
                 keys[site] = node_key_bytes(path.read_bytes())
             except OSError as error:
-                raise ConfigError(f"{path} is missing: restore it from `deploy init`") from error
+                raise ConfigError(f"{path} is missing: restore it from a copy") from error
         return keys
 
     def superlink(self, settings: ServerSettings) -> FlowerAddress:
@@ -151,5 +151,7 @@ def find_server_folder(name: str) -> ServerFolder:
             return folder
     raise ConfigError(
         f"no federation {name!r} here (looked for server.yaml in {name}, {name}/server and "
-        f"federations/{name}/server): make one with `phoenix-secure deploy init`"
+        f"federations/{name}/server): a server "
+        "that made its own keys joins with `phoenix-secure server join`; `phoenix-secure deploy "
+        "init` makes a whole federation for trials"
     )

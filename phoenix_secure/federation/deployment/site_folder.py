@@ -17,7 +17,7 @@
     training.key             root of the site's random draws; no other party can repeat them
     signed-models.jsonl      which models were signed over which sites, under all plans
 
-``approver.key`` signs approvals; ``deploy init`` leaves it here for the owner to take away.
+``approver.key`` signs approvals; it is made here, for the owner of the images to take away.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ def _public_key(path: Path) -> bytes:
     try:
         key = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} is missing: restore it from `deploy init`") from error
+        raise ConfigError(f"{path} is missing: restore it from a copy") from error
     if suite_of_key(key) is None:
-        raise ConfigError(f"{path} must hold a public key: restore it from `deploy init`")
+        raise ConfigError(f"{path} must hold a public key: restore it from a copy")
     return key

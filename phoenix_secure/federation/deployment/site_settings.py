@@ -1,4 +1,4 @@
-"""The settings of one site: ``site.yaml``, written by ``deploy init``, edited by its owner."""
+"""The settings of one site: ``site.yaml``, written when it joins, edited by its owner."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def read_section(path: Path, kind: type[_SectionT]) -> _SectionT:
         content = read_yaml(path)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path} is missing: make it with `phoenix-secure deploy init`"
+            f"{path} is missing: a party that made its own keys joins first (`phoenix-secure site "
+            "join`, `server join`); `deploy init` makes a whole federation for trials"
         ) from error
     try:
         found = kind.model_validate(content)

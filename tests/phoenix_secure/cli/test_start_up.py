@@ -106,6 +106,12 @@ LIGHT = {
     f"site approve {SITE} PLAN --yes": frozenset({"flwr", "matplotlib", "pandas", "syft"}),
     f"site log {SITE}": NO_NUMBERS,
     "deploy init other --sites 5": NO_NUMBERS,
+    "deploy found chest": NO_NUMBERS,
+    "deploy show chest": NO_NUMBERS,
+    "server init new-server --name chest": NO_NUMBERS,
+    "site init new-site --name clinic --federation chest": NO_NUMBERS,
+    "server show trial": NO_NUMBERS,
+    "site show new-site": NO_NUMBERS,
     "doctor --federation trial": NO_NUMBERS,
     "verify plain/report/report.json --evidence plain --roster plain/roster.bin": NO_NUMBERS,
     # The second accountant of a private run is dp-accounting, which computes with scipy.

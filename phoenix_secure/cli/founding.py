@@ -1,0 +1,188 @@
+"""``deploy found``, ``admit``, ``sign`` and ``show``: the owner of a federation whose parties make
+their own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.words import (
+    SuiteName,
+    SuiteOption,
+    heard_words,
+    show_fingerprint,
+    tell,
+)
+
+__all__ = ["admit", "found", "show", "sign"]
+
+_OwnerFolder = Annotated[Path, typer.Argument(help="The owner's folder, made by `deploy found`.")]
+
+
+def found(
+    folder: Annotated[Path, typer.Argument(help="New folder for the owner's keys.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Federation's name; default: the folder's.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Name or address under which sites reach the server.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port of the Fleet proxy.")] = 9443,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            "--via", help="folder:PATH, a folder that messages travel in, in place of the network."
+        ),
+    ] = None,
+    suite: SuiteOption = SuiteName.CLASSICAL,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Found a federation whose parties make their own keys: step 1 of 4, its owner's.
+
+    Only the owner's key and that of the certificate authority are made here. Then: (2) every party
+    runs `site init` or `server init` and sends its request; (3) the owner runs `deploy admit` and
+    `deploy sign`, and sends each its welcome; (4) every party runs `site join` or `server join`.
+    Requests and welcomes hold no secret. Words are read by telephone, twice for each party.
+    """
+    from phoenix_secure.federation.deployment.exchange_folder import parse_via
+    from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+
+    settings = federation_settings(
+        federation=name or folder.resolve().name,
+        host=host,
+        port=port,
+        folder=None if via is None else str(parse_via(via)),
+        suite=suite.value,
+    )
+    owner = OwnerFolder.found(folder, settings)
+    mark = owner.fingerprint
+    if output_format is Format.JSON:
+        print_json({"folder": str(folder), "words": mark.words, "fingerprint": mark.hex})
+        return
+    federation = settings.federation
+    console.print(f"federation {federation} is founded in {folder}; your words are", soft_wrap=True)
+    show_fingerprint(mark)
+    keys = "" if suite is SuiteName.CLASSICAL else f" --suite {suite.value}"
+    address = f"--host {settings.host} --port {settings.port}"
+    for line in (
+        "Read them by telephone to each party when it joins, and send them to nobody.",
+        f"the server: `phoenix-secure server init FOLDER --name {federation} {address}{keys}`",
+        "each site:  `phoenix-secure site init FOLDER --name NAME "
+        f"--federation {federation}{keys}`",
+        f"then you:   `phoenix-secure deploy admit {folder} FILE.request ...`",
+        f"owner.key and ca.key in {folder} are not encrypted: keep it on an encrypted medium that "
+        "only you can open",
+    ):
+        console.print(line, soft_wrap=True)
+
+
+def admit(
+    folder: _OwnerFolder,
+    requests: Annotated[
+        list[Path], typer.Argument(metavar="REQUEST...", help="Files that the parties sent.")
+    ],
+    fingerprint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fingerprint",
+            help="The eight words that a party read to somebody, in quotes; once for each request, "
+            "in their order. For scripts; without it you are asked.",
+        ),
+    ] = None,
+) -> None:
+    """Admit parties whose words you heard: step 3 of 4.
+
+    Each request is checked: federation, suite, size, signatures of every key in it, and that no
+    admitted party has its name or one of its keys. Whose it is nobody can check but you: telephone
+    the party and type the words that it reads. They are not shown here before.
+    """
+    from phoenix_secure.errors import ConfigError
+    from phoenix_secure.federation.deployment.founding import OwnerFolder
+    from phoenix_secure.federation.deployment.join_request import read_request
+
+    owner = OwnerFolder(folder)
+    found = [read_request(path) for path in requests]
+    if fingerprint is not None and len(fingerprint) != len(found):
+        raise ConfigError(
+            f"{len(found)} requests need {len(found)} times --fingerprint, in the same order; got "
+            f"{len(fingerprint)}"
+        )
+    words: Sequence[str | None] = fingerprint or [None] * len(found)
+    for request, given in zip(found, words, strict=True):
+        if owner.examine(request):
+            console.print(f"{request.party} is admitted already")
+            continue
+        where = f", reached at {request.host}:{request.port}" if request.is_server else ""
+        role = "the server" if request.is_server else f"site {request.party}"
+        console.print(
+            f"{role} of {request.federation}{where}: every key in the request signed it",
+            soft_wrap=True,
+        )
+        heard = heard_words(request.party, given=given, option="--fingerprint")
+        owner.admit(request, heard=heard)
+        console.print(f"admitted {request.party}: {request.fingerprint.words}", soft_wrap=True)
+    parties = [request.party for request in owner.admitted()]
+    console.print(
+        f"admitted so far: {', '.join(parties)}; when all are, "
+        f"`phoenix-secure deploy sign {folder}`",
+        soft_wrap=True,
+    )
+
+
+def sign(
+    folder: _OwnerFolder,
+    days: Annotated[int, typer.Option("--days", help="Validity of the TLS certificates.")] = 365,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Sign the roster over all admitted parties, and write a welcome for each: step 3 of 4.
+
+    A welcome is public: roster, certificates, where to meet. Done again, the roster stays as it is
+    and every party gets a new certificate. A signed roster does not change.
+    """
+    from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.founding import OwnerFolder
+
+    owner = OwnerFolder(folder)
+    made = owner.sign(days=days)
+    roster = Fingerprint(made.roster.hash)
+    if output_format is Format.JSON:
+        print_json(
+            {
+                "sites": [site for site, _ in made.roster.members],
+                "words": roster.words,
+                "fingerprint": roster.hex,
+                "welcomes": {party: str(path) for party, path in made.welcomes.items()},
+            }
+        )
+        return
+    for party, path in made.welcomes.items():
+        console.print(f"send {path} to {party}", soft_wrap=True)
+    console.print("Each joins with it, and types your words, which you read by telephone:")
+    show_fingerprint(owner.fingerprint)
+    console.print("The roster's words, which all parties compare with each other once they joined:")
+    show_fingerprint(roster)
+    if made.warning is not None:
+        console.print(made.warning, style="yellow", soft_wrap=True)
+
+
+def show(folder: _OwnerFolder, output_format: FormatOption = Format.TEXT) -> None:
+    """The owner's words, to be read by telephone; who is admitted; the roster's words."""
+    from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.founding import OwnerFolder
+
+    owner = OwnerFolder(folder)
+    settings, roster = owner.settings(), owner.roster()
+    tell(
+        {
+            "federation": settings.federation,
+            "words": owner.fingerprint.words,
+            "fingerprint": owner.fingerprint.hex,
+            "admitted": [request.party for request in owner.admitted()],
+            "roster": "not signed yet" if roster is None else Fingerprint(roster.hash).words,
+        },
+        output_format=output_format,
+    )

@@ -1,0 +1,117 @@
+"""Parties that the federation's owner admitted: their requests, each under the owner's signature.
+
+A file that somebody else put into the folder is no admission. Parties of one name or one key are
+refused: one key under two names would let one party vote twice, or come in by another's door.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.carried_files import read_carried
+from phoenix_secure.federation.deployment.join_request import (
+    MAX_REQUEST_SIZE,
+    JoinRequest,
+    parse_request,
+)
+from phoenix_secure.files import write_bytes
+from protocol import Identity, RemoteProtocolError
+from protocol.encoding import Reader, encode
+from protocol.identity import MAX_SIGNATURE_SIZE, verify_signature
+
+__all__ = ["Admissions"]
+
+MAX_SITES = 1000
+_LABEL = b"phoenix-secure/admission/v1"
+_MAX_SIZE = MAX_REQUEST_SIZE + MAX_SIGNATURE_SIZE + 8
+
+
+class Admissions:
+    """The folder ``admitted`` of the owner whose identity is ``owner``."""
+
+    def __init__(self, folder: Path, *, owner: Identity) -> None:
+        self._folder = folder
+        self._owner = owner
+
+    def all(self) -> list[JoinRequest]:
+        """Every admitted request, sorted by party; the server's among them.
+
+        Raises:     ConfigError for a file that this owner did not sign, or two that clash.
+        """
+        admitted = [self._read(path) for path in sorted(self._folder.glob("*.admission"))]
+        self._require_distinct(admitted)
+        return sorted(admitted, key=lambda request: request.party)
+
+    def has(self, request: JoinRequest) -> bool:
+        """Whether exactly this request is admitted."""
+        return any(other.body == request.body for other in self.all())
+
+    def check(self, request: JoinRequest) -> None:
+        """Refuse a request whose name or keys are an admitted party's, or the owner's.
+
+        Raises:     ConfigError naming both parties and what to do.
+        """
+        admitted = self.all()
+        if any(other.party == request.party for other in admitted):
+            raise ConfigError(
+                f"{request.party} is admitted with other keys: let the newcomer take another "
+                f"--name, or delete {self._path(request.party)} if {request.party} itself made "
+                "new keys"
+            )
+        if len(admitted) > MAX_SITES:
+            raise ConfigError(f"a federation has at most {MAX_SITES} sites: found a second one")
+        self._require_distinct([*admitted, request])
+
+    def add(self, request: JoinRequest) -> None:
+        """Keep ``request``, which the owner confirmed, under the owner's signature."""
+        self.check(request)
+        signature = self._owner.sign(_message(request.data))
+        write_bytes(self._path(request.party), encode([request.data, signature]))
+
+    def _require_distinct(self, requests: list[JoinRequest]) -> None:
+        holders = {self._owner.public_key: "the federation's owner"}
+        for request in requests:
+            for what, key in (
+                ("identity key", request.identity_key),
+                ("node key", request.node_key),
+                ("TLS key", _tls_point(request)),
+            ):
+                if key and (other := holders.setdefault(key, request.party)) != request.party:
+                    raise ConfigError(
+                        f"{request.party} and {other} have one {what}: each party makes keys of "
+                        "its own with `site init` or `server init`, in a folder of its own"
+                    )
+
+    def _read(self, path: Path) -> JoinRequest:
+        content = read_carried(path, what="an admission", max_size=_MAX_SIZE)
+        try:
+            reader = Reader(content, peer="admission")
+            data = bytes(reader.view("request", max_size=MAX_REQUEST_SIZE))
+            signature = bytes(reader.view("signature", max_size=MAX_SIGNATURE_SIZE))
+            reader.finish()
+            is_signed = verify_signature(
+                self._owner.public_key, signature=signature, message=_message(data)
+            )
+            request = parse_request(data)
+        except (RemoteProtocolError, ValueError):
+            is_signed = False
+        if not is_signed or path != self._path(request.party):
+            raise ConfigError(
+                f"{path} is no admission that this owner signed: delete it, and admit the party "
+                "with `deploy admit`"
+            )
+        return request
+
+    def _path(self, party: str) -> Path:
+        return self._folder / f"{party}.admission"
+
+
+def _tls_point(request: JoinRequest) -> bytes:
+    return request.tls_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def _message(request: bytes) -> bytes:
+    return encode([_LABEL, request])

@@ -1,0 +1,44 @@
+"""Files that came by a way nobody trusts: read once, without a link, up to a limit."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from phoenix_secure.errors import ConfigError
+
+__all__ = ["read_carried"]
+
+# O_NONBLOCK: a pipe must not make us wait.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read_carried(path: Path, *, what: str, max_size: int) -> bytes:
+    """The content of the plain file ``path``, of at most ``max_size`` bytes.
+
+    what   the name for messages: "a join request"
+
+    Raises:     ConfigError for a missing file, a link, a folder, a pipe or too many bytes.
+    """
+    try:
+        handle = os.open(path, _FLAGS)
+    except OSError as error:
+        if path.is_symlink():
+            raise _refused(path, what, "is a link: give the file itself") from error
+        reason = error.strerror or str(error)
+        raise _refused(path, what, f"cannot be read ({reason}): check its path") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _refused(path, what, "is no plain file: give the file itself")
+    with os.fdopen(handle, "rb") as file:
+        content = file.read(max_size + 1)
+    if len(content) > max_size:
+        raise _refused(
+            path, what, f"is larger than {max_size} bytes: ask its sender for the right file"
+        )
+    return content
+
+
+def _refused(path: Path, what: str, why: str) -> ConfigError:
+    return ConfigError(f"{path}, expected to be {what}, {why}")

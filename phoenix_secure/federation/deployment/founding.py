@@ -1,0 +1,300 @@
+"""The folder of a federation's owner: who founds it, admits its parties and signs the roster.
+
+::
+
+    owner.key, federation-owner.pub   sign the roster, admissions and welcomes
+    ca.key, ca.crt                    the authority, which certifies the parties' TLS keys
+    federation.yaml                   name, suite, and where the parties meet
+    admitted/PARTY.admission          requests that the owner confirmed
+    roster.bin                        once it is signed
+    welcomes/PARTY.welcome            goes to that party; nothing in it is secret
+
+No party's secret is ever here. Whoever has the two keys can sign another roster and certify false
+servers: each party compares the owner's words, and the roster's with the other parties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from phoenix_secure.config.faults import explain
+from phoenix_secure.config.section import Section
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.admissions import Admissions
+from phoenix_secure.federation.deployment.certificates import Authority
+from phoenix_secure.federation.deployment.deployment import Deployment
+from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+from phoenix_secure.federation.deployment.hosts import canonical_host
+from phoenix_secure.federation.deployment.join_request import JoinRequest
+from phoenix_secure.federation.deployment.new_folder import new_folder
+from phoenix_secure.federation.deployment.site_settings import Id, Port, read_section
+from phoenix_secure.federation.deployment.welcome import Welcome, owner_fingerprint
+from phoenix_secure.files import storage_errors, write_bytes
+from phoenix_secure.secret_files import read_secret, write_secret
+from phoenix_secure.yaml_text import dump_yaml
+from protocol import Identity, RemoteProtocolError, Roster
+from protocol.identity import SEED_SIZE
+from protocol.suite import Suite
+
+__all__ = ["FederationSettings", "OwnerFolder", "SignedFederation", "federation_settings"]
+
+# Longer than any certificate that it signs: a party's can be renewed (`deploy sign` again).
+_AUTHORITY_DAYS = 3660
+
+
+class FederationSettings(Section):
+    """What the owner settles before anybody joins; ``federation.yaml``."""
+
+    federation: Id = Field(description="[name] The federation's name.")
+    host: Annotated[str, AfterValidator(canonical_host)] = Field(
+        "127.0.0.1", description="[host] Name or address under which sites reach the server."
+    )
+    port: Port = Field(9443, description="[port] Port of the server's Fleet proxy.")
+    folder: str | None = Field(
+        None, description="[path] In place of the network: the folder that messages travel in."
+    )
+    suite: Suite = Field(Suite.CLASSICAL, description="[name] Of every key: classical, hybrid_pq.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignedFederation:
+    """What ``sign`` made.
+
+    warning    about too few sites; None where there are enough
+    welcomes   party -> the file that goes to it
+    """
+
+    roster: Roster
+    warning: str | None
+    welcomes: dict[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerFolder:
+    """Paths and files of the owner in ``path``."""
+
+    path: Path
+
+    @classmethod
+    def found(cls, path: Path, settings: FederationSettings) -> OwnerFolder:
+        """Make a new federation: the owner's key and the authority's, and no other.
+
+        Guarantee:  keys have mode 0600 from the first moment on; when anything fails, nothing is
+                    left behind.
+        Raises:     ConfigError for a folder in use; StorageError when it cannot be written.
+        """
+        with new_folder(path):
+            owner = Identity.generate("owner", suite=settings.suite)
+            authority = Authority.make(settings.federation, days=_AUTHORITY_DAYS)
+            write_secret(path / "owner.key", owner.export_seed())
+            write_secret(path / "ca.key", authority.export_key())
+            write_bytes(path / "federation-owner.pub", owner.public_key)
+            write_bytes(path / "ca.crt", authority.pem)
+            with storage_errors(path):
+                (path / "admitted").mkdir()
+                (path / "welcomes").mkdir()
+            content = settings.model_dump(mode="json", exclude_none=True)
+            write_bytes(path / "federation.yaml", dump_yaml(content).encode())
+        return cls(path)
+
+    def settings(self) -> FederationSettings:
+        """What was settled when the federation was founded.
+
+        Raises:     ConfigError, also where nobody founded one here.
+        """
+        file = self.path / "federation.yaml"
+        if not file.is_file():
+            raise ConfigError(
+                f"{self.path} is no folder of a federation's owner (no federation.yaml): found one "
+                "with `phoenix-secure deploy found`"
+            )
+        return read_section(file, FederationSettings)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the owner reads to each party by telephone."""
+        return owner_fingerprint(self.settings().federation, self._owner().public_key)
+
+    def examine(self, request: JoinRequest) -> bool:
+        """Refuse a request that cannot be admitted; whether it has been already.
+
+        Raises:     ConfigError naming what is wrong and what to do.
+        """
+        settings, party = self.settings(), request.party
+        if request.federation != settings.federation:
+            raise ConfigError(
+                f"{party} asks to join the federation {request.federation!r}, and this one is "
+                f"{settings.federation!r}: ask it to make its keys with that name"
+            )
+        if request.suite is not settings.suite:
+            raise ConfigError(
+                f"{party} has keys of the suite {request.suite.value}, and this federation's is "
+                f"{settings.suite.value}: ask it to make them with --suite {settings.suite.value}"
+            )
+        meeting = (settings.host, settings.port)
+        if request.is_server and (request.host, request.port) != meeting:
+            raise ConfigError(
+                f"the server asks to be reached at {request.host}:{request.port}, and "
+                f"federation.yaml says {settings.host}:{settings.port}: ask it to make its keys "
+                f"with --host {settings.host} --port {settings.port}, or found another federation"
+            )
+        # Names as long as the protocol allows would be too long for a setting.
+        _deployment(settings, sites=("site",) if request.is_server else (party,))
+        admissions = self._admissions()
+        if admissions.has(request):
+            return True
+        if self.roster() is not None:
+            raise ConfigError(
+                f"the roster is signed, and {party} is not in it as it asks now: a roster does "
+                "not change yet; found another federation with everybody"
+            )
+        admissions.check(request)
+        return False
+
+    def admit(self, request: JoinRequest, *, heard: str) -> None:
+        """Admit a party whose words the owner heard from the party itself.
+
+        Guarantee:  nobody is admitted without words; those in ``heard`` are of this very request.
+        Raises:     ConfigError.
+        """
+        request.fingerprint.require(heard, whose=request.party)
+        if not self.examine(request):
+            self._admissions().add(request)
+
+    def roster(self) -> Roster | None:
+        """The roster; None as long as it is not signed.
+
+        Raises:     ConfigError for one that another owner signed.
+        """
+        try:
+            signed = (self.path / "roster.bin").read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return Roster.load(signed, owner_key=self._owner().public_key)
+        except RemoteProtocolError as error:
+            raise ConfigError(
+                f"{self.path / 'roster.bin'} is not signed by this owner ({error.detail}): restore "
+                "it from a copy"
+            ) from error
+
+    def admitted(self) -> list[JoinRequest]:
+        """Who is admitted so far, sorted by name; the server among them."""
+        return self._admissions().all()
+
+    def sign(self, *, days: int = 365) -> SignedFederation:
+        """Sign the roster over all admitted parties, and write a welcome for each.
+
+        Done again, the roster stays and the parties get new certificates.
+
+        days   for which the certificates hold
+
+        Raises:     ConfigError where the server or sites are missing, or others were signed before.
+        """
+        settings, owner, admitted = self.settings(), self._owner(), self._admissions().all()
+        sites = {request.party: request for request in admitted if not request.is_server}
+        servers = [request for request in admitted if request.is_server]
+        if not servers or not sites:
+            raise ConfigError(
+                f"{'no site' if servers else 'no server'} is admitted yet: admit its request with "
+                "`deploy admit`"
+            )
+        deployment = _deployment(settings, sites=tuple(sites), days=days)
+        roster = Roster.create(
+            federation_id=settings.federation,
+            owner_key=owner.public_key,
+            server_key=servers[0].identity_key,
+            keys={site: request.identity_key for site, request in sites.items()},
+        )
+        before = self.roster()
+        if before is None:
+            write_bytes(self.path / "roster.bin", roster.sign(owner))
+        elif before != roster:
+            raise ConfigError(
+                "another roster was signed before, and it does not change yet: restore the folder "
+                "admitted as it was, or found another federation"
+            )
+        signed, authority = (self.path / "roster.bin").read_bytes(), self._authority()
+        nodes = {site: request.node_key for site, request in sites.items()}
+        welcomes = {}
+        for request in admitted:
+            party = request.party
+            welcome = Welcome(
+                owner_key=owner.public_key,
+                federation=settings.federation,
+                party=party,
+                roster=signed,
+                ca_certificate=authority.pem,
+                certificate=_certificate(authority, request, days=days),
+                host=deployment.host,
+                port=deployment.port,
+                folder=settings.folder,
+                nodes=nodes if request.is_server else {party: request.node_key},
+            )
+            welcomes[party] = self.path / "welcomes" / welcome.file_name
+            write_bytes(welcomes[party], welcome.sign(owner))
+        return SignedFederation(roster=roster, warning=deployment.warning, welcomes=welcomes)
+
+    def _owner(self) -> Identity:
+        """The owner's key, of the suite that was settled."""
+        seed = read_secret(self.path / "owner.key", size=SEED_SIZE)
+        owner = Identity("owner", seed=seed, suite=self.settings().suite)
+        try:
+            public = (self.path / "federation-owner.pub").read_bytes()
+        except OSError:
+            public = b""
+        if public != owner.public_key:
+            raise ConfigError(
+                f"{self.path / 'owner.key'} is not the key of federation-owner.pub and of the "
+                "suite in federation.yaml: restore the three from a copy"
+            )
+        return owner
+
+    def _authority(self) -> Authority:
+        try:
+            certificate = (self.path / "ca.crt").read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{self.path / 'ca.crt'} is missing: restore it") from error
+        return Authority.load(certificate, read_secret(self.path / "ca.key"))
+
+    def _admissions(self) -> Admissions:
+        return Admissions(self.path / "admitted", owner=self._owner())
+
+
+def federation_settings(**settings: object) -> FederationSettings:
+    """Settings as they were typed.
+
+    Raises:     ConfigError naming the setting.
+    """
+    try:
+        return FederationSettings.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(explain(error, of=FederationSettings)) from error
+
+
+def _deployment(
+    settings: FederationSettings, *, sites: tuple[str, ...], days: int = 365
+) -> Deployment:
+    superlink = 9093 if settings.port != 9093 else 9094  # each server's own choice
+    return Deployment(
+        federation=settings.federation,
+        sites=sites,
+        host=settings.host,
+        port=settings.port,
+        superlink_port=superlink,
+        days=days,
+        suite=settings.suite.value,
+        folder=settings.folder,
+    )
+
+
+def _certificate(authority: Authority, request: JoinRequest, *, days: int) -> bytes:
+    if request.is_server:
+        return authority.certify_server(
+            request.tls_key, federation=request.federation, hosts=[request.host], days=days
+        )
+    return authority.certify_client(request.tls_key, name=request.party, days=days)

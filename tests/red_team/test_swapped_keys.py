@@ -1,0 +1,486 @@
+"""Whoever carries requests and welcomes, or asks to join, lies: keys are to stay where they belong.
+
+The ways between the parties are an attacker's, but for the telephone; an attacker may also be a
+site, or the server, with true keys of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    load_pem_private_key,
+    load_ssh_private_key,
+)
+
+from ceremony import HOST, Ceremony, files_of
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment import join_request
+from phoenix_secure.federation.deployment.certificates import Authority
+from phoenix_secure.federation.deployment.join_request import (
+    JoinRequest,
+    read_request,
+    server_request,
+    site_request,
+)
+from phoenix_secure.federation.deployment.party_keys import ServerKeys, SiteKeys
+from phoenix_secure.federation.deployment.signing_requests import make_signing_request
+from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.welcome import Welcome, read_welcome
+from protocol import Identity, Roster
+from protocol.encoding import encode
+from protocol.suite import Suite
+
+CLASSICAL = Suite.CLASSICAL
+
+
+@pytest.fixture
+def ceremony(tmp_path: Path) -> Ceremony:
+    """With the server and one site admitted."""
+    made = Ceremony(tmp_path)
+    made.prepare_and_admit("server", "clinic")
+    return made
+
+
+@pytest.fixture
+def signed(ceremony: Ceremony) -> Ceremony:
+    ceremony.prepare_and_admit("hospital")
+    ceremony.owner.sign()
+    return ceremony
+
+
+def put(folder: Path, request: JoinRequest) -> JoinRequest:
+    """A request as it arrives at the owner."""
+    path = folder / request.file_name
+    path.write_bytes(request.data)
+    return read_request(path)
+
+
+def ask(
+    mallory: SiteKeys,
+    *,
+    identity_key: bytes | None = None,
+    node: ec.EllipticCurvePrivateKey | None = None,
+    tls_request: bytes | None = None,
+    party: str = "mallory",
+) -> bytes:
+    """A request in which some keys are others', signed with all that Mallory has."""
+    body = join_request._body(
+        federation="net",
+        party=party,
+        suite=CLASSICAL,
+        identity_key=identity_key or mallory.identity.public_key,
+        tls_request=tls_request
+        or make_signing_request(mallory.door, party=party, federation="net"),
+        node_key=join_request.node_point((node or mallory.node).public_key()),
+    )
+    message = join_request._node_message(body)
+    proof = mallory.node.sign(message, ec.ECDSA(hashes.SHA384()))
+    return encode([body, mallory.identity.sign(body), proof])
+
+
+def refusal(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        read_request(path)
+    assert path.name in str(caught.value)
+    assert "ask its sender" in str(caught.value)
+    return str(caught.value)
+
+
+# Requests.
+
+
+def test_identity_key_of_another_cannot_be_asked_for(tmp_path: Path) -> None:
+    mallory = SiteKeys.generate("mallory", suite=CLASSICAL)
+    theirs = Identity.generate("clinic").public_key
+    said = refusal(tmp_path / "m.request", ask(mallory, identity_key=theirs))
+    assert "the identity key in it did not sign it" in said
+
+
+def test_node_key_of_another_cannot_be_asked_for(tmp_path: Path) -> None:
+    mallory = SiteKeys.generate("mallory", suite=CLASSICAL)
+    theirs = SiteKeys.generate("clinic", suite=CLASSICAL).node
+    said = refusal(tmp_path / "m.request", ask(mallory, node=theirs))
+    assert "the node key in it did not sign it" in said
+
+
+def test_signing_request_of_another_cannot_be_taken_over(
+    ceremony: Ceremony, tmp_path: Path
+) -> None:
+    mallory = SiteKeys.generate("mallory", suite=CLASSICAL)
+    theirs = read_request(ceremony.request_file("clinic")).tls_request
+    said = refusal(tmp_path / "m.request", ask(mallory, tls_request=theirs))
+    assert "of another party, federation or host" in said
+
+
+def test_signing_request_exchanged_on_the_way_is_refused(
+    ceremony: Ceremony, tmp_path: Path
+) -> None:
+    """Mallory would be certified as the clinic, whose other keys stay as they are."""
+    true = read_request(ceremony.request_file("clinic"))
+    own = ec.generate_private_key(ec.SECP256R1())
+    forged = make_signing_request(own, party="clinic", federation="net")
+    if len(forged) != len(true.tls_request):  # the length before it says how long it is
+        size = len(true.tls_request).to_bytes(4)
+        data = true.data.replace(size + true.tls_request, len(forged).to_bytes(4) + forged)
+        body = len(true.body).to_bytes(4)
+        changed = len(true.body) + len(forged) - len(true.tls_request)
+        data = data.replace(body, changed.to_bytes(4), 1)
+    else:
+        data = true.data.replace(true.tls_request, forged)
+    assert "the identity key in it did not sign it" in refusal(tmp_path / "c.request", data)
+
+
+def test_request_for_another_federation_is_not_admitted(tmp_path: Path) -> None:
+    one, other = Ceremony(tmp_path / "1"), Ceremony(tmp_path / "2", federation="other")
+    replayed = one.prepare("clinic")
+    with pytest.raises(ConfigError, match="asks to join the federation 'net'") as caught:
+        other.owner.admit(replayed, heard=replayed.fingerprint.words)
+    assert "ask it to make its keys with that name" in str(caught.value)
+    assert other.owner.admitted() == []
+
+
+def test_request_of_another_in_the_same_name_has_other_words(
+    ceremony: Ceremony, tmp_path: Path
+) -> None:
+    true = ceremony.prepare("hospital")
+    forged = put(
+        tmp_path,
+        site_request(
+            SiteKeys.generate("hospital", suite=CLASSICAL), federation="net", suite=CLASSICAL
+        ),
+    )
+    for heard in (true.fingerprint.words, "", "yes", ceremony.owner.fingerprint.words):
+        with pytest.raises(ConfigError, match="words"):
+            ceremony.owner.admit(forged, heard=heard)
+    assert [request.party for request in ceremony.owner.admitted()] == ["clinic", "server"]
+
+
+def test_second_party_of_one_name_is_not_admitted(ceremony: Ceremony) -> None:
+    for keys, name in (
+        (SiteKeys.generate("clinic", suite=CLASSICAL), "clinic"),
+        (ServerKeys.generate(suite=CLASSICAL), "server"),
+    ):
+        request = (
+            site_request(keys, federation="net", suite=CLASSICAL)
+            if isinstance(keys, SiteKeys)
+            else server_request(keys, federation="net", suite=CLASSICAL, host=HOST, port=9443)
+        )
+        with pytest.raises(ConfigError, match=f"{name} is admitted with other keys") as caught:
+            ceremony.owner.admit(request, heard=request.fingerprint.words)
+        assert "let the newcomer take another --name, or delete" in str(caught.value)
+
+
+@pytest.mark.parametrize("shared", ["identity", "node", "door"])
+def test_second_site_of_one_key_is_not_admitted(ceremony: Ceremony, shared: str) -> None:
+    """One party under two names would vote twice, or come in by the other's door."""
+    keys = SiteKeys.generate("east", suite=CLASSICAL)
+    request = site_request(keys, federation="net", suite=CLASSICAL)
+    ceremony.owner.admit(request, heard=request.fingerprint.words)
+    other = SiteKeys.generate("west", suite=CLASSICAL)
+    value = getattr(keys, shared)
+    if shared == "identity":
+        value = Identity("west", seed=value.export_seed())
+    twin = dataclasses.replace(other, **{shared: value})
+    request = site_request(twin, federation="net", suite=CLASSICAL)
+    what = {"identity": "identity key", "node": "node key", "door": "TLS key"}[shared]
+    with pytest.raises(ConfigError, match=f"west and east have one {what}") as caught:
+        ceremony.owner.admit(request, heard=request.fingerprint.words)
+    assert "each party makes keys of its own" in str(caught.value)
+
+
+def test_owners_key_is_no_sites_key(ceremony: Ceremony) -> None:
+    seed = (ceremony.owner.path / "owner.key").read_bytes()
+    keys = dataclasses.replace(
+        SiteKeys.generate("east", suite=CLASSICAL), identity=Identity("east", seed=seed)
+    )
+    request = site_request(keys, federation="net", suite=CLASSICAL)
+    with pytest.raises(ConfigError, match="east and the federation's owner have one identity key"):
+        ceremony.owner.admit(request, heard=request.fingerprint.words)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("fl.example.com", 9443), (HOST, 443), ("127.0.0.1", 9443)]
+)
+def test_server_that_would_be_reached_elsewhere_is_not_admitted(
+    tmp_path: Path, host: str, port: int
+) -> None:
+    ceremony = Ceremony(tmp_path)
+    request = server_request(
+        ServerKeys.generate(suite=CLASSICAL),
+        federation="net",
+        suite=CLASSICAL,
+        host=host,
+        port=port,
+    )
+    with pytest.raises(ConfigError, match=rf"--host {HOST} --port 9443"):
+        ceremony.owner.admit(request, heard=request.fingerprint.words)
+
+
+def test_suite_of_a_request_cannot_be_weaker(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, suite="hybrid_pq")
+    request = site_request(
+        SiteKeys.generate("clinic", suite=CLASSICAL), federation="net", suite=CLASSICAL
+    )
+    with pytest.raises(ConfigError, match="make them with --suite hybrid_pq"):
+        ceremony.owner.admit(request, heard=request.fingerprint.words)
+
+
+def test_file_put_among_the_admitted_is_no_admission(ceremony: Ceremony, tmp_path: Path) -> None:
+    """Its words were never compared: only the owner's signature makes it one."""
+    forged = site_request(
+        SiteKeys.generate("mallory", suite=CLASSICAL), federation="net", suite=CLASSICAL
+    )
+    stranger = Identity.generate("owner")
+    place = ceremony.owner.path / "admitted" / "mallory.admission"
+    for content in (
+        forged.data,
+        encode([forged.data, bytes(64)]),
+        encode([forged.data, stranger.sign(encode([b"phoenix-secure/admission/v1", forged.data]))]),
+    ):
+        place.write_bytes(content)
+        with pytest.raises(ConfigError, match="no admission that this owner signed: delete it"):
+            ceremony.owner.sign()
+    place.unlink()
+    # A true one under another name is none either.
+    shutil.copy(ceremony.owner.path / "admitted" / "clinic.admission", place)
+    with pytest.raises(ConfigError, match="no admission that this owner signed"):
+        ceremony.owner.sign()
+
+
+def test_nobody_is_admitted_to_a_signed_roster(signed: Ceremony) -> None:
+    late = signed.prepare("late")
+    with pytest.raises(ConfigError, match="the roster is signed, and late is not in it"):
+        signed.owner.admit(late, heard=late.fingerprint.words)
+    (signed.owner.path / "admitted" / "hospital.admission").unlink()
+    with pytest.raises(ConfigError, match="another roster was signed before"):
+        signed.owner.sign()
+
+
+# Welcomes.
+
+
+def forged_welcome(signed: Ceremony, party: str, owner: Identity, **changes: object) -> Path:
+    """The welcome of ``party`` with ``changes``, signed by ``owner``."""
+    true = read_welcome(signed.welcome_file(party))
+    path = signed.root / "forged.welcome"
+    path.write_bytes(dataclasses.replace(true, **changes).sign(owner))
+    return path
+
+
+def owner_of(signed: Ceremony) -> Identity:
+    return Identity("owner", seed=(signed.owner.path / "owner.key").read_bytes())
+
+
+def refused(signed: Ceremony, party: str, welcome: Path, said: str) -> None:
+    """Refused with ``said``, and nothing in the folder is another."""
+    before = files_of(signed.place(party))
+    with pytest.raises(ConfigError, match=said) as caught:
+        signed.open(party, welcome).complete(heard=signed.owner.fingerprint.words)
+    assert len(str(caught.value).splitlines()) == 1
+    assert files_of(signed.place(party)) == before
+
+
+def test_true_welcome_is_taken(signed: Ceremony) -> None:
+    """So that the refusals below are of the lie."""
+    again = forged_welcome(signed, "clinic", owner_of(signed))
+    signed.open("clinic", again).complete(heard=signed.owner.fingerprint.words)
+    assert SiteFolder(signed.place("clinic")).settings().site == "clinic"
+
+
+def test_federation_of_another_owner_has_other_words(signed: Ceremony) -> None:
+    """Who takes the request on its way can welcome the site to a federation of its own."""
+    mallory = Ceremony(signed.root / "elsewhere")
+    mallory.prepare_and_admit("server", "hospital")
+    request = read_request(signed.request_file("clinic"))
+    mallory.owner.admit(request, heard=request.fingerprint.words)
+    mallory.owner.sign()
+    refused(signed, "clinic", mallory.welcome_file("clinic"), "words are not those of the fed")
+
+
+def test_welcome_that_another_key_signed_is_refused(signed: Ceremony) -> None:
+    forged = forged_welcome(signed, "clinic", Identity.generate("owner"), host="evil.example.org")
+    refused(signed, "clinic", forged, "owner's key in it did not sign it")
+
+
+def test_welcome_of_another_party_is_refused(signed: Ceremony) -> None:
+    refused(signed, "clinic", signed.welcome_file("hospital"), r"ask the owner for clinic\.welcome")
+    refused(signed, "server", signed.welcome_file("hospital"), r"ask the owner for server\.welcome")
+    refused(signed, "clinic", signed.welcome_file("server"), r"ask the owner for clinic\.welcome")
+
+
+def swapped_roster(signed: Ceremony, owner: Identity, **keys: bytes | None) -> bytes:
+    true = signed.owner.roster()
+    assert true is not None
+    held = dict(true.members) | {"server": true.server_key} | keys
+    members = {site: key for site, key in held.items() if site != "server" and key is not None}
+    return Roster.create(
+        federation_id="net",
+        owner_key=owner.public_key,
+        server_key=held["server"],
+        keys=members,
+    ).sign(owner)
+
+
+def test_roster_with_a_swapped_key_is_refused_by_whom_it_robs(signed: Ceremony) -> None:
+    owner, other = owner_of(signed), Identity.generate("x").public_key
+    for party, said in (("clinic", "another key than this"), ("server", "another key than this")):
+        roster = swapped_roster(signed, owner, **{party: other})
+        refused(signed, party, forged_welcome(signed, party, owner, roster=roster), said)
+    without = swapped_roster(signed, owner, clinic=None)
+    forged = forged_welcome(signed, "clinic", owner, roster=without)
+    refused(signed, "clinic", forged, "clinic is not in the roster: ask the owner to admit")
+
+
+def test_two_rosters_of_one_owner_have_other_words(signed: Ceremony) -> None:
+    """An owner that gives each site another roster is found when two of them compare."""
+    owner = owner_of(signed)
+    roster = swapped_roster(signed, owner, hospital=Identity.generate("sybil").public_key)
+    forged = forged_welcome(signed, "clinic", owner, roster=roster)
+    words = signed.owner.fingerprint.words
+    clinic = signed.open("clinic", forged).complete(heard=words)
+    hospital = signed.open("hospital").complete(heard=words)
+    assert clinic.words != hospital.words
+
+
+def test_roster_of_another_owner_or_federation_is_refused(signed: Ceremony) -> None:
+    owner, stranger = owner_of(signed), Identity.generate("owner")
+    foreign = swapped_roster(signed, stranger)
+    forged = forged_welcome(signed, "clinic", owner, roster=foreign)
+    refused(signed, "clinic", forged, "is not signed by the owner's key")
+    true = signed.owner.roster()
+    assert true is not None
+    renamed = dataclasses.replace(true, federation_id="other").sign(owner)
+    forged = forged_welcome(signed, "clinic", owner, roster=renamed)
+    refused(signed, "clinic", forged, "the roster in the welcome is of the federation 'other'")
+
+
+def test_certificate_for_another_key_name_or_purpose_is_refused(signed: Ceremony) -> None:
+    owner, other = owner_of(signed), read_welcome(signed.welcome_file("hospital"))
+    authority = Authority.load(
+        (signed.owner.path / "ca.crt").read_bytes(), (signed.owner.path / "ca.key").read_bytes()
+    )
+    own = read_request(signed.request_file("clinic")).tls_key
+    elsewhere = Authority.make("net", days=9)
+    cases: list[tuple[dict[str, bytes], str]] = [
+        ({"certificate": other.certificate}, "for another key than the one in this folder"),
+        (
+            {"certificate": authority.certify_client(own, name="hospital", days=9)},
+            "for another name",
+        ),
+        (
+            {"certificate": authority.certify_server(own, federation="net", hosts=[HOST], days=9)},
+            "for another purpose",
+        ),
+        (
+            {"certificate": elsewhere.certify_client(own, name="clinic", days=9)},
+            "not signed by the federation's authority",
+        ),
+        ({"ca_certificate": elsewhere.pem}, "not signed by the federation's authority"),
+        ({"ca_certificate": other.certificate}, "not signed by the federation's authority"),
+        ({"certificate": b""}, "not signed by the federation's authority"),
+    ]
+    for changes, said in cases:
+        refused(signed, "clinic", forged_welcome(signed, "clinic", owner, **changes), said)
+
+
+def test_server_is_not_certified_for_another_host(signed: Ceremony) -> None:
+    owner = owner_of(signed)
+    authority = Authority.load(
+        (signed.owner.path / "ca.crt").read_bytes(), (signed.owner.path / "ca.key").read_bytes()
+    )
+    own = read_request(signed.request_file("server")).tls_key
+    elsewhere = authority.certify_server(own, federation="net", hosts=["x.example"], days=9)
+    forged = forged_welcome(signed, "server", owner, certificate=elsewhere)
+    refused(signed, "server", forged, "for another name")
+    forged = forged_welcome(signed, "server", owner, host="x.example")
+    refused(signed, "server", forged, r"reach this server at x\.example:9443")
+
+
+def test_node_of_a_stranger_is_not_let_in(signed: Ceremony) -> None:
+    owner = owner_of(signed)
+    true: Welcome = read_welcome(signed.welcome_file("server"))
+    clinic, hospital = true.nodes["clinic"], true.nodes["hospital"]
+    for nodes in (
+        {"clinic": clinic},
+        {"clinic": clinic, "hospital": hospital, "mallory": clinic},
+        {"clinic": clinic, "hospital": clinic},
+        {},
+    ):
+        refused(
+            signed,
+            "server",
+            forged_welcome(signed, "server", owner, nodes=nodes),
+            "the node keys in the welcome are not those",
+        )
+    forged = forged_welcome(signed, "clinic", owner, nodes={"clinic": hospital})
+    refused(signed, "clinic", forged, "the node keys in the welcome are not those")
+
+
+def test_welcome_cannot_be_cut_stretched_or_linked(signed: Ceremony, tmp_path: Path) -> None:
+    true = signed.welcome_file("clinic").read_bytes()
+    path = tmp_path / "w.welcome"
+    for size in range(0, len(true), 97):
+        path.write_bytes(true[:size])
+        refused(signed, "clinic", path, "is no welcome")
+    path.write_bytes(true + b"\0")
+    refused(signed, "clinic", path, "is no welcome")
+    path.write_bytes(bytes((4 << 20) + 1))
+    refused(signed, "clinic", path, "is larger than")
+    path.unlink()
+    path.symlink_to(signed.welcome_file("clinic"))
+    refused(signed, "clinic", path, "is a link")
+
+
+# Folders, and what leaves them.
+
+
+def test_folder_with_a_key_of_another_does_not_join(signed: Ceremony) -> None:
+    """Keys that were exchanged behind the request's back."""
+    for name in ("identity.key", "door.key", "node.key"):
+        kept = (signed.place("clinic") / name).read_bytes()
+        (signed.place("clinic") / name).write_bytes((signed.place("hospital") / name).read_bytes())
+        refused(signed, "clinic", signed.welcome_file("clinic"), "are not those of clinic.request")
+        (signed.place("clinic") / name).write_bytes(kept)
+    (signed.place("clinic") / "task.secret").chmod(0o644)
+    refused(signed, "clinic", signed.welcome_file("clinic"), "chmod 600")
+    (signed.place("clinic") / "task.secret").chmod(0o600)
+    (signed.place("clinic") / "node.key").write_bytes(b"-----BEGIN NOTHING-----")
+    refused(signed, "clinic", signed.welcome_file("clinic"), "holds no key of its kind")
+    (signed.place("clinic") / "node.key").unlink()
+    (signed.place("clinic") / "node.key").symlink_to(signed.place("hospital") / "node.key")
+    refused(signed, "clinic", signed.welcome_file("clinic"), "must be a plain file, not a link")
+
+
+@pytest.mark.parametrize("suite", ["classical", "hybrid_pq"])
+def test_no_secret_leaves_the_folder_it_was_born_in(tmp_path: Path, suite: str) -> None:
+    """Neither whole, nor in PEM's or hexadecimal letters, nor as the number behind it."""
+    ceremony = Ceremony(tmp_path, suite=suite)
+    ceremony.make(["clinic", "hospital"])
+    everything = files_of(tmp_path)
+    secrets = {
+        name: content for name, content in everything.items() if name.endswith((".key", ".secret"))
+    }
+    assert len(secrets) == 2 + 3 + 2 * 5
+    for name, content in secrets.items():
+        parts = [content.strip(), content.hex().encode()]
+        if content.startswith(b"-----"):
+            # The first line begins with the kind of the key, the last may be its padding.
+            parts += [line for line in content.split(b"\n")[2:-2] if len(line) > 48]
+            parts += [_number_of(content), _number_of(content).hex().encode()]
+        for part in parts:
+            assert len(part) >= 16
+            assert [other for other, text in everything.items() if part in text] in ([name], [])
+
+
+def _number_of(pem: bytes) -> bytes:
+    load = load_ssh_private_key if b"OPENSSH" in pem else load_pem_private_key
+    key = load(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key.private_numbers().private_value.to_bytes(key.key_size // 8)

@@ -1,0 +1,94 @@
+"""A federation whose parties make their own keys, each in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+from phoenix_secure.federation.deployment.join_request import JoinRequest, read_request
+from phoenix_secure.federation.deployment.joining import Joining, prepare_server, prepare_site
+from protocol import SERVER
+
+HOST = "fl.example.org"
+
+
+class Ceremony:
+    """Founder, server and sites below ``root``; every step is taken by the test."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        federation: str = "net",
+        suite: str = "classical",
+        folder: Path | None = None,
+    ) -> None:
+        self.root, self.federation, self.suite = root, federation, suite
+        self.owner = OwnerFolder.found(
+            root / "owner",
+            federation_settings(
+                federation=federation,
+                host=HOST,
+                suite=suite,
+                folder=None if folder is None else str(folder),
+            ),
+        )
+
+    def place(self, party: str) -> Path:
+        return self.root / party
+
+    def prepare(self, party: str) -> JoinRequest:
+        """Make the keys of ``party`` and return its request."""
+        if party == SERVER:
+            return prepare_server(
+                self.place(party),
+                federation=self.federation,
+                host=HOST,
+                port=9443,
+                suite=self.suite,
+            )
+        return prepare_site(
+            self.place(party), name=party, federation=self.federation, suite=self.suite
+        )
+
+    def request_file(self, party: str) -> Path:
+        return self.place(party) / f"{party}.request"
+
+    def admit(self, *parties: str) -> None:
+        """Each party reads its words from its own folder; the owner types them."""
+        for party in parties:
+            request = read_request(self.request_file(party))
+            self.owner.admit(request, heard=request.fingerprint.words)
+
+    def prepare_and_admit(self, *parties: str) -> None:
+        for party in parties:
+            self.prepare(party)
+        self.admit(*parties)
+
+    def welcome_file(self, party: str) -> Path:
+        return self.owner.path / "welcomes" / f"{party}.welcome"
+
+    def open(self, party: str, welcome: Path | None = None) -> Joining:
+        return Joining.open(
+            self.place(party), welcome or self.welcome_file(party), as_server=party == SERVER
+        )
+
+    def join(self, *parties: str) -> None:
+        for party in parties:
+            self.open(party).complete(heard=self.owner.fingerprint.words)
+
+    def make(self, sites: Sequence[str]) -> None:
+        """All steps, for everybody."""
+        self.prepare_and_admit(SERVER, *sites)
+        self.owner.sign()
+        self.join(SERVER, *sites)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Name below ``folder`` -> content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
