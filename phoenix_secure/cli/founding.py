@@ -50,6 +50,7 @@ def found(
     """
     from phoenix_secure.federation.deployment.exchange_folder import parse_via
     from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+    from phoenix_secure.federation.engines.flower_address import LOOPBACKS
 
     settings = federation_settings(
         federation=name or folder.resolve().name,
@@ -78,6 +79,12 @@ def found(
         "only you can open",
     ):
         console.print(line, soft_wrap=True)
+    if settings.folder is None and settings.host in LOOPBACKS:
+        console.print(
+            f"no other machine reaches {settings.host}: give --host, or --via, in a new folder",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def admit(
@@ -156,6 +163,7 @@ def sign(
                 "words": roster.words,
                 "fingerprint": roster.hex,
                 "welcomes": {party: str(path) for party, path in made.welcomes.items()},
+                "warning": made.warning,
             }
         )
         return

@@ -103,8 +103,9 @@ def server_join(
     welcome: _WelcomeFile,
     owner: _OwnerOption = None,
     superlink_port: Annotated[
-        int, typer.Option("--superlink-port", help="Loopback port on the server.")
-    ] = 9093,
+        int | None,
+        typer.Option("--superlink-port", min=1, help="Loopback port on the server; default: 9093."),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Join with the owner's welcome, and the owner's words: step 4 of 4.
@@ -189,6 +190,7 @@ def _join(joining: Joining, owner: str | None, *, output_format: Format) -> bool
                 "sites": sites,
                 "words": mark.words,
                 "fingerprint": mark.hex,
+                "warning": joining.deployment.warning,
             }
         )
         return False

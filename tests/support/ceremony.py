@@ -23,13 +23,15 @@ class Ceremony:
         federation: str = "net",
         suite: str = "classical",
         folder: Path | None = None,
+        port: int = 9443,
     ) -> None:
-        self.root, self.federation, self.suite = root, federation, suite
+        self.root, self.federation, self.suite, self.port = root, federation, suite, port
         self.owner = OwnerFolder.found(
             root / "owner",
             federation_settings(
                 federation=federation,
                 host=HOST,
+                port=port,
                 suite=suite,
                 folder=None if folder is None else str(folder),
             ),
@@ -45,7 +47,7 @@ class Ceremony:
                 self.place(party),
                 federation=self.federation,
                 host=HOST,
-                port=9443,
+                port=self.port,
                 suite=self.suite,
             )
         return prepare_site(

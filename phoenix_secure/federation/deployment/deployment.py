@@ -12,9 +12,10 @@ from protocol.encoding import is_id
 from protocol.parameters import MIN_CLIENTS, MIN_HONEST
 from protocol.suite import Suite
 
-__all__ = ["Deployment", "numbered_sites"]
+__all__ = ["Deployment", "numbered_sites", "superlink_port_beside"]
 
 _FIRST_SUPERNODE_PORT = 9100
+_SUPERLINK_PORT = 9093
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class Deployment:
     sites: tuple[str, ...]
     host: str = "127.0.0.1"
     port: int = 9443
-    superlink_port: int = 9093
+    superlink_port: int = _SUPERLINK_PORT
     first_supernode_port: int = _FIRST_SUPERNODE_PORT
     rehearsal: bool = False
     days: int = 365
@@ -99,3 +100,8 @@ def numbered_sites(count: int) -> Sequence[str]:
     """``site-01`` ... for ``--sites COUNT``."""
     width = max(2, len(str(count)))
     return [f"site-{number:0{width}d}" for number in range(1, count + 1)]
+
+
+def superlink_port_beside(port: int) -> int:
+    """A loopback port for the SuperLink of a server whose Fleet proxy has ``port``."""
+    return _SUPERLINK_PORT if port != _SUPERLINK_PORT else _SUPERLINK_PORT + 1

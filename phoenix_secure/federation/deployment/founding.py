@@ -26,7 +26,7 @@ from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.admissions import Admissions
 from phoenix_secure.federation.deployment.certificates import Authority
-from phoenix_secure.federation.deployment.deployment import Deployment
+from phoenix_secure.federation.deployment.deployment import Deployment, superlink_port_beside
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.hosts import canonical_host
 from phoenix_secure.federation.deployment.join_request import JoinRequest
@@ -279,13 +279,12 @@ def federation_settings(**settings: object) -> FederationSettings:
 def _deployment(
     settings: FederationSettings, *, sites: tuple[str, ...], days: int = 365
 ) -> Deployment:
-    superlink = 9093 if settings.port != 9093 else 9094  # each server's own choice
     return Deployment(
         federation=settings.federation,
         sites=sites,
         host=settings.host,
         port=settings.port,
-        superlink_port=superlink,
+        superlink_port=superlink_port_beside(settings.port),  # it is the server's own choice
         days=days,
         suite=settings.suite.value,
         folder=settings.folder,

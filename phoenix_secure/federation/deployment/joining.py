@@ -15,7 +15,7 @@ from phoenix_secure.federation.deployment.certificates import (
     server_alternatives,
     server_name,
 )
-from phoenix_secure.federation.deployment.deployment import Deployment
+from phoenix_secure.federation.deployment.deployment import Deployment, superlink_port_beside
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.join_request import (
     JoinRequest,
@@ -70,13 +70,12 @@ def prepare_server(
     Raises:     ConfigError for a name, host or port that cannot be, or a folder in use;
                 StorageError.
     """
-    other = 9093 if port != 9093 else 9094
     found = Deployment(
         federation=federation,
         sites=("site",),
         host=host,
         port=port,
-        superlink_port=other,
+        superlink_port=superlink_port_beside(port),
         suite=suite,
     )
     with new_folder(folder):
@@ -104,9 +103,11 @@ class Joining:
 
     @classmethod
     def open(
-        cls, folder: Path, welcome: Path, *, as_server: bool, superlink_port: int = 9093
+        cls, folder: Path, welcome: Path, *, as_server: bool, superlink_port: int | None = None
     ) -> Joining:
         """Hold the welcome in a file against the keys in ``folder``; nothing is written.
+
+        superlink_port   loopback port on the server; None: one that is not the Fleet proxy's
 
         Raises:     ConfigError naming the first thing that does not fit, and what to do.
         """
@@ -134,7 +135,9 @@ class Joining:
                 f"the welcome says that sites reach this server at {found.host}:{found.port}, and "
                 f"its keys were made for {request.host}:{request.port}: agree with the owner"
             )
-        deployment = found.deployment(roster, superlink_port=superlink_port)
+        deployment = found.deployment(
+            roster, superlink_port=superlink_port or superlink_port_beside(found.port)
+        )
         return cls(
             folder=folder, request=request, welcome=found, roster=roster, deployment=deployment
         )

@@ -121,7 +121,7 @@ async def _handshake(plain: socket.socket, *, tls: ssl.SSLContext, seconds: floa
 
 
 def _name_in(certificate: Mapping[str, Any] | None) -> str | None:
-    """The common name that the federation's authority signed; ``deploy init`` puts the site's."""
+    """The common name that the federation's authority signed: the site's."""
     parts = [pair for part in (certificate or {}).get("subject", ()) for pair in part]
     return next((str(value) for kind, value in parts if kind == "commonName"), None)
 

@@ -151,7 +151,6 @@ def find_server_folder(name: str) -> ServerFolder:
             return folder
     raise ConfigError(
         f"no federation {name!r} here (looked for server.yaml in {name}, {name}/server and "
-        f"federations/{name}/server): a server "
-        "that made its own keys joins with `phoenix-secure server join`; `phoenix-secure deploy "
-        "init` makes a whole federation for trials"
+        f"federations/{name}/server): a party that made its own keys joins first (`phoenix-secure "
+        "server join`, `site join`); `phoenix-secure deploy init` makes a whole one for trials"
     )

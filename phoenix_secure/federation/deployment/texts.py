@@ -223,6 +223,9 @@ def next_steps(deployment: Named, fingerprint: str) -> str:
     return f"""\
 # Federation {deployment.federation}
 
+For rehearsals and trials: `deploy init` has seen the keys of every party. Between real owners each
+makes its own (`phoenix-secure deploy found --help`, docs/deployment.md).
+
 Roster fingerprint, to be compared by telephone with every site (`phoenix-secure site show`):
 
     {fingerprint}

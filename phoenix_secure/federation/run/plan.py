@@ -158,7 +158,7 @@ def require_suite(config: RunConfig, roster: Roster) -> None:
         raise ConfigError(
             f"secure_aggregation.suite = {asked}, but the keys in the federation's roster are "
             f"{suite.value}: set secure_aggregation.suite={suite.value}, or make a federation with "
-            f"`deploy init --suite {asked}`"
+            f"keys of --suite {asked}"
         )
 
 

@@ -84,6 +84,7 @@ def test_each_step_says_what_comes_next_and_no_output_holds_a_secret(parties: Pa
     assert "server init FOLDER --name net --host 127.0.0.1 --port 9443" in founded.out
     assert "site init FOLDER --name NAME --federation net" in founded.out
     assert parties.owner() in founded.out
+    assert "no other machine reaches 127.0.0.1: give --host, or --via" in founded.out
     made = parties.type("site", "init", "clinic", "--name", "clinic", "--federation", "net")
     assert parties.words("clinic") in made.out
     assert "send clinic/clinic.request to the owner of net" in made.out

@@ -128,6 +128,14 @@ def test_superlink_port_is_the_servers_own_choice(tmp_path: Path) -> None:
     assert ServerFolder(ceremony.place("server")).settings().superlink_port == 9999
 
 
+def test_federation_may_meet_on_the_port_that_is_usually_the_superlinks(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path, port=9093)
+    ceremony.make(SITES)
+    settings = ServerFolder(ceremony.place("server")).settings()
+    assert (settings.port, settings.superlink_port) == (9093, 9094)
+    assert SiteFolder(ceremony.place("clinic")).settings().server == f"{HOST}:9093"
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
