@@ -49,7 +49,8 @@ def found(
     Requests and welcomes hold no secret. Words are read by telephone, twice for each party.
     """
     from phoenix_secure.federation.deployment.exchange_folder import parse_via
-    from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+    from phoenix_secure.federation.deployment.federation_settings import federation_settings
+    from phoenix_secure.federation.deployment.founding import OwnerFolder
     from phoenix_secure.federation.engines.flower_address import LOOPBACKS
 
     settings = federation_settings(

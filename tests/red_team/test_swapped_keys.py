@@ -258,6 +258,12 @@ def test_nobody_is_admitted_to_a_signed_roster(signed: Ceremony) -> None:
     late = signed.prepare("late")
     with pytest.raises(ConfigError, match="the roster is signed, and late is not in it"):
         signed.owner.admit(late, heard=late.fingerprint.words)
+    again = site_request(
+        SiteKeys.generate("clinic", suite=CLASSICAL), federation="net", suite=CLASSICAL
+    )
+    with pytest.raises(ConfigError, match="the roster is signed, and clinic is not in it as it"):
+        signed.owner.admit(again, heard=again.fingerprint.words)
+    signed.admit("clinic")  # as it is in the roster
     (signed.owner.path / "admitted" / "hospital.admission").unlink()
     with pytest.raises(ConfigError, match="another roster was signed before"):
         signed.owner.sign()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+from phoenix_secure.federation.deployment.federation_settings import federation_settings
+from phoenix_secure.federation.deployment.founding import OwnerFolder
 from phoenix_secure.federation.deployment.join_request import JoinRequest, read_request
 from phoenix_secure.federation.deployment.joining import Joining, prepare_server, prepare_site
 from protocol import SERVER
@@ -23,14 +24,16 @@ class Ceremony:
         federation: str = "net",
         suite: str = "classical",
         folder: Path | None = None,
+        host: str = HOST,
         port: int = 9443,
     ) -> None:
-        self.root, self.federation, self.suite, self.port = root, federation, suite, port
+        self.root, self.federation, self.suite = root, federation, suite
+        self.host, self.port = host, port
         self.owner = OwnerFolder.found(
             root / "owner",
             federation_settings(
                 federation=federation,
-                host=HOST,
+                host=host,
                 port=port,
                 suite=suite,
                 folder=None if folder is None else str(folder),
@@ -46,7 +49,7 @@ class Ceremony:
             return prepare_server(
                 self.place(party),
                 federation=self.federation,
-                host=HOST,
+                host=self.host,
                 port=self.port,
                 suite=self.suite,
             )

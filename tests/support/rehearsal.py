@@ -41,8 +41,7 @@ class Rehearsal:
         self.root = root
         self.sites = tuple(numbered_sites(num_sites))
         first = _port_block(num_sites + 2)
-        initialise(
-            root,
+        self.make(
             Deployment(
                 federation="rehearsal",
                 sites=self.sites,
@@ -50,10 +49,14 @@ class Rehearsal:
                 superlink_port=first + 1,
                 first_supernode_port=first + 2,
                 rehearsal=True,
-            ),
+            )
         )
         self.server = ServerFolder(root / "server")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def make(self, deployment: Deployment) -> None:
+        """Make every party's folder."""
+        initialise(self.root, deployment)
 
     def __enter__(self) -> Self:
         try:

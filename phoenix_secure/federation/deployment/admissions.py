@@ -30,11 +30,15 @@ _MAX_SIZE = MAX_REQUEST_SIZE + MAX_SIGNATURE_SIZE + 8
 
 
 class Admissions:
-    """The folder ``admitted`` of the owner whose identity is ``owner``."""
+    """The folder ``admitted`` of the owner whose identity is ``owner``.
 
-    def __init__(self, folder: Path, *, owner: Identity) -> None:
+    is_closed   whether the roster is signed, so that nobody else is admitted
+    """
+
+    def __init__(self, folder: Path, *, owner: Identity, is_closed: bool) -> None:
         self._folder = folder
         self._owner = owner
+        self._is_closed = is_closed
 
     def all(self) -> list[JoinRequest]:
         """Every admitted request, sorted by party; the server's among them.
@@ -45,16 +49,20 @@ class Admissions:
         self._require_distinct(admitted)
         return sorted(admitted, key=lambda request: request.party)
 
-    def has(self, request: JoinRequest) -> bool:
-        """Whether exactly this request is admitted."""
-        return any(other.body == request.body for other in self.all())
+    def examine(self, request: JoinRequest) -> bool:
+        """Whether exactly this request is admitted.
 
-    def check(self, request: JoinRequest) -> None:
-        """Refuse a request whose name or keys are an admitted party's, or the owner's.
-
-        Raises:     ConfigError naming both parties and what to do.
+        Raises:     ConfigError when the request's name or one of its keys is an admitted party's
+                    or the owner's; it names both parties and what to do.
         """
         admitted = self.all()
+        if any(other.body == request.body for other in admitted):
+            return True
+        if self._is_closed:
+            raise ConfigError(
+                f"the roster is signed, and {request.party} is not in it as it asks now: a roster "
+                "does not change yet; found another federation with everybody"
+            )
         if any(other.party == request.party for other in admitted):
             raise ConfigError(
                 f"{request.party} is admitted with other keys: let the newcomer take another "
@@ -64,10 +72,10 @@ class Admissions:
         if len(admitted) > MAX_SITES:
             raise ConfigError(f"a federation has at most {MAX_SITES} sites: found a second one")
         self._require_distinct([*admitted, request])
+        return False
 
     def add(self, request: JoinRequest) -> None:
         """Keep ``request``, which the owner confirmed, under the owner's signature."""
-        self.check(request)
         signature = self._owner.sign(_message(request.data))
         write_bytes(self._path(request.party), encode([request.data, signature]))
 

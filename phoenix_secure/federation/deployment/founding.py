@@ -17,47 +17,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
-
-from phoenix_secure.config.faults import explain
-from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.admissions import Admissions
 from phoenix_secure.federation.deployment.certificates import Authority
 from phoenix_secure.federation.deployment.deployment import Deployment, superlink_port_beside
+from phoenix_secure.federation.deployment.federation_settings import FederationSettings
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
-from phoenix_secure.federation.deployment.hosts import canonical_host
 from phoenix_secure.federation.deployment.join_request import JoinRequest
 from phoenix_secure.federation.deployment.new_folder import new_folder
-from phoenix_secure.federation.deployment.site_settings import Id, Port, read_section
+from phoenix_secure.federation.deployment.site_settings import read_section
 from phoenix_secure.federation.deployment.welcome import Welcome, owner_fingerprint
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.secret_files import read_secret, write_secret
 from phoenix_secure.yaml_text import dump_yaml
 from protocol import Identity, RemoteProtocolError, Roster
 from protocol.identity import SEED_SIZE
-from protocol.suite import Suite
 
-__all__ = ["FederationSettings", "OwnerFolder", "SignedFederation", "federation_settings"]
+__all__ = ["OwnerFolder", "SignedFederation"]
 
 # Longer than any certificate that it signs: a party's can be renewed (`deploy sign` again).
 _AUTHORITY_DAYS = 3660
-
-
-class FederationSettings(Section):
-    """What the owner settles before anybody joins; ``federation.yaml``."""
-
-    federation: Id = Field(description="[name] The federation's name.")
-    host: Annotated[str, AfterValidator(canonical_host)] = Field(
-        "127.0.0.1", description="[host] Name or address under which sites reach the server."
-    )
-    port: Port = Field(9443, description="[port] Port of the server's Fleet proxy.")
-    folder: str | None = Field(
-        None, description="[path] In place of the network: the folder that messages travel in."
-    )
-    suite: Suite = Field(Suite.CLASSICAL, description="[name] Of every key: classical, hybrid_pq.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,35 +105,10 @@ class OwnerFolder:
         Raises:     ConfigError naming what is wrong and what to do.
         """
         settings, party = self.settings(), request.party
-        if request.federation != settings.federation:
-            raise ConfigError(
-                f"{party} asks to join the federation {request.federation!r}, and this one is "
-                f"{settings.federation!r}: ask it to make its keys with that name"
-            )
-        if request.suite is not settings.suite:
-            raise ConfigError(
-                f"{party} has keys of the suite {request.suite.value}, and this federation's is "
-                f"{settings.suite.value}: ask it to make them with --suite {settings.suite.value}"
-            )
-        meeting = (settings.host, settings.port)
-        if request.is_server and (request.host, request.port) != meeting:
-            raise ConfigError(
-                f"the server asks to be reached at {request.host}:{request.port}, and "
-                f"federation.yaml says {settings.host}:{settings.port}: ask it to make its keys "
-                f"with --host {settings.host} --port {settings.port}, or found another federation"
-            )
+        settings.require_fit(request)
         # Names as long as the protocol allows would be too long for a setting.
         _deployment(settings, sites=("site",) if request.is_server else (party,))
-        admissions = self._admissions()
-        if admissions.has(request):
-            return True
-        if self.roster() is not None:
-            raise ConfigError(
-                f"the roster is signed, and {party} is not in it as it asks now: a roster does "
-                "not change yet; found another federation with everybody"
-            )
-        admissions.check(request)
-        return False
+        return self._admissions().examine(request)
 
     def admit(self, request: JoinRequest, *, heard: str) -> None:
         """Admit a party whose words the owner heard from the party itself.
@@ -195,7 +150,9 @@ class OwnerFolder:
 
         Raises:     ConfigError where the server or sites are missing, or others were signed before.
         """
-        settings, owner, admitted = self.settings(), self._owner(), self._admissions().all()
+        settings, owner, admitted = self.settings(), self._owner(), self.admitted()
+        for request in admitted:
+            settings.require_fit(request)  # federation.yaml may have been edited since
         sites = {request.party: request for request in admitted if not request.is_server}
         servers = [request for request in admitted if request.is_server]
         if not servers or not sites:
@@ -204,21 +161,14 @@ class OwnerFolder:
                 "`deploy admit`"
             )
         deployment = _deployment(settings, sites=tuple(sites), days=days)
+        authority = self._authority()
         roster = Roster.create(
             federation_id=settings.federation,
             owner_key=owner.public_key,
             server_key=servers[0].identity_key,
             keys={site: request.identity_key for site, request in sites.items()},
         )
-        before = self.roster()
-        if before is None:
-            write_bytes(self.path / "roster.bin", roster.sign(owner))
-        elif before != roster:
-            raise ConfigError(
-                "another roster was signed before, and it does not change yet: restore the folder "
-                "admitted as it was, or found another federation"
-            )
-        signed, authority = (self.path / "roster.bin").read_bytes(), self._authority()
+        signed = self._sign_once(roster, owner)
         nodes = {site: request.node_key for site, request in sites.items()}
         welcomes = {}
         for request in admitted:
@@ -238,6 +188,18 @@ class OwnerFolder:
             welcomes[party] = self.path / "welcomes" / welcome.file_name
             write_bytes(welcomes[party], welcome.sign(owner))
         return SignedFederation(roster=roster, warning=deployment.warning, welcomes=welcomes)
+
+    def _sign_once(self, roster: Roster, owner: Identity) -> bytes:
+        """``roster.bin``, which is written before any welcome names it and never again."""
+        before, path = self.roster(), self.path / "roster.bin"
+        if before is None:
+            write_bytes(path, roster.sign(owner))
+        elif before != roster:
+            raise ConfigError(
+                "another roster was signed before, and it does not change yet: restore the folder "
+                "admitted as it was, or found another federation"
+            )
+        return path.read_bytes()
 
     def _owner(self) -> Identity:
         """The owner's key, of the suite that was settled."""
@@ -262,18 +224,9 @@ class OwnerFolder:
         return Authority.load(certificate, read_secret(self.path / "ca.key"))
 
     def _admissions(self) -> Admissions:
-        return Admissions(self.path / "admitted", owner=self._owner())
-
-
-def federation_settings(**settings: object) -> FederationSettings:
-    """Settings as they were typed.
-
-    Raises:     ConfigError naming the setting.
-    """
-    try:
-        return FederationSettings.model_validate(settings)
-    except ValidationError as error:
-        raise ConfigError(explain(error, of=FederationSettings)) from error
+        return Admissions(
+            self.path / "admitted", owner=self._owner(), is_closed=self.roster() is not None
+        )
 
 
 def _deployment(

@@ -8,6 +8,8 @@
     task.secret       lets a process take the server's part in a run
     identity.key      signs the server's messages in secure rounds
     roster.bin, federation-owner.pub                   who takes part
+
+A server that has not joined yet has its keys and ``server.request`` here (``joining``).
 """
 
 from __future__ import annotations

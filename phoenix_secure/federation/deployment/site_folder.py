@@ -17,6 +17,7 @@
     training.key             root of the site's random draws; no other party can repeat them
     signed-models.jsonl      which models were signed over which sites, under all plans
 
+A site that has not joined yet has its keys and ``SITE.request`` here (``joining``).
 ``approver.key`` signs approvals; it is made here, for the owner of the images to take away.
 """
 

@@ -10,9 +10,11 @@ from cryptography import x509
 
 from ceremony import HOST, Ceremony, files_of
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment import admissions
 from phoenix_secure.federation.deployment.certificates import Authority, check_certificate
+from phoenix_secure.federation.deployment.federation_settings import federation_settings
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
-from phoenix_secure.federation.deployment.founding import OwnerFolder, federation_settings
+from phoenix_secure.federation.deployment.founding import OwnerFolder
 from phoenix_secure.federation.deployment.party_keys import SiteKeys
 from phoenix_secure.federation.deployment.welcome import read_welcome
 from protocol.suite import Suite
@@ -72,6 +74,15 @@ def test_admitting_again_changes_nothing(tmp_path: Path) -> None:
     ceremony.admit("clinic")
     assert files_of(ceremony.owner.path) == before
     assert [request.party for request in ceremony.owner.admitted()] == ["clinic", "server"]
+
+
+def test_federation_has_a_thousand_sites_at_most(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(admissions, "MAX_SITES", 1)
+    ceremony = Ceremony(tmp_path)
+    ceremony.prepare_and_admit("server", "clinic")
+    hospital = ceremony.prepare("hospital")
+    with pytest.raises(ConfigError, match="at most 1 sites"):
+        ceremony.owner.admit(hospital, heard=hospital.fingerprint.words)
 
 
 def test_server_and_a_site_are_needed(tmp_path: Path) -> None:
@@ -147,6 +158,16 @@ def test_keys_of_the_owner_that_do_not_belong_together_are_named(tmp_path: Path)
     assert "secret" not in str(caught.value)
     with pytest.raises(ConfigError, match="deploy found"):
         OwnerFolder(tmp_path).settings()
+
+
+def test_settings_that_were_edited_after_admissions_are_not_signed(tmp_path: Path) -> None:
+    ceremony = Ceremony(tmp_path)
+    ceremony.prepare_and_admit("server", "clinic")
+    file = ceremony.owner.path / "federation.yaml"
+    file.write_text(file.read_text().replace(HOST, "elsewhere.example.org"))
+    with pytest.raises(ConfigError, match=r"federation\.yaml says elsewhere\.example\.org:9443"):
+        ceremony.owner.sign()
+    assert ceremony.owner.roster() is None
 
 
 def test_owners_words_are_of_this_federation(tmp_path: Path) -> None:
