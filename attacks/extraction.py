@@ -14,7 +14,7 @@ from attacks.distances import k_nearest
 from attacks.records import Embedding, Progress, check_images, embedded, no_progress
 from attacks.statistics.intervals import Interval, Side, clopper_pearson
 
-__all__ = ["Extraction", "extract"]
+__all__ = ["Extraction", "extract", "likely_copies"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,3 +84,35 @@ def extract(
         ),
         threshold=threshold,
     )
+
+
+def likely_copies(
+    samples: ArrayLike,
+    *,
+    num_claims: int,
+    num_neighbours: int = 50,
+    embed: Embedding | None = None,
+    progress: Progress = no_progress,
+) -> NDArray[np.int64]:
+    """The filter of generate-and-filter: the samples that most likely repeat a training image.
+
+    A memorised image is generated again and again, so that its samples lie nearer to one another
+    than samples of their kind do: the ratio of ``extract``, to the other samples in place of the
+    training images. No training image is seen.
+
+    Shape:      samples (M, C, H, W); result (num_claims,) indices, the likeliest first.
+    Raises:     ValueError for num_claims or num_neighbours that M samples do not hold.
+    """
+    generated = check_images(samples, name="samples")
+    if not 1 <= num_claims <= len(generated):
+        raise ValueError(f"expected 1 <= num_claims <= {len(generated)}, got {num_claims}")
+    if not 2 <= num_neighbours < len(generated):
+        raise ValueError(
+            f"expected 2 <= num_neighbours < {len(generated)} samples, got {num_neighbours}"
+        )
+    vectors = embedded(generated, embed=embed, name="samples")
+    found = k_nearest(vectors, pool=vectors, k=num_neighbours + 1, progress=progress)
+    others = found.distances[:, 1:]  # the nearest of all is the sample itself
+    scale = others.mean(axis=1)
+    ratios = np.divide(others[:, 0], scale, out=np.zeros(len(scale)), where=scale > 0)
+    return np.argsort(ratios, kind="stable")[:num_claims]

@@ -167,3 +167,26 @@ def test_extraction_needs_enough_training_images(rng: np.random.Generator) -> No
         extraction.extract(draw(rng, 49), samples=draw(rng, 5))
     with pytest.raises(ValueError, match="alpha"):
         extraction.extract(draw(rng, 60), samples=draw(rng, 5), alpha=0)
+
+
+def test_samples_that_repeat_one_image_are_claimed_first(rng: np.random.Generator) -> None:
+    samples = draw(rng, 100)
+    copies = np.repeat(samples[:1], 4, axis=0) + rng.normal(0, 1e-3, (4, *samples.shape[1:]))
+    together = np.concatenate([samples, copies.clip(-1, 1)])
+    claims = extraction.likely_copies(together, num_claims=5)
+    assert set(claims) == {0, 100, 101, 102, 103}
+    # By hand: the nearest other sample over the mean of the fifty nearest others.
+    flat = together.reshape(len(together), -1)
+    distances = np.sort(np.linalg.norm(flat[:, None] - flat[None], axis=2), axis=1)[:, 1:51]
+    slow = np.argsort(distances[:, 0] / distances.mean(axis=1))[:12]
+    assert set(extraction.likely_copies(together, num_claims=12)) == set(slow)
+
+
+def test_claims_that_the_samples_do_not_hold_are_refused(rng: np.random.Generator) -> None:
+    for options, words in (
+        ({"num_claims": 0}, "num_claims"),
+        ({"num_claims": 61}, "num_claims"),
+        ({"num_claims": 1, "num_neighbours": 60}, "num_neighbours < 60"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            extraction.likely_copies(draw(rng, 60), **options)
