@@ -22,6 +22,7 @@ __all__ = [
     "Access",
     "AskedModel",
     "Attack",
+    "on_grid",
     "own_attacks",
     "query_attacks",
     "sample_attacks",
@@ -34,10 +35,11 @@ _VARIATION_STEPS = 2
 
 
 class Access(StrEnum):
-    """The attacker's access."""
+    """The attacker's access, from the weakest to the strongest."""
 
     SAMPLES = "released samples"
     QUERIES = "denoiser queries"
+    CHECKPOINTS = "denoiser queries of every kept checkpoint"
     SHADOWS = "shadow models"
     WHITE_BOX = "weights and shadow models"
 
@@ -91,11 +93,11 @@ def query_attacks(model: AskedModel, *, profile: Profile, seeds: SeedTree) -> tu
         return seeds.child("attack", name).numpy()  # afresh, so that every call meets one noise
 
     def secmi_score(x: Records, setting: str) -> Scores:
-        t, interval = _on_grid(by_name[setting], parts=_INTERVALS, limit=len(bar))
+        t, interval = on_grid(by_name[setting], parts=_INTERVALS, limit=len(bar))
         return secmi.score(x.images, eps=model, alpha_bar=bar, t=t, interval=interval)
 
     def rediffuse_score(x: Records, setting: str) -> Scores:
-        t, interval = _on_grid(by_name[setting], parts=_VARIATION_STEPS, limit=len(bar))
+        t, interval = on_grid(by_name[setting], parts=_VARIATION_STEPS, limit=len(bar))
         return rediffuse.score(
             x.images,
             eps=model,
@@ -248,7 +250,7 @@ def _loss_attack(
     )
 
 
-def _on_grid(t: int, *, parts: int, limit: int) -> tuple[int, int]:
+def on_grid(t: int, *, parts: int, limit: int) -> tuple[int, int]:
     """``t`` moved to a positive multiple of an interval of about t / parts, t + interval inside."""
     interval = max(1, round(t / parts))
     while interval * (parts + 1) >= limit and interval > 1:

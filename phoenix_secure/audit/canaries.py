@@ -6,6 +6,7 @@ Source:     Steinke et al. (2023), arXiv:2305.08846; Mahloujifar et al. (2024), 
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attacks import denoising_loss
+from attacks.epsilon.canaries import draw_inclusion
 from attacks.epsilon.guesses import GuessPlan
-from attacks.epsilon.lower_bound import Method, check_claim, epsilon_lower_bound
+from attacks.epsilon.lower_bound import (
+    EpsilonLowerBound,
+    Method,
+    check_claim,
+    epsilon_lower_bound,
+)
 from attacks.epsilon.trade_off import approximate_dp
 from attacks.records import Scores
 from attacks.statistics.auc import auc
@@ -97,6 +104,8 @@ def evaluate_canaries(
     """
     if plan.canaries is None:
         raise ValueError("the plan has no canaries")
+    delta = plan.canaries.delta
+    started, before = time.perf_counter(), model.num_queries
     steps = sorted({max(1, timestep_at(model.alpha_bar, level=level)) for level in _LEVELS})
 
     def score(part: Records, label: int) -> Scores:
@@ -112,19 +121,23 @@ def evaluate_canaries(
     labels = None if model.num_classes is None else canaries.labels
     scores = score_by_class(Records(images=canaries.images, labels=labels), score)
     plans = [GuessPlan(num_included=r, num_left_out=r) for r in plan.canaries.guesses_each_side]
+    queries = (model.num_queries - before) / len(scores)
+
+    def bounded(inclusion: NDArray[np.bool_], method: Method) -> EpsilonLowerBound:
+        return epsilon_lower_bound(
+            scores,
+            inclusion=inclusion,
+            plans=plans,
+            delta=delta,
+            rng=seeds.child("canaries", "ties").numpy(),
+            method=method,
+            significance=plan.significance,
+        )
+
+    again = draw_inclusion(len(scores), rng=seeds.child("canaries", "placebo").numpy())
     try:
-        bounds = {
-            method: epsilon_lower_bound(
-                scores,
-                inclusion=canaries.inclusion,
-                plans=plans,
-                delta=plan.canaries.delta,
-                rng=seeds.child("canaries", "ties").numpy(),
-                method=method,
-                significance=plan.significance,
-            )
-            for method in Method
-        }
+        bounds = {method: bounded(canaries.inclusion, method) for method in Method}
+        placebo = bounded(again, Method.STEINKE)
         area = auc(scores, membership=canaries.inclusion, confidence=plan.confidence)
     except ValueError as error:
         raise DataError(f"canaries.npz cannot be evaluated: {error}") from error
@@ -157,4 +170,7 @@ def evaluate_canaries(
         ceiling_gaussian=gaussian.ceiling,
         claimed_epsilon=None if plan.claim is None else plan.claim.epsilon,
         claim=answer,
+        placebo_epsilon=placebo.value,
+        queries_per_record=queries,
+        seconds=time.perf_counter() - started,
     )

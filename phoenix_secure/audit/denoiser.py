@@ -6,7 +6,6 @@ see the noise that this prediction implies, at a 0-based timestep of one schedul
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from phoenix_secure.audit.process import process_of
 from phoenix_secure.audit.records import Labels
 from phoenix_secure.device import num_cores
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.diffusion.split import LARGEST_PIECE
-from phoenix_secure.errors import CheckpointError
 from phoenix_secure.workers import even_slices, map_batches, workers
 
-__all__ = ["PipelineDenoiser"]
+__all__ = ["PipelineDenoiser", "implied_noise"]
 
 _BATCH = 128
-_SMALLEST = 1e-9  # of alpha_bar: what lies below is pure noise and cannot be inverted
-_EDM_TIMESTEPS = 1000
-# Those with the preconditioning of Karras et al. (2022); others keep a sigma_data, too.
-_EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 
 
 class PipelineDenoiser:
@@ -35,23 +30,24 @@ class PipelineDenoiser:
 
     Shape:      z (N, C, H, W) float32 in the pixels of the *image* (folded pixels are folded and
                 unfolded here), t (N,) int64; result like z.
-    ``alpha_bar`` is (T,) float64, strictly decreasing. An EDM network has no timesteps: it is asked
-    at the noise level sigma = sqrt((1 - alpha_bar) / alpha_bar) of the cosine schedule, the same
-    process up to the scale of z. A class-conditional network is asked without a class where it has
-    a null class (its last, in pipelines of this program), or for the class of each image.
-    Source:     Salimans and Ho (2022), section 4 (v); Karras et al. (2022), table 1 (EDM).
+    ``alpha_bar`` is (T,) float64, strictly decreasing (``process.Process``). A class-conditional
+    network is asked without a class where it has a null class (its last, in pipelines of this
+    program), or for the class of each image. Half-precision weights are made float32.
+    Source:     Karras et al. (2022), table 1 (EDM).
     Raises:     CheckpointError for a pipeline whose process cannot be told.
     """
 
     def __init__(self, pipeline: Any, *, device: torch.device) -> None:
         self._unet = pipeline.unet.to(device).eval()
-        self._scheduler = pipeline.scheduler
+        if any(weights.dtype != torch.float32 for weights in self._unet.parameters()):
+            self._unet.float()
         self.device = device
         self._fold = int(getattr(pipeline.config, "space_to_depth", 1) or 1)
-        self._prediction, self.alpha_bar = _process(pipeline.scheduler)
+        self.process = process_of(pipeline.scheduler)
+        self.alpha_bar = self.process.alpha_bar
         self.num_queries = 0
         config = self._unet.config
-        size = _side(config.sample_size)
+        size = config.sample_size
         channels = config.in_channels // self._fold**2
         self.shape = (channels, size * self._fold, size * self._fold)
         classes = config.num_class_embeds
@@ -98,6 +94,29 @@ class PipelineDenoiser:
         self.num_queries += len(z)
         return out
 
+    def noise_tensor(
+        self, z: NDArray[np.float32], t: NDArray[np.int64], *, label: int
+    ) -> torch.Tensor:
+        """:meth:`noise` of one batch as a tensor that keeps its graph, for gradients.
+
+        label       of all images; -1 asks without a class
+        """
+        extra = {}
+        asked = self._asked(np.full(len(z), label, np.int64), num=len(z))
+        if asked is not None:
+            extra["class_labels"] = torch.from_numpy(asked).to(self.device)
+        level = torch.from_numpy(self.alpha_bar[t]).to(self.device, torch.float32)
+        return self._noise(
+            torch.from_numpy(z).to(self.device),
+            torch.from_numpy(t).to(self.device),
+            level.view(-1, 1, 1, 1),
+            extra,
+        )
+
+    def parameters(self) -> tuple[torch.nn.Parameter, ...]:
+        """The network's parameters."""
+        return tuple(self._unet.parameters())
+
     def _asked(self, labels: Labels | None, *, num: int) -> Labels | None:
         if self.num_classes is None:
             return None
@@ -109,19 +128,19 @@ class PipelineDenoiser:
     def _noise(
         self, z: torch.Tensor, t: torch.Tensor, a: torch.Tensor, extra: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        match self._prediction:
-            case "epsilon":
-                return self._network(z, t, extra)
-            case "v_prediction":
-                return a.sqrt() * self._network(z, t, extra) + (1 - a).sqrt() * z
-            case "sample":
-                return (z - a.sqrt() * self._network(z, t, extra)) / (1 - a).sqrt()
-        sigma, data = ((1 - a) / a).sqrt(), float(self._scheduler.config.sigma_data)
+        if self.process.sigma_data is not None:
+            return self._noise_of_edm(z, a, extra, data=self.process.sigma_data)
+        return implied_noise(self._network(z, t, extra), z, a, prediction=self.process.prediction)
+
+    def _noise_of_edm(
+        self, z: torch.Tensor, a: torch.Tensor, extra: dict[str, torch.Tensor], *, data: float
+    ) -> torch.Tensor:
+        sigma = ((1 - a) / a).sqrt()
         x = z / a.sqrt()
         total = (sigma**2 + data**2).sqrt()
         raw = self._network(x / total, (sigma.log() / 4).flatten(), extra)
         # Of a network that predicts v, diffusers' EDM schedulers read the answer with a minus.
-        sign = -1 if self._prediction == "edm v_prediction" else 1
+        sign = -1 if self.process.prediction == "v_prediction" else 1
         clean = (data / total) ** 2 * x + sign * sigma * data / total * raw
         return (x - clean) / sigma
 
@@ -153,35 +172,18 @@ class AskedForClass:
         return self.model.noise(z, t, labels=np.full(len(z), self.label, np.int64))
 
 
-def _side(size: Any) -> int:
-    """The images' side, from one number or two equal ones."""
-    sides = {size} if isinstance(size, int) else set(size or ())
-    if len(sides) != 1:
-        raise CheckpointError(f"the model's sample_size is {size}: images must be square")
-    return int(sides.pop())
+def implied_noise(
+    answer: torch.Tensor, z: torch.Tensor, a: torch.Tensor, *, prediction: str
+) -> torch.Tensor:
+    """The noise in ``z`` at level ``a`` when a network's ``answer`` is taken for ``prediction``.
 
-
-def _process(scheduler: Any) -> tuple[str, NDArray[np.float64]]:
-    """The network's prediction type and its schedule."""
-    prediction = str(getattr(scheduler.config, "prediction_type", "epsilon"))
-    name = type(scheduler).__name__
-    unknown = CheckpointError(
-        f"the scheduler {name} with prediction_type {prediction!r} is not known: save the "
-        "pipeline with the DDPMScheduler or DDIMScheduler of its training"
-    )
-    if name in _EDM_SCHEDULERS and prediction in ("epsilon", "v_prediction"):
-        steps = np.arange(1, _EDM_TIMESTEPS + 1) / _EDM_TIMESTEPS
-        cosine = np.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2
-        alpha_bar = cosine / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
-        kind = "edm" if prediction == "epsilon" else "edm v_prediction"
-        return kind, np.asarray(alpha_bar[alpha_bar > _SMALLEST], dtype=np.float64)
-    betas = getattr(scheduler, "betas", None)
-    if betas is None or prediction not in ("epsilon", "v_prediction", "sample"):
-        raise unknown
-    if hasattr(scheduler.config, "sigma_data"):  # other parametrisations: consistency, SCM, cosine
-        raise unknown
-    values = np.cumprod(1 - betas.double().cpu().numpy())
-    values = values[values > _SMALLEST]
-    if len(values) < 2 or not (np.diff(values) < 0).all():
-        raise unknown
-    return prediction, values
+    Source:     Salimans and Ho (2022), section 4 (v = sqrt(a) eps - sqrt(1 - a) x).
+    """
+    match prediction:
+        case "epsilon":
+            return answer
+        case "v_prediction":
+            return a.sqrt() * answer + (1 - a).sqrt() * z
+        case "sample":
+            return (z - a.sqrt() * answer) / (1 - a).sqrt()
+    raise ValueError(f"expected epsilon, v_prediction or sample, got {prediction!r}")

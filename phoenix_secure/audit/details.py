@@ -21,6 +21,18 @@ __all__ = ["copying", "exposed", "game", "strata"]
 
 _FEWEST = 10  # members and non-members of a stratum
 _NUM_EXPOSED = 10
+_OTHER_GAMES = {
+    "dataset-inference": "Dataset inference has another game: the unit is a set of images. The "
+    "attacker is shown a set of which all or none was trained on, holds as many images that were "
+    "not, and says which it was.",
+    "extraction": "Extraction has another game: the attacker is shown no image. It holds the "
+    "samples and names those that repeat training images; it wins where they do.",
+    "gradient-inversion": "Gradient inversion has another game: the attacker is the server. It "
+    "holds the model of a round and what a site, or all together, sent back (in the single step "
+    "also timestep, noise and class), and shows what it takes the images for.",
+    "canaries": "Canaries have another game: each of them was trained on or not by a fair coin of "
+    "its own, and the attacker guesses the coins.",
+}
 
 
 def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
@@ -34,6 +46,7 @@ def game(plan: AuditPlan, *, roles: Roles) -> tuple[str, ...]:
         f"{'reference images' if roles.choice_source == 'reference images' else 'non-members'}, "
         "on which settings and directions were chosen; no figure rests on those.",
         *_knows_classes(plan),
+        *(_OTHER_GAMES[one.name] for one in plan.attacks if one.name in _OTHER_GAMES),
         "Intervals treat images as independent. Images of one model share its training: read them "
         "as descriptions; only canaries bound epsilon.",
     )

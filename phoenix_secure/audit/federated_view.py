@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.federated.updates import ObservedRound, cosines, fedmia_score, summed
-from attacks.records import Images, Scores
+from attacks.federated.updates import ObservedRound, cosines, fedmia_score
+from attacks.records import Scores
 from attacks.statistics.auc import auc
 from attacks.statistics.roc import roc, tpr_at_fpr
+from phoenix_secure.audit.questions import score_by_class
+from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.report import FederatedReport, FederatedRow
+from phoenix_secure.audit.round_loss import RoundLoss
 from phoenix_secure.audit.target import Target
 from phoenix_secure.audit.units import figure
 from phoenix_secure.audit.verdict import tpr_report
@@ -28,15 +31,12 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.partition import DataPartition, partition_images
 from phoenix_secure.device import pick_devices
-from phoenix_secure.diffusion.objective import Objective
-from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.federation.round.cohort import draw_cohort
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradients import plain_trainer
-from phoenix_secure.training.parameters import load_vector
 
 __all__ = ["federated_view", "require_federated", "retrained_updates"]
 
@@ -68,37 +68,40 @@ def federated_view(
     partition = partition_images(config, seeds=root, cache_dir=cache_dir)
     run.check_split(partition.split, image_set=partition.image_set)
     device = pick_devices(config.device)[0]
-    members, others, suspects = _records(partition, config, seeds=seeds, max_records=max_records)
+    x, membership, suspects = _records(partition, config, seeds=seeds, max_records=max_records)
     names = list(partition.parts)
-    rounds = []
+    losses, updates = [], []
     for number, state in enumerate(states):
         progress("training a round again", number, len(states))
-        updates = retrained_updates(state, config=config, partition=partition, device=device)
-        rounds.append(
-            ObservedRound(
-                gradients=_gradients(state, config, partition, device=device, seeds=seeds),
-                updates=np.stack([updates[name] for name in names]),
+        found = retrained_updates(state, config=config, partition=partition, device=device)
+        updates.append(np.stack([found[name] for name in names]))
+        losses.append(
+            RoundLoss(
+                state,
+                config,
+                partition,
+                device=device,
+                seeds=seeds.child("federated-noise"),
+                num_draws=_NUM_DRAWS,
             )
         )
-    x = np.concatenate([members, others])
-    membership = np.arange(len(x)) < len(members)
     progress("gradients", 0, 1)
-    single = cosines(x, rounds=rounds)
+    single = _cosines(x, losses=losses, updates=updates)
     # Gradients are the costly part: the sum's cosine follows from the single updates' norms.
-    joint = _of_sum(single, rounds)
+    joint = _of_sum(single, updates)
     rows = [
         _row("every site's update", "cosine", _own(single, suspects), membership),
         _row("the sum alone (secure aggregation)", "cosine", joint, membership),
     ]
     if len(names) >= 3:
         fed = np.stack([fedmia_score(single, site=k) for k in range(len(names))], axis=1)
-        scores = fed[np.arange(len(x)), suspects]
+        scores = fed[np.arange(len(membership)), suspects]
         rows.insert(1, _row("every site's update", "FedMIA", scores, membership))
     return FederatedReport(
         rounds=tuple(state.round_number + 1 for state in states),
         secure_aggregation=config.secure_aggregation.mode,
-        num_members=len(members),
-        num_non_members=len(others),
+        num_members=int(membership.sum()),
+        num_non_members=int((~membership).sum()),
         rows=tuple(rows),
         seconds=time.perf_counter() - started,
     )
@@ -171,8 +174,8 @@ def _starts(states: list[ServerState], config: RunConfig) -> list[ServerState]:
 
 def _records(
     partition: DataPartition, config: RunConfig, *, seeds: SeedTree, max_records: int
-) -> tuple[Images, Images, NDArray[np.int64]]:
-    """Members, non-members, and each one's suspected site, members first."""
+) -> tuple[Records, NDArray[np.bool_], NDArray[np.int64]]:
+    """Members, then non-members; which are members; and each one's suspected site."""
     rng = seeds.child("federated-records").numpy()
     image_set = partition.image_set
     parts = list(partition.parts.values())
@@ -190,58 +193,29 @@ def _records(
             same = np.flatnonzero(labels[index] == labels[k])
             alike = same if len(same) else alike
         suspects.append(int(owner[draw.choice(alike)]))
-    images = image_set.images
-    return (
-        to_unit_range(images[index[chosen]]),
-        to_unit_range(images[others]),
-        np.asarray(suspects, dtype=np.int64),
+    index_of = np.concatenate([index[chosen], others])
+    records = Records(
+        images=to_unit_range(image_set.images[index_of]),
+        labels=labels[index_of] if labels is not None and config.model.class_conditional else None,
     )
+    membership = np.arange(len(index_of)) < size
+    return records, membership, np.asarray(suspects, dtype=np.int64)
 
 
-def _gradients(
-    state: ServerState,
-    config: RunConfig,
-    partition: DataPartition,
-    *,
-    device: torch.device,
-    seeds: SeedTree,
-) -> Callable[[Images], NDArray[np.floating]]:
-    """Per-image gradients of the training loss at the model that was sent out, common noise."""
-    network = build_unet(
-        config.model,
-        image_size=partition.image_set.image_size,
-        channels=partition.image_set.channels,
-        num_classes=partition.image_set.num_classes,
-        seeds=SeedTree(0),
-    ).to(device)
-    load_vector(network, state.parameters)
-    network.eval()
-    objective = Objective(config.diffusion, device=device)
-    null = partition.image_set.num_classes if config.model.class_conditional else None
+def _cosines(
+    x: Records, *, losses: list[RoundLoss], updates: list[NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """(rounds, images, sites); a class-conditional model is asked for each image's own class, as
+    it was in training."""
 
-    def gradients(x: Images) -> NDArray[np.floating]:
-        rows = []
-        for image in x:
-            x0 = torch.from_numpy(np.repeat(image[None], _NUM_DRAWS, axis=0)).to(device)
-            if config.model.space_to_depth > 1:
-                x0 = torch.nn.functional.pixel_unshuffle(x0, config.model.space_to_depth)
-            labels = None if null is None else torch.full((_NUM_DRAWS,), null, device=device)
-            network.zero_grad(set_to_none=True)
-            loss = objective.loss(
-                lambda z, t, y: network(z, t, class_labels=y).sample,
-                x0,
-                labels,
-                generator=seeds.child("federated-noise").torch(),
-            )
-            loss.mean().backward()  # type: ignore[no-untyped-call]
-            flat = [
-                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
-                for p in network.parameters()
-            ]
-            rows.append(torch.cat(flat).cpu().numpy())
-        return np.stack(rows)
+    def of_class(part: Records, label: int) -> NDArray[np.float64]:
+        rounds = [
+            ObservedRound(gradients=loss.gradients(label), updates=update)
+            for loss, update in zip(losses, updates, strict=True)
+        ]
+        return np.moveaxis(cosines(part.images, rounds=rounds), 1, 0)
 
-    return gradients
+    return np.moveaxis(score_by_class(x, of_class), 0, 1)
 
 
 def _own(cosine: NDArray[np.float64], suspects: NDArray[np.int64]) -> Scores:
@@ -251,12 +225,12 @@ def _own(cosine: NDArray[np.float64], suspects: NDArray[np.int64]) -> Scores:
     )
 
 
-def _of_sum(cosine: NDArray[np.float64], rounds: list[ObservedRound]) -> Scores:
+def _of_sum(cosine: NDArray[np.float64], updates: list[NDArray[np.float32]]) -> Scores:
     """cos(g, sum u) = sum_k cos(g, u_k) |u_k| / |sum u|, averaged over rounds."""
     per_round = []
-    for of_round, observed in zip(cosine, rounds, strict=True):
-        norms = np.linalg.norm(observed.updates.astype(np.float64), axis=1)
-        total = float(np.linalg.norm(summed([observed])[0].updates))
+    for of_round, update in zip(cosine, updates, strict=True):
+        norms = np.linalg.norm(update.astype(np.float64), axis=1)
+        total = float(np.linalg.norm(update.sum(axis=0, dtype=np.float64)))
         per_round.append(of_round @ norms / total)
     return np.asarray(np.mean(per_round, axis=0), dtype=np.float64)
 

@@ -107,6 +107,12 @@ def images_of_files(
     scale = _one_scale(sets)
     wanted = shape or sets["--members"].images.shape[1:]
     for name, image_set in sets.items():
+        if image_set.channels != wanted[0]:
+            kinds = {1: "grey", 3: "RGB"}
+            raise DataError(
+                f"{name}: images are {kinds[image_set.channels]} where the model has {wanted[0]} "
+                f"channel(s): give them as {kinds.get(wanted[0], 'it was trained on them')}"
+            )
         if image_set.images.shape[1:] != wanted:
             raise DataError(
                 f"{name}: images of shape {image_set.images.shape[1:]} where {tuple(wanted)} is "

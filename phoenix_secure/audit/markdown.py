@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phoenix_secure.audit.report import AttackReport, AuditReport, BlindReport, Figure, TprReport
+from phoenix_secure.audit.markdown_games import games_sections
+from phoenix_secure.audit.report import (
+    AttackReport,
+    AuditReport,
+    BlindReport,
+    CanaryReport,
+    Figure,
+    TprReport,
+)
 from phoenix_secure.printed_text import markdown_cell
 
 __all__ = ["percent", "to_markdown"]
@@ -53,6 +61,7 @@ def to_markdown(report: AuditReport) -> str:
         *_persons(report),
         *_canaries(report),
         *_federated(report),
+        *games_sections(report),
         *_copying(report),
         *_strata(report),
         *_exposed(report),
@@ -191,7 +200,17 @@ def _canaries(report: AuditReport) -> list[str]:
         f"- of a Gaussian mechanism at least {found.epsilon_gaussian:.2f} (f-DP; had every guess "
         f"been right: {found.ceiling_gaussian:.2f})",
         f"- claimed epsilon {found.claimed_epsilon}: {found.claim}",
+        *_canary_placebo(found),
         "",
+    ]
+
+
+def _canary_placebo(found: CanaryReport) -> list[str]:
+    if found.placebo_epsilon is None:
+        return []
+    return [
+        f"- placebo, coins thrown again afterwards: epsilon at least {found.placebo_epsilon:.2f}; "
+        f"{found.queries_per_record:.0f} queries a canary, {found.seconds:.1f} s"
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from typing import Protocol
 
 from attacks.records import Images
 from phoenix_secure.audit.attack import Access, Attack
@@ -15,11 +15,31 @@ from phoenix_secure.audit.roles import Group, Roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.audit.units import low_fpr_of
 
-__all__ = ["DERIVED", "plan_of"]
+__all__ = ["DERIVED", "GAMES", "plan_of"]
 
 # Attacks made of the scores of others.
 DERIVED = ("loss-quantile", "combined")
+# Attacks with a game of their own, and what the attacker holds in it.
+GAMES = {
+    "dataset-inference": "denoiser queries, and a whole set of images",
+    "extraction": "released samples",
+    "gradient-inversion": "a round's updates, or their sum",
+    "canaries": "denoiser queries, and images that were planted",
+}
 _MAX_DETECTABLE = 0.60
+
+
+class Runnable(Protocol):
+    """The attacks that this target allows (``choice.RunnableAttacks``)."""
+
+    @property
+    def attacks(self) -> tuple[Attack, ...]: ...
+
+    @property
+    def shadowed(self) -> tuple[str, ...]: ...
+
+    @property
+    def games(self) -> tuple[str, ...]: ...
 
 
 def plan_of(
@@ -27,18 +47,15 @@ def plan_of(
     request: Request,
     *,
     roles: Roles,
-    attacks: Sequence[Attack],
+    runnable: Runnable,
     samples: Images | None,
     planted: Canaries | None,
-    shadowed: Sequence[str],
     persons: EvaluatedPersons | None,
 ) -> AuditPlan:
-    """The plan of what ``request`` asks for and this target allows, before any score is known.
-
-    shadowed   names of the attacks that shadow models are trained for
-    """
+    """The plan of what ``request`` asks for and this target allows, before any score is known."""
     key = target.digest_key()
-    names = {attack.name: attack for attack in attacks}
+    names = {attack.name: attack for attack in runnable.attacks}
+    shadowed = runnable.shadowed
     shadow_steps = tuple(f"alpha_bar={level:g}" for level in request.profile.noise_levels)
     derived = [name for name in request.names if name in DERIVED]
     others = int((~roles.evaluation.membership).sum())
@@ -58,9 +75,10 @@ def plan_of(
                 for name in derived
             ),
             *(
-                PlannedAttack(name=name, access=Access.SHADOWS.value, settings=shadow_steps)
+                PlannedAttack(name=name, access=_shadow_access(name), settings=shadow_steps)
                 for name in shadowed
             ),
+            *(PlannedAttack(name=name, access=GAMES[name], settings=()) for name in runnable.games),
         ),
         fprs=tuple(sorted(request.fprs, reverse=True)),
         low_fpr=low_fpr_of(request.fprs, num_others=others),
@@ -84,3 +102,7 @@ def _planned(group: Group, *, key: bytes | None) -> PlannedGroup:
         num_others=int((~group.membership).sum()),
         sha256=group.digest(key=key),
     )
+
+
+def _shadow_access(name: str) -> str:
+    return (Access.WHITE_BOX if name == "gsa" else Access.SHADOWS).value

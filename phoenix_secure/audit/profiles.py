@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["PROFILES", "Profile", "profile_named"]
+__all__ = ["EVERY_ATTACK", "PROFILES", "Profile", "profile_named"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,13 +25,19 @@ class Profile:
     num_samples: int  # sampled from the model for the attacks on released images
     sampling_steps: int
     attacks: tuple[str, ...]
-    num_shadow_pairs: int = 0
+    num_shadow_pairs: int = 2  # where an attack with shadows is asked for by name
+    num_gradient_steps: int = 4  # timesteps that gradients are taken at
+    num_inversions: int = 2  # single steps whose image is reconstructed
+    inversion_iterations: int = 60
 
 
 _SAMPLES = ("nearest", "nearest-calibrated")
 _QUERIES = ("loss", "sima", "pia")
 _MORE = ("pian", "secmi", "rediffuse", "loss-quantile", "combined")
-_SHADOWS = ("lira", "lira-joint", "rmia")
+_SHADOWS = ("lira", "lira-joint", "rmia", "gsa")
+_RUNS = ("checkpoints",)
+_SETS = ("dataset-inference", "extraction", "canaries")
+_SERVER = ("gradient-inversion",)
 
 PROFILES = {
     "smoke": Profile(
@@ -62,10 +68,19 @@ PROFILES = {
         num_noises=10,
         num_samples=2000,
         sampling_steps=50,
-        attacks=(*_SAMPLES, "monte-carlo", "domias", *_QUERIES, *_MORE, *_SHADOWS),
+        attacks=(
+            *(*_SAMPLES, "monte-carlo", "domias", *_QUERIES, *_MORE),
+            *(*_RUNS, *_SHADOWS, *_SETS, *_SERVER),
+        ),
         num_shadow_pairs=4,
+        num_gradient_steps=10,
+        num_inversions=8,
+        inversion_iterations=150,
     ),
 }
+
+# In any profile, each of these may be asked for by name: at the profile's sizes.
+EVERY_ATTACK = PROFILES["full"].attacks
 
 
 def profile_named(name: str) -> Profile:

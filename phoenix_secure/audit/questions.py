@@ -1,4 +1,4 @@
-"""What a model is asked about an image: on which pixel scale, and with which class.
+"""What a model is asked about an image: with which class, and on which pixel scale.
 
 A class-conditional model that was trained on an image knows it best under the image's own class.
 Asked without a class it may show less, or nothing where it never trained on that question. Both
@@ -8,7 +8,6 @@ questions are settings of every attack, so that the tuning split chooses the str
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,39 +15,18 @@ from numpy.typing import NDArray
 from attacks.records import Scores
 from phoenix_secure.audit.attack import AskedModel, Attack
 from phoenix_secure.audit.denoiser import PipelineDenoiser
-from phoenix_secure.audit.images import AuditImages
+from phoenix_secure.audit.reading import PixelScale
 from phoenix_secure.audit.records import Labels, Records
-from phoenix_secure.errors import DataError
 
 __all__ = [
     "ITS_CLASS",
     "NO_CLASS",
-    "PixelScale",
     "ask_every_way",
-    "find_scale",
     "questions_of",
-    "require_classes",
     "score_by_class",
 ]
 
 NO_CLASS, ITS_CLASS = "no class", "its class"
-_NUM_IMAGES = 64
-_LEVELS = (0.9, 0.5)  # of alpha_bar, at which the pixel scale shows
-
-
-class PixelScale(StrEnum):
-    """The range that black and white had in training."""
-
-    SIGNED = "[-1, 1]"
-    UNIT = "[0, 1]"
-
-    def of(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``x`` in [-1, 1], on this scale."""
-        return x if self is PixelScale.SIGNED else (x + np.float32(1)) / np.float32(2)
-
-    def undo(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``x`` on this scale, in [-1, 1]."""
-        return x if self is PixelScale.SIGNED else x * np.float32(2) - np.float32(1)
 
 
 def questions_of(model: PipelineDenoiser, *, labels: Labels | None) -> tuple[str, ...]:
@@ -60,42 +38,6 @@ def questions_of(model: PipelineDenoiser, *, labels: Labels | None) -> tuple[str
         return ()
     null = () if model.null_label is None else (NO_CLASS,)
     return null if labels is None else (ITS_CLASS, *null)
-
-
-def require_classes(model: PipelineDenoiser, images: AuditImages) -> None:
-    """Refuse labels that are no classes of ``model``, and none where it cannot do without.
-
-    Raises:     DataError on one line.
-    """
-    if model.num_classes is None:
-        return
-    sets = {
-        "members": images.members,
-        "non-members": images.non_members,
-        "reference images": images.reference,
-    }
-    for name, image_set in sets.items():
-        if image_set is None:
-            continue
-        if image_set.labels is None:
-            if model.null_label is None:
-                raise DataError(
-                    f"the model is class-conditional without a null class, and the {name} have no "
-                    "labels: give each image's class (labels in the .npz, or one folder a class)"
-                )
-            continue
-        highest = int(image_set.labels.max(initial=-1))
-        if highest >= model.num_classes:
-            raise DataError(
-                f"the {name} hold class {highest}, and the model knows {model.num_classes} classes "
-                "from 0 on: give the labels that it was trained with"
-            )
-        shared = list(zip(images.members.class_names, image_set.class_names, strict=False))
-        if any(first != second for first, second in shared):
-            raise DataError(
-                f"the {name} number their classes differently from the members "
-                f"({image_set.class_names[:3]} ...): give the same class folders to both"
-            )
 
 
 def ask_every_way(
@@ -181,30 +123,3 @@ def _asked(views: Mapping[int, Attack], *, questions: Sequence[str], scale: Pixe
         score=score,
         score_all=score_all,
     )
-
-
-def find_scale(
-    model: PipelineDenoiser, records: Records, *, rng: np.random.Generator
-) -> PixelScale:
-    """The pixel scale that ``model`` was trained on, by how well it removes noise on each.
-
-    The squared error of the predicted image counts in units of the images' own variance, which a
-    narrower scale would otherwise make small by itself: a network that removes nothing is four
-    times worse on [0, 1], and so stays on [-1, 1], as diffusers' pipelines have it.
-
-    Cost:       at most 256 queries.
-    """
-    some = records.take(np.arange(min(_NUM_IMAGES, len(records.images))))
-    labels = None if ITS_CLASS not in questions_of(model, labels=some.labels) else some.labels
-    noise = rng.standard_normal(some.images.shape)
-
-    def error(scale: PixelScale, t: int) -> float:
-        a, x = model.alpha_bar[t], scale.of(some.images).astype(np.float64)
-        z = np.sqrt(a) * x + np.sqrt(1 - a) * noise
-        eps = model.noise(z.astype(np.float32), np.full(len(z), t, np.int64), labels=labels)
-        predicted = (z - np.sqrt(1 - a) * eps.astype(np.float64)) / np.sqrt(a)
-        return float(((predicted - x) ** 2).mean() / max(x.var(), 1e-12))
-
-    steps = {int(np.argmin(np.abs(model.alpha_bar - level))) for level in _LEVELS}
-    ratios = [error(PixelScale.UNIT, t) / error(PixelScale.SIGNED, t) for t in sorted(steps)]
-    return PixelScale.UNIT if np.mean(np.log(ratios)) < 0 else PixelScale.SIGNED

@@ -15,16 +15,25 @@ __all__ = [
     "BlindReport",
     "CanaryReport",
     "CopyingReport",
+    "DatasetInferenceReport",
     "ExposedReport",
+    "ExtractionReport",
     "FederatedReport",
     "FederatedRow",
     "Figure",
+    "InversionReport",
+    "InversionRow",
     "Outcome",
     "PersonsReport",
     "StratumReport",
+    "SuspectReport",
     "TprReport",
     "Verdict",
 ]
+
+
+def _is_none(part: object) -> bool:
+    return part is None
 
 
 class Outcome(StrEnum):
@@ -129,7 +138,10 @@ class CopyingReport(Part):
 
 
 class CanaryReport(Part):
-    """The one-run lower bound on epsilon, and what it says about the claim."""
+    """The one-run lower bound on epsilon, and what it says about the claim.
+
+    placebo_epsilon:  the same bound (Steinke) for coins that were thrown again afterwards.
+    """
 
     num_canaries: int
     num_included: int
@@ -141,6 +153,9 @@ class CanaryReport(Part):
     ceiling_gaussian: float
     claimed_epsilon: float | None
     claim: Literal["no claim", "contradicted", "not contradicted", "cannot be contradicted"]
+    placebo_epsilon: float | None = Field(None, exclude_if=_is_none)
+    queries_per_record: float | None = Field(None, exclude_if=_is_none)
+    seconds: float | None = Field(None, exclude_if=_is_none)
 
 
 class FederatedRow(Part):
@@ -160,6 +175,87 @@ class FederatedReport(Part):
     num_members: int
     num_non_members: int
     rows: tuple[FederatedRow, ...]
+    seconds: float
+
+
+class SuspectReport(Part):
+    """One set of images: was it used? ``p_value`` is of "its records score as unseen ones do"."""
+
+    suspect: str
+    num_suspect: int
+    num_unseen: int
+    p_value: float | None
+    reason: str | None
+
+
+class DatasetInferenceReport(Part):
+    """Dataset inference of the evaluated members, together and site by site.
+
+    suspects:   all members first; single sites in the confidential edition, whose p-values are
+                not adjusted for one another.
+    p_adjusted: of the first, over all attacks and tests of the audit (Holm).
+    placebo_p:  the same test among non-members alone.
+    blind_p:    the same test on pixels, without the model.
+    """
+
+    suspects: tuple[SuspectReport, ...]
+    p_adjusted: float | None = None
+    placebo_p: float | None
+    blind_p: float | None
+    queries_per_record: float
+    seconds: float
+
+
+class ExtractionReport(Part):
+    """Generate and filter: samples that are near copies of members, beside a control.
+
+    num_claims:     samples that the attacker, who sees no member, picks as the likeliest copies.
+    rate_high:      one-sided 95 % bound on a sample's chance of being a copy: 3 / samples where
+                    none is.
+    p_value:        that so many more members than equally many unseen images have copies, by
+                    chance; p_adjusted over all attacks and tests of the audit (Holm).
+    """
+
+    num_samples: int
+    num_members: int
+    num_control: int
+    extracted: int
+    extracted_control: int
+    num_claims: int
+    claims_right: int
+    claims_right_control: int
+    rate_high: float
+    p_value: float
+    p_adjusted: float | None = None
+    seconds: float
+
+
+class InversionRow(Part):
+    """Reconstructions from one view of the updates, compared with members and with unseen images.
+
+    psnr, psnr_control:  median over reconstructions of the nearest image's PSNR in dB.
+    recovered:           reconstructions above 30 dB.
+    p_value:             exchanging each member with its unseen partner leaves as good a match.
+    """
+
+    view: str
+    num_reconstructions: int
+    num_candidates: int
+    psnr: float
+    psnr_control: float
+    recovered: int
+    recovered_control: int
+    p_value: float
+    evaluations: int
+    seconds: float
+
+
+class InversionReport(Part):
+    """What a server could reconstruct, with and without secure aggregation."""
+
+    round_number: int
+    secure_aggregation: str  # what the run itself used
+    rows: tuple[InversionRow, ...]
     seconds: float
 
 
@@ -222,8 +318,11 @@ class AuditReport(Part):
     copying: CopyingReport | None
     canaries: CanaryReport | None
     federated: FederatedReport | None
-    # Unwritten where the images do not say whose they are.
-    persons: PersonsReport | None = Field(None, exclude_if=lambda persons: persons is None)
+    # Unwritten where they were not asked for, or the images do not say whose they are.
+    dataset_inference: DatasetInferenceReport | None = Field(None, exclude_if=_is_none)
+    extraction: ExtractionReport | None = Field(None, exclude_if=_is_none)
+    inversion: InversionReport | None = Field(None, exclude_if=_is_none)
+    persons: PersonsReport | None = Field(None, exclude_if=_is_none)
     seconds: float
 
     @property

@@ -6,7 +6,7 @@ import importlib.metadata
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from phoenix_secure.audit.profiles import Profile
+from phoenix_secure.audit.profiles import EVERY_ATTACK, Profile
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.extensions import ExtensionPoint, extension_names
 
@@ -27,12 +27,11 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.attacks is not None:
-            known = {*self.profile.attacks, *extension_names(ExtensionPoint.ATTACK)}
+            known = {*EVERY_ATTACK, *extension_names(ExtensionPoint.ATTACK)}
             unknown = sorted(set(self.attacks) - known)
             if unknown or not self.attacks:
                 raise ConfigError(
-                    f"--attack {', '.join(unknown)} is not in the profile {self.profile.name}: "
-                    f"use {', '.join(self.profile.attacks)}"
+                    f"--attack {', '.join(unknown)} is not known: use {', '.join(EVERY_ATTACK)}"
                 )
         if not self.fprs or not all(0 < fpr < 1 for fpr in self.fprs):
             raise ConfigError("--fpr must lie between 0 and 1, such as 0.01")
@@ -51,7 +50,11 @@ class Request:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The attacks asked for, in the profile's order."""
+        """The attacks asked for, in the order of the full profile; then installed ones."""
         wanted = self.attacks or self.profile.attacks
-        own = [name for name in wanted if name not in self.profile.attacks]
-        return (*(name for name in self.profile.attacks if name in wanted), *own)
+        return (*(name for name in EVERY_ATTACK if name in wanted), *self.own)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Installed attacks that were asked for by name."""
+        return tuple(name for name in self.attacks or () if name not in EVERY_ATTACK)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_secure.audit.classes import find_null_class, number_classes
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.images import AuditImages, images_of_files, images_of_run, load_file
+from phoenix_secure.audit.others_model import open_others_model
 from phoenix_secure.audit.plan import Claim
-from phoenix_secure.audit.questions import require_classes
 from phoenix_secure.config import CLASSIFIER, RunConfig, SamplingConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.device import pick_devices
@@ -104,10 +105,11 @@ def open_target(
             "was trained on) and --non-members (images of the same kind that it never saw)"
         )
     if (path / "model_index.json").exists():
-        saved = load_model(path, device=pick_devices(device)[0])
+        saved = open_others_model(path, device=pick_devices(device)[0])
         model = PipelineDenoiser(saved.pipeline, device=pick_devices(device)[0])
         images = images_of_files(members, non_members, reference, shape=model.shape)
-        require_classes(model, images)
+        images = number_classes(images, model=model, class_names=saved.class_names)
+        model.null_label = find_null_class(model, images)
         return Target(
             kind="diffusers pipeline",
             sha256=_weights_digest(path),
@@ -151,13 +153,14 @@ def _open_run(
             f"{folder.path} has no model yet: finish it with `phoenix-secure resume {folder.path}`"
         )
     generator = pipeline = sampling = model = None
+    class_names: tuple[str, ...] = ()
     if (folder.model / DESCRIPTION).exists():
         generator = load_generator(folder.model, device=pick_devices(device)[0])
         form = generator.network.form
         shape = form.channels, form.image_size, form.image_size
     else:
         saved = load_model(folder.model, device=pick_devices(device)[0])
-        pipeline, sampling = saved.pipeline, saved.sampling
+        pipeline, sampling, class_names = saved.pipeline, saved.sampling, saved.class_names
         model = PipelineDenoiser(pipeline, device=pick_devices(device)[0])
         shape = model.shape
     if members is not None and non_members is not None:
@@ -172,7 +175,7 @@ def _open_run(
             "run's config.yaml"
         )
     if model is not None:
-        require_classes(model, images)
+        images = number_classes(images, model=model, class_names=class_names)
     return Target(
         kind="run",
         sha256=_weights_digest(folder.model),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,10 +25,12 @@ from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_value
 from phoenix_secure.audit.units import Units, figure
 
-__all__ = ["attack_reports", "decide", "tpr_report"]
+__all__ = ["SetTest", "adjusted_together", "attack_reports", "decide", "tpr_report"]
 
 _CURVE_POINTS = 60
 _DIGITS = 6
+# Others can point either way on a moderately overfitted model (docs/attacks.md).
+_ONE_DIRECTION = ("loss", "loss-quantile", "nearest", "nearest-calibrated")
 _PLACEBO_ERROR = 0.01  # chance that any attack's placebo is thought broken, all together
 
 
@@ -46,20 +49,30 @@ def tpr_report(found: TprAtFpr) -> TprReport:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetTest:
+    """A test of a whole set of images, which the verdict counts beside the attacks.
+
+    p_adjusted:      over all attacks and tests of the audit; None until it is known.
+    told_blindly:    the sets can be told apart without the model, so that it proves nothing.
+    """
+
+    name: str
+    p_value: float
+    p_adjusted: float | None
+    placebo_inside: bool
+    told_blindly: bool
+
+
 def attack_reports(
-    scored: Sequence[Scored], *, units: Units, plan: AuditPlan
+    scored: Sequence[Scored], *, units: Units, plan: AuditPlan, also: Sequence[float] = ()
 ) -> tuple[AttackReport, ...]:
-    """Every attack's figures on the evaluation group, p-values adjusted over all of them."""
-    members = units.membership
-    of_rank = [rank_p_value(one.scores, membership=members) for one in scored]
-    of_low = [
-        None
-        if units.low_fpr is None
-        else low_fpr_p_value(one.scores, membership=members, target=units.low_fpr)
-        for one in scored
-    ]
-    tested = [*of_rank, *(p for p in of_low if p is not None)]
-    adjusted = holm(tested)
+    """Every attack's figures on the evaluation group, p-values adjusted over all of them.
+
+    also    p-values of further tests, which count towards the same false-alarm rate
+    """
+    of_rank, of_low = _p_values(scored, units=units)
+    adjusted = _adjusted(of_rank, of_low, also)
     rest = iter(adjusted[len(of_rank) :])
     joint = [
         min(first, next(rest)) if second is not None else first
@@ -75,6 +88,34 @@ def attack_reports(
         )
         for k, one in enumerate(scored)
     )
+
+
+def adjusted_together(
+    scored: Sequence[Scored], *, units: Units, also: Sequence[float]
+) -> list[float]:
+    """The p-values ``also``, adjusted over the attacks' and themselves (Holm)."""
+    if not also:
+        return []
+    return _adjusted(*_p_values(scored, units=units), also)[-len(also) :]
+
+
+def _p_values(scored: Sequence[Scored], *, units: Units) -> tuple[list[float], list[float | None]]:
+    """Of the ranks, and at the low FPR where there is one."""
+    members = units.membership
+    of_rank = [rank_p_value(one.scores, membership=members) for one in scored]
+    of_low = [
+        None
+        if units.low_fpr is None
+        else low_fpr_p_value(one.scores, membership=members, target=units.low_fpr)
+        for one in scored
+    ]
+    return of_rank, of_low
+
+
+def _adjusted(
+    of_rank: Sequence[float], of_low: Sequence[float | None], also: Sequence[float]
+) -> list[float]:
+    return holm([*of_rank, *(p for p in of_low if p is not None), *also])
 
 
 def _report(
@@ -160,8 +201,14 @@ def decide(
     units: Units,
     canaries: CanaryReport | None,
     plan: AuditPlan,
+    sets: Sequence[SetTest] = (),
+    doubts: Sequence[str] = (),
 ) -> Verdict:
     """Decide the verdict from the figures of ``units``.
+
+    sets        tests of whole sets, adjusted together with the attacks
+    doubts      reasons why the model may have been read in a wrong way: with one, nothing found is
+                inconclusive
 
     Guarantee:  where members and non-members are exchangeable, "leak found" has a chance of at
                 most ``plan.significance`` (Holm over all attacks and both tests), and a true claim
@@ -169,7 +216,7 @@ def decide(
                 simulation.
     """
     blind, many = units.blind, units.many
-    first_step = plan.significance / max(1, 2 * len(attacks))
+    first_step = plan.significance / max(1, 2 * len(attacks) + len(sets))
     smallest = detectable_auc(
         units.num_members,
         num_non_members=units.num_others,
@@ -187,6 +234,20 @@ def decide(
         for attack in attacks
         if not attack.placebo_inside
     ]
+    reasons += [
+        f"{test.name}: the placebo is told apart, its figures are not used"
+        for test in sets
+        if not test.placebo_inside
+    ]
+    told = [
+        test
+        for test in sets
+        if test.p_adjusted is not None
+        and test.p_adjusted <= plan.significance
+        and test.placebo_inside
+        and not test.told_blindly
+        and blind.differs is False
+    ]
     above = [attack.name for attack in trusted if attack.above_ceiling]
     contradicted = canaries is not None and canaries.claim == "contradicted"
     if above and not blind.differs:
@@ -194,13 +255,20 @@ def decide(
     if contradicted:
         reasons.append("canaries: the lower bound on epsilon contradicts the claim")
     fail = contradicted or bool(above and not blind.differs)
+    backwards = _backwards(attacks, found=found, plan=plan)
+    reasons = [*backwards, *doubts, *reasons]
     outcome = Outcome.NONE
-    if proven or fail:
+    if proven or told or fail:
         outcome = Outcome.LEAK
         reasons += [
             f"{attack.name} tells members from non-members (AUC {attack.auc.value:.3f}, adjusted "
             f"p {attack.p_adjusted:.2g})"
             for attack in sorted(proven, key=lambda attack: attack.p_adjusted)[:3]
+        ]
+        reasons += [
+            f"{test.name} tells the set of members from unseen images (adjusted p "
+            f"{test.p_adjusted:.2g})"
+            for test in told
         ]
     elif blind.differs:
         outcome = Outcome.INCONCLUSIVE
@@ -208,6 +276,8 @@ def decide(
             "members and non-members differ by themselves: a classifier tells them apart without "
             "the model; take both from one source"
         )
+    elif backwards or doubts:
+        outcome = Outcome.INCONCLUSIVE
     elif not trusted:
         outcome = Outcome.INCONCLUSIVE
         reasons.append("no attack passed its placebo")
@@ -235,5 +305,39 @@ def decide(
         if units.low_fpr is None
         else detectable_tpr(units.low_fpr, num_members=units.num_members, significance=first_step),
         false_alarm=f"at most {plan.significance:.0%} when there is nothing to find, over "
-        f"{len(attacks)} attacks and two tests each (Holm)",
+        f"{len(attacks)} attacks and two tests each{_and_sets(sets)} (Holm)",
     )
+
+
+def _and_sets(sets: Sequence[SetTest]) -> str:
+    return f", and {' and '.join(test.name for test in sets)}" if sets else ""
+
+
+def _backwards(
+    attacks: Sequence[AttackReport], *, found: Sequence[AttackReport], plan: AuditPlan
+) -> list[str]:
+    """A hint that members and non-members were exchanged, where non-members look like members.
+
+    A model denoises what it memorised better, and its samples lie nearer to it: attacks of one
+    known direction. An attack that was reversed on the tuning split and succeeds, or one that was
+    not and fails so clearly that its opposite would succeed, points to exchanged sets.
+    """
+    turned = [one.name for one in found if one.reversed and _has_known_direction(one)]
+    turned += [one.name for one in found if one.reversed and all(each.reversed for each in found)]
+    # The other side of the rank test, at the same significance over all attacks.
+    limit = plan.significance / max(1, len(attacks))
+    turned += [
+        one.name
+        for one in attacks
+        if one.placebo_inside and _has_known_direction(one) and 1 - one.p_rank <= limit
+    ]
+    if not turned:
+        return []
+    return [
+        f"by {', '.join(dict.fromkeys(turned))} the non-members look like members, and the members "
+        "do not: were --members and --non-members exchanged?"
+    ]
+
+
+def _has_known_direction(attack: AttackReport) -> bool:
+    return attack.name.split(",")[0] in _ONE_DIRECTION

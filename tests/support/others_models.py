@@ -49,14 +49,22 @@ def overfit(
     *,
     labels: NDArray[np.int64] | None = None,
     steps: int = 200,
-    unit_scale: bool = False,
+    scale: str = "[-1, 1]",
+    prediction: str = "epsilon",
 ) -> UNet2DModel:
     """``unet`` after ``steps`` of Adam on all ``pixels``, at the less noisy timesteps.
 
-    unit_scale    train on pixels in [0, 1], as tutorials do, in place of [-1, 1]
+    scale         of the pixels in training: [-1, 1] as usual; [0, 1], [-0.5, 0.5] or standardised
+                  (mean 0, deviation 1), as some tutorials have it
+    prediction    what the network learns to answer
     """
-    scale, shift = (255, 0) if unit_scale else (127.5, 1)
-    x = torch.from_numpy(pixels[:, None].astype(np.float32)) / scale - shift
+    x = torch.from_numpy(pixels[:, None].astype(np.float32)) / 255
+    x = {
+        "[-1, 1]": 2 * x - 1,
+        "[0, 1]": x,
+        "[-0.5, 0.5]": x - 0.5,
+        "standardised": (x - x.mean()) / x.std(),
+    }[scale]
     scheduler = DDPMScheduler()
     optimizer = torch.optim.Adam(unet.parameters(), 1e-2)
     options = {} if labels is None else {"class_labels": torch.from_numpy(labels)}
@@ -66,7 +74,12 @@ def overfit(
             group["lr"] = 1e-2 * min(1, (steps - step) / (0.4 * steps))
         noise, t = torch.randn(x.shape), torch.randint(0, 300, (len(x),))
         answer = unet(scheduler.add_noise(x, noise, t), t, **options).sample
-        loss = F.mse_loss(answer, noise)
+        target = {
+            "epsilon": noise,
+            "v_prediction": scheduler.get_velocity(x, noise, t),
+            "sample": x,
+        }[prediction]
+        loss = F.mse_loss(answer, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

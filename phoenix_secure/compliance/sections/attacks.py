@@ -114,10 +114,16 @@ def coverage(facts: Facts) -> list[dict[str, str]]:
         executed[_ROWS[0][0]] = ", ".join(each.name for each in audit.attacks)
     if audit is not None and audit.copying is not None:
         executed[_ROWS[1][0]] = f"{audit.copying.num_samples} samples screened for copies"
+    if audit is not None and audit.extraction is not None:
+        found_in = audit.extraction
+        executed[_ROWS[1][0]] = f"generate and filter over {found_in.num_samples} samples"
+    if audit is not None and audit.inversion is not None:
+        executed[_ROWS[7][0]] = ", ".join(row.view for row in audit.inversion.rows)
     if audit is not None and audit.federated is not None:
         executed[_ROWS[6][0]] = ", ".join(sorted({row.view for row in audit.federated.rows}))
     reasons = {_ROWS[0][0]: "audit the run", _ROWS[1][0]: "audit the run"}
     reasons[_ROWS[6][0]] = "audit the run with --federated"
+    reasons[_ROWS[7][0]] = "audit the run with --attack gradient-inversion"
     found = []
     for name, criterion in _ROWS:
         state = "executed" if name in executed else "not run"

@@ -13,14 +13,14 @@ from others_models import digits, overfit, save, small_unet
 from phoenix_secure.audit.attack import query_attacks
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.profiles import profile_named
-from phoenix_secure.audit.questions import PixelScale, ask_every_way, find_scale, questions_of
+from phoenix_secure.audit.questions import ask_every_way, questions_of
+from phoenix_secure.audit.reading import PixelScale
 from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.diffusion.model_folder import load_model
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
-from phoenix_secure.errors import DataError
 from phoenix_secure.rng import SeedTree
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_an_overfitted_model_is_found_by_class_and_on_its_own_scale(tmp_path: Pa
     """Asked as class 9 for every image, or on the wrong scale, the same model shows less."""
     inside, outside = digits(0, 24), digits(24, 72)
     unet = small_unet(num_class_embeds=10, block_out_channels=(16,))
-    overfit(unet, inside[0], labels=inside[1], unit_scale=True)
+    overfit(unet, inside[0], labels=inside[1], scale="[0, 1]")
     save(unet, tmp_path / "model")
     np.savez(tmp_path / "in.npz", images=inside[0], labels=inside[1])
     np.savez(tmp_path / "out.npz", images=outside[0], labels=outside[1])
@@ -109,19 +109,6 @@ def test_an_overfitted_model_is_found_by_class_and_on_its_own_scale(tmp_path: Pa
     assert np.quantile(samples, 0.05) < -0.5  # as black as the images
 
 
-def test_the_scale_of_a_model_trained_as_usual_is_found(tmp_path: Path) -> None:
-    pixels, _ = digits(0, 24)
-    model = of_class(save(overfit(small_unet(), pixels, steps=50), tmp_path / "model"))
-    for group in (pixels, digits(100, 124)[0]):
-        x = Records(images=to_unit_range(group[:, None]))
-        assert find_scale(model, x, rng=np.random.default_rng(0)) is PixelScale.SIGNED
-
-
-def test_an_untrained_model_keeps_the_usual_scale(tmp_path: Path) -> None:
-    model = of_class(save(small_unet(), tmp_path / "model"))
-    assert find_scale(model, records(), rng=np.random.default_rng(0)) is PixelScale.SIGNED
-
-
 def test_a_question_on_the_unit_scale_shows_the_network_those_pixels(tmp_path: Path) -> None:
     model = of_class(save(small_unet(), tmp_path / "model"))
     x = records()
@@ -132,33 +119,13 @@ def test_a_question_on_the_unit_scale_shows_the_network_those_pixels(tmp_path: P
             labels=None,
             scale=scale,
         )
-        for scale in PixelScale
+        for scale in (PixelScale.SIGNED, PixelScale.UNIT)
     }
-    signed, unit = (next(a for a in made[s] if a.name == "sima") for s in PixelScale)
+    signed, unit = (next(a for a in of if a.name == "sima") for of in made.values())
     assert unit.settings[0] == f"{signed.settings[0]}, pixels in [0, 1]"
     shifted = Records(images=(x.images + 1) / 2)
     found = unit.score(x, unit.settings[0])
     np.testing.assert_allclose(found, signed.score(shifted, signed.settings[0]), rtol=1e-6)
-    assert PixelScale.UNIT.undo(PixelScale.UNIT.of(x.images)) == pytest.approx(x.images, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("members", "others", "words"),
-    [
-        (None, range(10), "members have no labels"),
-        (range(10), None, "non-members have no labels"),
-        (range(11), range(10), "members hold class 10.* knows 10 classes"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(members, others, words: str, tmp_path: Path) -> None:
-    save(small_unet(num_class_embeds=10), tmp_path / "model")
-    for name, classes, start in (("in", members, 0), ("out", others, 100)):
-        arrays = {"images": digits(start, start + 44)[0]}
-        if classes is not None:
-            arrays["labels"] = np.resize(np.array(classes), 44)
-        np.savez(tmp_path / f"{name}.npz", **arrays)
-    with pytest.raises(DataError, match=words):
-        opened(tmp_path / "model", tmp_path / "in.npz", tmp_path / "out.npz")
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

@@ -1,0 +1,265 @@
+"""Reconstructions from gradients and updates: what a server could see of a site's images.
+
+Three views, from the strongest: the gradient of one step on one image, its timestep and noise known
+to the attacker (the worst case of showing a gradient); one site's update of a real round; and the
+sum of all sites' updates, which is all that secure aggregation shows.
+Source:     ``attacks.federated.inversion`` (Zhu et al. 2019; Geiping et al. 2020).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attacks.federated.inversion import Inversion, Matching, invert
+from attacks.federated.matches import match
+from phoenix_secure.audit.federated_view import require_federated, retrained_updates
+from phoenix_secure.audit.report import InversionReport, InversionRow
+from phoenix_secure.audit.round_loss import RoundLoss
+from phoenix_secure.audit.target import Target
+from phoenix_secure.config import RunConfig
+from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.partition import DataPartition, partition_images
+from phoenix_secure.device import pick_devices
+from phoenix_secure.errors import CheckpointError, ConfigError
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.rng import SeedTree
+
+__all__ = ["inversion_obstacle", "invert_gradients"]
+
+_NUM_SITES = 5  # sites whose update is inverted
+_MAX_CANDIDATES = 50  # members of a site that a reconstruction is compared with
+_NUM_DRAWS = 4  # timesteps and noises that the attacker averages over for an update
+Progress = Callable[[str, int, int], object]
+
+
+def inversion_obstacle(target: Target) -> str | None:
+    """The reason why no round can be inverted, or None."""
+    try:
+        require_federated(target)
+    except (ConfigError, CheckpointError) as error:
+        return f"needs a run of plain local steps with a kept round of all sites ({error})"
+    return None
+
+
+def invert_gradients(
+    target: Target,
+    *,
+    cache_dir: Path,
+    seeds: SeedTree,
+    num_images: int,
+    num_iterations: int,
+    progress: Progress = lambda what, k, n: None,
+) -> InversionReport:
+    """Invert single steps, the sites' updates of a kept round, and their sum.
+
+    Each candidate member has an unseen partner of its class; reconstructions are compared with both
+    (``attacks.federated.matches``).
+
+    num_images      single steps to invert
+    Raises:     ConfigError or CheckpointError as ``require_federated``.
+    """
+    started = time.perf_counter()
+    run, config, states = require_federated(target)
+    partition = partition_images(config, seeds=SeedTree(config.seed), cache_dir=cache_dir)
+    run.check_split(partition.split, image_set=partition.image_set)
+    device = pick_devices(config.device)[0]
+    state = states[0]  # the earliest kept: the fewer rounds, the larger the gradients
+    scene = _Scene(state=state, config=config, partition=partition, device=device, seeds=seeds)
+    pairs = scene.pairs()
+    rows = [_single_steps(scene, pairs, num_images, num_iterations, progress)]
+    updates = retrained_updates(state, config=config, partition=partition, device=device)
+    names = sorted(updates)
+    shown = [(name, updates[name]) for name in names[:_NUM_SITES]]
+    rows.append(
+        _of_updates(
+            "each site's update of a round",
+            scene,
+            pairs,
+            shown=[(update, pairs.of_site(name)) for name, update in shown],
+            num_iterations=num_iterations,
+            progress=progress,
+        )
+    )
+    total = np.sum([updates[name].astype(np.float64) for name in names], axis=0)
+    rows.append(
+        _of_updates(
+            "the sum of a round (secure aggregation)",
+            scene,
+            pairs,
+            shown=[(total, np.ones(len(pairs.members), dtype=np.bool_))],
+            num_iterations=num_iterations,
+            progress=progress,
+        )
+    )
+    return InversionReport(
+        round_number=state.round_number + 1,
+        secure_aggregation=config.secure_aggregation.mode,
+        rows=tuple(rows),
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pairs:
+    """Members with unseen partners of the same class. Shapes: (M, C, H, W), and (M,)."""
+
+    members: NDArray[np.float32]
+    partners: NDArray[np.float32]
+    labels: NDArray[np.int64]  # -1 where the network takes none
+    sites: NDArray[np.str_]
+
+    def of_site(self, name: str) -> NDArray[np.bool_]:
+        return np.asarray(self.sites == name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scene:
+    """A kept round and its images."""
+
+    state: ServerState
+    config: RunConfig
+    partition: DataPartition
+    device: torch.device
+    seeds: SeedTree
+
+    def loss(self, *, name: str | int, num_draws: int) -> RoundLoss:
+        """In float64: the inversion follows gradients down to small differences."""
+        return RoundLoss(
+            self.state,
+            self.config,
+            self.partition,
+            device=self.device,
+            seeds=self.seeds.child("inversion", "draws", name),
+            num_draws=num_draws,
+            dtype=torch.float64,
+        )
+
+    def pairs(self) -> _Pairs:
+        """Up to a number of members of each site, each with an unused image of its class."""
+        rng = self.seeds.child("inversion", "pairs").numpy()
+        image_set, labels = self.partition.image_set, self.partition.image_set.labels
+        unused = list(rng.permutation(self.partition.split.held_out))
+        members, partners, sites = [], [], []
+        each = max(1, min(_MAX_CANDIDATES, len(unused) // max(1, len(self.partition.parts))))
+        for name in sorted(self.partition.parts):
+            own = rng.permutation(self.partition.parts[name])[:each]
+            for index in own:
+                place = next(
+                    (k for k, other in enumerate(unused) if _alike(labels, index, other)), None
+                )
+                if place is not None:
+                    members.append(int(index))
+                    partners.append(int(unused.pop(place)))
+                    sites.append(name)
+        asked = labels if self.config.model.class_conditional else None
+        return _Pairs(
+            members=to_unit_range(image_set.images[members]),
+            partners=to_unit_range(image_set.images[partners]),
+            labels=np.full(len(members), -1) if asked is None else asked[members],
+            sites=np.array(sites),
+        )
+
+
+def _alike(labels: NDArray[np.int64] | None, first: int, second: int) -> bool:
+    return labels is None or bool(labels[first] == labels[second])
+
+
+def _single_steps(
+    scene: _Scene, pairs: _Pairs, num_images: int, num_iterations: int, progress: Progress
+) -> InversionRow:
+    """One step on one image each: the attacker knows model, timestep, noise and class."""
+    started = time.perf_counter()
+    rng = scene.seeds.child("inversion", "steps").numpy()
+    chosen = np.sort(rng.permutation(len(pairs.members))[:num_images])
+    made = []
+    for number, k in enumerate(chosen):
+        progress("inverting single steps", number, len(chosen))
+        loss, label = scene.loss(name=number, num_draws=1), int(pairs.labels[k])
+        observed = loss.gradient(pairs.members[k], label=label)
+        made.append(_invert(loss, observed, label, pairs, rng, Matching.L2, num_iterations))
+    own = np.zeros((len(chosen), len(pairs.members)), dtype=np.bool_)
+    own[np.arange(len(chosen)), chosen] = True
+    return _row("one step on one image, noise known", made, pairs, own, scene, started)
+
+
+def _of_updates(
+    view: str,
+    scene: _Scene,
+    pairs: _Pairs,
+    *,
+    shown: Sequence[tuple[NDArray[np.floating], NDArray[np.bool_]]],
+    num_iterations: int,
+    progress: Progress,
+) -> InversionRow:
+    """One image for each update that is shown, under noise of the attacker's own."""
+    started = time.perf_counter()
+    rng = scene.seeds.child("inversion", view).numpy()
+    loss = scene.loss(name="update", num_draws=_NUM_DRAWS)
+    made, candidates = [], []
+    for number, (update, allowed) in enumerate(shown):
+        progress(f"inverting {view}", number, len(shown))
+        if not allowed.any():
+            continue
+        # The attacker does not know the classes in a round: it asks for the most frequent one.
+        label = int(np.bincount(pairs.labels[allowed] + 1).argmax()) - 1
+        made.append(_invert(loss, -update, label, pairs, rng, Matching.COSINE, num_iterations))
+        candidates.append(allowed)
+    return _row(view, made, pairs, np.stack(candidates), scene, started)
+
+
+def _invert(
+    loss: RoundLoss,
+    observed: NDArray[np.floating],
+    label: int,
+    pairs: _Pairs,
+    rng: np.random.Generator,
+    matching: Matching,
+    num_iterations: int,
+) -> Inversion:
+    return invert(
+        observed,
+        gradient=lambda u: loss.gradient(u, label=label),
+        vjp=lambda u, v: loss.pulled_back(u, v, label=label),
+        shape=pairs.members.shape[1:],
+        rng=rng,
+        matching=matching,
+        num_restarts=1,
+        num_iterations=num_iterations,
+    )
+
+
+def _row(
+    view: str,
+    made: Sequence[Inversion],
+    pairs: _Pairs,
+    candidates: NDArray[np.bool_],
+    scene: _Scene,
+    started: float,
+) -> InversionRow:
+    found = match(
+        np.stack([one.reconstruction for one in made]),
+        members=pairs.members,
+        partners=pairs.partners,
+        candidates=candidates,
+        rng=scene.seeds.child("inversion", "permutations", view).numpy(),
+    )
+    recovered, recovered_control = found.recovered()
+    return InversionRow(
+        view=view,
+        num_reconstructions=len(made),
+        num_candidates=int(candidates.any(axis=0).sum()),
+        psnr=float(np.median(found.best)),
+        psnr_control=float(np.median(found.best_control)),
+        recovered=recovered,
+        recovered_control=recovered_control,
+        p_value=found.p_value,
+        evaluations=sum(one.num_evaluations for one in made),
+        seconds=time.perf_counter() - started,
+    )
