@@ -7,14 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 
 from phoenix_secure.audit.process import DISCRETE
 from phoenix_secure.diffusion.model_folder import SavedModel, load_model
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.errors import CheckpointError
 
-__all__ = ["open_others_model"]
+__all__ = ["open_others_model", "sampling_pipeline"]
+
+# Called as DDPMPipeline calls a scheduler, and given what it returns.
+_SAMPLE_HERE = frozenset(
+    {
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "DPMSolverMultistepScheduler",
+        "EDMDPMSolverMultistepScheduler",
+        "EDMEulerScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+    }
+)
 
 
 def open_others_model(path: Path, *, device: torch.device) -> SavedModel:
@@ -48,6 +61,23 @@ def open_others_model(path: Path, *, device: torch.device) -> SavedModel:
         scheduler = pipeline.scheduler
         pipeline.scheduler = type(scheduler).from_config(scheduler.config, prediction_type="sample")
     return saved
+
+
+def sampling_pipeline(pipeline: Any) -> tuple[Any, dict[str, str]]:
+    """The pipeline that draws samples of the same process, and what the report says about it.
+
+    A scheduler that DDPMPipeline cannot walk with is replaced by a DDIMScheduler of its levels.
+    """
+    scheduler = pipeline.scheduler
+    name = type(scheduler).__name__
+    scales = float(getattr(scheduler, "init_noise_sigma", 1)) != 1
+    is_conditional = pipeline.unet.config.num_class_embeds is not None
+    walks = name in _SAMPLE_HERE and not (scales and is_conditional)
+    if isinstance(pipeline, PhoenixPipeline) or walks or name not in DISCRETE:
+        return pipeline, {}
+    own = DDPMPipeline(pipeline.unet, DDIMScheduler.from_config(scheduler.config))
+    own.set_progress_bar_config(disable=True)
+    return own, {"sampled with": f"DDIMScheduler of the same process in place of {name}"}
 
 
 def _check_form(config: Any, *, fold: int) -> None:

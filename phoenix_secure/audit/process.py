@@ -44,6 +44,13 @@ DISCRETE = frozenset(
 )
 # Those with the preconditioning of Karras et al. (2022); others keep a sigma_data, too.
 _EDM = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
+_OTHER_KINDS = {
+    "FlowM": "flow-matching",
+    "CMStochastic": "consistency",
+    "LCM": "consistency",
+    "TCD": "consistency",
+    "SCM": "consistency",
+}
 _EDM_TIMESTEPS = 1000
 _PREDICTIONS = {name: name for name in ("epsilon", "v_prediction", "sample")}
 _PREDICTIONS["original_sample"] = "sample"  # Euler's older word
@@ -130,6 +137,12 @@ def process_of(scheduler: Any) -> Process:
 
 
 def _unknown(name: str, prediction: str) -> CheckpointError:
+    for mark, kind in _OTHER_KINDS.items():
+        if mark in name:
+            return CheckpointError(
+                f"the scheduler {name} is of a {kind} model: only DDPM and EDM processes can be "
+                "audited; attack a folder of its samples in place of the model"
+            )
     return CheckpointError(
         f"the scheduler {name} with prediction_type {prediction!r} is not known: save the "
         "pipeline with the DDPMScheduler or DDIMScheduler of its training"

@@ -99,7 +99,7 @@ def read_model(
             "scale, prediction_type or schedule is another, or it was trained on other images"
         )
     for name in best.left:
-        if _is_clearly_less(best.left[name], best.left[stated]):
+        if best.beats_guessing(name) and _is_clearly_less(best.left[name], best.left[stated]):
             doubts.append(
                 f"the model removes noise better when its answers are read as {name} than as "
                 f"{stated}: check prediction_type in scheduler/scheduler_config.json"
@@ -130,6 +130,11 @@ class _Errors:
 
     left: dict[str, tuple[float, ...]]
     signal: tuple[float, ...]
+
+    def beats_guessing(self, prediction: str) -> bool:
+        """Less noise stays than if every image were taken for their mean, shrunk as is best."""
+        signal = np.array(self.signal)
+        return bool((np.array(self.left[prediction]) < signal / (1 + signal)).all())
 
     def of_image(self, prediction: str) -> float:
         """Squared error of the predicted image over the images' variance, geometric mean."""

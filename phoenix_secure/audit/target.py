@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from phoenix_secure.audit.classes import find_null_class, number_classes
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.images import AuditImages, images_of_files, images_of_run, load_file
-from phoenix_secure.audit.others_model import open_others_model
+from phoenix_secure.audit.others_model import open_others_model, sampling_pipeline
 from phoenix_secure.audit.plan import Claim
 from phoenix_secure.config import CLASSIFIER, RunConfig, SamplingConfig
 from phoenix_secure.data.images import to_unit_range
@@ -110,15 +110,20 @@ def open_target(
         images = images_of_files(members, non_members, reference, shape=model.shape)
         images = number_classes(images, model=model, class_names=saved.class_names)
         model.null_label = find_null_class(model, images)
+        pipeline, sampled = sampling_pipeline(saved.pipeline)
         return Target(
             kind="diffusers pipeline",
             sha256=_weights_digest(path),
             images=images,
             model=model,
-            pipeline=saved.pipeline,
+            pipeline=pipeline,
             sampling=saved.sampling,
             claim=stated,
-            facts={"weights": "as saved in the pipeline", "epochs per image": "not known"},
+            facts={
+                "weights": "as saved in the pipeline",
+                "epochs per image": "not known",
+                **sampled,
+            },
         )
     try:
         samples = load_file(path)

@@ -82,6 +82,11 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
             f"{path} holds a {name}: only {', '.join(_PIPELINES)} of UNet2DModel can be opened"
         )
     variant = _variant(path / "unet")
+    if list((path / "unet").glob("*.bin")) and not list((path / "unet").glob("*.safetensors")):
+        raise CheckpointError(
+            f"the weights in {path} are pickled (.bin), which can run code and are never opened: "
+            "load the pipeline where you trust it, and save it with safe_serialization=True"
+        )
     try:
         pipeline = _PIPELINES[name].from_pretrained(
             path,

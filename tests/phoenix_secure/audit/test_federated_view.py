@@ -9,15 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from phoenix_secure.audit.federated_view import _records, federated_view, retrained_updates
+from phoenix_secure.audit.federated_view import (
+    _cosines,
+    _records,
+    federated_view,
+    retrained_updates,
+)
 from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.round_loss import RoundLoss
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.partition import partition_images
+from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.parameters import to_vector
 
 pytestmark = pytest.mark.long
 
@@ -96,3 +105,33 @@ def test_a_class_that_one_site_holds_is_not_taken_for_membership(tmp_path: Path)
     label_of = {to_unit_range(x).tobytes(): int(y) for x, y in zip(images, labels, strict=True)}
     for image, site in zip(x.images, suspects, strict=True):
         assert label_of[image.tobytes()] in held[site]
+
+
+def test_each_image_is_asked_for_under_its_own_class(tmp_path: Path) -> None:
+    """Asked as the null class, which training rarely meets, an image's gradient is another."""
+    changes = [
+        "model.class_conditional=true",
+        "model.block_channels=[8]",
+        "model.attention=[false]",
+    ]
+    changes += ["model.mid_attention=false", "partition.num_sites=3"]
+    config = load_config(None, ["data.name=digits", "data.max_images=100", *changes])
+    partition = partition_images(config, seeds=SeedTree(config.seed), cache_dir=tmp_path)
+    x, _, _ = _records(partition, config, seeds=SeedTree(1), max_records=3)
+    assert x.labels is not None
+    network = build_unet(config.model, image_size=8, channels=1, num_classes=10, seeds=SeedTree(0))
+    rng = np.random.default_rng(0)
+    vector = to_vector(network) + 0.05 * rng.standard_normal(to_vector(network).shape)
+    state = ServerState.initial(vector.astype(np.float32), federation=config.federation)
+    loss = RoundLoss(
+        state, config, partition, device=torch.device("cpu"), seeds=SeedTree(2), num_draws=2
+    )
+    updates = rng.standard_normal((3, len(vector))).astype(np.float32)
+    found = _cosines(x, losses=[loss], updates=[updates])
+    assert found.shape == (1, 6, 3)
+    for k, (image, label) in enumerate(zip(x.images, x.labels, strict=True)):
+        for asked, is_same in ((int(label), True), (-1, False)):
+            gradient = loss.gradient(image, label=asked).astype(np.float64)
+            lengths = np.linalg.norm(gradient) * np.linalg.norm(updates, axis=1)
+            slow = -(updates.astype(np.float64) @ gradient) / lengths
+            assert np.allclose(found[0, k], slow, atol=1e-4) is is_same

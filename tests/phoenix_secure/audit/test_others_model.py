@@ -12,8 +12,11 @@ from diffusers import DDIMPipeline, DDPMScheduler, UNet2DConditionModel
 
 from others_models import digits, save, small_unet
 from phoenix_secure.audit.denoiser import PipelineDenoiser
-from phoenix_secure.audit.others_model import open_others_model
+from phoenix_secure.audit.others_model import open_others_model, sampling_pipeline
+from phoenix_secure.audit.process import DISCRETE
+from phoenix_secure.config import SamplingConfig
 from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.diffusion.sampling import sample_images
 from phoenix_secure.errors import CheckpointError
 
 CPU = torch.device("cpu")
@@ -118,3 +121,25 @@ def test_half_precision_and_learned_variance_answer_as_the_plain_model(tmp_path:
     variance = DDPMScheduler(variance_type="learned_range")
     found = opened(save(learned, tmp_path / "learned", scheduler=variance))(x, t)
     np.testing.assert_allclose(found, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", [{}, {"num_class_embeds": 3}], ids=str)
+@pytest.mark.parametrize("name", sorted(DISCRETE - {"DPMSolverSDEScheduler"}))
+def test_every_scheduler_of_the_process_can_be_sampled_from(
+    name: str, classes: dict[str, int], tmp_path: Path
+) -> None:
+    import diffusers
+
+    save(small_unet(**classes), tmp_path, scheduler=getattr(diffusers, name)())
+    pipeline, facts = sampling_pipeline(open_others_model(tmp_path, device=CPU).pipeline)
+    drawn = sample_images(
+        pipeline,
+        num_images=2,
+        sampling=SamplingConfig(num_steps=3),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert drawn.shape == (2, 1, 8, 8)
+    kept = {"DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"}
+    if not classes:
+        kept |= {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"}
+    assert (facts == {}) is (name in kept)

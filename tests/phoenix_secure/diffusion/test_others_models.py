@@ -91,3 +91,9 @@ def test_a_scheduler_that_scales_gets_its_scale(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     sample_images(pipeline, num_images=16, sampling=QUICK, generator=generator)
     assert float(first[0]) == pytest.approx(1, abs=0.1)  # 157 over sqrt(157**2 + 1)
+
+
+def test_pickled_weights_are_refused_as_what_they_are(tmp_path: Path) -> None:
+    save(small_unet(), tmp_path / "model", safe_serialization=False)
+    with pytest.raises(CheckpointError, match=r"pickled \(\.bin\), which can run code"):
+        load_model(tmp_path / "model", device=CPU)
