@@ -6,7 +6,7 @@ the first rounds the losses differ by how hard an image is, and the fall since t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.parameters import load_vector
 
-__all__ = ["checkpoint_attack", "checkpoint_obstacle"]
+__all__ = ["attack_on_losses", "checkpoint_attack", "checkpoint_obstacle"]
 
 _NAME = "checkpoints"
 
@@ -63,7 +63,6 @@ def checkpoint_attack(target: Target, *, profile: Profile, seeds: SeedTree) -> A
     )
     bar = target.model.alpha_bar
     steps = sorted({max(1, timestep_at(bar, level=level)) for level in profile.noise_levels})
-    by_name = {f"{way}, t={t}": (way, t) for way in ("mean", "fall") for t in steps}
 
     def losses(x: Records, t: int) -> NDArray[np.float64]:
         return models.losses(
@@ -72,6 +71,15 @@ def checkpoint_attack(target: Target, *, profile: Profile, seeds: SeedTree) -> A
             num_noises=profile.num_noises,
             seeds=seeds.child("attack", _NAME, t),
         )
+
+    return attack_on_losses(losses, steps=steps)
+
+
+def attack_on_losses(
+    losses: Callable[[Records, int], NDArray[np.float64]], *, steps: Sequence[int]
+) -> Attack:
+    """The attack on ``losses(records, t)``, of shape (N, checkpoints), oldest first."""
+    by_name = {f"{way}, t={t}": (way, t) for way in ("mean", "fall") for t in steps}
 
     def scored(of: NDArray[np.float64], way: str) -> Scores:
         found = -of.mean(axis=1) if way == "mean" else of[:, 0] - of[:, -1]

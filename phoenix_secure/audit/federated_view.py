@@ -20,13 +20,13 @@ from attacks.federated.updates import ObservedRound, cosines, fedmia_score
 from attacks.records import Scores
 from attacks.statistics.auc import auc
 from attacks.statistics.roc import roc, tpr_at_fpr
+from phoenix_secure.audit.figures import tpr_report
 from phoenix_secure.audit.questions import score_by_class
 from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.report import FederatedReport, FederatedRow
 from phoenix_secure.audit.round_loss import RoundLoss
 from phoenix_secure.audit.target import Target
 from phoenix_secure.audit.units import figure
-from phoenix_secure.audit.verdict import tpr_report
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.data.partition import DataPartition, partition_images

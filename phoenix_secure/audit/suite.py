@@ -16,6 +16,7 @@ from phoenix_secure.audit.attack import Attack
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.choice import RunnableAttacks, choose_attacks
 from phoenix_secure.audit.federated_view import federated_view, require_federated
+from phoenix_secure.audit.figures import adjusted_together, attack_reports
 from phoenix_secure.audit.games import play_games
 from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan
@@ -37,7 +38,7 @@ from phoenix_secure.audit.shadow_attacks import SHADOW_ATTACKS, score_shadow_att
 from phoenix_secure.audit.shadows import train_shadows
 from phoenix_secure.audit.target import Target
 from phoenix_secure.audit.units import Units, blind_report
-from phoenix_secure.audit.verdict import adjusted_together, attack_reports, decide
+from phoenix_secure.audit.verdict import decide
 from phoenix_secure.audit.white_box import score_gsa
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.rng import SeedTree

@@ -9,15 +9,16 @@ import pytest
 
 from attacks.statistics.blind import BlindBaseline
 from phoenix_secure.audit.attack import Access
+from phoenix_secure.audit.figures import attack_reports
 from phoenix_secure.audit.images import images_of_run
 from phoenix_secure.audit.plan import AuditPlan, PlannedGroup
 from phoenix_secure.audit.profiles import profile_named
-from phoenix_secure.audit.report import Outcome
+from phoenix_secure.audit.report import Outcome, Verdict
 from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import open_target
 from phoenix_secure.audit.units import Units
-from phoenix_secure.audit.verdict import Verdict, attack_reports, decide
+from phoenix_secure.audit.verdict import decide
 from phoenix_secure.federation.run.folder import RunFolder
 
 NUM = 400

@@ -111,7 +111,7 @@ def test_each_image_is_asked_for_under_its_own_class(tmp_path: Path) -> None:
     """Asked as the null class, which training rarely meets, an image's gradient is another."""
     changes = [
         "model.class_conditional=true",
-        "model.block_channels=[8]",
+        "model.block_channels=[16]",
         "model.attention=[false]",
     ]
     changes += ["model.mid_attention=false", "partition.num_sites=3"]
@@ -121,7 +121,7 @@ def test_each_image_is_asked_for_under_its_own_class(tmp_path: Path) -> None:
     assert x.labels is not None
     network = build_unet(config.model, image_size=8, channels=1, num_classes=10, seeds=SeedTree(0))
     rng = np.random.default_rng(0)
-    vector = to_vector(network) + 0.05 * rng.standard_normal(to_vector(network).shape)
+    vector = to_vector(network) + 0.3 * rng.standard_normal(to_vector(network).shape)
     state = ServerState.initial(vector.astype(np.float32), federation=config.federation)
     loss = RoundLoss(
         state, config, partition, device=torch.device("cpu"), seeds=SeedTree(2), num_draws=2
@@ -134,4 +134,4 @@ def test_each_image_is_asked_for_under_its_own_class(tmp_path: Path) -> None:
             gradient = loss.gradient(image, label=asked).astype(np.float64)
             lengths = np.linalg.norm(gradient) * np.linalg.norm(updates, axis=1)
             slow = -(updates.astype(np.float64) @ gradient) / lengths
-            assert np.allclose(found[0, k], slow, atol=1e-4) is is_same
+            assert np.allclose(found[0, k], slow, rtol=0, atol=1e-6) is is_same
