@@ -1,4 +1,4 @@
-"""Brings the classes of an audit's images to the numbers that the model was trained with.
+"""The classes of an audit's images: under the numbers that the model was trained with, and alike.
 
 A model knows numbers. A folder's classes are numbered by the order of their names, so that a set of
 two classes out of ten would be asked for as classes 0 and 1, and show less than it has.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.errors import DataError
 
-__all__ = ["find_null_class", "number_classes"]
+__all__ = ["find_null_class", "matched_by_class", "number_classes"]
 
 _FEWEST_OF_CLASS = 5  # images by which a class that has none stands out
 
@@ -116,3 +117,29 @@ def _numbered(
     table[used] = numbers
     every = class_names if len(class_names) == num else tuple(map(str, range(num)))
     return dataclasses.replace(image_set, labels=table[image_set.labels], class_names=every)
+
+
+def matched_by_class(
+    labels: NDArray[np.int64],
+    own: NDArray[np.int64],
+    others: NDArray[np.int64],
+    *,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As many of one site's images as of unseen ones, class by class.
+
+    Sites hold unlike classes. Against unseen images of all classes, a site's classes would pass for
+    its membership.
+
+    labels      of all members, others: of all unseen images; own: the site's members
+    Returns:    indices into the members, and into the unseen images.
+    """
+    ours: list[NDArray[np.int64]] = []
+    theirs: list[NDArray[np.int64]] = []
+    for label in np.unique(labels[own]):
+        of_class = rng.permutation(own[labels[own] == label])
+        unseen = rng.permutation(np.flatnonzero(others == label))
+        num = min(len(of_class), len(unseen))
+        ours.append(of_class[:num])
+        theirs.append(unseen[:num])
+    return np.concatenate(ours), np.concatenate(theirs)

@@ -8,13 +8,13 @@ Source:     Dubiński et al. (2025), CDI, arXiv:2411.12858 (``attacks.federated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.federated.dataset_inference import DatasetInference, infer, record_features
 from phoenix_secure.audit.attack import on_grid, timestep_at
+from phoenix_secure.audit.classes import matched_by_class
 from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.profiles import Profile
 from phoenix_secure.audit.questions import ITS_CLASS, questions_of, score_by_class
@@ -44,6 +44,8 @@ def infer_use(
 ) -> DatasetInferenceReport:
     """Test whether the evaluated members were used, together and, with ``sites``, site by site.
 
+    A site is compared with unseen images of its own classes, so that only labelled ones are tested.
+
     sites       (members of the evaluation group,) the site of each; None for all together alone
     Guarantee:  where members and non-members are exchangeable, each p-value is at most 0.05 with
                 a chance of 5 %. The placebo plays non-members against other non-members, and the
@@ -64,14 +66,31 @@ def infer_use(
 
     half = len(unseen) // 2
     pixels = _pixel_features(x.images)
-    rows = [_row(_ALL, tested(of_members, unseen))]
-    if sites is not None:
-        own = sites[: len(inside)]
-        rows += _each_site(own, of_members, lambda suspect: tested(suspect, unseen))
+    of_pixels, unseen_pixels = pixels[: len(inside)], pixels[len(inside) :]
+
+    def row(name: str, own: NDArray[np.int64], rest: NDArray[np.int64]) -> SuspectReport:
+        found = tested(of_members[own], unseen[rest])
+        return SuspectReport(
+            suspect=name,
+            num_suspect=found.num_suspect,
+            num_unseen=found.num_unseen,
+            p_value=found.p_value,
+            blind_p=tested(of_pixels[own], unseen_pixels[rest]).p_value,
+            reason=found.reason,
+        )
+
+    rows = [row(_ALL, np.arange(len(inside)), np.arange(len(outside)))]
+    if sites is not None and x.labels is not None:
+        of_site, rng = sites[: len(inside)], seeds.child("dataset-inference", "sites").numpy()
+        for name in np.unique(of_site):
+            own = np.flatnonzero(of_site == name)
+            matched = matched_by_class(
+                x.labels[: len(inside)], own, x.labels[len(inside) :], rng=rng
+            )
+            rows.append(row(f"site {name}", *matched))
     return DatasetInferenceReport(
         suspects=tuple(rows),
         placebo_p=tested(unseen[:half], unseen[half:]).p_value,
-        blind_p=tested(pixels[: len(inside)], pixels[len(inside) :]).p_value,
         queries_per_record=queries,
         seconds=time.perf_counter() - started,
     )
@@ -111,21 +130,3 @@ def _pixel_features(images: NDArray[np.float32]) -> NDArray[np.float64]:
     centred = flat - flat.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     return np.asarray(centred @ directions[:_PIXEL_COMPONENTS].T, dtype=np.float64)
-
-
-def _each_site(
-    own: NDArray[np.str_],
-    features: NDArray[np.float64],
-    tested: Callable[[NDArray[np.float64]], DatasetInference],
-) -> Sequence[SuspectReport]:
-    return [_row(f"site {name}", tested(features[own == name])) for name in np.unique(own)]
-
-
-def _row(name: str, found: DatasetInference) -> SuspectReport:
-    return SuspectReport(
-        suspect=name,
-        num_suspect=found.num_suspect,
-        num_unseen=found.num_unseen,
-        p_value=found.p_value,
-        reason=found.reason,
-    )

@@ -94,9 +94,7 @@ class PipelineDenoiser:
         self.num_queries += len(z)
         return out
 
-    def noise_tensor(
-        self, z: NDArray[np.float32], t: NDArray[np.int64], *, label: int
-    ) -> torch.Tensor:
+    def noise_tensor(self, z: torch.Tensor, t: NDArray[np.int64], *, label: int) -> torch.Tensor:
         """:meth:`noise` of one batch as a tensor that keeps its graph, for gradients.
 
         label       of all images; -1 asks without a class
@@ -106,16 +104,13 @@ class PipelineDenoiser:
         if asked is not None:
             extra["class_labels"] = torch.from_numpy(asked).to(self.device)
         level = torch.from_numpy(self.alpha_bar[t]).to(self.device, torch.float32)
-        return self._noise(
-            torch.from_numpy(z).to(self.device),
-            torch.from_numpy(t).to(self.device),
-            level.view(-1, 1, 1, 1),
-            extra,
-        )
+        return self._noise(z, torch.from_numpy(t).to(self.device), level.view(-1, 1, 1, 1), extra)
 
-    def parameters(self) -> tuple[torch.nn.Parameter, ...]:
-        """The network's parameters."""
-        return tuple(self._unet.parameters())
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network that answers."""
+        network: torch.nn.Module = self._unet
+        return network
 
     def _asked(self, labels: Labels | None, *, num: int) -> Labels | None:
         if self.num_classes is None:

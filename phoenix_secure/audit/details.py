@@ -9,6 +9,7 @@ from attacks import extraction
 from attacks.records import Images
 from attacks.statistics.auc import auc
 from attacks.statistics.strata import by_group, worst_records
+from phoenix_secure.audit.classes import matched_by_class
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.questions import ITS_CLASS
 from phoenix_secure.audit.report import CopyingReport, ExposedReport, Figure, StratumReport
@@ -102,18 +103,41 @@ def strata(
                 )
             )
     if with_sites and images.member_sites is not None:
-        found += _sites(one, sites=images.member_sites[roles.members], roles=roles, plan=plan)
+        found += _sites(
+            one,
+            sites=images.member_sites[roles.members],
+            roles=roles,
+            plan=plan,
+            labels=None
+            if inside is None or outside is None
+            else (inside[roles.members], outside[roles.non_members]),
+        )
     return tuple(found)
 
 
-def _sites(one: Scored, *, sites: np.ndarray, roles: Roles, plan: AuditPlan) -> list[StratumReport]:
-    """Members of each site against all non-members, which belong to none."""
+def _sites(
+    one: Scored,
+    *,
+    sites: np.ndarray,
+    roles: Roles,
+    plan: AuditPlan,
+    labels: tuple[np.ndarray, np.ndarray] | None,
+) -> list[StratumReport]:
+    """Members of each site against non-members, which belong to none.
+
+    labels      of members and non-members: then those of a site's own classes, as many as it has.
+                Sites hold unlike classes, and some classes are harder than others.
+    """
     members = roles.evaluation.membership
-    ours, theirs = one.scores[members], one.scores[~members]
+    ours, all_others = one.scores[members], one.scores[~members]
     names = np.unique(sites)
     found = []
+    rng = np.random.default_rng(0)  # which of like images are compared
     for name in names:
-        rows = ours[sites == name]
+        own, others = np.flatnonzero(sites == name), np.arange(len(all_others))
+        if labels is not None:
+            own, others = matched_by_class(labels[0], own, labels[1], rng=rng)
+        rows, theirs = ours[own], all_others[others]
         area, reason = None, None
         if min(len(rows), len(theirs)) >= _FEWEST:
             area = auc(
@@ -122,7 +146,7 @@ def _sites(one: Scored, *, sites: np.ndarray, roles: Roles, plan: AuditPlan) -> 
                 confidence=1 - (1 - plan.confidence) / len(names),
             )
         else:
-            reason = f"not estimable: needs {_FEWEST} members, there are {len(rows)}"
+            reason = f"not estimable: needs {_FEWEST} images a side, there are {len(rows)}"
         found.append(
             StratumReport(
                 kind="site",

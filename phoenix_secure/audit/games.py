@@ -52,7 +52,7 @@ class PlayedGames:
                     p_value=use.suspects[0].p_value,
                     p_adjusted=use.p_adjusted,
                     placebo_inside=placebo_holds,
-                    told_blindly=use.blind_p is None or use.blind_p <= _BLIND,
+                    told_blindly=(blind := use.suspects[0].blind_p) is None or blind <= _BLIND,
                 )
             )
         if (copies := self.extraction) is not None:

@@ -31,23 +31,23 @@ def _dataset_inference(found: DatasetInferenceReport | None) -> list[str]:
         return []
     rows = [
         f"| {markdown_cell(one.suspect)} | {one.num_suspect} | {one.num_unseen} | "
-        f"{_p(one.p_value)} |"
+        f"{_p(one.p_value)} | {_p(one.blind_p)} |"
         for one in found.suspects
     ]
     return [
         "## Was the set used? (dataset inference)",
         "",
         "The attacker holds a whole set of images and as many unseen ones of the same kind, asks "
-        "the denoiser, and says whether the set was trained on. Single sites' p are not adjusted "
-        "for one another.",
+        "the denoiser, and says whether the set was trained on. A site is compared with unseen "
+        "images of its classes; where the same test on pixels, without the model, has a small p, "
+        "too, the sets differ by themselves. Single sites' p are not adjusted for one another.",
         "",
-        "| set | images | unseen | p |",
-        "|---|---|---|---|",
+        "| set | images | unseen | p | p of pixels |",
+        "|---|---|---|---|---|",
         *rows,
         "",
         f"- all members, adjusted over all tests of this audit: p {_p(found.p_adjusted)}",
-        f"- placebo, unseen images against other unseen ones: p {_p(found.placebo_p)}; the same "
-        f"test on pixels without the model: p {_p(found.blind_p)}",
+        f"- placebo, unseen images against other unseen ones: p {_p(found.placebo_p)}",
         f"- {found.queries_per_record:.0f} queries an image, {found.seconds:.1f} s",
         "",
     ]

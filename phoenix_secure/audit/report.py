@@ -179,29 +179,32 @@ class FederatedReport(Part):
 
 
 class SuspectReport(Part):
-    """One set of images: was it used? ``p_value`` is of "its records score as unseen ones do"."""
+    """One set of images: was it used?
+
+    p_value:   of "its records score as unseen ones do".
+    blind_p:   the same test on pixels, without the model: small where the sets differ already.
+    """
 
     suspect: str
     num_suspect: int
     num_unseen: int
     p_value: float | None
+    blind_p: float | None
     reason: str | None
 
 
 class DatasetInferenceReport(Part):
     """Dataset inference of the evaluated members, together and site by site.
 
-    suspects:   all members first; single sites in the confidential edition, whose p-values are
-                not adjusted for one another.
+    suspects:   all members first; single sites in the confidential edition, against unseen images
+                of their classes; their p-values are not adjusted for one another.
     p_adjusted: of the first, over all attacks and tests of the audit (Holm).
     placebo_p:  the same test among non-members alone.
-    blind_p:    the same test on pixels, without the model.
     """
 
     suspects: tuple[SuspectReport, ...]
     p_adjusted: float | None = None
     placebo_p: float | None
-    blind_p: float | None
     queries_per_record: float
     seconds: float
 

@@ -6,11 +6,13 @@ Source:     Pang et al. (2023), GSA1, arXiv:2308.06405 (``attacks.gsa``).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attacks import gsa
 from attacks.denoiser import CommonNoise
@@ -23,13 +25,13 @@ from phoenix_secure.audit.records import Records
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.shadows import Shadow
-from phoenix_secure.device import num_cores
 from phoenix_secure.rng import SeedTree
-from phoenix_secure.workers import map_batches, workers
 
 __all__ = ["WHITE_BOX", "GradientNormsOf", "score_gsa"]
 
 WHITE_BOX = ("gsa",)
+_MAX_CHUNK = 32  # images whose gradients are held at once
+_MAX_GRADIENTS = 40_000_000  # their numbers, 160 MB
 
 
 class GradientNormsOf:
@@ -46,23 +48,49 @@ class GradientNormsOf:
     ) -> None:
         self._model, self._label = model, label
         self._noise = CommonNoise(seeds.numpy(), shape=shape)
+        self._holder = _Holder(model.network)
+        named = dict(self._holder.named_parameters())
+        self._parameters = {name: weights.detach() for name, weights in named.items()}
+        size = sum(weights.numel() for weights in self._parameters.values())
+        self._chunk = int(np.clip(_MAX_GRADIENTS // max(1, size), 1, _MAX_CHUNK))
 
     def __call__(self, x: Images, timesteps: Sequence[int], /) -> NDArray[np.floating]:
-        t = np.asarray(timesteps, dtype=np.int64)
-        a = self._model.alpha_bar[t].reshape(-1, 1, 1, 1)
-        noise = np.stack([self._noise.draw(int(step)) for step in t])
-        target = torch.from_numpy(noise.astype(np.float32)).to(self._model.device)
-        parameters = self._model.parameters()
+        t, device = np.asarray(timesteps, dtype=np.int64), self._model.device
+        a = torch.from_numpy(self._model.alpha_bar[t]).to(device, torch.float32).view(-1, 1, 1, 1)
+        drawn = np.stack([self._noise.draw(int(step)) for step in t]).astype(np.float32)
+        noise = torch.from_numpy(drawn).to(device)
 
-        def of_one(image: NDArray[np.float32]) -> NDArray[np.float64]:
-            z = (np.sqrt(a) * image + np.sqrt(1 - a) * noise).astype(np.float32)
-            answer = self._model.noise_tensor(z, t, label=self._label)
-            loss = (answer - target).square().mean()
-            parts = torch.autograd.grad(loss, parameters, allow_unused=True)
-            return np.array([0.0 if g is None else float(g.double().norm()) for g in parts])
+        def loss(parameters: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+            z = a.sqrt() * image + (1 - a).sqrt() * noise
+            # The holder's network is the model's own: the call sees these parameters in it.
+            answer = functional_call(
+                self._holder,
+                parameters,
+                (lambda: self._model.noise_tensor(z, t, label=self._label),),
+            )
+            error: torch.Tensor = (answer - noise).square().mean()
+            return error
 
-        with workers(num_cores()), torch.enable_grad():
-            return np.stack(map_batches(of_one, list(x), device=self._model.device))
+        gradients = vmap(grad(loss), in_dims=(None, 0))
+        rows = []
+        with sdpa_kernel(SDPBackend.MATH):  # whose gradients vmap knows
+            for start in range(0, len(x), self._chunk):
+                images = torch.from_numpy(x[start : start + self._chunk]).to(device)
+                found = gradients(self._parameters, images)
+                norms = [part.flatten(1).double().norm(dim=1) for part in found.values()]
+                rows.append(torch.stack(norms, dim=1).cpu().numpy())
+        return np.concatenate(rows)
+
+
+class _Holder(torch.nn.Module):
+    """Holds a network, so that what is called inside sees other parameters in it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inside: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return inside()
 
 
 def score_gsa(

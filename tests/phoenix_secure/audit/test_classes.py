@@ -9,6 +9,7 @@ import pytest
 from diffusers import DDPMScheduler
 
 from others_models import digits, save, small_unet
+from phoenix_secure.audit.classes import matched_by_class
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.diffusion.model_folder import save_model
@@ -136,3 +137,15 @@ def test_a_class_that_no_image_has_is_the_null_class_of_others(
     if null is not None:
         x, t = np.zeros((2, 1, 8, 8), np.float32), np.full(2, 50)
         assert np.array_equal(target.model(x, t), target.model.asking(null)(x, t))
+
+
+def test_matched_images_are_of_the_same_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels, others = rng.integers(0, 4, 60), rng.integers(0, 6, 30)
+    own = np.flatnonzero(rng.random(60) < 0.5)
+    ours, theirs = matched_by_class(labels, own, others, rng=rng)
+    assert set(ours) <= set(own)
+    assert len(set(ours)) == len(ours) == len(set(theirs)) == len(theirs)
+    for label in range(6):
+        expected = min((labels[own] == label).sum(), (others == label).sum())
+        assert (labels[ours] == label).sum() == (others[theirs] == label).sum() == expected

@@ -7,17 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks.statistics.blind import BlindBaseline
-from phoenix_secure.audit.attack import Access
+from audited_scores import plan_of, scored, units_of
 from phoenix_secure.audit.figures import attack_reports
 from phoenix_secure.audit.images import images_of_run
-from phoenix_secure.audit.plan import AuditPlan, PlannedGroup
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.report import Outcome, Verdict
-from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import open_target
-from phoenix_secure.audit.units import Units
 from phoenix_secure.audit.verdict import decide
 from phoenix_secure.federation.run.folder import RunFolder
 
@@ -51,53 +47,9 @@ def test_an_overfitted_model_with_exchanged_files_says_so(
 def verdict_of(shift: float, *, name: str = "loss", sign: int = 1, seed: int = 0) -> Verdict:
     """Of one attack whose scores are ``shift`` standard deviations higher for members."""
     rng = np.random.default_rng(seed)
-    membership = np.arange(2 * NUM) < NUM
-    scores = rng.standard_normal(2 * NUM) + shift * membership
-    placebo = np.arange(NUM) < NUM // 2
-    one = Scored(
-        name=name,
-        access=Access.QUERIES,
-        setting="t=1",
-        sign=sign,
-        chosen_on="others",
-        choice_aucs={},
-        choice_scores=scores[:0],
-        scores=scores,
-        placebo_choice_scores=scores[:0],
-        placebo_scores=rng.standard_normal(NUM),
-        queries_per_record=1,
-        seconds=0,
-    )
-    group = PlannedGroup(num_members=NUM, num_others=NUM, sha256="")
-    plan = AuditPlan(
-        version="",
-        target_kind="",
-        target_sha256="",
-        profile="smoke",
-        seed=0,
-        attacks=(),
-        fprs=(0.1,),
-        low_fpr=0.1,
-        confidence=0.95,
-        significance=0.05,
-        max_detectable_auc=0.6,
-        choice=group,
-        evaluation=group,
-        num_calibration=0,
-        num_samples=0,
-        num_shadows=0,
-        canaries=None,
-        claim=None,
-    )
-    units = Units(
-        one="image",
-        many="images",
-        unit="record",
-        membership=membership,
-        placebo=placebo,
-        blind=BlindBaseline(auc=None, scores=None, differs=False),
-        low_fpr=0.1,
-    )
+    units, plan = units_of(NUM), plan_of(NUM)
+    scores = rng.standard_normal(2 * NUM) + shift * units.membership
+    one = scored(scores, name=name, sign=sign, placebo=rng.standard_normal(NUM))
     return decide(
         attack_reports([one], units=units, plan=plan), units=units, canaries=None, plan=plan
     )

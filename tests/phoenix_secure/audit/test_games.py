@@ -49,8 +49,9 @@ def without_model(num: int = 400) -> Target:
 
 
 def test_a_set_that_was_used_is_told_by_dataset_inference(
-    overfitted_run: Path, tmp_path: Path
+    overfitted_run: Path, tmp_path: Path, monkeypatch
 ) -> None:
+    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 25)
     used = audit(
         opened(overfitted_run), tmp_path / "a", "dataset-inference", edition="confidential"
     )
@@ -59,7 +60,8 @@ def test_a_set_that_was_used_is_told_by_dataset_inference(
     assert [one.suspect for one in found.suspects] == ["all members", "site site-01"]
     assert found.suspects[0].p_value < 0.05  # of 60 images
     assert found.placebo_p > 0.01
-    assert found.blind_p > 0.05
+    assert found.suspects[0].blind_p > 0.05
+    assert found.suspects[1].num_suspect == found.suspects[1].num_unseen <= 60
     assert found.queries_per_record > 10
     assert found.p_adjusted >= found.suspects[0].p_value
     assert [one.name for one in used.attacks] == ["loss"]  # it comes along
@@ -91,6 +93,7 @@ def test_sets_that_differ_by_themselves_are_told_blindly(monkeypatch) -> None:
         num_queries = 0
 
     monkeypatch.setattr(dataset_inference, "_features", features)
+    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 7)
     found = dataset_inference.infer_use(
         model=Counted(),
         roles=roles,
@@ -99,7 +102,46 @@ def test_sets_that_differ_by_themselves_are_told_blindly(monkeypatch) -> None:
         scale=PixelScale.SIGNED,
         seeds=SeedTree(0),
     )
-    assert found.blind_p < 1e-6
+    assert found.suspects[0].blind_p < 1e-6
+
+
+def test_a_site_s_classes_are_not_taken_for_its_membership(monkeypatch) -> None:
+    """The model shows the class alone, and each site holds two of the ten."""
+    images = without_model(700).images
+    labels = images.members.labels
+    roles = draw_roles(images, profile=dataclasses.replace(SMOKE, max_choice=20), seeds=SeedTree(0))
+
+    def features(model, x, **options):
+        noise = np.random.default_rng(3).normal(0, 0.1, len(x.images))
+        return np.stack([x.labels + noise, x.labels**2 + noise], axis=1)
+
+    class Counted:
+        num_queries = 0
+
+    monkeypatch.setattr(dataset_inference, "_features", features)
+    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 7)
+    sites = np.array([f"{label // 2}" for label in labels[roles.members]])
+    found = dataset_inference.infer_use(
+        model=Counted(),
+        roles=roles,
+        sites=sites,
+        profile=SMOKE,
+        scale=PixelScale.SIGNED,
+        seeds=SeedTree(0),
+    )
+    assert [one.suspect for one in found.suspects[1:]] == [f"site {k}" for k in range(5)]
+    assert all(one.num_suspect >= 40 for one in found.suspects[1:])
+    assert min(one.p_value for one in found.suspects[1:]) > 0.01
+    # Against unseen images of all classes, the first site would be told with certainty.
+    everything = features(None, roles.evaluation.records)
+    inside = roles.evaluation.membership
+    first = infer(
+        everything[inside][sites == "0"],
+        unseen=everything[~inside],
+        rng=np.random.default_rng(0),
+        num_splits=5,
+    )
+    assert first.p_value < 1e-9
 
 
 def test_use_of_nothing_is_rarely_inferred_from_pixels() -> None:
