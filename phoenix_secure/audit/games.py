@@ -28,6 +28,7 @@ from phoenix_secure.rng import SeedTree
 
 __all__ = ["PlayedGames", "play_games"]
 
+_BLIND = 0.05  # of the same test on pixels: below, the sets differ by themselves
 _PLACEBO_ERROR = 0.01  # chance that the placebo of dataset inference is thought broken
 Progress = Callable[[str, int, int], object]
 
@@ -81,9 +82,6 @@ class PlayedGames:
         if copies is not None and "extraction" in by_name:
             copies = copies.model_copy(update={"p_adjusted": by_name["extraction"]})
         return dataclasses.replace(self, dataset_inference=use, extraction=copies)
-
-
-_BLIND = 0.05  # of the same test on pixels: below, the sets differ by themselves
 
 
 def play_games(

@@ -1,8 +1,8 @@
 """Reconstructions from gradients and updates: what a server could see of a site's images.
 
-Three views, from the strongest: the gradient of one step on one image, its timestep and noise known
-to the attacker (the worst case of showing a gradient); one site's update of a real round; and the
-sum of all sites' updates, which is all that secure aggregation shows.
+Two times two views, each with and without secure aggregation: the gradient of one step on one image,
+its timestep and noise known to the attacker (the worst case of showing a gradient), and the sum of
+such gradients of several sites; a site's update of a real round, and the sum of all sites' updates.
 Source:     ``attacks.federated.inversion`` (Zhu et al. 2019; Geiping et al. 2020).
 """
 
@@ -73,7 +73,10 @@ def invert_gradients(
     state = states[0]  # the earliest kept: the fewer rounds, the larger the gradients
     scene = _Scene(state=state, config=config, partition=partition, device=device, seeds=seeds)
     pairs = scene.pairs()
-    rows = [_single_steps(scene, pairs, num_images, num_iterations, progress)]
+    rows = [
+        _single_steps(scene, pairs, num_images, num_iterations, progress),
+        _summed_steps(scene, pairs, num_iterations, progress),
+    ]
     updates = retrained_updates(state, config=config, partition=partition, device=device)
     names = sorted(updates)
     shown = [(name, updates[name]) for name in names[:_NUM_SITES]]
@@ -186,7 +189,47 @@ def _single_steps(
         made.append(_invert(loss, observed, label, pairs, rng, Matching.L2, num_iterations))
     own = np.zeros((len(chosen), len(pairs.members)), dtype=np.bool_)
     own[np.arange(len(chosen)), chosen] = True
-    return _row("one step on one image, noise known", made, pairs, own, scene, started)
+    images = np.stack([one.reconstruction for one in made])
+    return _row("one step on one image, noise known", images, made, pairs, own, scene, started)
+
+
+def _summed_steps(
+    scene: _Scene, pairs: _Pairs, num_iterations: int, progress: Progress
+) -> InversionRow:
+    """One step at several sites on one image each; the attacker sees the gradients' sum, knows
+    every timestep, noise and class, and looks for all images at once."""
+    started = time.perf_counter()
+    rng = scene.seeds.child("inversion", "summed steps").numpy()
+    names = np.unique(pairs.sites)[:_NUM_SITES]
+    chosen = np.array([rng.choice(np.flatnonzero(pairs.of_site(name))) for name in names])
+    progress("inverting summed steps", 0, 1)
+    losses = [scene.loss(name=f"summed {name}", num_draws=1) for name in names]
+    labels = pairs.labels[chosen]
+
+    def summed(images: NDArray[np.floating]) -> NDArray[np.floating]:
+        each = zip(losses, images, labels, strict=True)
+        parts = [loss.gradient(u, label=int(label)) for loss, u, label in each]
+        return np.asarray(np.sum(parts, axis=0))
+
+    def pulled_back(
+        images: NDArray[np.floating], direction: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        each = zip(losses, images, labels, strict=True)
+        return np.stack([loss.pulled_back(u, direction, label=int(y)) for loss, u, y in each])
+
+    found = invert(
+        summed(pairs.members[chosen]),
+        gradient=summed,
+        vjp=pulled_back,
+        shape=(len(chosen), *pairs.members.shape[1:]),
+        rng=rng,
+        num_restarts=1,
+        num_iterations=num_iterations,
+    )
+    candidates = np.zeros((len(chosen), len(pairs.members)), dtype=np.bool_)
+    candidates[np.arange(len(chosen)), chosen] = True
+    view = f"one step at each of {len(chosen)} sites, summed (secure aggregation), noise known"
+    return _row(view, found.reconstruction, [found], pairs, candidates, scene, started)
 
 
 def _of_updates(
@@ -211,7 +254,8 @@ def _of_updates(
         label = int(np.bincount(pairs.labels[allowed] + 1).argmax()) - 1
         made.append(_invert(loss, -update, label, pairs, rng, Matching.COSINE, num_iterations))
         candidates.append(allowed)
-    return _row(view, made, pairs, np.stack(candidates), scene, started)
+    images = np.stack([one.reconstruction for one in made])
+    return _row(view, images, made, pairs, np.stack(candidates), scene, started)
 
 
 def _invert(
@@ -237,6 +281,7 @@ def _invert(
 
 def _row(
     view: str,
+    images: NDArray[np.float64],
     made: Sequence[Inversion],
     pairs: _Pairs,
     candidates: NDArray[np.bool_],
@@ -244,7 +289,7 @@ def _row(
     started: float,
 ) -> InversionRow:
     found = match(
-        np.stack([one.reconstruction for one in made]),
+        images,
         members=pairs.members,
         partners=pairs.partners,
         candidates=candidates,
@@ -253,7 +298,7 @@ def _row(
     recovered, recovered_control = found.recovered()
     return InversionRow(
         view=view,
-        num_reconstructions=len(made),
+        num_reconstructions=len(images),
         num_candidates=int(candidates.any(axis=0).sum()),
         psnr=float(np.median(found.best)),
         psnr_control=float(np.median(found.best_control)),

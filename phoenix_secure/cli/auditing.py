@@ -110,6 +110,8 @@ def _print(report: AuditReport, out: Path) -> None:
             soft_wrap=True,
             markup=False,
         )
+    for line in _of_other_games(report):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
     verdict = report.verdict
     console.print(verdict.headline, style=_COLOURS[verdict.outcome], soft_wrap=True)
     for reason in verdict.reasons:
@@ -128,3 +130,23 @@ def _print(report: AuditReport, out: Path) -> None:
             markup=False,
         )
     console.print(f"report:  {out / 'audit.md'}    {report.seconds:.0f} s", soft_wrap=True)
+
+
+def _of_other_games(report: AuditReport) -> list[str]:
+    """What the games beside the membership of single images found, a line each."""
+    lines = []
+    if (use := report.dataset_inference) is not None:
+        p = "not estimable" if use.p_adjusted is None else f"p {use.p_adjusted:.2g}"
+        lines.append(f"dataset inference: all members against unseen images, {p}")
+    if (copies := report.extraction) is not None:
+        lines.append(
+            f"extraction: near copies of {copies.extracted} of {copies.num_members} members, "
+            f"control {copies.extracted_control} (p {copies.p_value:.2g})"
+        )
+    if (inversion := report.inversion) is not None:
+        lines += [
+            f"server sees {row.view}: {row.recovered} of {row.num_reconstructions} reconstructions "
+            f"are the image, control {row.recovered_control} (p {row.p_value:.2g})"
+            for row in inversion.rows
+        ]
+    return lines
