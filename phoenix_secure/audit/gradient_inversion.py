@@ -1,8 +1,8 @@
 """Reconstructions from gradients and updates: what a server could see of a site's images.
 
-Two times two views, each with and without secure aggregation: the gradient of one step on one image,
-its timestep and noise known to the attacker (the worst case of showing a gradient), and the sum of
-such gradients of several sites; a site's update of a real round, and the sum of all sites' updates.
+Two views, each with and without secure aggregation: the gradient of one step on one image, its
+timestep and noise known to the attacker (the worst case of showing a gradient), and the sum of such
+gradients of several sites; a site's update of a real round, and the sum of all sites' updates.
 Source:     ``attacks.federated.inversion`` (Zhu et al. 2019; Geiping et al. 2020).
 """
 

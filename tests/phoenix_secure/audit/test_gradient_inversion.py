@@ -112,15 +112,13 @@ def test_one_step_gives_its_image_away_and_the_sum_of_a_round_does_not(
     step, summed, site, total = report.rows
     assert (step.num_reconstructions, site.num_reconstructions) == (6, 5)
     assert (summed.num_reconstructions, total.num_reconstructions) == (5, 1)
-    assert summed.psnr <= step.psnr
+    # A sum of few steps hides nothing from who knows timesteps and noise.
+    assert summed.recovered >= 3
     assert step.recovered >= 4
     assert step.recovered_control == 0
     assert step.p_value < 0.05
     assert step.psnr > step.psnr_control + 10
     assert total.recovered == 0
-    print(
-        [(row.view, row.psnr, row.psnr_control, row.recovered, row.p_value) for row in report.rows]
-    )
 
 
 def test_the_views_are_part_of_an_audit(five_sites: Target, tmp_path: Path) -> None:
