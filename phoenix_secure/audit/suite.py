@@ -15,6 +15,7 @@ from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import Attack
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.choice import RunnableAttacks, choose_attacks
+from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.figures import adjusted_together, attack_reports
 from phoenix_secure.audit.games import play_games
@@ -46,6 +47,10 @@ from phoenix_secure.rng import SeedTree
 __all__ = ["Findings", "Request", "run_audit"]
 
 Progress = Callable[[str, int, int], object]
+_NO_LABELS = (
+    "the model is class-conditional, and not all images have labels: it was asked without a class "
+    "alone, and shows less than under each image's own; give labels for every set"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,11 +212,25 @@ def run_audit(
 
 def _reading(target: Target, *, roles: Roles, seeds: SeedTree) -> Reading:
     """How the target's model is read: measured for one that others trained, known for a run's."""
-    if target.model is None or target.run is not None:
+    model = target.model
+    if model is None:
         return Reading()
-    questions = questions_of(target.model, labels=roles.choice.records.labels)
+    if model.num_classes is not None and roles.labels is None:
+        # It has a null class, or labels would have been asked for (``classes``).
+        return _with_doubt(_NO_LABELS, of=_measured(target, model, roles=roles, seeds=seeds))
+    return _measured(target, model, roles=roles, seeds=seeds)
+
+
+def _with_doubt(doubt: str, *, of: Reading) -> Reading:
+    return Reading(scale=of.scale, doubts=(doubt, *of.doubts))
+
+
+def _measured(target: Target, model: PipelineDenoiser, *, roles: Roles, seeds: SeedTree) -> Reading:
+    if target.run is not None:
+        return Reading()
+    questions = questions_of(model, labels=roles.choice.records.labels)
     return read_model(
-        target.model,
+        model,
         roles.choice.records,
         with_classes=ITS_CLASS in questions,
         rng=seeds.child("scale").numpy(),

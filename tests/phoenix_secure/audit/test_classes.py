@@ -10,6 +10,9 @@ from diffusers import DDPMScheduler
 
 from others_models import digits, save, small_unet
 from phoenix_secure.audit.classes import matched_by_class
+from phoenix_secure.audit.profiles import profile_named
+from phoenix_secure.audit.report import Outcome
+from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.diffusion.model_folder import save_model
@@ -149,3 +152,18 @@ def test_matched_images_are_of_the_same_classes() -> None:
     for label in range(6):
         expected = min((labels[own] == label).sum(), (others == label).sum())
         assert (labels[ours] == label).sum() == (others[theirs] == label).sum() == expected
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_a_class_conditional_model_asked_without_classes_is_not_clean(
+    with_labels: bool, tmp_path: Path
+) -> None:
+    """The null class of a run that never dropped a label was not trained: it shows nothing."""
+    own_model(tmp_path / "model", tuple("abcdefghij"))
+    classes = range(10) if with_labels else None
+    target = opened(tmp_path / "model", *archives(tmp_path, classes, classes))
+    request = Request(profile=profile_named("smoke"), attacks=("loss",))
+    report = run_audit(target, request, out=tmp_path / "out").report
+    asked = [reason for reason in report.verdict.reasons if "not all images have labels" in reason]
+    assert bool(asked) is not with_labels
+    assert report.verdict.outcome is not Outcome.NONE
