@@ -10,6 +10,7 @@ import pytest
 
 from attacks.federated.dataset_inference import infer
 from phoenix_secure.audit import dataset_inference, extraction
+from phoenix_secure.audit.choice import choose_attacks
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.markdown import to_markdown
 from phoenix_secure.audit.profiles import PROFILES
@@ -228,3 +229,25 @@ def test_loss_that_fell_since_the_first_checkpoint_gives_members_away(
     assert found.placebo_inside
     num_models = len(target.run.load_states(config=target.config))
     assert found.queries_per_record == num_models * SMOKE.num_noises
+
+
+def test_sets_of_persons_are_not_tested_as_if_images_were_independent() -> None:
+    target = dataclasses.replace(
+        without_model(), samples=to_unit_range(load_digits().images[800:1000])
+    )
+    roles = draw_roles(target.images, profile=SMOKE, seeds=SeedTree(0))
+    for has_persons in (False, True):
+        found = choose_attacks(
+            target,
+            Request(profile=SMOKE, attacks=("nearest", "extraction")),
+            roles=roles,
+            samples=target.samples,
+            scale=PixelScale.SIGNED,
+            has_canaries=False,
+            has_persons=has_persons,
+            seeds=SeedTree(0),
+        )
+        assert ("extraction" in found.games) is not has_persons
+        assert ("several of one person are not" in found.skipped.get("extraction", "")) is (
+            has_persons
+        )

@@ -116,6 +116,8 @@ def test_a_claim_that_the_attack_beats_is_a_fail(overfitted_run: Path, tmp_path:
     assert report.canaries is not None
     assert report.canaries.claim == "contradicted"
     assert report.canaries.epsilon_steinke > 0.3
+    assert report.canaries.placebo_epsilon == 0
+    assert report.canaries.queries_per_record == 3 * 8
     honest = audit(overfitted_run, tmp_path / "b", claim=(20.0, 1e-5), attacks=("loss",)).report
     assert not honest.verdict.fail
     assert honest.canaries is not None
