@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.data.decode import DecodedFiles
-from phoenix_secure.data.groups import GroupKind, GroupRule, folder_person, person
+from phoenix_secure.data.groups import GroupKind, GroupRule, Spellings, folder_person, person
 from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.label_files import Table, people_of_table
 from phoenix_secure.errors import ConfigError, DataError, NoImages
@@ -39,13 +39,14 @@ def people_of_folder(
             table, values = people_of_table(tables, pictures, root=root, rule=rule)
         case GroupKind.ARRAY:
             raise ConfigError(f"data.group {rule} is for an .npz file, not for a folder")
-    kept, people = [], []
+    kept, people, spellings = [], [], Spellings(rule)
     for number, picture in enumerate(pictures):
         try:
             if values is None:
                 found = folder_person(picture, root=root, rule=rule)
             else:
                 found = person(values[number], name=str(picture), rule=rule)
+            spellings.take(found, name=str(picture))
         except DataError as error:
             if not inspection.rules.each_alone:
                 raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +27,7 @@ from phoenix_secure.errors import ConfigError, DataError
 __all__ = [
     "GroupKind",
     "GroupRule",
+    "Spellings",
     "folder_person",
     "group_number",
     "majority",
@@ -116,6 +118,39 @@ def person(value: Any, *, name: str, rule: GroupRule) -> str:
             f"{name}: {rule} names nobody: fill it in, remove the image, or fix data.group"
         )
     return text
+
+
+class Spellings:
+    """The identifiers of one set, which must differ in more than their spelling.
+
+    One person under two spellings would count as two, and each would be protected as if the images
+    of the other were somebody else's.
+    """
+
+    def __init__(self, rule: GroupRule) -> None:
+        self._rule = rule
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def take(self, identifier: str, *, name: str) -> str:
+        """``identifier``, which the image ``name`` has.
+
+        Raises:     DataError naming this image and one of the other spelling, and never the value.
+        """
+        first, where = self._seen.setdefault(_plain(identifier), (identifier, name))
+        if first != identifier:
+            raise DataError(
+                f"{where} and {name}: {self._rule} names two persons who differ only in capitals, "
+                "spaces, leading zeros or a decimal .0. Write each person in one way, or tell two "
+                "persons apart by more than that"
+            )
+        return identifier
+
+
+def _plain(identifier: str) -> str:
+    """What is left of an identifier without its spelling: P007, p7 and ' P 7' are one."""
+    text = "".join(unicodedata.normalize("NFKC", identifier).casefold().split())
+    text = re.sub(r"^(\d+)\.0+$", r"\1", text)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
 
 
 def folder_person(file: Path, *, root: Path, rule: GroupRule) -> str:

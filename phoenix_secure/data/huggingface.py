@@ -13,7 +13,7 @@ import numpy.typing as npt
 from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.decode import decode_files
 from phoenix_secure.data.folder import stack_pictures
-from phoenix_secure.data.groups import GroupKind, GroupRule, person
+from phoenix_secure.data.groups import GroupKind, GroupRule, Spellings, person
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
@@ -91,6 +91,7 @@ def load_huggingface(
     column = _undecoded(table, image_column, reference=reference)
 
     named = np.zeros(len(table), np.int64)
+    spellings = None if rule is None else Spellings(rule)
 
     def read(index: int, name: str) -> bytes:
         content = (column[index][image_column] or {}).get("bytes")
@@ -98,8 +99,9 @@ def load_huggingface(
             raise DataError(f"{name} is missing: the row holds no picture")
         if labels is not None and not 0 <= labels[index] < len(class_names):
             raise DataError(f"{name} has a label without a name")
-        if people is not None and rule is not None:
-            named[index] = rule.number(person(people[index], name=name, rule=rule))
+        if people is not None and rule is not None and spellings is not None:
+            whose = spellings.take(person(people[index], name=name, rule=rule), name=name)
+            named[index] = rule.number(whose)
         return content
 
     decoded = decode_files(

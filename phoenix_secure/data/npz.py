@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.catalogue import facts_of
-from phoenix_secure.data.groups import GroupKind, GroupRule, person
+from phoenix_secure.data.groups import GroupKind, GroupRule, Spellings, person
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.labels import numbered, pick_label
@@ -168,10 +168,12 @@ def _with_groups(
         )
     groups = np.zeros(len(images), np.int64)
     whole = np.ones(len(images), bool)
+    spellings = Spellings(rule)
     for index, value in enumerate(people.tolist()):
         what = f"image {index} of {path}"
         try:
-            groups[index] = rule.number(person(value, name=what, rule=rule))
+            named = spellings.take(person(value, name=what, rule=rule), name=what)
+            groups[index] = rule.number(named)
         except DataError as error:
             if not inspection.rules.each_alone:
                 raise

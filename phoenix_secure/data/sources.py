@@ -12,7 +12,7 @@ from phoenix_secure.data.cache import read_cached
 from phoenix_secure.data.catalogue import CATALOGUE, DATASETS, facts_of
 from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.folder import load_folder
-from phoenix_secure.data.groups import GroupRule, person
+from phoenix_secure.data.groups import GroupRule, Spellings, person
 from phoenix_secure.data.hub_names import hub_name
 from phoenix_secure.data.huggingface import load_huggingface
 from phoenix_secure.data.images import ImageSet
@@ -272,7 +272,10 @@ def _extended(name: str, path: str | None, *, group: GroupRule | None) -> ImageS
             people = found.get(group.name)
             if people is None:
                 raise ValueError(f"it has no entry {group.name}, which data.group names")
-            named = (person(each, name=name, rule=group) for each in people)
+            named = [person(each, name=name, rule=group) for each in people]
+            spellings = Spellings(group)
+            for number, each in enumerate(named):
+                spellings.take(each, name=f"image {number} of {name}")
             groups = np.array([group.number(each) for each in named], np.int64)
         return ImageSet(
             name=name,

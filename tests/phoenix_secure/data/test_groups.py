@@ -105,6 +105,46 @@ def test_arrays_and_columns_say_it(people: list[object], alone: bool, tmp_path: 
     assert found.inventory.notes == ()  # "no labels" would name the column of people
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P1", "p1"),
+        ("1", "1.0"),
+        ("7", "007"),
+        ("A 3", "a3"),
+        ("\u00e9", "E\u0301"),
+        (PLANTED, PLANTED.upper()),
+    ],
+)
+def test_one_person_in_two_spellings_is_refused(one: str, other: str, tmp_path: Path) -> None:
+    images = (np.arange(4, dtype=np.uint8) * 60)[:, None, None, None] * np.ones((1, 8, 8), np.uint8)
+    people = [one, "somebody else", other, one]
+    np.savez(tmp_path / "a.npz", images=images, whose=np.array(people))
+    with pytest.raises(DataError, match="differ only in capitals") as caught:
+        load(tmp_path / "a.npz", "array:whose", name="npz")
+    text = str(caught.value)
+    assert PLANTED.lower() not in text.lower()
+    assert "image 0 of" in text
+    assert "image 2 of" in text
+    # Where no image may stop the others, the second spelling is left out.
+    found = load(tmp_path / "a.npz", "array:whose", name="npz", alone=True)
+    assert found.groups is not None
+    assert found.groups.tolist() == numbers([one, "somebody else", one])
+    for k in range(4):
+        picture(tmp_path / "folder" / f"{k}.png", 60 * k)
+    table = [f"{k}.png,{who}" for k, who in enumerate(people)]
+    (tmp_path / "folder" / "labels.csv").write_text("\n".join(["file_name,whose", *table]))
+    with pytest.raises(DataError, match=r"2\.png"):
+        load(tmp_path / "folder", "column:whose")
+
+
+def test_persons_who_differ_in_more_are_two(tmp_path: Path) -> None:
+    people = ["P1", "P10", "P11", "1.5", "15", "1-2", "12", "100"]
+    images = (np.arange(8, dtype=np.uint8) * 30)[:, None, None] * np.ones((8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, whose=np.array(people))
+    assert load(tmp_path / "a.npz", "array:whose", name="npz").num_groups == 8
+
+
 def test_a_file_of_its_own_is_a_group_and_a_copy_is_of_the_same(tmp_path: Path) -> None:
     for number in (1, 2):
         picture(tmp_path / "set" / f"{number}.png", 10 * number)
