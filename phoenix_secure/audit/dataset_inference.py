@@ -20,7 +20,7 @@ from phoenix_secure.audit.profiles import Profile
 from phoenix_secure.audit.questions import ITS_CLASS, questions_of, score_by_class
 from phoenix_secure.audit.reading import PixelScale
 from phoenix_secure.audit.records import Records
-from phoenix_secure.audit.report import DatasetInferenceReport, SuspectReport
+from phoenix_secure.audit.report_games import DatasetInferenceReport, SuspectReport
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.rng import SeedTree
 

@@ -13,7 +13,7 @@ from scipy.stats import hypergeom
 from attacks.extraction import extract, likely_copies
 from attacks.records import Images
 from attacks.statistics.intervals import Side, clopper_pearson
-from phoenix_secure.audit.report import ExtractionReport
+from phoenix_secure.audit.report_games import ExtractionReport
 from phoenix_secure.audit.target import Target
 from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.rng import SeedTree

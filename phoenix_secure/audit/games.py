@@ -15,7 +15,7 @@ from phoenix_secure.audit.dataset_inference import infer_use
 from phoenix_secure.audit.extraction import extract_members
 from phoenix_secure.audit.gradient_inversion import invert_gradients
 from phoenix_secure.audit.reading import PixelScale
-from phoenix_secure.audit.report import (
+from phoenix_secure.audit.report_games import (
     DatasetInferenceReport,
     ExtractionReport,
     InversionReport,

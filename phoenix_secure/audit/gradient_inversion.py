@@ -10,31 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from attacks.federated.inversion import Inversion, Matching, invert
 from attacks.federated.matches import match
 from phoenix_secure.audit.federated_view import require_federated, retrained_updates
-from phoenix_secure.audit.report import InversionReport, InversionRow
+from phoenix_secure.audit.inversion_scene import Pairs, Scene
+from phoenix_secure.audit.report_games import InversionReport, InversionRow
 from phoenix_secure.audit.round_loss import RoundLoss
 from phoenix_secure.audit.target import Target
-from phoenix_secure.config import RunConfig
-from phoenix_secure.data.images import to_unit_range
-from phoenix_secure.data.partition import DataPartition, partition_images
+from phoenix_secure.data.partition import partition_images
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import CheckpointError, ConfigError
-from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["inversion_obstacle", "invert_gradients"]
 
 _NUM_SITES = 5  # sites whose update is inverted
-_MAX_CANDIDATES = 50  # members of a site that a reconstruction is compared with
 _NUM_DRAWS = 4  # timesteps and noises that the attacker averages over for an update
 Progress = Callable[[str, int, int], object]
 
@@ -71,7 +66,7 @@ def invert_gradients(
     run.check_split(partition.split, image_set=partition.image_set)
     device = pick_devices(config.device)[0]
     state = states[0]  # the earliest kept: the fewer rounds, the larger the gradients
-    scene = _Scene(state=state, config=config, partition=partition, device=device, seeds=seeds)
+    scene = Scene(state=state, config=config, partition=partition, device=device, seeds=seeds)
     pairs = scene.pairs()
     rows = [
         _single_steps(scene, pairs, num_images, num_iterations, progress),
@@ -109,73 +104,8 @@ def invert_gradients(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pairs:
-    """Members with unseen partners of the same class. Shapes: (M, C, H, W), and (M,)."""
-
-    members: NDArray[np.float32]
-    partners: NDArray[np.float32]
-    labels: NDArray[np.int64]  # -1 where the network takes none
-    sites: NDArray[np.str_]
-
-    def of_site(self, name: str) -> NDArray[np.bool_]:
-        return np.asarray(self.sites == name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Scene:
-    """A kept round and its images."""
-
-    state: ServerState
-    config: RunConfig
-    partition: DataPartition
-    device: torch.device
-    seeds: SeedTree
-
-    def loss(self, *, name: str | int, num_draws: int) -> RoundLoss:
-        """In float64: the inversion follows gradients down to small differences."""
-        return RoundLoss(
-            self.state,
-            self.config,
-            self.partition,
-            device=self.device,
-            seeds=self.seeds.child("inversion", "draws", name),
-            num_draws=num_draws,
-            dtype=torch.float64,
-        )
-
-    def pairs(self) -> _Pairs:
-        """Up to a number of members of each site, each with an unused image of its class."""
-        rng = self.seeds.child("inversion", "pairs").numpy()
-        image_set, labels = self.partition.image_set, self.partition.image_set.labels
-        unused = list(rng.permutation(self.partition.split.held_out))
-        members, partners, sites = [], [], []
-        each = max(1, min(_MAX_CANDIDATES, len(unused) // max(1, len(self.partition.parts))))
-        for name in sorted(self.partition.parts):
-            own = rng.permutation(self.partition.parts[name])[:each]
-            for index in own:
-                place = next(
-                    (k for k, other in enumerate(unused) if _alike(labels, index, other)), None
-                )
-                if place is not None:
-                    members.append(int(index))
-                    partners.append(int(unused.pop(place)))
-                    sites.append(name)
-        asked = labels if self.config.model.class_conditional else None
-        return _Pairs(
-            members=to_unit_range(image_set.images[members]),
-            partners=to_unit_range(image_set.images[partners]),
-            labels=np.full(len(members), -1) if asked is None else asked[members],
-            sites=np.array(sites),
-        )
-
-
-def _alike(labels: NDArray[np.int64] | None, first: int, second: int) -> bool:
-    return labels is None or bool(labels[first] == labels[second])
-
-
 def _single_steps(
-    scene: _Scene, pairs: _Pairs, num_images: int, num_iterations: int, progress: Progress
+    scene: Scene, pairs: Pairs, num_images: int, num_iterations: int, progress: Progress
 ) -> InversionRow:
     """One step on one image each: the attacker knows model, timestep, noise and class."""
     started = time.perf_counter()
@@ -194,7 +124,7 @@ def _single_steps(
 
 
 def _summed_steps(
-    scene: _Scene, pairs: _Pairs, num_iterations: int, progress: Progress
+    scene: Scene, pairs: Pairs, num_iterations: int, progress: Progress
 ) -> InversionRow:
     """One step at several sites on one image each; the attacker sees the gradients' sum, knows
     every timestep, noise and class, and looks for all images at once."""
@@ -234,8 +164,8 @@ def _summed_steps(
 
 def _of_updates(
     view: str,
-    scene: _Scene,
-    pairs: _Pairs,
+    scene: Scene,
+    pairs: Pairs,
     *,
     shown: Sequence[tuple[NDArray[np.floating], NDArray[np.bool_]]],
     num_iterations: int,
@@ -262,7 +192,7 @@ def _invert(
     loss: RoundLoss,
     observed: NDArray[np.floating],
     label: int,
-    pairs: _Pairs,
+    pairs: Pairs,
     rng: np.random.Generator,
     matching: Matching,
     num_iterations: int,
@@ -283,9 +213,9 @@ def _row(
     view: str,
     images: NDArray[np.float64],
     made: Sequence[Inversion],
-    pairs: _Pairs,
+    pairs: Pairs,
     candidates: NDArray[np.bool_],
-    scene: _Scene,
+    scene: Scene,
     started: float,
 ) -> InversionRow:
     found = match(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from phoenix_secure.audit.report import (
-    AuditReport,
+from phoenix_secure.audit.report import AuditReport
+from phoenix_secure.audit.report_games import (
     DatasetInferenceReport,
     ExtractionReport,
     InversionReport,

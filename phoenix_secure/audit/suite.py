@@ -15,15 +15,13 @@ from phoenix_secure.audit import details
 from phoenix_secure.audit.attack import Attack
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.choice import RunnableAttacks, choose_attacks
-from phoenix_secure.audit.denoiser import PipelineDenoiser
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.figures import adjusted_together, attack_reports
 from phoenix_secure.audit.games import play_games
 from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.planning import plan_of
-from phoenix_secure.audit.questions import ITS_CLASS, questions_of
-from phoenix_secure.audit.reading import Reading, read_model
+from phoenix_secure.audit.read_target import reading_facts, reading_of
 from phoenix_secure.audit.report import AuditReport, CanaryReport
 from phoenix_secure.audit.request import Request
 from phoenix_secure.audit.roles import Roles, draw_roles
@@ -47,10 +45,6 @@ from phoenix_secure.rng import SeedTree
 __all__ = ["Findings", "Request", "run_audit"]
 
 Progress = Callable[[str, int, int], object]
-_NO_LABELS = (
-    "the model is class-conditional, and not all images have labels: it was asked without a class "
-    "alone, and shows less than under each image's own; give labels for every set"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +76,7 @@ def run_audit(
     seeds = SeedTree(request.seed).child("audit")
     roles = draw_roles(target.images, profile=request.profile, seeds=seeds)
     persons = EvaluatedPersons.of(target.images, roles, seeds=seeds)
-    reading = _reading(target, roles=roles, seeds=seeds)
+    reading = reading_of(target, roles=roles, seeds=seeds)
     samples = samples_of(target, request, seeds=seeds, scale=reading.scale, progress=progress)
     planted = load_canaries(target)
     runnable = choose_attacks(
@@ -183,7 +177,7 @@ def run_audit(
             "kind": target.kind,
             **target.facts,
             "pixels read as": target.images.scale,
-            **_reading_facts(target, reading),
+            **reading_facts(target, reading),
         },
         plan=plan,
         plan_sha256=plan.sha256,
@@ -208,47 +202,6 @@ def run_audit(
         seconds=time.perf_counter() - started,
     )
     return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)
-
-
-def _reading(target: Target, *, roles: Roles, seeds: SeedTree) -> Reading:
-    """How the target's model is read: measured for one that others trained, known for a run's."""
-    model = target.model
-    if model is None:
-        return Reading()
-    if model.num_classes is not None and roles.labels is None:
-        # It has a null class, or labels would have been asked for (``classes``).
-        return _with_doubt(_NO_LABELS, of=_measured(target, model, roles=roles, seeds=seeds))
-    return _measured(target, model, roles=roles, seeds=seeds)
-
-
-def _with_doubt(doubt: str, *, of: Reading) -> Reading:
-    return Reading(scale=of.scale, doubts=(doubt, *of.doubts))
-
-
-def _measured(target: Target, model: PipelineDenoiser, *, roles: Roles, seeds: SeedTree) -> Reading:
-    if target.run is not None:
-        return Reading()
-    questions = questions_of(model, labels=roles.choice.records.labels)
-    return read_model(
-        model,
-        roles.choice.records,
-        with_classes=ITS_CLASS in questions,
-        rng=seeds.child("scale").numpy(),
-    )
-
-
-def _reading_facts(target: Target, reading: Reading) -> dict[str, str]:
-    """Of a model that others trained: what it was taken for."""
-    model = target.model
-    if model is None or target.run is not None:
-        return {}
-    facts = {
-        "process": str(model.process),
-        "pixel scale": f"{reading.scale}, by how well the model denoises the tuning split on it",
-    }
-    if model.null_label is not None:
-        facts["null class"] = f"{model.null_label}, of {model.num_classes}"
-    return facts
 
 
 def _scored(
