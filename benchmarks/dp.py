@@ -1,12 +1,13 @@
 """CPU time and memory of one DP-SGD step: each way to single images' gradients against plain SGD.
 
-Every (preset, mode) runs in a process of its own, one thread, several times in turn; the least CPU
-time of each is compared, so that other work on the machine changes little. Memory is what the
-process needed at its peak above what it needed before the first step.
+Time: one process and one thread, in which the ways take a step in turn; of every turn the ratio to
+the plain step beside it, of those the median, so that other work on the machine changes little.
+Memory: a process for each way; what it needed at its peak above what it needed before the first
+step. A plain step takes its images in the same chunks.
 
     python benchmarks/dp.py                                    # tiny, tiny-s2d, small
+    python benchmarks/dp.py --batch-size 128 --rows 4          # four noise draws of each image
     python benchmarks/dp.py --presets base --batch-size 32 --json
-    python benchmarks/dp.py --against ../before                # another checkout, in turn with this
 """
 
 from __future__ import annotations
@@ -14,16 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import platform
 import resource
-import subprocess
-import sys
+import statistics
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 from rich.console import Console
@@ -38,56 +35,79 @@ from phoenix_secure.privacy.private_optimizer import PrivateOptimizer
 from phoenix_secure.privacy.randomness import SecureRandomness
 from phoenix_secure.rng import SeedTree
 
-MODES = ("plain", "vmap", "hooks")
+WAYS = ("plain", "layers", "vmap")
 SIZES = {"tiny": 28, "tiny-s2d": 28, "small": 32, "base": 32, "cifar10": 32}
+TIME_AIM, MEMORY_AIM = 1.3, 2.0
 
 
-def step_of(
-    preset: str, mode: str, *, batch_size: int, chunk: int
-) -> tuple[Callable[[], None], int]:
-    """One optimizer step on ``batch_size`` images, and the number of parameters."""
-    config = load_config(None, [f"model.preset={preset}"])
-    size, factor = SIZES[preset], config.model.space_to_depth
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a step works on; ``rows`` are the regression problems of each image."""
+
+    preset: str
+    batch_size: int
+    chunk: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What one way costs; ratios are to plain."""
+
+    preset: str
+    way: str
+    parameters: int
+    cpu_s: float
+    time_ratio: float
+    mib: float
+    memory_ratio: float
+
+
+def step_of(step: Step, way: str) -> tuple[Callable[[], None], int]:
+    """One optimizer step, and the number of parameters."""
+    config = load_config(None, [f"model.preset={step.preset}"])
+    size, factor = SIZES[step.preset], config.model.space_to_depth
     network = build_unet(
         config.model, image_size=size, channels=1, num_classes=0, seeds=SeedTree(0)
     )
     objective = Objective(config.diffusion, device=torch.device("cpu"))
     generator = SeedTree(0).torch()
-    images = torch.rand(batch_size, 1, size, size, generator=generator) * 2 - 1
-    x0 = torch.nn.functional.pixel_unshuffle(images, factor)
-    inner = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    images = torch.rand(step.batch_size, 1, size, size, generator=generator) * 2 - 1
+    folded = torch.nn.functional.pixel_unshuffle(images, factor)
+    chunks = folded.repeat_interleave(step.rows, 0).split(step.chunk * step.rows)
+    inner = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
 
     def plain() -> None:
         inner.zero_grad()
-        for start in range(0, batch_size, chunk):
-            part = x0[start : start + chunk]
+        for part in chunks:
             loss = objective.loss(
                 lambda x, t, y: network(x, t).sample, part, None, generator=generator
             )
-            (loss.sum() / batch_size).backward()
+            (loss.sum() / len(folded) / step.rows).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         inner.step()
 
-    if mode == "plain":
+    if way == "plain":
         return plain, num_parameters(network)
-    gradients = make_gradients(mode, network, physical_batch=chunk)
+    gradients = make_gradients(way, network, physical_batch=step.chunk)
     randomness = SecureRandomness()
     optimizer = PrivateOptimizer(
         inner,
         noise_multiplier=1.0,
         clip_norm=1.0,
-        divisor=batch_size,
+        divisor=step.batch_size,
         randomness=randomness,
     )
 
     def private() -> None:
-        for start in range(0, batch_size, chunk):
-            pair = objective.secret_pair(x0[start : start + chunk], draws=randomness)
+        for part in chunks:
+            pair = objective.secret_pair(part, draws=randomness)
+            shape = (len(part) // step.rows, step.rows)
             rows = ImageRows(
-                inputs=pair.inputs[:, None],
-                times=pair.times[:, None],
-                target=pair.target[:, None],
-                weight=pair.weight[:, None],
+                inputs=pair.inputs.view(*shape, *part.shape[1:]),
+                times=pair.times.view(shape),
+                target=pair.target.view(*shape, *part.shape[1:]),
+                weight=pair.weight.view(shape),
                 labels=None,
             )
             gradients.accumulate(rows, clip_norm=1.0)
@@ -96,40 +116,74 @@ def step_of(
     return private, num_parameters(network)
 
 
-def measure(job: tuple[str, str, int, int, int]) -> dict[str, Any]:
-    """Measure in a fresh process: least CPU seconds of a step, and MiB above the start."""
-    preset, mode, batch_size, chunk, repeats = job
-    warnings.filterwarnings("ignore")
+def seconds_in_turn(step: Step, ways: list[str], turns: int) -> list[list[float]]:
+    """CPU seconds of each way's step, by turn."""
     torch.set_num_threads(1)
-    step, size = step_of(preset, mode, batch_size=batch_size, chunk=chunk)
+    steps = [step_of(step, way)[0] for way in ways]
+    for run in steps:  # pays for allocation and kernel selection
+        run()
+    found = []
+    for _ in range(turns):
+        turn = []
+        for run in steps:
+            started = time.process_time()
+            run()
+            turn.append(time.process_time() - started)
+        found.append(turn)
+    return found
+
+
+def memory(step: Step, way: str) -> tuple[float, int]:
+    """MiB at the peak of two steps above the start, and the number of parameters."""
+    torch.set_num_threads(1)
+    run, size = step_of(step, way)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()  # pays for allocation and tracing
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        step()
-        times.append(time.process_time() - started)
+    run()
+    run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "preset": preset,
-        "mode": mode,
-        "parameters": size,
-        "cpu_s": min(times),
-        "mib": (peak - before) / 1024,
-    }
+    return (peak - before) / 1024, size
 
 
-def measure_there(checkout: Path, job: tuple[str, str, int, int, int]) -> dict[str, Any]:
-    """The same by the benchmark, and the code, of another checkout."""
-    preset, mode, batch_size, chunk, repeats = job
-    options = {"--batch-size": batch_size, "--chunk": chunk, "--repeats": repeats, "--rounds": 1}
-    command = [sys.executable, str(checkout / "benchmarks" / "dp.py"), "--json"]
-    command += ["--presets", preset, "--modes", mode]
-    command += [str(part) for pair in options.items() for part in pair]
-    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603
-    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
-    return {**row, "mode": f"{mode} there"}
+def measure(step: Step, ways: list[str], *, turns: int) -> list[Row]:
+    """Every way's costs; ``ways`` begins with plain."""
+    fresh = multiprocessing.get_context("spawn")
+    with fresh.Pool(1) as pool:
+        seconds = pool.apply(seconds_in_turn, (step, ways, turns))
+    rows: list[Row] = []
+    for place, way in enumerate(ways):
+        with fresh.Pool(1) as pool:
+            mib, size = pool.apply(memory, (step, way))
+        rows.append(
+            Row(
+                preset=step.preset,
+                way=way,
+                parameters=size,
+                cpu_s=min(turn[place] for turn in seconds),
+                time_ratio=statistics.median(turn[place] / turn[0] for turn in seconds),
+                mib=mib,
+                memory_ratio=mib / max(rows[0].mib if rows else mib, 1.0),
+            )
+        )
+    return rows
+
+
+def print_table(rows: list[Row], *, title: str) -> None:
+    table = Table(title=title)
+    for column in ("preset", "parameters", "way", "CPU s", "x plain", "MiB", "x plain", "aims met"):
+        table.add_column(column, justify="left" if column in ("preset", "way") else "right")
+    for row in rows:
+        met = row.time_ratio <= TIME_AIM, row.memory_ratio <= MEMORY_AIM
+        table.add_row(
+            row.preset,
+            f"{row.parameters:,}",
+            row.way,
+            f"{row.cpu_s:.3f}",
+            f"{row.time_ratio:.2f}",
+            f"{row.mib:.0f}",
+            f"{row.memory_ratio:.2f}",
+            "-" if row.way == "plain" else " ".join("yes" if aim else "no" for aim in met),
+        )
+    Console().print(table)
 
 
 def main() -> None:
@@ -137,56 +191,30 @@ def main() -> None:
     parser.add_argument(
         "--presets", nargs="+", default=["tiny", "tiny-s2d", "small"], choices=SIZES
     )
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS[1:]), choices=WAYS[1:])
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--chunk", type=int, default=32, help="privacy.physical_batch")
-    parser.add_argument("--repeats", type=int, default=3, help="steps in one process")
-    parser.add_argument("--rounds", type=int, default=2, help="processes for each mode, in turn")
-    parser.add_argument("--against", type=Path, help="another checkout of this repository")
+    parser.add_argument("--rows", type=int, default=1, help="privacy.noise_draws")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    context = multiprocessing.get_context("spawn")
-    for _ in range(arguments.rounds):
-        for preset in arguments.presets:
-            for mode in arguments.modes:
-                job = (preset, mode, arguments.batch_size, arguments.chunk, arguments.repeats)
-                with context.Pool(1) as pool:
-                    runs = [pool.apply(measure, (job,))]
-                if arguments.against is not None and mode != "plain":
-                    runs.append(measure_there(arguments.against, job))
-                for one in runs:
-                    best = found.setdefault((preset, one["mode"]), one)
-                    best["cpu_s"] = min(best["cpu_s"], one["cpu_s"])
-                    best["mib"] = min(best["mib"], one["mib"])
-    rows = list(found.values())
-    for row in rows:
-        plain = found.get((row["preset"], "plain"))
-        row["time_ratio"] = None if plain is None else row["cpu_s"] / plain["cpu_s"]
-        row["memory_ratio"] = None if plain is None else row["mib"] / max(plain["mib"], 1.0)
-    if arguments.json:
-        print(json.dumps({"machine": platform.processor(), "rows": rows}))
-        return
-    table = Table(
-        title=f"one step of {arguments.batch_size} images, {arguments.chunk} at once, 1 thread"
-    )
-    for column in ("preset", "parameters", "mode", "CPU s", "x plain", "MiB", "x plain"):
-        table.add_column(column, justify="left" if column in ("preset", "mode") else "right")
-    for row in rows:
-        ratios = [
-            "-" if row[name] is None else f"{row[name]:.2f}"
-            for name in ("time_ratio", "memory_ratio")
-        ]
-        table.add_row(
-            row["preset"],
-            f"{row['parameters']:,}",
-            row["mode"],
-            f"{row['cpu_s']:.3f}",
-            ratios[0],
-            f"{row['mib']:.0f}",
-            ratios[1],
+    rows: list[Row] = []
+    for preset in arguments.presets:
+        step = Step(
+            preset=preset,
+            batch_size=arguments.batch_size,
+            chunk=arguments.chunk,
+            rows=arguments.rows,
         )
-    Console().print(table)
+        rows += measure(step, ["plain", *arguments.ways], turns=arguments.turns)
+    if arguments.json:
+        aims = {"time_ratio": TIME_AIM, "memory_ratio": MEMORY_AIM}
+        found = [asdict(row) for row in rows]
+        print(json.dumps({"machine": platform.processor(), "aims": aims, "rows": found}))
+        return
+    size = f"one step of {arguments.batch_size} images x {arguments.rows} rows"
+    aims = f"aims: {TIME_AIM} x time, {MEMORY_AIM} x memory"
+    print_table(rows, title=f"{size}, {arguments.chunk} at once, 1 thread; {aims}")
 
 
 if __name__ == "__main__":

@@ -117,10 +117,11 @@ class PrivacyConfig(Section):
         description="[images] Most images differentiated at once (record, group): memory, not "
         "privacy.",
     )
-    gradients: Literal["vmap", "hooks", "ghost"] = Field(
-        "vmap",
-        description="[name] How gradients of single images are found (record, group). hooks needs "
-        "less memory; ghost is no more and read as vmap.",
+    gradients: Literal["layers", "vmap", "hooks", "ghost"] = Field(
+        "layers",
+        description="[name] How gradients of single images are found (record, group). layers: by "
+        "rules of layers in one batched pass. vmap: by torch.func, for any layer; slower, more "
+        "memory. hooks and ghost are no more and read as layers.",
     )
     noise_source: Literal["secure", "seeded"] = Field(
         "secure",

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
+from phoenix_secure.privacy.sample_gradients import SampleGradient
+
 __all__ = [
+    "FindGradients",
     "ImageRows",
-    "SampleGradients",
     "chunk_counts",
     "chunk_sizes",
     "padded",
@@ -64,8 +66,8 @@ class ImageRows:
         )
 
 
-# Gradients of single images, by parameter (n, *shape), and the images' losses (n,).
-SampleGradients = Callable[[ImageRows], tuple[Mapping[str, torch.Tensor], torch.Tensor]]
+# Gradients of single images, by parameter, and the images' losses (n,).
+FindGradients = Callable[[ImageRows], tuple[Mapping[str, SampleGradient], torch.Tensor]]
 
 
 def chunk_sizes(physical_batch: int) -> tuple[int, ...]:
@@ -116,28 +118,42 @@ def padded(rows: ImageRows, sizes: tuple[int, ...]) -> ImageRows:
 
 
 def sizes_of_equal_bits(
-    gradients: SampleGradients, rows: ImageRows, sizes: tuple[int, ...]
+    gradients: FindGradients, rows: ImageRows, sizes: tuple[int, ...]
 ) -> tuple[int, ...]:
     """The members of ``sizes`` in which an image's gradient has the same bits as in the largest.
 
+    A network that mixes images (by their mean or maximum, say) shows here, too.
+
     ``rows`` are any images, as many as the largest size; the network's weights should be random
     numbers. Kernels are chosen by shapes and never by values, so that what holds for these holds
-    for others. Each size is tried with the images in other places.
+    for others. Each size is tried with the images in other places, the largest with other
+    companions.
 
     Returns:    the largest size alone where no other agrees with it; (1,), which has neither
-                companions nor places, where even the largest depends on the order.
+                companions nor places, where even the largest depends on order or company.
     """
     largest = sizes[-1]
     kept = min(sizes)
-    expected = {name: s[:kept].clone() for name, s in gradients(rows)[0].items()}
+    expected = {name: s.instantiated()[:kept].clone() for name, s in gradients(rows)[0].items()}
 
     def agrees(size: int) -> bool:
         # The images looked at take the last places, where a remainder's kernel is, and the first.
         order = torch.arange(size, device=rows.inputs.device).roll(size - kept + 1)
         found = gradients(rows.each(lambda t: t[order]))[0]
         place = order.argsort()[:kept]
-        return all(torch.equal(found[name][place], value) for name, value in expected.items())
+        return all(
+            torch.equal(found[name].instantiated()[place], value)
+            for name, value in expected.items()
+        )
 
-    if not agrees(largest):
+    def agrees_in_other_company() -> bool:
+        order = torch.ones(largest, dtype=torch.int64, device=rows.inputs.device)
+        order[0] = 0  # the first image, beside copies of the second
+        found = gradients(rows.each(lambda t: t[order]))[0]
+        return all(
+            torch.equal(found[name].instantiated()[0], value[0]) for name, value in expected.items()
+        )
+
+    if not agrees(largest) or not agrees_in_other_company():
         return (1,)
     return (*(size for size in sizes[:-1] if agrees(size)), largest)

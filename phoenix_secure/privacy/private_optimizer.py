@@ -53,12 +53,11 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
         """Noise from the secure source, in float64, rounded once together with the sum."""
         scale = self.noise_multiplier * self.max_grad_norm
         sizes = [parameter.numel() for parameter in self.params]
-        noises = torch.split(self._randomness.normal(sum(sizes)).mul_(scale), sizes)
-        for parameter, noise in zip(self.params, noises, strict=True):
-            total = noise.view(parameter.shape).to(parameter.device)
+        noise = self._randomness.normal(sum(sizes)).mul_(scale).to(self.params[0].device)
+        for parameter, total in zip(self.params, torch.split(noise, sizes), strict=True):
             if parameter.summed_grad is not None:
-                total = total + parameter.summed_grad
-            parameter.grad = total.to(parameter.dtype)
+                total += parameter.summed_grad.flatten()
+            parameter.grad = total.view(parameter.shape).to(parameter.dtype)
 
     def scale_grad(self) -> None:
         """Divide by the public constant, never by the number of images."""

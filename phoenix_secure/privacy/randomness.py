@@ -75,19 +75,27 @@ class _CipherRandomness:
 
     def normal(self, num: int) -> torch.Tensor:
         values = torch.empty(num, dtype=torch.float64)
+        # New memory takes as long as the arithmetic: all chunks share theirs.
+        most = max(min(num, _CHUNK), _TERMS)
+        words = np.empty(_TERMS * most, dtype="<u8")
+        uniform, sines = (torch.empty(count * most, dtype=torch.float64) for count in (_TERMS, 2))
         for start in range(0, num, _CHUNK):
             part = values[start : start + _CHUNK]
             size = max(part.numel(), _TERMS)
-            words = self._words(_TERMS * size)
+            here = uniform[: _TERMS * size]
             # In (0, 1), symmetric, never 0: log is finite and the tails reach sqrt(2 ln 2^65).
-            uniform = torch.from_numpy(words.astype(np.float64)).add_(0.5).mul_(2.0**-64)
-            radius, angle = uniform.view(2, 2, size)
+            np.add(self._fill(words[: _TERMS * size]), 0.5, out=here.numpy())
+            radius, angle = here.mul_(2.0**-64).view(2, 2, size)
             radius.log_().mul_(-2).sqrt_()
             angle *= 2 * math.pi
             # torch's sine takes a tenth of numpy's time, which was most of the noise's.
-            cosines, sines = angle.cos().mul_(radius), angle.sin().mul_(radius)
+            first, second = torch.sin(angle, out=sines[: 2 * size].view(2, size)).mul_(radius)
+            cosines = angle.cos_().mul_(radius)
             # r (cos + sin) of one pair is a single normal again: each sine goes to another value.
-            total = cosines[0].add_(cosines[1]).add_(sines[0].roll(1)).add_(sines[1].roll(2))
+            total = cosines[0].add_(cosines[1])
+            for shift, sine in ((1, first), (2, second)):
+                total[shift:] += sine[:-shift]
+                total[:shift] += sine[-shift:]
             part.copy_(total[: part.numel()])
         return values.mul_(_TERMS**-0.5)
 
@@ -105,10 +113,14 @@ class _CipherRandomness:
 
     def _words(self, num: int) -> np.ndarray:
         """``num`` independent uniform 64-bit words."""
+        return self._fill(np.empty(num, dtype="<u8"))
+
+    def _fill(self, words: np.ndarray) -> np.ndarray:
+        """``words`` with independent uniform 64-bit words in them."""
+        num = len(words)
         if self._left < 8 * num:
             self._new_key()
         self._left -= 8 * num
-        words = np.empty(num, dtype="<u8")
         content = words.view(np.uint8).data
         for start in range(0, len(content), len(_ZEROS)):
             part = content[start : start + len(_ZEROS)]

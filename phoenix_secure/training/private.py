@@ -123,7 +123,10 @@ class PrivateTrainer(ImageGradients):
         config, privacy = self._config.training, self._config.privacy
         kind = torch.optim.SGD if config.optimizer == "sgd" else torch.optim.AdamW
         inner = kind(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         return PrivateOptimizer(
             inner,

@@ -92,7 +92,7 @@ def filled_up(network: nn.Module, gradients: Gradients, rows: ImageRows) -> torc
 
 
 # Quick: both ways to gradients, with either number of rows and either weights.
-QUICK = {("vmap", 1, 1e4), ("hooks", 2, 1e7)}
+QUICK = {("layers", 1, 1e4), ("layers", 2, 1e7)}
 WEIGHTS = {1e4: "accepted weights", 1e7: "any weights"}
 CASES = [
     pytest.param(
@@ -100,7 +100,7 @@ CASES = [
         id=f"{case[0]}-{case[1]}-{WEIGHTS[case[2]]}",
         marks=[] if case in QUICK else pytest.mark.slow,
     )
-    for case in itertools.product(("vmap", "hooks"), (1, 2), WEIGHTS)
+    for case in itertools.product(("layers", "vmap"), (1, 2), WEIGHTS)
 ]
 
 
@@ -127,7 +127,7 @@ def test_one_image_more_moves_the_sum_by_one_clip_norm_whatever_the_weights(
 def test_neither_does_an_image_that_comes_before_the_others(place: int) -> None:
     """All later images move up by one place, and the last of a chunk into the next."""
     network = crafted(amplification=1e4)
-    gradients = make_gradients("vmap", network, physical_batch=32)
+    gradients = make_gradients("layers", network, physical_batch=32)
     rows = rows_of(network, 33, num_rows=1)
     without = rows.each(lambda t: torch.cat([t[:place], t[place + 1 :]]))
     sums = [filled_up(network, gradients, some) for some in (rows, without)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 
@@ -19,17 +18,18 @@ from phoenix_secure.privacy.chunks import (
     padded,
     sizes_of_equal_bits,
 )
-from phoenix_secure.privacy.per_image import make_gradients
+from phoenix_secure.privacy.per_image import Gradients, make_gradients
+from phoenix_secure.privacy.sample_gradients import Instantiated, SampleGradient, squared_norms
 from privacy_networks import network_of, rows_of
 
-KINDS = ("vmap", "hooks")
+KINDS = ("layers", "vmap")
 BATCHES = ((5, 1), (24, 1), (16, 3))  # physical batch, rows of each image
 # Each takes seconds: a few of every kind stay in the quick suite.
 QUICK = {
+    ("tiny-s2d", "layers", (5, 1)),
+    ("tiny-s2d", "layers", (24, 1)),
     ("tiny-s2d", "vmap", (5, 1)),
-    ("tiny-s2d", "hooks", (16, 3)),
-    ("tiny", "vmap", (16, 3)),
-    ("tiny", "hooks", (5, 1)),
+    ("tiny", "layers", (16, 3)),
 }
 CASES = [
     pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
@@ -53,8 +53,6 @@ def clipped(
 
     The others are given a gradient of zero (weight 0), so that the sum is the image's own.
     """
-    # Opacus takes a network for its hooks once.
-    network = copy.deepcopy(network)
     for parameter in network.parameters():
         parameter.summed_grad = None
     gradients = make_gradients(kind, network, physical_batch=physical_batch)
@@ -76,6 +74,13 @@ def clipped(
             parameter.summed_grad = None
         found.append(b"".join(parts))
     return found
+
+
+def instantiated(gradients: Gradients, rows: ImageRows) -> dict[str, torch.Tensor]:
+    """Every image's gradient by parameter, and its squared norm as clipping sees it."""
+    samples, _ = gradients._samples(rows)
+    found = {name: sample.instantiated().clone() for name, sample in samples.items()}
+    return {**found, "squared norm": squared_norms(samples)}
 
 
 @pytest.mark.parametrize(
@@ -152,11 +157,11 @@ def test_every_size_gives_equal_bits_at_every_place(
     sizes = gradients.sizes
     gradients.verify(rows)
     assert gradients.sizes == sizes  # this machine's libraries are worth the speed
-    expected, _ = gradients._samples(rows)
+    expected = instantiated(gradients, rows)
     for size in {sizes[0], sizes[-1]}:
         for shift in (1, size // 2):
             order = torch.arange(size).roll(shift)
-            found, _ = gradients._samples(rows.each(lambda t, order=order: t[order]))
+            found = instantiated(gradients, rows.each(lambda t, order=order: t[order]))
             for name, value in expected.items():
                 assert torch.equal(found[name], value[order]), (name, size, shift)
 
@@ -175,17 +180,23 @@ def test_what_an_image_adds_has_the_same_bits_in_any_company(kind: str, num_rows
     assert clipped(network, kind, alone, images=[0], physical_batch=24) == together[:1]
 
 
-def shape_dependent(rows: ImageRows) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def shape_dependent(rows: ImageRows) -> tuple[dict[str, SampleGradient], torch.Tensor]:
     """A library that takes another kernel for less than 24 images."""
     found = rows.inputs.flatten(1).clone()
-    return {"w": found * (1 + 1e-7 if len(found) < 24 else 1)}, found.sum(1)
+    return {"w": Instantiated(found * (1 + 1e-7 if len(found) < 24 else 1))}, found.sum(1)
 
 
-def place_dependent(rows: ImageRows) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def place_dependent(rows: ImageRows) -> tuple[dict[str, SampleGradient], torch.Tensor]:
     """A library whose last image is computed by the kernel of the remainder."""
     found = rows.inputs.flatten(1).clone()
     found[-1] *= 1 + 1e-6
-    return {"w": found}, found.sum(1)
+    return {"w": Instantiated(found)}, found.sum(1)
+
+
+def company_dependent(rows: ImageRows) -> tuple[dict[str, SampleGradient], torch.Tensor]:
+    """A network that scales by the largest pixel of its batch, wherever that is."""
+    found = rows.inputs.flatten(1)
+    return {"w": Instantiated(found / found.abs().max())}, found.sum(1)
 
 
 def test_sizes_that_give_other_bits_are_given_up() -> None:
@@ -193,11 +204,14 @@ def test_sizes_that_give_other_bits_are_given_up() -> None:
     assert sizes_of_equal_bits(shape_dependent, rows, (24, 32)) == (24, 32)
     assert sizes_of_equal_bits(shape_dependent, rows, (16, 24, 32)) == (24, 32)
     assert sizes_of_equal_bits(place_dependent, rows, (16, 24, 32)) == (1,)
+    assert sizes_of_equal_bits(company_dependent, rows, (32,)) == (1,)
+    one = rows.each(lambda t: t[:1])
+    assert sizes_of_equal_bits(company_dependent, one, (1,)) == (1,)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-@pytest.mark.parametrize("kind", ["vmap", "hooks"])
+@pytest.mark.parametrize("kind", ["layers", "vmap"])
 def test_cuda_gives_equal_bits_in_the_sizes_that_a_look_at_the_start_keeps(kind: str) -> None:
     """Other libraries, other kernels: whichever sizes they agree in, down to a single image.
 

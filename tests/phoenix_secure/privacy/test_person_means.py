@@ -13,6 +13,7 @@ from phoenix_secure.privacy.chunks import ImageRows
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.privacy.per_image import Gradients, add_clipped, make_gradients
 from phoenix_secure.privacy.person_means import PersonMeans
+from phoenix_secure.privacy.sample_gradients import Instantiated
 from privacy_networks import clipped_sum, network_of, one_image_loop, rows_of
 
 COUNTS = st.lists(st.integers(1, 7), min_size=1, max_size=6)
@@ -75,7 +76,8 @@ class Neighbours:
         samples, num = {"w": torch.cat([*vectors, torch.zeros(2, 6)])}, sum(counts)
         if by_person and counts:
             samples, num = PersonMeans(counts).take(samples, num)  # type: ignore[assignment]
-        add_clipped({"w": parameter}, samples, clip_norm=clip_norm, num_images=num)
+        wrapped = {"w": Instantiated(samples["w"])}
+        add_clipped({"w": parameter}, wrapped, clip_norm=clip_norm, num_images=num)
         found: torch.Tensor = parameter.summed_grad  # type: ignore[attr-defined]
         return found
 
@@ -121,7 +123,7 @@ def test_the_clipped_sum_of_a_network_equals_one_image_at_a_time(physical_batch:
     ]
     norms = [sum(float((v**2).sum()) for v in g.values()) ** 0.5 for g in means]
     clip_norm = sorted(norms)[1]
-    gradients = make_gradients("vmap", network, physical_batch=physical_batch)
+    gradients = make_gradients("layers", network, physical_batch=physical_batch)
     losses = gradients.accumulate(rows, clip_norm=clip_norm, persons=PersonMeans(counts))
     assert losses.shape == (6,)
     expected = clipped_sum(means, clip_norm)
@@ -138,7 +140,7 @@ class FixedGradients(Gradients):
         super().__init__(
             network,
             lambda rows: (
-                {"weight": rows.inputs.flatten(1)[:, None]},
+                {"weight": Instantiated(rows.inputs.flatten(1)[:, None])},
                 torch.zeros(len(rows.inputs)),
             ),
             sizes=sizes,
