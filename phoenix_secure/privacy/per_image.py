@@ -29,7 +29,6 @@ from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.privacy.layer_gradients import LayerGradients, unknown_layer
 from phoenix_secure.privacy.person_means import PersonMeans
 from phoenix_secure.privacy.sample_gradients import (
-    Instantiated,
     SampleGradient,
     squared_norms,
     weighted_sums,
@@ -135,9 +134,10 @@ class Gradients:
             if persons is None:
                 yield samples, count
             else:
-                whole = {name: sample.instantiated() for name, sample in samples.items()}
-                means, num_closed = persons.take(whole, count)
-                yield {name: Instantiated(mean) for name, mean in means.items()}, num_closed
+                whole = {name: sample.in_memory() for name, sample in samples.items()}
+                values = {name: sample.values for name, sample in whole.items()}
+                means, num_closed = persons.take(values, count)
+                yield {name: whole[name].with_values(m) for name, m in means.items()}, num_closed
             start += count
 
 

@@ -70,7 +70,7 @@ class ImageGradients:
         network, gradients = self._network(site)
         self._local.network = None
         load_vector(network, global_vector)
-        if np.abs(global_vector).max(initial=0.0) > _MOST_WEIGHT:
+        if max(global_vector.max(initial=0.0), -global_vector.min(initial=0.0)) > _MOST_WEIGHT:
             raise TrainingError(
                 f"weights beyond {_MOST_WEIGHT:g} came for round {round_number}: lower "
                 "training.learning_rate or federation.server_learning_rate"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -13,9 +15,11 @@ def to_vector(network: torch.nn.Module) -> np.ndarray:
 
     Shape:      (d,) float32, a copy on the CPU.
     """
+    vector = np.empty(_size(network), np.float32)
     with torch.no_grad():
-        flat = [parameter.detach().reshape(-1).float().cpu() for parameter in network.parameters()]
-    return torch.cat(flat).numpy().copy()
+        for parameter, part in _parts(network):
+            torch.from_numpy(vector[part]).copy_(parameter.reshape(-1))
+    return vector
 
 
 def load_vector(network: torch.nn.Module, vector: np.ndarray) -> None:
@@ -23,18 +27,28 @@ def load_vector(network: torch.nn.Module, vector: np.ndarray) -> None:
 
     Raises:     ValueError when the vector is not (d,) float32 or not finite.
     """
-    expected = sum(parameter.numel() for parameter in network.parameters())
+    expected = _size(network)
     if vector.shape != (expected,) or vector.dtype != np.float32:
         raise ValueError(
             f"expected a float32 vector of {expected} parameters, got {vector.dtype} {vector.shape}"
         )
     if not np.isfinite(vector).all():
         raise ValueError("expected finite parameters")
-    # torch cannot mark a tensor read-only, and the vector may be a view of a message.
-    flat = torch.from_numpy(np.array(vector))
-    start = 0
     with torch.no_grad():
-        for parameter in network.parameters():
-            size = parameter.numel()
-            parameter.copy_(flat[start : start + size].view_as(parameter))
-            start += size
+        for parameter, part in _parts(network):
+            # torch cannot mark a tensor read-only, and the vector may be a view of a message: each
+            # part is copied, and never the whole.
+            parameter.copy_(torch.from_numpy(np.array(vector[part])).view(parameter.shape))
+
+
+def _size(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _parts(network: torch.nn.Module) -> Iterator[tuple[torch.nn.Parameter, slice]]:
+    """Each parameter with its place in the vector."""
+    start = 0
+    for parameter in network.parameters():
+        end = start + parameter.numel()
+        yield parameter, slice(start, end)
+        start = end

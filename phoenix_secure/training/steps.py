@@ -49,7 +49,8 @@ def finite_change(
 
     Raises:     TrainingError with ``advice`` when one is not finite.
     """
-    change: np.ndarray = to_vector(network) - global_vector
+    change: np.ndarray = to_vector(network)
+    change -= global_vector
     if not np.isfinite(change).all():
         raise TrainingError(f"the weights became NaN or infinite in round {round_number}: {advice}")
     return change

@@ -166,6 +166,35 @@ def test_every_size_gives_equal_bits_at_every_place(
                 assert torch.equal(found[name], value[order]), (name, size, shift)
 
 
+@pytest.mark.parametrize(
+    ("preset", "image_size", "num_rows"),
+    [
+        ("tiny-s2d", 8, 1),
+        ("tiny-s2d", 28, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("tiny", 28, 1), ("small", 32, 1), ("tiny", 28, 3), ("base", 32, 1)]
+        ),
+    ],
+)
+def test_an_image_has_equal_bits_at_every_single_place(
+    preset: str, image_size: int, num_rows: int
+) -> None:
+    """The same image everywhere, then in the last place alone beside others.
+
+    Kernels are chosen by shapes: larger images are those of training.
+    """
+    network = network_of(preset, conditional=True, image_size=image_size)
+    rows = rows_of(network, num_images=20, num_rows=num_rows, conditional=True)
+    network, rows = network.float(), rows.each(lambda t: t.float() if t.is_floating_point() else t)
+    gradients = make_gradients("layers", network, physical_batch=20)
+    alike = instantiated(gradients, rows.each(lambda t: t[-1:].repeat(20, *([1] * (t.dim() - 1)))))
+    for name, value in alike.items():
+        assert all(torch.equal(value[place], value[0]) for place in range(20)), name
+    for name, value in instantiated(gradients, rows).items():
+        assert torch.equal(value[-1], alike[name][0]), name
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_rows", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_an_image_adds_has_the_same_bits_in_any_company(kind: str, num_rows: int) -> None:
