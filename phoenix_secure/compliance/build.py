@@ -52,17 +52,20 @@ def build_report(
     edition: Edition = Edition.PUBLIC,
     profiles: Sequence[Profile] = DEFAULT_PROFILES,
     ledger_entries: int | None = None,
+    clause_map: str | None = None,
 ) -> Report:
     """The report of the run in the folder ``run``.
 
     ledger_entries   use so many entries of the ledger: what it was when a report was made
+    clause_map       version of the map that decides on fields and gaps; today's by default
 
     Guarantee:  the same folder, edition, profiles and version give the same bytes.
     Raises:     EvidenceError when a file is missing, damaged, or not the one the ledger names;
-                ConfigError for a governance.yaml that does not hold.
+                ConfigError for a governance.yaml that does not hold; KeyError for an unknown
+                clause map.
     """
     facts = load_facts(RunFiles(run, ledger_entries=ledger_entries), edition=edition)
-    clauses = load_clause_map()
+    clauses = load_clause_map(clause_map)
     chosen = tuple(each for each in Profile if each in profiles)
     answers = Answers(facts, clauses=clauses, profiles=chosen)
     for answer in (

@@ -33,7 +33,9 @@ TITLES = {
     "A3.out_of_scope": "Uses that are out of scope",
     "A3.recipients": "Recipients",
     "A4.controllers": "Controllers",
+    "A4.arrangement": "Arrangement between joint controllers",
     "A4.processors": "Processors",
+    "A4.processor_terms": "Contracts with processors",
     "A4.dpo": "Data-protection officer",
     "A4.signatory": "Who answers for the declared facts",
     "A5.release_context": "Release context",
@@ -47,8 +49,11 @@ TITLES = {
     "B1.legal_basis": "Legal basis or licence",
     "B1.categories": "Categories of data",
     "B1.special_categories": "Special categories",
+    "B1.special_basis": "Condition for special categories",
+    "B1.research_safeguards": "Safeguards for research",
     "B1.subjects": "Whose data",
     "B1.retention": "Retention",
+    "B1.transfers": "Transfers to third countries",
     "B2.training_input": "What training does to an image",
     "B2.preprocessing": "Preprocessing before training",
     "B2.duplicates": "Duplicates inside the data set",
@@ -104,10 +109,13 @@ TITLES = {
     "G3.impact_assessment": "Impact assessment",
     "G3.dpo_advice": "Advice of the data-protection officer",
     "G3.subjects_views": "Views of data subjects",
+    "G3.prior_consultation": "Prior consultation of the authority",
     "G3.expert": "Statement of an expert",
     "G4.review_triggers": "When to look again",
     "G4.review_due": "Date of the next review",
     "G5.deployers": "Instructions for whoever uses the model",
+    "G6.erasure": "When a person asks for erasure",
+    "G6.objection": "When a person objects",
     "H1.ledger": "Evidence ledger",
     "H1.witnesses": "Sites that signed the ledger's head",
     "H1.timeline": "Rounds",
@@ -129,13 +137,14 @@ class Answers:
 
     @property
     def fields(self) -> tuple[ReportField, ...]:
-        """The fields in the catalogue's order.
+        """The fields of the clause map, in the catalogue's order.
 
         Raises:     ValueError when a field has no answer, not even "missing".
         """
-        if unanswered := set(TITLES) - ADDED - set(self._found):
+        wanted = [id for id in TITLES if self._clauses.knows(id)]
+        if unanswered := set(wanted) - ADDED - set(self._found):
             raise ValueError(f"no answer for {sorted(unanswered)}")
-        return tuple(self._found[id] for id in TITLES if id in self._found)
+        return tuple(self._found[id] for id in wanted if id in self._found)
 
     def get(self, id: str) -> ReportField:
         """A field that was answered before."""

@@ -31,3 +31,4 @@ class Profile(StrEnum):
     NIST_226 = "nist-226"
     HIPAA = "hipaa"
     DP_REGISTRY = "dp-registry"
+    AISVS = "aisvs"

@@ -5,18 +5,29 @@ from __future__ import annotations
 import datetime
 import functools
 from importlib.resources import files
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from phoenix_secure.compliance.schema import Profile
 from phoenix_secure.yaml_text import parse_yaml
 
-__all__ = ["Clause", "ClauseMap", "load_clause_map"]
+__all__ = ["Clause", "ClauseMap", "is_known", "load_clause_map"]
+
+# Maps that reports were made with: the first is today's, the others verify reports of before.
+_FILES = {"2026-11-c": "clauses.yaml", "2026-11-b": "clauses-2026-11-b.yaml"}
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Start(_Part):
+    """The day from which a text applies, to whom, and the provision that says so."""
+
+    since: datetime.date
+    to: str
+    by: str
 
 
 class Text(_Part):
@@ -25,25 +36,49 @@ class Text(_Part):
     name: str
     as_of: datetime.date
     url: str
+    applies: tuple[Start, ...] = ()
 
 
 class Clause(_Part):
-    """One demand. ``unverified``: its number was remembered, not looked up."""
+    """One demand.
+
+    status   "unverified" (its number was remembered, not looked up) stands in old maps alone
+    as_of    when somebody looked it up; unknown in old maps
+    """
 
     text: str
     place: str
     status: Literal["read", "secondary", "unverified"]
     profiles: tuple[Profile, ...]
     subject: str
+    as_of: datetime.date | None = None
+
+
+class LeftOut(_Part):
+    """A clause that nobody could look up: it asks for nothing."""
+
+    text: str
+    place: str
+    subject: str
+
+
+_Reasons = dict[str, Annotated[str, Field(min_length=10)]]
 
 
 class ClauseMap(_Part):
-    """The whole file; refused where a field names an unknown clause or a clause no known text."""
+    """The whole file.
+
+    fields   id of a report's field -> its clauses, each with the reason; old maps give none
+
+    Guarantee:  no field is mapped to a clause without a reason, to one that was not looked up or
+                not dated, nor to an unknown one; no clause is of an unknown text.
+    """
 
     version: str
     texts: dict[str, Text]
     clauses: dict[str, Clause]
-    fields: dict[str, tuple[str, ...]]
+    fields: dict[str, _Reasons | tuple[str, ...]]
+    not_looked_up: tuple[LeftOut, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> ClauseMap:
@@ -53,26 +88,64 @@ class ClauseMap(_Part):
         for field, ids in self.fields.items():
             if unknown := set(ids) - set(self.clauses):
                 raise ValueError(f"field {field} names unknown clauses {sorted(unknown)}")
+            if not isinstance(ids, dict):
+                if self.version == next(iter(_FILES)):
+                    raise ValueError(f"field {field} gives no reasons for its clauses")
+                continue
+            for id in ids:
+                if self.clauses[id].status == "unverified" or self.clauses[id].as_of is None:
+                    raise ValueError(f"field {field} names {id}, which nobody looked up")
         return self
 
+    def knows(self, field: str) -> bool:
+        """Reports with this map have the field."""
+        return field in self.fields
+
     def of(self, field: str, *, profiles: tuple[Profile, ...]) -> tuple[str, ...]:
-        """The clauses of ``profiles`` that ask for a field; ``C2.epsilon`` belongs to ``C2``."""
+        """The clauses of ``profiles`` that ask for a field."""
         return tuple(
             id
-            for id in self.fields.get(field.partition(".")[0], ())
+            for id in self.fields.get(field, ())
             if set(self.clauses[id].profiles) & set(profiles)
         )
+
+    def why(self, field: str, id: str) -> str:
+        """The reason for which clause ``id`` asks for a field; empty in old maps."""
+        reasons = self.fields[field]
+        return reasons[id] if isinstance(reasons, dict) else ""
 
     def words(self, id: str) -> str:
         """A clause for people, with its standing."""
         clause = self.clauses[id]
-        name = self.texts[clause.text].name.split(",")[0]
+        text = self.texts[clause.text]
         mark = " (number unverified)" if clause.status == "unverified" else ""
-        return f"{name}, {clause.place}{mark}"
+        starts = "; ".join(f"from {each.since} for {each.to}" for each in text.applies)
+        return f"{_short(text)}, {clause.place}{mark}" + (f" ({starts})" if starts else "")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The clauses that nobody could look up, for people."""
+        return tuple(
+            f"{_short(self.texts[each.text])}, {each.place} ({each.subject})"
+            for each in self.not_looked_up
+        )
+
+
+def _short(text: Text) -> str:
+    return text.name.split(",")[0]
+
+
+def is_known(version: str) -> bool:
+    """This software has the map of this version."""
+    return version in _FILES
 
 
 @functools.cache
-def load_clause_map() -> ClauseMap:
-    """The map that is shipped."""
-    source = files("phoenix_secure.compliance").joinpath("data/clauses.yaml")
-    return ClauseMap.model_validate(parse_yaml(source.read_bytes(), name="clauses.yaml"))
+def load_clause_map(version: str | None = None) -> ClauseMap:
+    """The map of this ``version``; today's where none is named.
+
+    Raises:     KeyError for a version that this software does not know.
+    """
+    name = next(iter(_FILES.values())) if version is None else _FILES[version]
+    source = files("phoenix_secure.compliance").joinpath(f"data/{name}")
+    return ClauseMap.model_validate(parse_yaml(source.read_bytes(), name=name))

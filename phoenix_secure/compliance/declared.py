@@ -39,7 +39,9 @@ class Party(_Part):
 
 class Parties(_Part):
     controllers: tuple[Party, ...] = ()
+    arrangement: str | None = None
     processors: tuple[Party, ...] = ()
+    processor_terms: str | None = None
     dpo: Party | None = None
     signatory: Party | None = None
 
@@ -53,8 +55,11 @@ class Data(_Part):
     legal_basis: str | None = None
     categories: tuple[str, ...] = ()
     special_categories: bool | None = None
+    special_basis: str | None = None
+    research_safeguards: str | None = None
     subjects: tuple[str, ...] = ()
     retention: str | None = None
+    transfers: str | None = None
     several_images_per_person: bool | int | None = None
     persons_at_several_sites: bool | Literal["unknown"] | None = None
     preprocessing: str | None = None
@@ -83,6 +88,7 @@ class Assessment(_Part):
     impact_assessment: str | None = None
     dpo_advice: str | None = None
     subjects_views: str | None = None
+    prior_consultation: str | None = None
     trade_off: str | None = None
     residual_risks: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
@@ -90,6 +96,8 @@ class Assessment(_Part):
     review_triggers: tuple[str, ...] = ()
     review_due: datetime.date | None = None
     deployers: tuple[str, ...] = ()
+    erasure: str | None = None
+    objection: str | None = None
     energy: str | None = None
 
 

@@ -73,7 +73,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> str:
-    clauses = load_clause_map()
+    clauses = load_clause_map(report.clause_map)
     quality = report.value("F1.quality")
     copying = report.value("E5.copying")
     page = (

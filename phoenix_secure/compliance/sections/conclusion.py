@@ -119,12 +119,20 @@ def _answer_statements(answers: Answers) -> None:
     answers.derived("G1.limits", _LIMITS)
     answers.declared("G1.residual_risks", "/assessment/residual_risks")
     answers.declared("G2.measures", "/assessment/measures")
-    for name in ("impact_assessment", "dpo_advice", "subjects_views", "expert"):
+    for name in (
+        "impact_assessment",
+        "dpo_advice",
+        "subjects_views",
+        "prior_consultation",
+        "expert",
+    ):
         answers.declared(f"G3.{name}", f"/assessment/{name}")
     own = answers.facts.governance.said("/assessment/review_triggers") or []
     answers.derived("G4.review_triggers", [*_TRIGGERS, *own])
     answers.declared("G4.review_due", "/assessment/review_due")
     answers.declared("G5.deployers", "/assessment/deployers")
+    for name in ("erasure", "objection"):
+        answers.declared(f"G6.{name}", f"/assessment/{name}")
 
 
 def _answer_evidence(answers: Answers) -> None:

@@ -36,7 +36,14 @@ def answer_identity(answers: Answers) -> None:
     answers.declared("A3.purpose", "/purpose/text")
     for name in ("intended_uses", "out_of_scope", "recipients"):
         answers.declared(f"A3.{name}", f"/purpose/{name}")
-    for name in ("controllers", "processors", "dpo", "signatory"):
+    for name in (
+        "controllers",
+        "arrangement",
+        "processors",
+        "processor_terms",
+        "dpo",
+        "signatory",
+    ):
         answers.declared(f"A4.{name}", f"/parties/{name}")
     answers.declared(
         "A5.release_context",

@@ -48,8 +48,11 @@ def answer_images(answers: Answers) -> None:
         "legal_basis",
         "categories",
         "special_categories",
+        "special_basis",
+        "research_safeguards",
         "subjects",
         "retention",
+        "transfers",
     ):
         answers.declared(f"B1.{name}", f"/data/{name}")
     training, privacy = settings.get("training", {}), settings.get("privacy", {})

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 from phoenix_secure.compliance.build import annexed, build_report
+from phoenix_secure.compliance.clause_map import is_known
 from phoenix_secure.compliance.run_files import LEDGER, RunFiles
 from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.checks import Checks
@@ -221,11 +222,15 @@ def _check_files(report: Report, run: Path, checks: Checks) -> None:
 
 def _check_rebuilt(report: Report, run: Path, checks: Checks) -> None:
     """Every measured and derived field once more, from the files alone; the annex is taken over."""
+    if not is_known(report.clause_map):
+        checks.not_made("report built again", f"clause map {report.clause_map} is not known here")
+        return
     again = build_report(
         run,
         edition=report.edition,
         profiles=report.profiles,
         ledger_entries=report.value("H1.ledger")["entries"],
+        clause_map=report.clause_map,
     )
     again = annexed(again, report.annex)
     if again.tool != report.tool:

@@ -78,27 +78,75 @@ def test_what_is_no_governance_file_is_refused_by_name(
     assert not (run / "governance.yaml").exists()
 
 
-def test_every_clause_is_of_a_dated_text_and_every_field_is_known() -> None:
+def test_every_field_is_mapped_and_every_clause_asks_for_something() -> None:
     found = load_clause_map()
-    letters = {id.partition(".")[0] for id in TITLES}
-    assert set(found.fields) <= letters
-    used = {id for ids in found.fields.values() for id in ids}
-    unused = {id for id in found.clauses if id not in used}
-    assert unused <= {"edpb-58a", "edpb-58d"}
+    assert set(found.fields) == set(TITLES)
+    assert set(found.clauses) == {id for ids in found.fields.values() for id in ids}
     assert {profile for each in found.clauses.values() for profile in each.profiles} == set(Profile)
 
 
-def test_remembered_clauses_are_marked_for_the_reader() -> None:
+def test_no_field_is_mapped_to_a_clause_without_a_reason_and_a_date() -> None:
     found = load_clause_map()
-    assert "number unverified" in found.words("gdpr-30-1")
-    assert "unverified" not in found.words("gdpr-35-7-a")
+    for field, ids in found.fields.items():
+        assert isinstance(ids, dict), field
+        for id in ids:
+            assert found.why(field, id), (field, id)
+            assert found.clauses[id].as_of is not None, id
+            assert found.clauses[id].status in ("read", "secondary"), id
 
 
-def test_a_clause_of_an_unknown_text_is_refused() -> None:
+def test_a_federation_answers_for_joint_controllers_rights_and_transfers() -> None:
+    found = load_clause_map()
+    for id, fields in {
+        "gdpr-26-1": {"A4.controllers", "A4.arrangement"},
+        "gdpr-28-3": {"A4.processors", "A4.processor_terms"},
+        "gdpr-9-2": {"B1.special_categories", "B1.special_basis"},
+        "gdpr-89-1": {"B1.research_safeguards"},
+        "gdpr-44": {"B1.transfers"},
+        "gdpr-35-9": {"G3.subjects_views"},
+        "gdpr-36-1": {"G3.prior_consultation"},
+        "gdpr-17": {"G6.erasure"},
+        "gdpr-21": {"G6.objection"},
+        "ai-50-2": {"F6.marks"},
+    }.items():
+        assert {field for field, ids in found.fields.items() if id in ids} == fields
+
+
+def test_a_reader_is_told_from_when_a_text_applies_and_what_was_left_out() -> None:
+    found = load_clause_map()
+    assert "from 2027-12-02 for systems of Annex III" in found.words("ai-iv-1")
+    assert "from 2028-08-02 for systems of Annex I)" in found.words("ai-iv-1")
+    assert any("para 58(e)" in text for text in found.left_out)
+
+
+@pytest.mark.parametrize(
+    ("clauses", "word"),
+    [
+        ({"nowhere": "a reason that is long enough"}, "unknown clauses"),
+        ({"gdpr-17": ""}, "at least 10 characters"),
+        (["gdpr-17"], "gives no reasons"),
+        ({"undated": "a reason that is long enough"}, "nobody looked up"),
+        ({"remembered": "a reason that is long enough"}, "nobody looked up"),
+    ],
+)
+def test_a_map_that_cannot_say_why_is_refused(clauses: Any, word: str) -> None:
     value = load_clause_map().model_dump(mode="json")
-    value["fields"]["A1"] = ["nowhere"]
-    with pytest.raises(ValueError, match="unknown clauses"):
+    of_erasure = value["clauses"]["gdpr-17"]
+    value["clauses"]["undated"] = of_erasure | {"as_of": None}
+    value["clauses"]["remembered"] = of_erasure | {"status": "unverified"}
+    ClauseMap.model_validate(value)
+    value["fields"]["A1.versions"] = clauses
+    with pytest.raises(ValueError, match=word):
         ClauseMap.model_validate(value)
+
+
+def test_a_report_of_before_has_the_fields_and_clauses_of_its_own_map(reported: Path) -> None:
+    old = build_report(reported, clause_map="2026-11-b")
+    ids = {each.id for each in old.fields}
+    assert "G6.erasure" not in ids
+    assert len(ids) < len(build_report(reported).fields)
+    assert old.field("A4.controllers").clauses == ("gdpr-30-1",)
+    assert "number unverified" in load_clause_map(old.clause_map).words("gdpr-30-1")
 
 
 @pytest.mark.parametrize(

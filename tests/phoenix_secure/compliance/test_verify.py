@@ -186,3 +186,24 @@ def test_machines_get_json(run: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["exit_code"] == done.returncode == 7
     assert {"name", "state", "detail"} == set(answer["checks"][0])
+
+
+def test_a_clause_map_of_tomorrow_is_said_to_be_unknown_and_not_taken_for_a_change(
+    run: Path,
+) -> None:
+    from phoenix_secure.compliance.statement import sign_report
+    from phoenix_secure.compliance.verification.alone import read_report
+
+    path = run / "report" / "report.json"
+    report = read_report(path).model_copy(update={"clause_map": "2099-01-a"})
+    path.write_bytes(report.to_bytes())
+    files = {"report.json": report.to_bytes()}
+    (run / "report" / "report.dsse.json").write_bytes(
+        sign_report(report, files, identity=server_identity(run))
+    )
+    roster = load_roster(run / "roster.bin", owner_key=None)
+    found = verify_report(path, evidence=run, roster=roster)
+    assert found.failed == ()
+    assert found.exit_code == 7
+    open_ones = {each.name for each in found.checks if each.state.value == "not made"}
+    assert open_ones == {"fields and clauses", "report built again"}
