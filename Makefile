@@ -70,7 +70,7 @@ sbom: $(STAMP)          ## CycloneDX bill of materials of the installed environm
 
 lock: $(STAMP)          ## requirements.lock: what a server or a site runs, with hashes
 	$(BIN)/uv pip compile --quiet pyproject.toml --constraint constraints.txt --generate-hashes \
-		--extra governance --extra huggingface --extra marks --extra medical --extra report-pdf --python-version 3.11.5 \
+		--extra governance --extra huggingface --extra marks --extra medical --extra report-pdf --extra timestamp --python-version 3.11.5 \
 		--no-annotate --no-header --output-file requirements.lock
 	sed -i '1i # What a server or a site runs, each file by its SHA-256 (PyPI'"'"'s CUDA build of torch). Made by `make lock`.' requirements.lock
 
