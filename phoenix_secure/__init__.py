@@ -42,6 +42,7 @@ _PLACES = {
     "resume": "api.runs",
     "run": "api.runs",
     "sample": "api.models",
+    "sign_report": "api.reports",
     "sweep": "api.sweeps",
     "verify": "api.verification",
 }
@@ -69,6 +70,7 @@ __all__ = [
     "resume",
     "run",
     "sample",
+    "sign_report",
     "sweep",
     "verify",
 ]

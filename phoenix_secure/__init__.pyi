@@ -5,6 +5,7 @@ from phoenix_secure.api.models import export_bundle as export_bundle
 from phoenix_secure.api.models import sample as sample
 from phoenix_secure.api.quality import evaluate as evaluate
 from phoenix_secure.api.reports import report as report
+from phoenix_secure.api.reports import sign_report as sign_report
 from phoenix_secure.api.results import AuditResult as AuditResult
 from phoenix_secure.api.results import Quality as Quality
 from phoenix_secure.api.results import ReportResult as ReportResult

@@ -71,6 +71,12 @@ def build(
             "--pdf/--no-pdf", help="Also report.pdf; by default where the extra is installed."
         ),
     ] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(
+            "--timestamp", help="Address of an RFC 3161 service; without it none is contacted."
+        ),
+    ] = None,
     template: Annotated[
         bool, typer.Option("--template", help="Print a commented governance.yaml, and no more.")
     ] = False,
@@ -94,6 +100,7 @@ def build(
         key=key,
         out=out,
         pdf=pdf,
+        timestamp=timestamp,
         output_format=output_format,
     )
 
@@ -111,6 +118,37 @@ def diff(
     from phoenix_secure.cli import reporting
 
     return reporting.diff(first, second, output_format=output_format)
+
+
+@app.command()
+def sign(
+    report: Annotated[Path, typer.Argument(help="A report.json with its signature beside it.")],
+    key: Annotated[Path, typer.Option("--key", help="Your signing key; keep it to yourself.")],
+    role: Annotated[
+        str, typer.Option("--role", help="As whom, such as: data-protection officer of Clinic A.")
+    ] = "",
+    statement: Annotated[
+        str, typer.Option("--statement", help="What you say; signed along, and shown by verify.")
+    ] = "",
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Make the key first; never over one that exists.")
+    ] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> int:
+    """Counter-sign a report, as its data-protection officer does; `verify --signer KEY` checks it.
+
+    The report itself is checked first, as `verify` does without the run's folder.
+    """
+    from phoenix_secure.cli import reporting
+
+    return reporting.sign(
+        report,
+        key=key,
+        role=role,
+        statement=statement,
+        new_key=new_key,
+        output_format=output_format,
+    )
 
 
 @app.command()

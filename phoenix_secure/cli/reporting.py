@@ -18,7 +18,7 @@ from phoenix_secure.compliance.verification.alone import read_report
 from phoenix_secure.compliance.verification.verify import FAIL_EXIT_CODE
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["build", "diff", "print_schema", "print_template", "report_finished_run"]
+__all__ = ["build", "diff", "print_schema", "print_template", "report_finished_run", "sign"]
 
 _NOT_RANKED = 8
 
@@ -61,6 +61,27 @@ def diff(first: Path, second: Path, *, output_format: Format) -> int:
         }.get(found.ranking or "", f"not ranked: {found.refusal}")
         console.print(answer, style="bold", markup=False, soft_wrap=True)
     return _NOT_RANKED if found.ranking is None else 0
+
+
+def sign(report: Path, *, output_format: Format, **options: Any) -> int:
+    """Counter-sign with the options of ``api.reports.sign_report``, and print the public key."""
+    signed = reports.sign_report(report, **options)
+    if output_format is Format.JSON:
+        print_json(
+            {
+                "event": "signed",
+                "file": str(signed.path),
+                "public_key": signed.public_key.hex(),
+            }
+        )
+    else:
+        console.print(f"signed: {signed.path}", markup=False, soft_wrap=True)
+        console.print(
+            f"tell your readers your public key yourself: {signed.public_key.hex()}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return 0
 
 
 def print_template() -> int:

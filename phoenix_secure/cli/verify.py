@@ -28,6 +28,14 @@ def verify(
         str | None,
         typer.Option("--server-key", help="Instead of a roster: the server's public key."),
     ] = None,
+    tsa_certificate: Annotated[
+        Path | None,
+        typer.Option("--tsa-certificate", help="PEM of the time-stamping service that you trust."),
+    ] = None,
+    signers: Annotated[
+        list[str] | None,
+        typer.Option("--signer", help="Public key of a counter-signer; may be repeated."),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> int:
     """Check signatures, ledger, proofs, files, epsilon and every derived value. Needs no torch.
@@ -43,5 +51,7 @@ def verify(
         roster=roster,
         owner_key=owner_key,
         server_key=server_key,
+        tsa_certificate=tsa_certificate,
+        signers=signers or [],
         output_format=output_format,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phoenix_secure.compliance.annex import with_sections
 from phoenix_secure.compliance.build import DEFAULT_PROFILES, build_report
+from phoenix_secure.compliance.countersignature import countersignatures_of
 from phoenix_secure.compliance.declared import GOVERNANCE, parse_governance
 from phoenix_secure.compliance.exports.bom import to_bom
 from phoenix_secure.compliance.exports.model_card import to_model_card
@@ -17,6 +18,7 @@ from phoenix_secure.compliance.page import to_html, to_markdown
 from phoenix_secure.compliance.pdf import can_write_pdf, to_pdf
 from phoenix_secure.compliance.schema import Edition, Profile, Report
 from phoenix_secure.compliance.statement import sign_report
+from phoenix_secure.compliance.timestamp import STAMP
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import Identity
@@ -84,7 +86,8 @@ def write_report(
     ``sections`` names the extensions that write its annex; ``pdf`` None writes one where WeasyPrint
     and Pango are installed.
 
-    Guarantee:  the same folder and settings give the same bytes, the signature included.
+    Guarantee:  the same folder and settings give the same bytes, the signature included; then
+                a time stamp and counter-signatures over them stay, and otherwise they go.
     Raises:     ConfigError when ``identity`` is not the ledger's server, or a section cannot be
                 written; EvidenceError when the
                 folder does not hold together; StorageError.
@@ -112,12 +115,21 @@ def write_report(
     content["report.dsse.json"] = sign_report(report, content, identity=identity)
     folder = out or run / "report"
     with storage_errors(folder):
+        over = _signatures_over(folder, content["report.dsse.json"])
         # A signature over files of another build must not stand beside new ones: it goes first.
-        for name in (_SUPERSEDED, "report.dsse.json", *_NAMES):
+        for name in (*over, _SUPERSEDED, "report.dsse.json", *_NAMES):
             (folder / name).unlink(missing_ok=True)
     for name, data in content.items():
         write_bytes(folder / name, data)
     return WrittenReport(report=report, folder=folder, files=tuple(content))
+
+
+def _signatures_over(folder: Path, envelope: bytes) -> list[str]:
+    """What others signed over an envelope here that is not ``envelope``, byte for byte."""
+    old = folder / "report.dsse.json"
+    if old.is_file() and old.read_bytes() == envelope:
+        return []
+    return [STAMP, *(path.name for path in countersignatures_of(folder / "report.json"))]
 
 
 def mark_superseded(run: Path) -> Path | None:

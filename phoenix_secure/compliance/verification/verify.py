@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from phoenix_secure.compliance.facts import read_roster
 from phoenix_secure.compliance.run_files import RunFiles
 from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.alone import check_alone, read_report
+from phoenix_secure.compliance.verification.beside import (
+    check_countersignatures,
+    check_time_stamp,
+)
 from phoenix_secure.compliance.verification.checks import Check, Checks, State
 from phoenix_secure.compliance.verification.evidence import check_evidence
 from phoenix_secure.errors import ConfigError
@@ -43,12 +48,16 @@ def verify_report(
     evidence: Path | None = None,
     roster: Roster | None = None,
     server_key: bytes | None = None,
+    tsa_certificates: bytes | None = None,
+    signers: Sequence[bytes] = (),
 ) -> Verification:
     """Check the report at ``path``; its envelope ``report.dsse.json`` lies beside it.
 
     evidence     the run's folder
     roster       who takes part, as pinned by the reader; its server must have signed
     server_key   the same for a reader who pinned one key only
+    signers      public keys of those who must have counter-signed
+    tsa_certificates   PEM of the time-stamping service that the reader trusts
 
     Without either the key is taken from the report: it then proves only that one party made both,
     and the verification is incomplete.
@@ -81,6 +90,8 @@ def verify_report(
     if key is None:
         return _done(report, checks)
     check_alone(report, path, key=key, checks=checks)
+    check_time_stamp(report, path, certificates=tsa_certificates, checks=checks)
+    check_countersignatures(path, signers=signers, checks=checks)
     if evidence is None:
         checks.not_made("evidence", "name the run's folder with --evidence")
     else:

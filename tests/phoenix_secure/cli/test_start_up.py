@@ -120,6 +120,7 @@ LIGHT = {
     "report --template": NO_NUMBERS,
     "report diff plain/report/report.json private/report/report.json": NO_NUMBERS,
     "report build plain --out again": NO_NUMBERS,
+    "report sign again/report.json --key officer.key --new-key": NO_NUMBERS,
     "audit --schema": NO_NUMBERS | ARRAYS_AND_KEYS,
     "data list": NO_NUMBERS,
     "data show npz --path images.npz": NO_NUMBERS,
