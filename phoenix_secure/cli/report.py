@@ -107,11 +107,13 @@ def build(
 
 @app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(help="A report.json.")],
+    first: Annotated[Path, typer.Argument(help="A run's folder, its report's, or a report.json.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
     output_format: FormatOption = Format.TEXT,
 ) -> int:
-    """Compare two reports; epsilons of different units, neighbours or deltas are not ranked.
+    """Show where two reports differ: settings, figures with intervals, declared facts.
+
+    Epsilons of different units, neighbours or deltas are not ranked.
 
     Exit code 0: compared; 8: the guarantees cannot be ranked.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from phoenix_secure.compliance.differences import Difference, differences
 from phoenix_secure.compliance.schema import Report
 
 __all__ = ["Comparison", "compare"]
@@ -17,11 +18,13 @@ class Comparison:
     ranking   "first", "second" (which promises more) or "equal"; None where it is refused
     refusal   why no ranking is possible
     changed   fields that differ: id -> (first value, second value)
+    parts     the same for people, one part of an answer at a time
     """
 
     ranking: str | None
     refusal: str | None
     changed: dict[str, tuple[Any, Any]]
+    parts: tuple[Difference, ...]
 
 
 def compare(first: Report, second: Report) -> Comparison:
@@ -31,17 +34,17 @@ def compare(first: Report, second: Report) -> Comparison:
                 a run that contradicts its own.
     Source:     NIST SP 800-226: guarantees of different units or deltas are not comparable.
     """
+    ids = dict.fromkeys(each.id for report in (first, second) for each in report.fields)
     changed = {
-        each.id: (first.value(each.id), second.value(each.id))
-        for each in first.fields
-        if first.value(each.id) != second.value(each.id)
+        id: (first.value(id), second.value(id)) for id in ids if first.value(id) != second.value(id)
     }
     refusal = _refusal(first, second)
     ranking = None
     if refusal is None:
         one, two = first.value("C2.epsilon"), second.value("C2.epsilon")
         ranking = "equal" if one == two else ("first" if one < two else "second")
-    return Comparison(ranking=ranking, refusal=refusal, changed=changed)
+    parts = differences(first, second)
+    return Comparison(ranking=ranking, refusal=refusal, changed=changed, parts=parts)
 
 
 def _refusal(first: Report, second: Report) -> str | None:
