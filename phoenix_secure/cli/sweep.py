@@ -82,6 +82,17 @@ def report(
     sweeping.report(folder, output_format=output_format)
 
 
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep, running or not.")],
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Show how far each point has got; nothing is run or written."""
+    from phoenix_secure.cli import sweep_status
+
+    sweep_status.status(folder, output_format=output_format)
+
+
 def downstream(
     run_dir: Annotated[
         Path, typer.Argument(help="A finished class-conditional run, or a release.")

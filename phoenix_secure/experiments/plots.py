@@ -7,22 +7,23 @@ legend says so: their epsilons are not comparable.
 from __future__ import annotations
 
 import io
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from phoenix_secure.privacy.ceiling import tpr_ceiling
 
-__all__ = ["draw_plots", "pareto_front", "series_name"]
+__all__ = ["draw_plots", "figures_of", "log_ticks", "pareto_front", "series_name"]
 
 Row = dict[str, Any]
 _COLOURS = ("#1b6ca8", "#b3541e", "#3b7d3b", "#7b4fa3", "#8a6d1d", "#a8324e", "#3a7f86", "#555555")
 _MARKERS = "osD^vPX*"
+_DECADES = 3  # beyond so many, ticks stand at powers of ten alone
 
 
 def series_name(row: Row, *, axes: Sequence[str]) -> str:
@@ -45,6 +46,49 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
         if not front or loss < front[-1][1]:
             front.append((cost, loss))
     return front
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high`` for a logarithmic axis; both ends where few are round.
+
+    >>> log_ticks(0.8, 12)
+    [1.0, 2.0, 5.0, 10.0]
+    >>> log_ticks(0.001, 90)
+    [0.001, 0.01, 0.1, 1.0, 10.0]
+    >>> log_ticks(3, 4)
+    [3, 4]
+    """
+    steps = (1.0, 2.0, 5.0) if high < low * 10**_DECADES else (1.0,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{step}e{power}") for power in powers for step in steps]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) > 1 else sorted({low, high})
+
+
+def _scale_y(plot: Any, values: Sequence[float], *, label: str) -> None:
+    """Logarithmic where every value is above zero, and the label says which it is."""
+    if min(values) <= 0:
+        plot.set_ylabel(f"{label}, linear (some values are not above 0)")
+        return
+    plot.set_yscale("log")
+    bottom, top = plot.get_ylim()
+    ticks = log_ticks(bottom, top)
+    plot.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    plot.set_yticks([], minor=True)
+    plot.set_ylim(bottom, top)
+    plot.set_ylabel(f"{label}, logarithmic")
+
+
+def _seeds(counts: Iterable[int]) -> str:
+    """How many runs stand behind each point of a curve.
+
+    >>> _seeds([3, 3]), _seeds([1]), _seeds([3, 1])
+    ('3 seeds', '1 seed', '1 to 3 seeds')
+    """
+    fewest, most = min(counts := list(counts)), max(counts)
+    if fewest < most:
+        return f"{fewest} to {most} seeds"
+    return "1 seed" if most == 1 else f"{most} seeds"
 
 
 def _against_epsilon(
@@ -82,8 +126,10 @@ def _against_epsilon(
         apart = 1.12 ** (number - (len(groups) - 1) / 2)
         xs = sorted(series)
         means = [fmean(value for _, value, _ in series[x]) for x in xs]
-        below = [mean - min(series[x])[0] for x, mean in zip(xs, means, strict=True)]
-        above = [max(high for *_, high in series[x]) - m for x, m in zip(xs, means, strict=True)]
+        # The mean of equal values may differ from them in its last bit.
+        below = [max(0.0, mean - min(series[x])[0]) for x, mean in zip(xs, means, strict=True)]
+        tops = [max(high for *_, high in series[x]) for x in xs]
+        above = [max(0.0, top - mean) for top, mean in zip(tops, means, strict=True)]
         plot.errorbar(
             [x * apart if x == edge else x for x in xs],
             means,
@@ -91,33 +137,38 @@ def _against_epsilon(
             fmt=f"{_MARKERS[number % len(_MARKERS)]}-",
             color=_COLOURS[number % len(_COLOURS)],
             capsize=3,
-            label=f"{name}, {max(map(len, series.values()))} seeds",
+            label=f"{name}, {_seeds(map(len, series.values()))}",
         )
     kinds = {(row["unit"], row["adjacency"], row["delta"]) for row in usable if row["unit"]}
-    if front and len(set(finite)) > 1 and len(kinds) == 1:  # others are not comparable
+    if front and len(kinds) == 1:  # others are not comparable
         pairs = pareto_front(
             (x, fmean(value for _, value, _ in values))
             for series in groups.values()
             for x, values in series.items()
+            if x != edge  # no guarantee is no price
         )
-        plot.plot(*zip(*pairs, strict=True), ":", color="black", label="Pareto front")
+        if len(pairs) > 1:  # one point alone is no front, and its line would not be seen
+            plot.plot(*zip(*pairs, strict=True), ":", color="black", label="Pareto front", zorder=5)
     if extra is not None:
         extra(plot, usable)
     plot.set_xscale("log")
-    if log and min(row[column] for row in usable) > 0:
-        plot.set_yscale("log")
-        plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        plot.yaxis.set_major_formatter(ScalarFormatter())
-        plot.yaxis.set_minor_formatter(NullFormatter())
+    ticks = log_ticks(min(finite), max(finite)) if finite else []
+    names = [f"{x:.3g}" for x in ticks]
     if any(edge in series for series in groups.values()):
         if finite:
             plot.axvline(edge / 2, color="#bbbbbb", linewidth=1)
-        ticks = [*sorted(set(finite)), edge]
-        plot.set_xticks(ticks, [f"{x:.3g}" for x in ticks[:-1]] + ["no guarantee"])
-        plot.minorticks_off()
-    plot.set(
-        xlabel="epsilon, logarithmic (unit, adjacency and delta: see the legend)", ylabel=label
+        ticks, names = [*ticks, edge], [*names, "no guarantee"]
+    plot.set_xticks(ticks, names)
+    plot.set_xticks([], minor=True)
+    bars = "of the seeds' intervals" if interval else "of the seeds"
+    plot.set_xlabel(
+        "epsilon, logarithmic (unit, adjacency and delta: see the legend)\n"
+        f"points: mean of the seeds; bars: lowest to highest {bars}"
     )
+    if log:
+        _scale_y(plot, [row[column] for row in usable], label=label)
+    else:
+        plot.set_ylabel(label)
     plot.spines[["top", "right"]].set_visible(False)
     _legend_below(figure)
     return figure
@@ -165,9 +216,17 @@ def _bytes(rows: Sequence[Row], *, axes: Sequence[str]) -> Figure | None:
             *zip(*pairs, strict=True),
             _MARKERS[number % len(_MARKERS)],
             color=_COLOURS[number % len(_COLOURS)],
-            label=name,
+            label=f"{name}, {_seeds(Counter(megabytes for megabytes, _ in pairs).values())}",
         )
-    plot.set(xlabel="MB up and down, all sites and rounds", ylabel="KID (lower is better)")
+    sizes = [megabytes for pairs in groups.values() for megabytes, _ in pairs]
+    plot.set_xlabel("MB up and down, all sites and rounds; a point a seed")
+    if min(sizes) > 0 and max(sizes) >= 10 * min(sizes):
+        plot.set_xscale("log")
+        ticks = log_ticks(min(sizes), max(sizes))
+        plot.set_xticks(ticks, [f"{x:,.3g}" for x in ticks])
+        plot.set_xticks([], minor=True)
+        plot.set_xlabel("MB up and down, all sites and rounds, logarithmic; a point a seed")
+    _scale_y(plot, [row["kid"] for row in usable], label="KID (lower is better)")
     plot.spines[["top", "right"]].set_visible(False)
     _legend_below(figure)
     return figure
@@ -193,18 +252,20 @@ def _by_partition(rows: Sequence[Row], *, axes: Sequence[str], skew: str | None)
             *zip(*sorted(pairs), strict=True),
             _MARKERS[number % len(_MARKERS)],
             color=_COLOURS[number % len(_COLOURS)],
-            label=name,
+            label=f"{name}, {_seeds(Counter(place for place, _ in pairs).values())}",
         )
     plot.set_xticks(range(len(values)), values)
-    plot.set(xlabel=skew, ylabel="KID (lower is better)")
+    plot.set_xlabel(f"{skew}; a point a seed")
+    _scale_y(plot, [row["kid"] for row in usable], label="KID (lower is better)")
     plot.spines[["top", "right"]].set_visible(False)
     _legend_below(figure)
     return figure
 
 
-def _plots(
-    rows: Sequence[Row], axes: Sequence[str], skew: str | None
+def figures_of(
+    rows: Sequence[Row], *, axes: Sequence[str], skew: str | None
 ) -> dict[str, tuple[str, Figure | None]]:
+    """name -> (title, figure) of every plot; None where nothing was measured."""
     return {
         "kid": (
             "Quality: KID against epsilon",
@@ -262,7 +323,7 @@ def draw_plots(
     skew   the axis that deals the images, if there is one
     """
     drawn = {}
-    for name, (title, figure) in _plots(rows, axes, skew).items():
+    for name, (title, figure) in figures_of(rows, axes=axes, skew=skew).items():
         if figure is not None:
             file = io.BytesIO()
             FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]

@@ -121,6 +121,7 @@ LIGHT = {
     "report diff plain/report/report.json private/report/report.json": NO_NUMBERS,
     "report build plain --out again": NO_NUMBERS,
     "report sign again/report.json --key officer.key --new-key": NO_NUMBERS,
+    "sweep status swept": NO_NUMBERS,
     "audit --schema": NO_NUMBERS | ARRAYS_AND_KEYS,
     "data list": NO_NUMBERS,
     "data show npz --path images.npz": NO_NUMBERS,
@@ -182,6 +183,8 @@ def _run(*arguments: str, cwd: Path) -> None:
 
 def _make_files(root: Path) -> None:
     (root / "tiny.yaml").write_text(SETTINGS)
+    (root / "swept").mkdir()
+    (root / "swept" / "sweep.yaml").write_text("settings: {data.name: digits}\naxes: {seed: [0]}\n")
     pixels = np.arange(64 * 8 * 8, dtype=np.uint8).reshape(64, 8, 8)
     np.savez(root / "images.npz", images=pixels, labels=np.arange(64) % 4)
     _run("deploy", "init", "trial", "--sites", "5", cwd=root)
