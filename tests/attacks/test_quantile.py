@@ -14,6 +14,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, -10 * contrast**2 + (0.1 + contrast) * rng.normal(0, 1, n)
 
 
+@pytest.mark.long
 def test_calibration_makes_easy_and_hard_images_comparable(rng: np.random.Generator) -> None:
     public, public_scores = draw(rng, 600)
     x, scores = draw(rng, 400)

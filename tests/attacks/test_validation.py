@@ -90,6 +90,7 @@ def test_a_placebo_on_an_overfitted_model_finds_nothing(overfitted, alpha_bar) -
     assert check_placebo(scores, membership=pseudo).inside
 
 
+@pytest.mark.long
 def test_the_blind_baseline_of_real_digits(toys) -> None:
     digits = toys.all_digits()[:300]
     members = np.arange(300) < 150

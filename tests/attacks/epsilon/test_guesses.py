@@ -89,6 +89,7 @@ def false_alarms(num_runs: int, method: Method) -> tuple[float, float]:
     return float(np.mean(corrected)), float(np.mean(uncorrected))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", list(Method))
 def test_a_grid_of_budgets_keeps_the_false_alarm_and_its_maximum_does_not(method: Method) -> None:
     corrected, uncorrected = false_alarms(150, method)

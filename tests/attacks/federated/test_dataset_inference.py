@@ -94,6 +94,7 @@ def false_alarms(num_runs: int, num_splits: int) -> float:
     return float(np.mean(alarms))
 
 
+@pytest.mark.long
 def test_alike_sets_rarely_raise_an_alarm() -> None:
     assert false_alarms(40, 5) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 

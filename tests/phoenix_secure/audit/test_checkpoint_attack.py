@@ -66,6 +66,7 @@ def test_the_fall_is_chosen_where_images_differ_in_difficulty() -> None:
     assert rank_p_value(found.scores, membership=membership) < 1e-6
 
 
+@pytest.mark.long
 def test_losses_that_know_nothing_rarely_raise_an_alarm() -> None:
     runs = 200
     alarms = 0

@@ -154,6 +154,7 @@ def test_matched_images_are_of_the_same_classes() -> None:
         assert (labels[ours] == label).sum() == (others[theirs] == label).sum() == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_a_class_conditional_model_asked_without_classes_is_not_clean(
     with_labels: bool, tmp_path: Path

@@ -21,6 +21,7 @@ NUM = 400
 HINT = "were --members and --non-members exchanged?"
 
 
+@pytest.mark.long
 def test_an_overfitted_model_with_exchanged_files_says_so(
     overfitted_run: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_loss_that_is_clearly_lower_for_non_members_is_not_clean(name: str) ->
     assert not any(HINT in reason for reason in verdict_of(0.4, name=name).reasons)
 
 
+@pytest.mark.long
 def test_sets_that_are_alike_rarely_look_exchanged() -> None:
     hints = sum(
         any(HINT in reason for reason in verdict_of(0, seed=seed).reasons) for seed in range(150)

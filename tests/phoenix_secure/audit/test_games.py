@@ -49,6 +49,7 @@ def without_model(num: int = 400) -> Target:
     return Target(kind="samples", sha256="", images=images)
 
 
+@pytest.mark.long
 def test_a_set_that_was_used_is_told_by_dataset_inference(
     overfitted_run: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_site_s_classes_are_not_taken_for_its_membership(monkeypatch) -> None:
     assert first.p_value < 1e-9
 
 
+@pytest.mark.long
 def test_use_of_nothing_is_rarely_inferred_from_pixels() -> None:
     """The blind features of two random halves of one set, 60 times."""
     x = to_unit_range(load_digits().images)
@@ -218,6 +220,7 @@ def test_extraction_is_part_of_the_verdict(pictures: dict[str, Path], tmp_path: 
     assert "Extraction (generate and filter)" in to_markdown(report)
 
 
+@pytest.mark.long
 def test_loss_that_fell_since_the_first_checkpoint_gives_members_away(
     overfitted_run: Path, tmp_path: Path
 ) -> None:

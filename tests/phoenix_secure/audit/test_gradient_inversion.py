@@ -121,6 +121,7 @@ def test_one_step_gives_its_image_away_and_the_sum_of_a_round_does_not(
     assert total.recovered == 0
 
 
+@pytest.mark.long
 def test_the_views_are_part_of_an_audit(five_sites: Target, tmp_path: Path) -> None:
     quick = dataclasses.replace(PROFILES["smoke"], num_inversions=1, inversion_iterations=3)
     request = Request(profile=quick, attacks=("loss", "gradient-inversion"))

@@ -35,6 +35,9 @@ def trained_on(scale: str, *, width: int, steps: int) -> torch.nn.Module:
     return overfit(unet, digits(0, 24)[0], steps=steps, scale=scale)
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def trained():
     """By target, the same small network trained for a moment."""

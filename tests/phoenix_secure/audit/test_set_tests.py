@@ -70,6 +70,7 @@ def test_a_set_that_is_told_is_a_leak_unless_it_is_told_without_the_model(
     assert "and dataset-inference (Holm)" in verdict.false_alarm
 
 
+@pytest.mark.long
 def test_audits_with_set_tests_of_nothing_rarely_find_a_leak() -> None:
     rng, runs, leaks = np.random.default_rng(2), 200, 0
     for _ in range(runs):

@@ -10,6 +10,7 @@ import pytest
 from phoenix_secure.audit.significance import holm, low_fpr_p_value, rank_p_value
 
 
+@pytest.mark.long
 def test_low_fpr_p_value_equals_the_count_over_all_orders() -> None:
     scores = np.arange(9.0)[::-1]
     for chosen in combinations(range(9), 4):

@@ -96,6 +96,7 @@ def test_members_of_an_overfitted_network_are_found_by_its_gradients() -> None:
     assert found.queries_per_record == (4 + 2) * 3
 
 
+@pytest.mark.long
 def test_gradients_that_know_nothing_rarely_raise_an_alarm() -> None:
     """Images differ in their gradients, and members do not: the audit's own test, 150 times."""
     rng, alarms, runs = np.random.default_rng(1), 0, 150
