@@ -62,7 +62,10 @@ def list_runs(
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Two runs or more.", metavar="RUN RUN...")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Two runs or more, or folders that hold them.", metavar="RUN RUN..."),
+    ],
     plot: Annotated[
         Path | None,
         typer.Option("--plot", help="Draw loss and KID of all into this .png, .pdf or .svg."),
@@ -79,11 +82,13 @@ def compare(
     """
     from phoenix_secure.errors import ConfigError
     from phoenix_secure.experiments.exports import save_run_curves, save_table
-    from phoenix_secure.experiments.runs import differing_settings, read_run
+    from phoenix_secure.experiments.runs import differing_settings, find_runs, read_run
 
-    if len(folders) < 2:
+    # A folder that is no run and holds none is named by ``read_run``.
+    found = [path for folder in folders for path in (list(find_runs(folder)) or [folder])]
+    if len(found) < 2:
         raise ConfigError("one run has nothing to be compared with: name two or more")
-    records = [read_run(folder) for folder in folders]
+    records = [read_run(path) for path in found]
     settings = differing_settings([each.config for each in records])
     figures = [each.figures() for each in records]
     names = _names(records)
@@ -99,7 +104,7 @@ def compare(
     if output_format is Format.JSON:
         print_json(
             {
-                "runs": [str(folder) for folder in folders],
+                "runs": [str(path) for path in found],
                 "settings": settings,
                 "figures": figures,
             }

@@ -90,6 +90,7 @@ def test_its_report_still_verifies(tmp_path: Path) -> None:
     said = {each.name: each.detail for each in found.checks}
     for name in ("plan of the ledger", "witnesses"):
         assert "heads of version 0.1.0, which name neither plan nor federation" in said[name]
+    assert "made with 2026-11-b" in said["clause map"]
 
 
 def test_a_changed_weight_is_found_in_its_report(tmp_path: Path) -> None:

@@ -144,6 +144,12 @@ def _check_fields(report: Report, checks: Checks) -> None:
         checks.not_made("fields and clauses", f"clause map {report.clause_map} is not known here")
         return
     clauses = load_clause_map(report.clause_map)
+    if clauses.version != load_clause_map().version:
+        checks.holds(
+            "clause map",
+            f"made with {clauses.version}; what today's {load_clause_map().version} asks beyond it "
+            "is not in this report",
+        )
     fields = report.fields
     given = {each.id for each in fields}
     checks.require(

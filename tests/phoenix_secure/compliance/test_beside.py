@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,3 +236,31 @@ def test_a_stamp_from_before_the_newest_entry_is_named(run: Path, tmp_path: Path
         run / "report" / "report.json", tsa_certificates=service.root.read_bytes()
     )
     assert "before the newest entry" in failures(found)
+
+
+def test_without_the_extra_a_stamp_is_not_taken_as_checked(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rfc3161_client", None)
+    path = run / "report" / "report.json"
+    path.with_suffix(".tsr").write_bytes(b"a stamp")
+    found = check(path, signers=())
+    assert found.exit_code == 7
+    assert any("phoenix-secure[timestamp]" in each.detail for each in found.checks)
+    before = path.stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="extra timestamp"):
+        report(run, timestamp="http://127.0.0.1:9/tsa", pdf=False)
+    assert path.stat().st_mtime_ns == before  # refused before anything was built
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_file_that_holds_no_certificate_is_a_mistake_of_the_reader(
+    content: bytes | None, run: Path, tmp_path: Path
+) -> None:
+    pem = tmp_path / "tsa.pem"
+    if content is not None:
+        pem.write_bytes(content)
+    path = str(run / "report" / "report.json")
+    done = phoenix("verify", path, "--tsa-certificate", str(pem))
+    assert done.code == 2
+    assert "--tsa-certificate" in done.err

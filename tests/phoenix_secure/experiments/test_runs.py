@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import phoenix
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import dump_config, parse_config
 from phoenix_secure.errors import CheckpointError
@@ -89,3 +90,19 @@ def test_only_settings_that_differ_stand_in_a_comparison() -> None:
     assert rows["privacy.epsilon"] == ["null", "null", "2.0"]
     assert not [name for name in rows if name.startswith("output.")]
     assert differing_settings([RunConfig(), RunConfig()]) == {}
+
+
+def test_compare_takes_runs_and_folders_of_runs(tmp_path: Path) -> None:
+    _run(tmp_path / "sweep" / "points" / "p" / "run", rounds_done=4, is_finished=True)
+    one = _run(tmp_path / "runs" / "one", rounds_done=4, is_finished=True)
+    _run(tmp_path / "runs" / "two", rounds_done=4, is_finished=True, training={"batch_size": 4})
+    done = phoenix("compare", str(tmp_path / "runs"), "--format", "json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [Path(path).name for path in found["runs"]] == ["one", "two"]
+    assert found["settings"]["training.batch_size"][1] == "4"
+    more = phoenix("compare", str(one), str(tmp_path / "sweep"), "--format", "json")
+    assert [Path(path).name for path in json.loads(more.out)["runs"]] == ["one", "run"]
+    assert phoenix("compare", str(one)).code == 2
+    (tmp_path / "empty").mkdir()
+    assert "not a run folder" in phoenix("compare", str(one), str(tmp_path / "empty")).err
