@@ -164,7 +164,9 @@ def test_the_same_fields_signed_again_are_accepted() -> None:
         (7, b""),
         (7, b"\x04" + bytes(96)),
         # The same point in the form that has two bytes for one: a key that is another to compare.
-        (7, bytes([6 + REQUEST.node_key[-1] % 2]) + REQUEST.node_key[1:]),
+        pytest.param(
+            7, bytes([6 + REQUEST.node_key[-1] % 2]) + REQUEST.node_key[1:], id="another form"
+        ),
         (8, b"fl.example.org"),
         (9, (9443).to_bytes(8)),
     ],
