@@ -168,7 +168,7 @@ def _read(answer: bytes, content: bytes) -> tuple[Any, Any]:
         granted = library.PKIStatus(response.status) == library.PKIStatus.GRANTED
         info = response.tst_info if granted else None
     except ValueError as error:
-        raise BadStamp("not an RFC 3161 time stamp") from error
+        raise BadStamp("not an RFC 3161 time stamp in DER") from error
     if info is None:
         raise BadStamp("the service refused to stamp: " + "; ".join(response.status_string))
     name = _DIGESTS.get(info.message_imprint.hash_algorithm.dotted_string)

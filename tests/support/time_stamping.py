@@ -38,6 +38,31 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+def _certificate(
+    subject: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    by: tuple[str, ec.EllipticCurvePrivateKey],
+    is_authority: bool = True,
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    issuer, issuer_key = by
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+    )
+    if not is_authority:
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+        builder = builder.add_extension(purpose, critical=True)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeStampingService:
     """Key and certificate of a service in ``folder``, and the PEM file of the root that vouches."""
@@ -49,32 +74,26 @@ class TimeStampingService:
         return self.folder / "root.pem"
 
     @classmethod
-    def create(cls, folder: Path) -> TimeStampingService:
-        """A root, and a certificate by it that is made for time stamps."""
+    def create(
+        cls, folder: Path, *, root: str = "Root of tests", has_intermediate: bool = False
+    ) -> TimeStampingService:
+        """A certificate for time stamps by ``root``, or by an intermediate one that is sent along.
+
+        DER sorts certificates, shorter ones first, and ``openssl ts`` sends the service's own one
+        first. Where the root's name is long the intermediate one is longer, and its place is right.
+        """
         folder.mkdir()
-        root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        now = datetime.datetime.now(datetime.UTC)
-        purpose = ExtendedKeyUsageOID.TIME_STAMPING
-
-        def certificate(subject: str, public_key: ec.EllipticCurvePublicKey, *, is_root: bool):
-            builder = (
-                x509.CertificateBuilder()
-                .subject_name(_name(subject))
-                .issuer_name(_name("Root of tests"))
-                .public_key(public_key)
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(now - _DAY)
-                .not_valid_after(now + _DAY)
-                .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
-            )
-            if not is_root:
-                builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
-            return builder.sign(root_key, hashes.SHA256())
-
+        root_key, between_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+        top = _certificate(root, root_key, by=(root, root_key))
+        chain, issuer = b"", (root, root_key)
+        if has_intermediate:
+            issuer = ("Between", between_key)
+            between = _certificate("Between", between_key, by=(root, root_key))
+            chain = between.public_bytes(serialization.Encoding.PEM)
+        own = _certificate("Clock of tests", key, by=issuer, is_authority=False)
         pem = serialization.Encoding.PEM
-        root = certificate("Root of tests", root_key.public_key(), is_root=True)
-        own = certificate("Clock of tests", key.public_key(), is_root=False)
-        (folder / "root.pem").write_bytes(root.public_bytes(pem))
+        (folder / "root.pem").write_bytes(top.public_bytes(pem))
+        (folder / "chain.pem").write_bytes(chain)
         (folder / "own.pem").write_bytes(own.public_bytes(pem))
         (folder / "own.key").write_bytes(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -87,6 +106,8 @@ class TimeStampingService:
         """What the service says to a query: `openssl ts -reply`."""
         (self.folder / "question.tsq").write_bytes(question)
         command = ["openssl", "ts", "-reply", "-queryfile", "question.tsq", "-config", "ts.conf"]
+        if (self.folder / "chain.pem").stat().st_size:
+            command += ["-chain", "chain.pem"]
         command += ["-signer", "own.pem", "-inkey", "own.key", "-out", "answer.tsr"]
         subprocess.run(command, cwd=self.folder, check=True, capture_output=True, timeout=60)
         return (self.folder / "answer.tsr").read_bytes()

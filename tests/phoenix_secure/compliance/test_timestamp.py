@@ -46,6 +46,26 @@ def test_the_service_s_own_certificate_may_be_pinned_beside_its_root(
         check_stamp(stamp, CONTENT, certificates=service.root.read_bytes() + other)
 
 
+def test_a_root_is_enough_where_the_service_sends_what_lies_between(tmp_path: Path) -> None:
+    service = TimeStampingService.create(
+        tmp_path / "chained", root="Root " * 12, has_intermediate=True
+    )
+    with served(service.answer) as url:
+        stamp = fetch_stamp(CONTENT, url=url)
+    root = service.root.read_bytes()
+    between = (service.folder / "chain.pem").read_bytes()
+    for certificates in (root, root + between):
+        assert check_stamp(stamp, CONTENT, certificates=certificates).service == "CN=Clock of tests"
+    with pytest.raises(ConfigError, match="root"):
+        check_stamp(stamp, CONTENT, certificates=between)
+
+
+def test_an_answer_that_is_not_in_der_s_order_is_refused_when_asked(tmp_path: Path) -> None:
+    service = TimeStampingService.create(tmp_path / "unsorted", has_intermediate=True)
+    with served(service.answer) as url, pytest.raises(BadStamp, match="in DER"):
+        fetch_stamp(CONTENT, url=url)
+
+
 def test_a_stamp_of_other_bytes_does_not_hold(service: TimeStampingService, stamp: bytes) -> None:
     for certificates in (None, service.root.read_bytes()):
         with pytest.raises(BadStamp, match="other bytes"):
