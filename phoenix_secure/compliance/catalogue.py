@@ -136,6 +136,11 @@ class Answers:
         self._found: dict[str, ReportField] = {}
 
     @property
+    def clause_map(self) -> str:
+        """The version of the clause map that the report is made with."""
+        return self._clauses.version
+
+    @property
     def fields(self) -> tuple[ReportField, ...]:
         """The fields of the clause map, in the catalogue's order.
 

@@ -26,6 +26,8 @@ _ROWS = (
     ("exfiltration of images or keys", "singling out"),
     ("poisoning and backdoors", "integrity"),
 )
+# When reports were made with this clause map, no audit had an inversion of gradients.
+_BEFORE_INVERSION = "2026-11-b"
 _DIGITS = 6
 
 
@@ -33,7 +35,8 @@ def answer_attacks(answers: Answers) -> None:
     """Figures are copied from audit.json; the strongest attack and the matrix follow from it."""
     facts, audit = answers.facts, answers.facts.audit
     evidence = facts.where(AUDIT)
-    answers.derived("E3.coverage", coverage(facts), evidence=evidence)
+    rows = coverage(facts, names_inversion=answers.clause_map != _BEFORE_INVERSION)
+    answers.derived("E3.coverage", rows, evidence=evidence)
     answers.derived("E6.consistency", consistency(facts), evidence=evidence)
     if audit is None:
         for id in ("E1.plan", "E2.game", "E4.verdict", "E4.strongest", "E4.attacks", "E4.blind"):
@@ -106,7 +109,7 @@ def strongest(audit: AuditReport) -> AttackReport | None:
     return min(usable, key=lambda each: (each.p_adjusted, -each.auc.value)) if usable else None
 
 
-def coverage(facts: Facts) -> list[dict[str, str]]:
+def coverage(facts: Facts, *, names_inversion: bool) -> list[dict[str, str]]:
     """Fixed rows: executed, not run, or not applicable, and why."""
     audit = facts.audit
     executed: dict[str, str] = {}
@@ -123,7 +126,8 @@ def coverage(facts: Facts) -> list[dict[str, str]]:
         executed[_ROWS[6][0]] = ", ".join(sorted({row.view for row in audit.federated.rows}))
     reasons = {_ROWS[0][0]: "audit the run", _ROWS[1][0]: "audit the run"}
     reasons[_ROWS[6][0]] = "audit the run with --federated"
-    reasons[_ROWS[7][0]] = "audit the run with --attack gradient-inversion"
+    if names_inversion:
+        reasons[_ROWS[7][0]] = "audit the run with --attack gradient-inversion"
     found = []
     for name, criterion in _ROWS:
         state = "executed" if name in executed else "not run"

@@ -27,7 +27,7 @@ from phoenix_secure.evidence.ledger import read_ledger
 from phoenix_secure.experiments.downstream import downstream_accuracy
 from phoenix_secure.federation.heterogeneity.generator import sample_from_run
 from phoenix_secure.federation.round.report import FitReport, RoundReport
-from phoenix_secure.federation.run import released_model
+from phoenix_secure.federation.run import fitting
 from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.summary import read_summary
@@ -179,8 +179,8 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_generator(
     run, folder = Run(sites_of()), RunFolder(copy)
     before = sha256_of(copy / "generator" / "generator.safetensors")
     shutil.rmtree(copy / "generator")
-    monkeypatch.setattr(released_model, "_KEEP_EVERY", 2)
-    monkeypatch.setattr(released_model, "_REPORT_EVERY", 1)
+    monkeypatch.setattr(fitting, "_KEEP_EVERY", 2)
+    monkeypatch.setattr(fitting, "_REPORT_EVERY", 1)
 
     state = run.resume(folder)
     with contextlib.closing(run.events(state, folder)) as events:
