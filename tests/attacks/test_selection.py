@@ -25,6 +25,7 @@ def test_aucs_are_averaged_and_not_pooled(rng: np.random.Generator) -> None:
     assert choose({1: rows}, membership=membership, chosen_on="shadows").aucs[1] == 1.0
 
 
+@pytest.mark.long
 def test_choosing_the_best_of_many_on_the_target_reports_a_leak_that_is_not_there() -> None:
     rng = np.random.default_rng(0)
     membership = np.arange(100) < 50

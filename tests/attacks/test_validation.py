@@ -209,6 +209,7 @@ def dp_train(toys, alpha_bar, *, data: np.ndarray, extra: np.ndarray, sigma: flo
     return network.eval(), total.numpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("epsilon", [2.2, 4.91])
 def test_a_dp_trained_model_is_never_shown_to_leak_more_than_proven(
     toys, alpha_bar, epsilon: float

@@ -10,6 +10,7 @@ from command_line import script
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "secagg.py"
 
 
+@pytest.mark.long
 def test_one_run_reports_limits_parts_and_ratios():
     done = script(SCRIPT, "--d", "20000", "--k", "8", "--repetitions", "1", "--json")
     assert done.code == 0, done.err

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from phoenix_secure.processes import Child, Supervisor
 
@@ -63,6 +64,7 @@ def test_children_that_ignore_sigterm_are_killed(tmp_path: Path) -> None:
     assert time.monotonic() - before < 10
 
 
+@pytest.mark.long
 def test_children_die_with_a_parent_that_got_sigkill(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     child = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from phoenix_secure.rng import SeedTree
 names = st.lists(st.one_of(st.text(max_size=8), st.integers(0, 999)), min_size=1, max_size=4)
 
 
+@pytest.mark.long
 @given(st.integers(0, 2**63 - 1), names, names)
 def test_different_paths_never_share_a_stream(seed: int, one: list, two: list) -> None:
     same_path = [(type(n), n) for n in one] == [(type(n), n) for n in two]

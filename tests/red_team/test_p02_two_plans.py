@@ -135,6 +135,7 @@ def first(federation: Federation) -> dict[str, np.ndarray]:
     return federation.run("a")
 
 
+@pytest.mark.long
 def test_two_plans_with_one_seed_get_different_integers(federation: Federation, first) -> None:
     second = federation.run("b", "output.keep_checkpoints=4")
     for site in SITES:
@@ -143,6 +144,7 @@ def test_two_plans_with_one_seed_get_different_integers(federation: Federation, 
     assert (sum(first.values()) - others != first[AWAY]).mean() > 0.9
 
 
+@pytest.mark.long
 def test_a_model_is_not_signed_again_over_other_sites(federation: Federation, first) -> None:
     """Few steps differ little between two trainings: the second sum is not given at all."""
     with pytest.raises(TrainingError, match="stage check; site-01: refused"):

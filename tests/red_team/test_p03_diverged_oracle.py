@@ -283,6 +283,7 @@ class Steps:
         )
 
 
+@pytest.mark.long
 def test_an_answer_leaves_when_the_plan_says(
     secure_parties, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

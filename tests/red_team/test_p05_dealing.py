@@ -90,6 +90,7 @@ def kept_proof(path: Path) -> Proof:
     )
 
 
+@pytest.mark.long
 def test_two_bad_dealers_of_twenty_do_not_stop_a_run(
     secure_parties, liars, liar, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def ended(request, secure_parties, liar, tmp_path_factory: pytest.TempPathFactor
     return made
 
 
+@pytest.mark.long
 def test_run_finishes_although_one_site_lies_in_every_round(ended: Federation) -> None:
     assert ended.parties.state.round_number == ROUNDS
     finished = [event.report for event in ended.events if isinstance(event, FinishedRound)]

@@ -83,6 +83,7 @@ def test_link_to_another_sites_replies_steals_no_answer(folders: HostileFolder) 
     assert folders.exchange() == NO_REPLY
 
 
+@pytest.mark.long
 def test_names_of_requests_are_no_other_sites(folders: HostileFolder) -> None:
     """Else a site knows what another one's answer is called before it comes."""
     seen = {site: set() for site in (HOSTILE, *HONEST)}

@@ -25,6 +25,7 @@ def names_of(num_images: int, *, each: int = 5) -> list[str]:
     return [f"person-{number // each:03}" for number in range(num_images)]
 
 
+@pytest.mark.long
 def test_a_person_more_or_fewer_changes_nothing_that_is_told(tmp_path: Path) -> None:
     """Also one with a hundred pictures, with none that can be read, and no person at all."""
 

@@ -153,6 +153,7 @@ def one_round(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made[-1]
 
 
+@pytest.mark.long
 def test_all_draws_of_a_round_come_from_the_secret_source(monkeypatch: pytest.MonkeyPatch) -> None:
     found = one_round(monkeypatch)
     assert len(found.samples) == 2 + 2  # batches, and dropped labels of each
@@ -173,6 +174,7 @@ def first_values(draws: np.ndarray) -> np.ndarray:
     return np.array(hits)
 
 
+@pytest.mark.long
 def test_a_scan_finds_the_old_stream_and_not_the_new_one() -> None:
     """2^16 seeds stand for 2^32: a scan of the lot takes 65,536 times as long."""
     secret = 40_961 + (5 << 32)

@@ -130,6 +130,7 @@ def test_the_interval_covers_the_true_auc(shift: float, m: int, n: int) -> None:
     assert np.mean(covered) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)
 
 
+@pytest.mark.long
 def test_the_paired_difference_covers_the_truth_and_uses_the_pairing() -> None:
     rng = np.random.default_rng(2)
     members = np.arange(200) < 100

@@ -48,6 +48,7 @@ def finished(
     return result
 
 
+@pytest.mark.long
 def test_arrays_are_kept_beside_the_run_for_their_owner_alone(finished: ps.RunResult) -> None:
     kept = Path(str(finished.config.data.path))
     assert kept == finished.path.with_name("run-images.npz")
@@ -74,6 +75,7 @@ def test_results_show_themselves_in_a_notebook(finished: ps.RunResult) -> None:
     assert "data:image/png;base64," in finished.sample(2)._repr_html_()
 
 
+@pytest.mark.long
 def test_an_interrupted_run_resumes_to_the_same_weights(
     finished: ps.RunResult, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

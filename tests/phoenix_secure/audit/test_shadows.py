@@ -64,6 +64,7 @@ def test_a_killed_audit_goes_on_to_the_same_scores(target: Target, tmp_path: Pat
     assert whole.report.plan.num_shadows == 4
 
 
+@pytest.mark.long
 def test_a_target_without_settings_has_no_shadows(
     target: Target, pictures: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from phoenix_secure.marks.origin import model_digest
 
 
+@pytest.mark.long
 def test_run_prints_a_line_a_round_and_says_what_is_on_and_off(cli, config_file: Path) -> None:
     outcome = cli("run", str(config_file))
     assert outcome.code == 0, outcome.err
@@ -61,6 +62,7 @@ def test_dry_run_promises_and_writes_nothing(cli, config_file: Path, tmp_path: P
     assert (plan["sites_that_must_stay"], plan["word_bits"]) == (4, 24)
 
 
+@pytest.mark.long
 def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path) -> None:
     before = (finished_run / "checkpoints" / "round-000003.safetensors").read_bytes()
     outcome = cli("resume", str(finished_run))
@@ -69,6 +71,7 @@ def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path
     assert after == before
 
 
+@pytest.mark.long
 def test_run_goes_on_from_another_folder_and_after_it_was_moved(
     cli, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from phoenix_secure.privacy.events import PoissonSampledGaussian
 from phoenix_secure.privacy.ledger import PrivacyLedger, Release
 
 
+@pytest.mark.long
 def test_noise_and_epsilon_are_inverse_to_each_other(cli) -> None:
     budget = ["--rate", "0.05", "--steps", "40", "--format", "json"]
     found = json.loads(cli("privacy", "noise", "--epsilon", "4", *budget).out)

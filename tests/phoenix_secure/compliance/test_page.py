@@ -245,6 +245,7 @@ def test_a_browser_opens_the_page_without_errors_or_requests(
     assert 0.01 < float((pixels < 128).mean()) < 0.5  # neither blank nor black
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_a_narrow_screen_needs_no_sideways_scrolling_of_the_page(
     reported: Path, open_page: Callable[..., object], tmp_path: Path

@@ -29,6 +29,7 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_sites", [1, 5, 50])
 def test_holdings_plot_shows_every_class_colour(
     tmp_path: Path, mnist_5k: ImageSet, num_sites: int

@@ -74,6 +74,7 @@ def test_killed_sweep_goes_on_to_the_same_table_and_a_failed_point_stops_nobody(
     assert {path: path.stat().st_mtime_ns for path in cut.rglob("summary.json")} == began
 
 
+@pytest.mark.long
 def test_dry_run_lists_points_and_writes_nothing(sweep_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["sweep", str(sweep_file), "--out", str(out), "--dry-run", "--format", "json"]

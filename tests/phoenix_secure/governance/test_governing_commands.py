@@ -58,6 +58,7 @@ def review(cli, *more: str) -> list[dict]:
     return json.loads(out)
 
 
+@pytest.mark.long
 def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
     plan = propose()
     (shown,) = review(cli)
@@ -75,6 +76,7 @@ def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
     assert events == ["approved", "rejected"]
 
 
+@pytest.mark.long
 def test_proposed_plan_is_the_one_that_run_federation_would_offer(cli, propose) -> None:
     plan = propose()
     shape = ("data.name=digits", "data.image_size=8", "data.channels=1")

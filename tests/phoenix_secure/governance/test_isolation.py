@@ -59,6 +59,7 @@ print(box.status(job), calls, [t.name for t in threading.enumerate()] == before)
     assert python(code) == "done [] True"
 
 
+@pytest.mark.long
 def test_the_package_itself_binds_one_loopback_socket_and_connects_nowhere() -> None:
     """urllib3 looks whether the machine has IPv6; this is why we don't import ``syft``."""
     out = python("import syft\nprint('socket.connect' in calls, threading.active_count())")

@@ -214,6 +214,7 @@ def one_step_delta(q: float, z: float, e: float, *, adjacency: Adjacency, steps:
     return max(float(np.maximum(p - math.exp(e) * r, 0).sum() * cell) for p, r in both)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("adjacency", list(Adjacency))
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_calibration_and_its_inverse_meet() -> None:
     assert noise == pytest.approx(1.0, abs=0.003)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "epsilon",
     [0.1, *(pytest.param(each, marks=pytest.mark.slow) for each in (1.0, 8.0)), 200.0],

@@ -42,6 +42,7 @@ def relative_error(found: dict[str, torch.Tensor], expected: dict[str, torch.Ten
     return max(float((found[k] - v).abs().max()) for k, v in expected.items()) / scale
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["layers", "vmap"])
 @pytest.mark.parametrize(("preset", "num_rows"), CASES)
 def test_clipped_sum_equals_one_image_at_a_time(preset: str, kind: str, num_rows: int) -> None:

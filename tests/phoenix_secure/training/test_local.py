@@ -114,6 +114,7 @@ def test_training_lowers_the_loss_on_real_digits(digits: SiteImages) -> None:
     assert losses[1] < 0.6 * losses[0]
 
 
+@pytest.mark.long
 def test_proximal_term_keeps_the_site_nearer(digits: SiteImages) -> None:
     norms = [
         np.linalg.norm(

@@ -179,6 +179,7 @@ def test_site_that_lost_its_state_catches_up_with_what_others_signed(
     assert report.failures == {"site-04": "behind"}
 
 
+@pytest.mark.long
 def test_models_from_the_server_need_the_owners_word(folder_federation, tmp_path) -> None:
     """Under every other policy the plan is refused; one that an older version began is finished."""
     federation = folder_federation

@@ -124,6 +124,7 @@ def test_shares_of_too_few_dealers_are_refused_before_anything_is_masked(server)
     assert server.answered("mask") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left_out", ["the asked", "two others"])
 def test_survivor_list_that_drops_honest_sites_is_refused(server, left_out: str) -> None:
     model = server.model()
@@ -143,6 +144,7 @@ def test_survivor_list_that_drops_honest_sites_is_refused(server, left_out: str)
         session.close_stage()
 
 
+@pytest.mark.long
 def test_second_survivor_set_is_never_signed_nor_unmasked(server) -> None:
     """The difference of two sums of one round is one site's update."""
     model = server.model()
@@ -194,6 +196,7 @@ def test_signed_round_on_another_model_is_refused(server) -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trick", ["three signatures", "a forged one"])
 def test_unmasking_without_a_quorum_of_true_signatures_is_refused(server, trick: str) -> None:
     model = server.model()

@@ -30,6 +30,7 @@ def badly_dealing(name, own, *, place, **how):
     return answer
 
 
+@pytest.mark.long
 def test_culprit_reaches_logs_evidence_and_the_later_rounds(
     folder_federation, monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:

@@ -38,6 +38,7 @@ def train(job, path):
     return job.finish(folder)
 
 
+@pytest.mark.long
 def test_one_round_between_sites_makes_a_generator(folder_federation, tmp_path) -> None:
     folder_federation.start()
     job = folder_federation.job(*RELEASE)

@@ -71,6 +71,7 @@ def test_plan_of_too_few_approvals_stops_before_any_training(federation, tmp_pat
     assert set(stages) <= {None, "plan"}
 
 
+@pytest.mark.long
 def test_site_trains_on_its_own_images(federation, tmp_path) -> None:
     images = load_digits()
     np.savez(tmp_path / "own.npz", images=images.images[:60, 0])

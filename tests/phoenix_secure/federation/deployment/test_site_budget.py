@@ -87,6 +87,7 @@ def together(plan: Plan, *rounds: int) -> float:
     return epsilon_of([private.event] * sum(rounds), delta=1e-5).value
 
 
+@pytest.mark.long
 def test_a_plan_reserves_from_its_approval_on_and_spends_what_it_releases(place) -> None:
     first, second = offer(place), offer(place, "seed=1", "privacy.epsilon=3")
     budget = budget_of(place)

@@ -23,6 +23,7 @@ def train(job, path):
     return folder
 
 
+@pytest.mark.long
 def test_sites_train_from_the_planned_model_alone(folder_federation, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "cache"))
     unet = UNet2DModel(

@@ -89,6 +89,7 @@ def test_answers_in_any_order_reach_the_right_site(federation, order) -> None:
     assert answers["site-03"] == expected("mix", say="site-03")["site-03"]
 
 
+@pytest.mark.long
 def test_late_answers_are_lost_and_never_taken_for_a_later_stage(federation, order) -> None:
     slow = federation.patience_s * 1.5
     requests = {site: order("echo") for site in SITES} | {"site-02": order("sleep", seconds=slow)}
@@ -98,6 +99,7 @@ def test_late_answers_are_lost_and_never_taken_for_a_later_stage(federation, ord
     assert echoes(federation, order, "two") == expected("two")
 
 
+@pytest.mark.long
 def test_stage_closes_after_quorum_and_grace(federation, order) -> None:
     slow = federation.patience_s * 3
     requests = {site: order("echo") for site in SITES} | {"site-03": order("sleep", seconds=slow)}

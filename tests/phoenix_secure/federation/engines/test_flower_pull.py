@@ -111,6 +111,7 @@ def test_missed_calls_are_tried_again_until_patience_ends(engine) -> None:
     assert lost.is_lost
 
 
+@pytest.mark.long
 def test_superlink_that_is_busy_is_not_taken_for_gone(engine) -> None:
     """A call's timeout is 30 s, longer than the patience with one that refuses connections."""
 
@@ -123,6 +124,7 @@ def test_superlink_that_is_busy_is_not_taken_for_gone(engine) -> None:
     assert not carrier.is_lost
 
 
+@pytest.mark.long
 def test_threads_of_a_closed_stage_stop_asking(engine) -> None:
     late: list[str] = []
 

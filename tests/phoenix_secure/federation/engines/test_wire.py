@@ -26,6 +26,7 @@ def message(content: RecordDict) -> Message:
     return Message(content, 2, MESSAGE_TYPE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART, 3 * PART + 7])
 def test_body_comes_through_whole(size: int) -> None:
     body = os.urandom(size)

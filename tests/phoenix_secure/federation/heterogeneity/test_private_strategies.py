@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from phoenix_secure.config_file import load_config
@@ -37,6 +38,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.long
 def test_the_private_trainer_composes_with_sharing_personal_layers_and_parts(
     tmp_path: Path,
 ) -> None:

@@ -204,6 +204,7 @@ def test_bytes_fall_with_what_stays_at_home(tmp_path: Path, secure_settings, cac
     assert sent["alternate"][1] < 0.8 * sent["all"][1]  # the sum comes down, not the model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ALL_AT_ONCE)
 def test_a_secure_round_survives_a_site_that_vanishes(
     strategy: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
@@ -225,6 +226,7 @@ def test_a_secure_round_survives_a_site_that_vanishes(
     assert all(report.update_norm > 0 for report in reports)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_filtering_never_leaves_fewer_sites_than_a_round_needs(
     mode: str, secure_settings, tmp_path: Path, cache_dir: Path, monkeypatch
@@ -275,6 +277,7 @@ def test_some_may_sit_out(
         assert set(report.failures.values()) == {"refused"}
 
 
+@pytest.mark.long
 def test_personal_models_are_exported_and_differ_from_the_global_one(
     secure_settings, tmp_path: Path, cache_dir: Path
 ) -> None:

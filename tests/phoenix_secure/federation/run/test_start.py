@@ -82,6 +82,7 @@ def foreign_folder(path: Path, **schedule: object) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_starts_from_the_weights_and_the_network_of_another(
     first: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:

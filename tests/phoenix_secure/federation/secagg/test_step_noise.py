@@ -67,6 +67,7 @@ def p_value(drawn: np.ndarray, variance: float) -> float:
 FEDERATIONS = [(5, 0.1, 0.2), (7, 0.1, 0.2), (10, 0.1, 0.1), (10, 0.3, 0.2), (16, 0.2, 0.1)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_sites", "collusion", "dropout"), FEDERATIONS)
 def test_for_every_number_of_survivors_the_honest_shares_have_the_law_that_is_accounted_for(
     num_sites: int, collusion: float, dropout: float

@@ -162,12 +162,14 @@ def test_ten_sites_with_two_label_shards_train_like_one_place(
     assert np.abs(found - expected).max() < bound + 1e-6
 
 
+@pytest.mark.long
 def test_without_secure_aggregation_the_steps_are_the_same(tmp_path: Path) -> None:
     sites = sites_of(*SGD, *WHOLE_SITES, "secure_aggregation.mode=off")
     found = trained(sites, tmp_path / "run")
     assert np.abs(found - OnePlace(sites).by_torch(0.0)).max() < 1e-6
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     fewer = [*ADAM, "partition.num_sites=5", "data.max_images=200", "federation.rounds=3"]
     whole = trained(sites_of(*fewer), tmp_path / "whole")

@@ -64,6 +64,7 @@ def noise_of(sites: SimulatedSites, path: Path) -> np.ndarray:
     return state.parameters.astype(np.float64) * len(sites.sites) * made.grid.steps - exact
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", [ONE_PLACE, FIVE_SITES], ids=["one place", "five sites"])
 def test_every_site_adds_all_the_noise_that_its_guarantee_names(
     where: list[str], tmp_path: Path

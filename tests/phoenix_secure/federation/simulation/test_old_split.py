@@ -25,6 +25,7 @@ def old(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": data})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", [[], RECORD], ids=["none", "record"])
 def test_an_old_folder_is_resumed_and_audited_with_its_own_split(
     unit: list[str], tiny_settings: list[str], tmp_path: Path, cache_dir: Path

@@ -186,6 +186,7 @@ def test_the_server_unmasks_the_noised_sum_and_nothing_else(
         assert len(set(each.extra)) <= 3  # constants only
 
 
+@pytest.mark.long
 def test_the_site_whose_budget_is_spent_stops_and_the_others_go_on(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_the_site_whose_budget_is_spent_stops_and_the_others_go_on(
     assert federation.finish(folder).guarantee["epsilon"] is not None
 
 
+@pytest.mark.long
 def test_changed_images_are_refused_in_the_middle_of_a_run(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -226,6 +228,7 @@ def test_changed_images_are_refused_in_the_middle_of_a_run(
     assert all(len(ledger.releases()) == 1 for ledger in ledgers(folder.path).values())
 
 
+@pytest.mark.long
 def test_small_sites_are_refused_before_anything_is_written(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -234,6 +237,7 @@ def test_small_sites_are_refused_before_anything_is_written(
         Run(SimulatedSites(config, cache_dir=cache_dir))
 
 
+@pytest.mark.long
 def test_secrets_stay_in_the_sites_folders(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -238,6 +238,7 @@ def test_a_killed_run_goes_on_with_the_same_words_and_charges_nothing_twice(
         assert len(ledger.releases()) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "fix"),
     [

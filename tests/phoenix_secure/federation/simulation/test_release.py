@@ -89,6 +89,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_once(tmp_path_factory, "released", lambda folder: run_in(folder / "run")) / "run"
 
 
+@pytest.mark.long
 def test_the_sum_is_that_of_all_sites_and_its_noise(released: Path) -> None:
     sites = sites_of()
     layout, terms = sites.strategies.release, sites.terms
@@ -207,6 +208,7 @@ def test_samples_follow_the_seed_and_the_known_classes(released: Path) -> None:
     assert set(fitted.labels(20)) == set(fitted.known)
 
 
+@pytest.mark.long
 def test_the_commands_take_a_release(released: Path, tmp_path: Path) -> None:
     grid = tmp_path / "grid.png"
     known = load_generator(released / "model", device=torch.device("cpu")).known
@@ -229,6 +231,7 @@ def test_a_classifier_learns_from_its_images_alone(released: Path, tmp_path: Pat
     assert 0 <= found["accuracy_synthetic"] < found["accuracy_real"]  # four steps draw no digits
 
 
+@pytest.mark.long
 def test_an_audit_sees_samples_only(released: Path, tmp_path: Path) -> None:
     target = open_target(
         released, members=None, non_members=None, reference=None, device="cpu", cache_dir=tmp_path

@@ -40,6 +40,7 @@ def same(one: ServerState, two: ServerState) -> bool:
     )
 
 
+@pytest.mark.long
 def test_run_folder_holds_what_it_promises(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_one_seed_gives_identical_weights_however_many_sites_run_at_once(
     assert not np.array_equal(one.parameters, trained("seed=1").parameters)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "rounds_before", [1, *(pytest.param(k, marks=pytest.mark.slow) for k in (0, 3))]
 )

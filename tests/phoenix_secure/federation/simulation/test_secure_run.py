@@ -119,6 +119,7 @@ def test_final_model_is_that_of_the_naive_oracle_bit_for_bit(
     assert not np.array_equal(state.parameters, first.parameters)
 
 
+@pytest.mark.long
 def test_one_round_is_within_the_stated_bound_of_float_fedavg(
     secure_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_run_is_marked_on_in_metrics_and_summary(config: RunConfig, whole: RunFo
     assert (summary["secure"]["t"], summary["secure"]["clipped_updates"]) == (4, 0)
 
 
+@pytest.mark.long
 def test_two_runs_of_one_seed_differ_in_keys_and_agree_in_weights(
     config: RunConfig, whole: RunFolder, tmp_path: Path, cache_dir: Path
 ) -> None:
