@@ -6,6 +6,8 @@ import pytest
 from attacks import quantile
 from attacks.statistics.auc import auc
 
+pytestmark = pytest.mark.long
+
 
 def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of very different contrast, and a score that depends on it, noise included."""
@@ -14,7 +16,6 @@ def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, -10 * contrast**2 + (0.1 + contrast) * rng.normal(0, 1, n)
 
 
-@pytest.mark.long
 def test_calibration_makes_easy_and_hard_images_comparable(rng: np.random.Generator) -> None:
     public, public_scores = draw(rng, 600)
     x, scores = draw(rng, 400)

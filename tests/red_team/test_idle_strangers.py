@@ -19,6 +19,8 @@ import pytest
 from fleet_door import PULL, Door, open_door, wait_until
 from phoenix_secure.federation.deployment.proxy_limits import MAX_BODY_BYTES, ProxyLimits
 
+pytestmark = pytest.mark.long
+
 BRIEF = ProxyLimits(
     handshake_s=0.5,
     head_s=0.5,

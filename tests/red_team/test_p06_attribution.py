@@ -20,6 +20,8 @@ from phoenix_secure.federation.server.rounds import FinishedRound, GivenUpRound,
 from phoenix_secure.federation.server.suspects import WrongSum
 from phoenix_secure.rng import SeedTree
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 12
 SETTINGS = (
     "secure_aggregation.collusion=0.08",
@@ -119,7 +121,6 @@ def ended(request, secure_parties, liar, tmp_path_factory: pytest.TempPathFactor
     return made
 
 
-@pytest.mark.long
 def test_run_finishes_although_one_site_lies_in_every_round(ended: Federation) -> None:
     assert ended.parties.state.round_number == ROUNDS
     finished = [event.report for event in ended.events if isinstance(event, FinishedRound)]

@@ -14,6 +14,8 @@ from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.governance import approver as approver_module
 from phoenix_secure.governance import consent as consent_module
 
+pytestmark = pytest.mark.long
+
 LAST = "site-05"
 
 
@@ -38,7 +40,6 @@ def train_without_the_last(governed, tmp_path, *overrides: str) -> list[str]:
     return [each["why"] for each in events if each["event"] == "refused"]
 
 
-@pytest.mark.long
 def test_plan_that_all_owners_approved_is_trained_by_all(governed, tmp_path) -> None:
     plan = governed.propose().plan.hash
     for name in governed.sites:
@@ -51,7 +52,6 @@ def test_plan_that_all_owners_approved_is_trained_by_all(governed, tmp_path) -> 
         assert "answered" in events
 
 
-@pytest.mark.long
 def test_unapproved_plan_is_refused_recorded_and_the_others_go_on(governed, tmp_path) -> None:
     plan = governed.propose().plan.hash
     for name in governed.sites[:-1]:
@@ -59,7 +59,6 @@ def test_unapproved_plan_is_refused_recorded_and_the_others_go_on(governed, tmp_
     assert set(train_without_the_last(governed, tmp_path)) == {"no approval"}
 
 
-@pytest.mark.long
 def test_proposal_altered_after_approval_is_refused(governed, tmp_path) -> None:
     plan = governed.propose().plan.hash
     for name in governed.sites:
@@ -83,7 +82,6 @@ def test_run_of_an_altered_plan_finds_no_site(governed, tmp_path) -> None:
         assert governed.log(name)[-1]["why"] == "no approval"
 
 
-@pytest.mark.long
 def test_expired_approval_is_refused_and_its_expiry_recorded(
     governed, tmp_path, monkeypatch
 ) -> None:
@@ -132,7 +130,6 @@ def test_plan_above_a_sites_epsilon_is_refused_even_if_it_was_approved(governed)
     assert governed.log(LAST)[-1]["why"].startswith("policy: epsilon or delta is above")
 
 
-@pytest.mark.long
 def test_plan_without_the_privacy_that_one_site_asks_for_is_trained_by_the_others(
     governed, tmp_path
 ) -> None:
@@ -144,7 +141,6 @@ def test_plan_without_the_privacy_that_one_site_asks_for_is_trained_by_the_other
     assert reason.startswith("policy: the plan has no differential privacy")
 
 
-@pytest.mark.long
 def test_rejection_withdraws_an_approval_from_the_next_request_on(governed, tmp_path) -> None:
     plan = governed.propose().plan.hash
     for name in governed.sites:

@@ -14,6 +14,8 @@ from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 
+pytestmark = pytest.mark.long
+
 SITE = "f/sites/site-01"
 
 
@@ -58,7 +60,6 @@ def review(cli, *more: str) -> list[dict]:
     return json.loads(out)
 
 
-@pytest.mark.long
 def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
     plan = propose()
     (shown,) = review(cli)
@@ -76,7 +77,6 @@ def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
     assert events == ["approved", "rejected"]
 
 
-@pytest.mark.long
 def test_proposed_plan_is_the_one_that_run_federation_would_offer(cli, propose) -> None:
     plan = propose()
     shape = ("data.name=digits", "data.image_size=8", "data.channels=1")

@@ -14,6 +14,8 @@ from command_line import Outcome, phoenix
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_process import SiteProcess
 
+pytestmark = pytest.mark.long
+
 SITES = ("archive", "clinic", "hospital", "practice", "screening")
 SETTINGS = """\
 data: {name: digits, image_size: 8, channels: 1, max_images: 200}
@@ -177,7 +179,6 @@ def test_init_says_that_it_is_for_trials(parties: Parties) -> None:
     assert "for rehearsals and trials" in " ".join(page.split())
 
 
-@pytest.mark.long
 def test_five_parties_that_made_their_own_keys_train_a_secure_round(parties: Parties) -> None:
     exchange = parties.root / "exchange"
     exchange.mkdir()

@@ -14,6 +14,8 @@ from phoenix_secure.privacy.calibration import noise_multiplier_for
 from phoenix_secure.privacy.events import event_from_dict
 from phoenix_secure.privacy.ledger import PrivacyLedger
 
+pytestmark = pytest.mark.long
+
 RECORD = ["privacy.unit=record", "privacy.epsilon=6", "privacy.sampling_rate=0.1"]
 
 
@@ -50,7 +52,6 @@ def test_every_site_charges_its_own_ledger_and_tells_the_server_no_metric(
         assert line["loss"] is line["num_images"] is None
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "factor",
     [
