@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 QUICK_MINUTES := 5
-LONG_MINUTES  := 5
+LONG_MINUTES  := 8
 ALL_MINUTES   := 90
 
 .PHONY: demo demo-plain test test-long test-all coverage lint docs notebooks examples dist sbom lock bench clean
