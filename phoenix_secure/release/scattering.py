@@ -22,6 +22,7 @@ Source:     Bruna and Mallat (2013), arXiv:1203.1513 (scattering); Tramer and Bo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -79,36 +80,38 @@ class Scattering:
 
         They differ from the exact ones by the rounding of those, a twentieth of the length.
         """
-        images = images * 255
-        if self._shrink > 1:
-            images = F.avg_pool2d(images, self._shrink)
-        missing = self._padded - images.shape[-1]
-        x = F.pad(images, (0, missing, 0, missing), mode="replicate").flatten(0, 1)[:, None]
-        fine, coarse = _soft_moduli(x, self._fine), _soft_moduli(x, self._coarse)
-        half = F.avg_pool2d(fine, 2)
-        twice = _soft_moduli(half.flatten(0, 1)[:, None], self._fine)
-        maps = [_soft_pooled(each, self._low4, stride=4) for each in (x, fine, coarse)]
-        twice = twice.reshape(len(x), -1, *half.shape[2:])
-        maps.append(_soft_pooled(twice, self._low2, stride=2))
-        groups = torch.cat(maps, 1).view(len(images), -1, _GROUP * self._grid**2)
+        groups = self._groups(images * 255, lambda values: values, _soft_modulus, _soft_pooled)
         variance, mean = torch.var_mean(groups, 2, correction=0, keepdim=True)
         deviation = (variance + _LEAST_MODULUS**2).sqrt() + _LEAST_DEVIATION
         return F.normalize(((groups - mean) / deviation).flatten(1), dim=1)
 
-    def _block(self, images: torch.Tensor) -> np.ndarray:
+    def _groups(
+        self,
+        images: torch.Tensor,
+        to_map: Callable[[torch.Tensor], torch.Tensor],
+        modulus: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        pooled: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor],
+    ) -> torch.Tensor:
+        """The maps of images with pixels from 0 to 255, by groups: (b, g, n)."""
         if self._shrink > 1:
-            images = _to_map(F.avg_pool2d(images, self._shrink))
+            images = to_map(F.avg_pool2d(images, self._shrink))
         missing = self._padded - images.shape[-1]
         images = F.pad(images, (0, missing, 0, missing), mode="replicate")
+
+        def moduli(maps: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+            return to_map(modulus(*_convolved(maps, filters)))
+
         x = images.flatten(0, 1)[:, None]  # (b C, 1, H, H)
-        fine, coarse = _moduli(x, self._fine), _moduli(x, self._coarse)
-        half = _to_map(F.avg_pool2d(fine, 2))
-        twice = _moduli(half.flatten(0, 1)[:, None], self._fine)
-        low = self._low4
-        maps = [_pooled(each, low, stride=4) for each in (x, fine, coarse)]
-        maps.append(_pooled(twice.view(len(x), -1, *half.shape[2:]), self._low2, stride=2))
-        grouped = torch.cat(maps, 1).double().view(len(images), -1, _GROUP * self._grid**2)
-        found = _rounded(_standardised(grouped).flatten(1), _STEP)
+        fine, coarse = moduli(x, self._fine), moduli(x, self._coarse)
+        half = to_map(F.avg_pool2d(fine, 2))
+        twice = moduli(half.flatten(0, 1)[:, None], self._fine)
+        maps = [pooled(each, self._low4, 4) for each in (x, fine, coarse)]
+        maps.append(pooled(twice.view(len(x), -1, *half.shape[2:]), self._low2, 2))
+        return torch.cat(maps, 1).view(len(images), -1, _GROUP * self._grid**2)
+
+    def _block(self, images: torch.Tensor) -> np.ndarray:
+        groups = self._groups(images, _to_map, _modulus, _pooled)
+        found = _rounded(_standardised(groups.double()).flatten(1), _STEP)
         norm = found.square().sum(1, keepdim=True).sqrt()
         return (found / norm.clamp(min=_STEP)).numpy()
 
@@ -130,24 +133,24 @@ def _standardised(groups: torch.Tensor) -> torch.Tensor:
     return (groups - mean) / (deviation + _LEAST_DEVIATION)
 
 
-def _moduli(images: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """|x * psi| of (b, 1, H, H) at each angle: (b, 8, H, H), in whole steps of a map."""
-    size = filters.shape[-1]
-    side = images.shape[-1]
+def _convolved(images: torch.Tensor, filters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """x * psi of (b, 1, H, H) at each angle: real and imaginary parts (b, 8, H, H)."""
+    size, side = filters.shape[-1], images.shape[-1]
     columns = F.unfold(_edged(images, size // 2), size)
     # Unfolded and multiplied: some algorithms of a convolution round on the way.
     parts = (filters.flatten(1) @ columns).view(len(images), 2, _ANGLES, side, side)
-    return _to_map((parts[:, 0] * parts[:, 0] + parts[:, 1] * parts[:, 1]).sqrt())
+    return parts[:, 0], parts[:, 1]
 
 
-def _soft_moduli(images: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    size, side = filters.shape[-1], images.shape[-1]
-    columns = F.unfold(_edged(images, size // 2), size)
-    parts = (filters.flatten(1) @ columns).view(len(images), 2, _ANGLES, side, side)
-    return (parts.square().sum(1) + _LEAST_MODULUS**2).sqrt()
+def _modulus(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
+    return (real * real + imaginary * imaginary).sqrt()
 
 
-def _soft_pooled(maps: torch.Tensor, low: torch.Tensor, *, stride: int) -> torch.Tensor:
+def _soft_modulus(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
+    return (real * real + imaginary * imaginary + _LEAST_MODULUS**2).sqrt()
+
+
+def _soft_pooled(maps: torch.Tensor, low: torch.Tensor, stride: int) -> torch.Tensor:
     """The filter is a product of two lines, but for rounding: one matrix for each axis."""
     size, side = low.shape[-1], maps.shape[-1]
     line = low.sum(1) / low.sum().sqrt()
@@ -157,7 +160,7 @@ def _soft_pooled(maps: torch.Tensor, low: torch.Tensor, *, stride: int) -> torch
     return (matrix.T @ maps @ matrix).flatten(2)
 
 
-def _pooled(maps: torch.Tensor, low: torch.Tensor, *, stride: int) -> torch.Tensor:
+def _pooled(maps: torch.Tensor, low: torch.Tensor, stride: int) -> torch.Tensor:
     """(b, m, H, H) to (b, m, H / stride squared)."""
     num, size = maps.shape[1], low.shape[-1]
     flat = maps.flatten(0, 1)[:, None]
