@@ -204,7 +204,7 @@ def _known_delta() -> Iterator[None]:
     """Do not say for every site of every row that delta is above 1/images^2: the protocol's is."""
 
     def is_news(record: logging.LogRecord) -> bool:
-        return "^2" not in record.getMessage()
+        return record.msg != privacy_plan.LARGE_DELTA
 
     log = logging.getLogger(privacy_plan.__name__)
     log.addFilter(is_news)

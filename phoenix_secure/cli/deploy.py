@@ -8,9 +8,16 @@ from typing import Annotated
 import typer
 
 from phoenix_secure.cli.founding import admit, found, show, sign
+from phoenix_secure.cli.meeting import (
+    HostOption,
+    NameOption,
+    PortOption,
+    SuiteName,
+    SuiteOption,
+    ViaOption,
+)
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 from phoenix_secure.cli.proposing import propose
-from phoenix_secure.cli.words import SuiteName, SuiteOption
 
 __all__ = ["app"]
 
@@ -33,22 +40,13 @@ def init(
     site: Annotated[
         list[str] | None, typer.Option("--site", help="Name of a site; once for each.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Federation's name; default: the folder's.")
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Name or address under which sites reach the server.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port of the Fleet proxy.")] = 9443,
+    name: NameOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 9443,
     superlink_port: Annotated[
         int, typer.Option("--superlink-port", help="Loopback port on the server.")
     ] = 9093,
-    via: Annotated[
-        str | None,
-        typer.Option(
-            "--via", help="folder:PATH, a folder that messages travel in, in place of the network."
-        ),
-    ] = None,
+    via: ViaOption = None,
     rehearsal: Annotated[
         bool,
         typer.Option(

@@ -9,14 +9,16 @@ from typing import Annotated
 
 import typer
 
-from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import (
+from phoenix_secure.cli.meeting import (
+    HostOption,
+    NameOption,
+    PortOption,
     SuiteName,
     SuiteOption,
-    heard_words,
-    show_fingerprint,
-    tell,
+    ViaOption,
 )
+from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.words import heard_words, show_fingerprint, tell
 
 __all__ = ["admit", "found", "show", "sign"]
 
@@ -25,19 +27,10 @@ _OwnerFolder = Annotated[Path, typer.Argument(help="The owner's folder, made by 
 
 def found(
     folder: Annotated[Path, typer.Argument(help="New folder for the owner's keys.")],
-    name: Annotated[
-        str | None, typer.Option("--name", help="Federation's name; default: the folder's.")
-    ] = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Name or address under which sites reach the server.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port of the Fleet proxy.")] = 9443,
-    via: Annotated[
-        str | None,
-        typer.Option(
-            "--via", help="folder:PATH, a folder that messages travel in, in place of the network."
-        ),
-    ] = None,
+    name: NameOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 9443,
+    via: ViaOption = None,
     suite: SuiteOption = SuiteName.CLASSICAL,
     output_format: FormatOption = Format.TEXT,
 ) -> None:

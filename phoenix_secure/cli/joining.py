@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phoenix_secure.cli.meeting import PortOption, SuiteName, SuiteOption
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import SuiteName, SuiteOption, heard_words, show_fingerprint, tell
+from phoenix_secure.cli.words import heard_words, show_fingerprint, tell
 
 if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.join_request import JoinRequest
@@ -58,7 +59,7 @@ def server_init(
     host: Annotated[
         str, typer.Option("--host", help="Name or address under which sites reach this server.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port of the Fleet proxy.")] = 9443,
+    port: PortOption = 9443,
     suite: SuiteOption = SuiteName.CLASSICAL,
     output_format: FormatOption = Format.TEXT,
 ) -> None:

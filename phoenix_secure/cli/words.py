@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,23 +11,7 @@ from phoenix_secure.cli.output import Format, console, print_json
 if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 
-__all__ = ["SuiteName", "SuiteOption", "heard_words", "show_fingerprint", "tell"]
-
-
-class SuiteName(StrEnum):
-    """The suites of ``protocol.suite``, as the command line has them."""
-
-    CLASSICAL = "classical"
-    HYBRID_PQ = "hybrid_pq"
-
-
-SuiteOption = Annotated[
-    SuiteName,
-    typer.Option(
-        "--suite",
-        help="Keys and signatures: classical, or hybrid_pq against later quantum computers.",
-    ),
-]
+__all__ = ["heard_words", "show_fingerprint", "tell"]
 
 
 def heard_words(whose: str, *, given: str | None, option: str) -> str:

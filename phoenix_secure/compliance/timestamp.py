@@ -32,10 +32,11 @@ __all__ = [
     "check_stamp",
     "fetch_stamp",
     "read_certificates",
+    "stamp_path",
     "stamp_report",
 ]
 
-STAMP = "report.tsr"  # the service's whole answer, DER
+STAMP = "report.tsr"  # of report.json: the service's whole answer, DER
 
 _TIMEOUT_S = 30.0
 _MAX_BYTES = 1 << 16
@@ -126,6 +127,11 @@ def check_stamp(answer: bytes, content: bytes, *, certificates: bytes | None) ->
     return Stamp(time=info.gen_time, service=_signer(response))
 
 
+def stamp_path(report: Path) -> Path:
+    """Where the stamp of the report.json at ``report`` lies."""
+    return report.with_suffix(".tsr")
+
+
 def stamp_report(report: Path, *, url: str) -> Stamp:
     """Have the service at ``url`` stamp the envelope of ``report``; its answer is kept beside it.
 
@@ -135,7 +141,7 @@ def stamp_report(report: Path, *, url: str) -> Stamp:
     with storage_errors(envelope):
         content = envelope.read_bytes()
     answer = fetch_stamp(content, url=url)
-    write_bytes(report.with_suffix(".tsr"), answer)
+    write_bytes(stamp_path(report), answer)
     return check_stamp(answer, content, certificates=None)
 
 

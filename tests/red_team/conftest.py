@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import protocol_liars
 import secure_parties as secure_parties_module
+from ceremony import Ceremony
 from protocol import Identity
 from protocol.messages import Envelope, seal
 
@@ -23,6 +25,22 @@ def secure_parties() -> ModuleType:
 def liars() -> ModuleType:
     """The module ``protocol_liars``: dishonest dealings and complaints."""
     return protocol_liars
+
+
+@pytest.fixture
+def ceremony(tmp_path: Path) -> Ceremony:
+    """A federation of which the server and one site are admitted."""
+    made = Ceremony(tmp_path)
+    made.prepare_and_admit("server", "clinic")
+    return made
+
+
+@pytest.fixture
+def signed(ceremony: Ceremony) -> Ceremony:
+    """The same with another site, and a signed roster."""
+    ceremony.prepare_and_admit("hospital")
+    ceremony.owner.sign()
+    return ceremony
 
 
 class Liar:

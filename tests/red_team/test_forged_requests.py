@@ -32,21 +32,6 @@ from protocol.suite import Suite
 CLASSICAL = Suite.CLASSICAL
 
 
-@pytest.fixture
-def ceremony(tmp_path: Path) -> Ceremony:
-    """With the server and one site admitted."""
-    made = Ceremony(tmp_path)
-    made.prepare_and_admit("server", "clinic")
-    return made
-
-
-@pytest.fixture
-def signed(ceremony: Ceremony) -> Ceremony:
-    ceremony.prepare_and_admit("hospital")
-    ceremony.owner.sign()
-    return ceremony
-
-
 def put(folder: Path, request: JoinRequest) -> JoinRequest:
     """A request as it arrives at the owner."""
     path = folder / request.file_name

@@ -28,21 +28,6 @@ from protocol.suite import Suite
 CLASSICAL = Suite.CLASSICAL
 
 
-@pytest.fixture
-def ceremony(tmp_path: Path) -> Ceremony:
-    """With the server and one site admitted."""
-    made = Ceremony(tmp_path)
-    made.prepare_and_admit("server", "clinic")
-    return made
-
-
-@pytest.fixture
-def signed(ceremony: Ceremony) -> Ceremony:
-    ceremony.prepare_and_admit("hospital")
-    ceremony.owner.sign()
-    return ceremony
-
-
 def forged_welcome(signed: Ceremony, party: str, owner: Identity, **changes: object) -> Path:
     """The welcome of ``party`` with ``changes``, signed by ``owner``."""
     true = read_welcome(signed.welcome_file(party))

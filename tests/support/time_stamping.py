@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-HAS_OPENSSL = shutil.which("openssl") is not None
 
 _DAY = datetime.timedelta(days=1)
 _CONFIG = """

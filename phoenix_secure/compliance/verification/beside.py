@@ -12,7 +12,12 @@ from phoenix_secure.compliance.countersignature import (
     open_countersignature,
 )
 from phoenix_secure.compliance.schema import Report
-from phoenix_secure.compliance.timestamp import BadStamp, can_check_stamps, check_stamp
+from phoenix_secure.compliance.timestamp import (
+    BadStamp,
+    can_check_stamps,
+    check_stamp,
+    stamp_path,
+)
 from phoenix_secure.compliance.verification.checks import Checks
 from phoenix_secure.evidence import EvidenceError
 from phoenix_secure.evidence.dsse import key_id
@@ -28,7 +33,7 @@ def check_time_stamp(
     report: Report, path: Path, *, certificates: bytes | None, checks: Checks
 ) -> None:
     """The stamp beside ``path``; a missing one counts where the reader named a service."""
-    stamp = path.with_suffix(".tsr")
+    stamp = stamp_path(path)
     if not stamp.is_file():
         if certificates is not None:
             checks.not_made(_STAMP, f"there is none beside the report ({stamp.name})")

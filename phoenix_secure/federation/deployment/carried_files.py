@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from phoenix_secure.errors import ConfigError
+from protocol import RemoteProtocolError
 
-__all__ = ["read_carried"]
+__all__ = ["open_carried", "read_carried"]
+
+_Parsed = TypeVar("_Parsed")
 
 # O_NONBLOCK: a pipe must not make us wait.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -38,6 +43,23 @@ def read_carried(path: Path, *, what: str, max_size: int) -> bytes:
             path, what, f"is larger than {max_size} bytes: ask its sender for the right file"
         )
     return content
+
+
+def open_carried(
+    path: Path, parse: Callable[[bytes], _Parsed], *, what: str, max_size: int, wrong: str, fix: str
+) -> _Parsed:
+    """What ``parse`` makes of the content of ``path``.
+
+    wrong, fix   for messages about content that ``parse`` refuses: what it is not, what to do
+
+    Raises:     ConfigError naming the file, what is wrong, and what to do.
+    """
+    data = read_carried(path, what=what, max_size=max_size)
+    try:
+        return parse(data)
+    except (RemoteProtocolError, ValueError) as error:
+        detail = error.detail if isinstance(error, RemoteProtocolError) else str(error)
+        raise ConfigError(f"{path} is {wrong} ({detail}): {fix}") from error
 
 
 def _refused(path: Path, what: str, why: str) -> ConfigError:

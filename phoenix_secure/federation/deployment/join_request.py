@@ -22,9 +22,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment import signing_requests
-from phoenix_secure.federation.deployment.carried_files import read_carried
+from phoenix_secure.federation.deployment.carried_files import open_carried
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.hosts import canonical_host
 from phoenix_secure.federation.deployment.party_keys import (
@@ -38,7 +37,7 @@ from phoenix_secure.federation.deployment.signing_requests import (
     make_signing_request,
     open_signing_request,
 )
-from protocol import SERVER, Identity, RemoteProtocolError
+from protocol import SERVER, Identity
 from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.identity import MAX_SIGNATURE_SIZE, key_size, signature_size, verify_signature
 from protocol.suite import Suite
@@ -139,15 +138,14 @@ def read_request(path: Path) -> JoinRequest:
 
     Raises:     ConfigError naming the file, what is wrong, and what to do.
     """
-    data = read_carried(path, what="a join request", max_size=MAX_REQUEST_SIZE)
-    try:
-        return parse_request(data)
-    except (RemoteProtocolError, ValueError) as error:
-        detail = error.detail if isinstance(error, RemoteProtocolError) else str(error)
-        raise ConfigError(
-            f"{path} is no join request that its sender's keys signed ({detail}): ask its sender "
-            "for the file that `site init` or `server init` wrote"
-        ) from error
+    return open_carried(
+        path,
+        parse_request,
+        what="a join request",
+        max_size=MAX_REQUEST_SIZE,
+        wrong="no join request that its sender's keys signed",
+        fix="ask its sender for the file that `site init` or `server init` wrote",
+    )
 
 
 def parse_request(data: bytes) -> JoinRequest:

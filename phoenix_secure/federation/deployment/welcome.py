@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.carried_files import read_carried
+from phoenix_secure.federation.deployment.carried_files import open_carried
 from phoenix_secure.federation.deployment.deployment import Deployment
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.party_folders import Papers
@@ -153,15 +153,14 @@ def read_welcome(path: Path) -> Welcome:
 
     Raises:     ConfigError naming the file, what is wrong, and what to do.
     """
-    data = read_carried(path, what="a welcome", max_size=MAX_WELCOME_SIZE)
-    try:
-        return parse_welcome(data)
-    except (RemoteProtocolError, ValueError) as error:
-        detail = error.detail if isinstance(error, RemoteProtocolError) else str(error)
-        raise ConfigError(
-            f"{path} is no welcome ({detail}): ask the federation's owner for the file that "
-            "`deploy sign` wrote"
-        ) from error
+    return open_carried(
+        path,
+        parse_welcome,
+        what="a welcome",
+        max_size=MAX_WELCOME_SIZE,
+        wrong="no welcome",
+        fix="ask the federation's owner for the file that `deploy sign` wrote",
+    )
 
 
 def parse_welcome(data: bytes) -> Welcome:

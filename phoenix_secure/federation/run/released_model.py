@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,12 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.federation.run.fitting import KEPT_FIT, run_fit
+from phoenix_secure.federation.run.fitting import (
+    generator_folder,
+    kept_generator,
+    run_fit,
+    state_digest,
+)
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.secagg.noise import SummedNoise
@@ -35,11 +39,9 @@ from phoenix_secure.release.class_sums import class_means
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit, known_classes
 from phoenix_secure.release.generator import (
-    DESCRIPTION,
     FittedGenerator,
     GeneratorForm,
     build_generator,
-    load_generator,
     sample_generated,
     save_generator,
 )
@@ -95,13 +97,12 @@ class ReleasedModel:
 
         Raises:     TrainingError where noise hides everything; StorageError.
         """
-        path = folder.path / "generator"
-        digest = hashlib.sha256(state.parameters.astype("<f4").tobytes()).hexdigest()
-        kept = load_generator(path, device=self._device) if (path / DESCRIPTION).exists() else None
+        path, digest = generator_folder(folder), state_digest(state)
+        kept = kept_generator(folder, device=self._device)
         if kept is None or kept.sum_sha256 != digest:
             num_sites = len(folder.read_metrics()[-1]["sites"])
             fit = self._start_fit(state.parameters, num_sites=num_sites)
-            yield from run_fit(fit, path / KEPT_FIT, of=digest, what="generator")
+            yield from run_fit(fit, folder, of=digest, what="generator")
             kept = FittedGenerator(
                 network=fit.network,
                 class_names=self._class_names,

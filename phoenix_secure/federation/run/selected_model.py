@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,12 @@ from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.report import FitReport
 from phoenix_secure.federation.round.state import ServerState
-from phoenix_secure.federation.run.fitting import KEPT_FIT, run_fit
+from phoenix_secure.federation.run.fitting import (
+    generator_folder,
+    kept_generator,
+    run_fit,
+    state_digest,
+)
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.sampling import GlobalModel
@@ -23,9 +27,7 @@ from phoenix_secure.federation.run.start_release import kept_release
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.classifier import LinearClassifier
 from phoenix_secure.release.generator import (
-    DESCRIPTION,
     FittedGenerator,
-    load_generator,
     sample_generated,
     save_generator,
 )
@@ -57,10 +59,10 @@ class SelectedModel:
         self._seeds = seeds
         self._device = device
         self._of_release: FittedGenerator | None = None
-        self._fitted: FittedGenerator | None = None
+        self._fitted: FittedGenerator | None = None  # with the classifier, as soon as there is one
         if config.model.start is None:
             return
-        self._of_release = self._fitted = fitted = kept_release(config.model.start, device=device)
+        self._of_release = fitted = kept_release(config.model.start, device=device)
         of_release = fitted.network.form
         if (of_release.channels, of_release.image_size) != form:
             raise ConfigError(
@@ -76,31 +78,31 @@ class SelectedModel:
 
     @property
     def release(self) -> FittedGenerator:
-        """The release's generator, with the classifier as soon as there is one.
+        """The release's generator.
 
         Raises:     ConfigError where none is named.
         """
-        if self._fitted is None:
+        if self._of_release is None:
             raise ConfigError(
                 "model.network=classifier selects a release's images: name the run of that release "
                 "in model.init_from, or set release.features and release.share for both in one"
             )
-        return self._fitted
+        return self._of_release
 
     def use(self, state: ServerState) -> None:
         """Take the classifier's weights of ``state``, and the release's generator unless ``learn``
         refined it with the same."""
-        release = self.release
-        if release.classifier is not None and _is_of(release.classifier, state):
-            return
-        form = release.network.form
-        classifier = LinearClassifier(
+        if self._fitted is None or not _is_of(self._fitted.classifier, state):
+            self._fitted = replace(self.release, classifier=self._classifier(state))
+
+    def _classifier(self, state: ServerState) -> LinearClassifier:
+        form = self.release.network.form
+        return LinearClassifier(
             state.parameters,
             channels=form.channels,
             image_size=form.image_size,
             num_classes=form.num_classes,
         )
-        self._fitted = replace(self._of_release or release, classifier=classifier)
 
     def learn(self, state: ServerState, folder: RunFolder) -> Iterator[FitReport]:
         """Refine the generator with the classifier of ``state`` (``sampling.refine_steps``).
@@ -113,23 +115,20 @@ class SelectedModel:
         sampling = self._config.sampling
         if sampling.refine_steps == 0:
             return
-        path = folder.path / "generator"
-        kept = load_generator(path, device=self._device) if (path / DESCRIPTION).exists() else None
-        if kept is None or kept.classifier is None or not _is_of(kept.classifier, state):
-            self.use(state)
-            assert self.release.classifier is not None  # noqa: S101 - use() took it
+        kept = kept_generator(folder, device=self._device)
+        if kept is None or not _is_of(kept.classifier, state):
+            classifier = self._classifier(state)
             fit = refinement(
                 self.release,
-                self.release.classifier,
+                classifier,
                 num_steps=sampling.refine_steps,
                 weight=sampling.refine_weight,
                 seeds=self._seeds,
                 num_threads=self._config.federation.threads_per_site,
             )
-            digest = hashlib.sha256(state.parameters.astype("<f4").tobytes()).hexdigest()
-            yield from run_fit(fit, path / KEPT_FIT, of=digest, what="refined generator")
-            kept = replace(self.release, network=fit.network)
-            save_generator(kept, path)  # and with it goes the fit
+            yield from run_fit(fit, folder, of=state_digest(state), what="refined generator")
+            kept = replace(self.release, network=fit.network, classifier=classifier)
+            save_generator(kept, generator_folder(folder))  # and with it goes the fit
         self._fitted = kept
 
     def sample(
@@ -137,7 +136,7 @@ class SelectedModel:
     ) -> np.ndarray:
         """Images (N, C, H, W) float32 in [-1, 1]; the same for the same seed and ``purpose``."""
         return sample_generated(
-            self.release,
+            self._fitted or self.release,
             num_images=num_images,
             generator=self._seeds.child("draw", purpose).torch(),
             progress=progress,
@@ -150,10 +149,12 @@ class SelectedModel:
 
     def export(self, path: Path) -> None:
         """Write the folder of generator and classifier."""
-        save_generator(self.release, path)
+        save_generator(self._fitted or self.release, path)
 
 
-def _is_of(classifier: LinearClassifier, state: ServerState) -> bool:
+def _is_of(classifier: LinearClassifier | None, state: ServerState) -> bool:
+    if classifier is None:
+        return False
     return np.array_equal(classifier.vector, state.parameters.astype(np.float32))
 
 

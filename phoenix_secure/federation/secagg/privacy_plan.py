@@ -28,6 +28,7 @@ from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.training.private import public_steps
 
 __all__ = [
+    "LARGE_DELTA",
     "PrivacyPlan",
     "check_images",
     "continuing",
@@ -35,6 +36,8 @@ __all__ = [
     "plan_privacy",
 ]
 
+# A template of the log, for whoever knows it already.
+LARGE_DELTA = "privacy.delta = %g is above 1/%s^2 = %.2g of %s: a smaller one says more"
 _log = logging.getLogger(__name__)
 
 
@@ -232,7 +235,7 @@ def check_images(config: RunConfig, num_records: int, *, site: str) -> None:
         )
     if privacy.delta > 1 / num_records**2:
         _log.warning(
-            "privacy.delta = %g is above 1/%s^2 = %.2g of %s: a smaller one says more",
+            LARGE_DELTA,
             privacy.delta,
             many,
             1 / num_records**2,

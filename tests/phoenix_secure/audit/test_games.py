@@ -49,6 +49,24 @@ def without_model(num: int = 400) -> Target:
     return Target(kind="samples", sha256="", images=images)
 
 
+def inferred(monkeypatch, roles, features, *, sites=None):
+    """What is found of a model that shows ``features``."""
+
+    class Counted:
+        num_queries = 0
+
+    monkeypatch.setattr(dataset_inference, "_features", features)
+    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 7)
+    return dataset_inference.infer_use(
+        model=Counted(),
+        roles=roles,
+        sites=sites,
+        profile=SMOKE,
+        scale=PixelScale.SIGNED,
+        seeds=SeedTree(0),
+    )
+
+
 @pytest.mark.long
 def test_a_set_that_was_used_is_told_by_dataset_inference(
     overfitted_run: Path, tmp_path: Path, monkeypatch
@@ -91,19 +109,7 @@ def test_sets_that_differ_by_themselves_are_told_blindly(monkeypatch) -> None:
     def features(model, x, **options):
         return x.images.reshape(len(x.images), -1)[:, :10].astype(np.float64)
 
-    class Counted:
-        num_queries = 0
-
-    monkeypatch.setattr(dataset_inference, "_features", features)
-    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 7)
-    found = dataset_inference.infer_use(
-        model=Counted(),
-        roles=roles,
-        sites=None,
-        profile=SMOKE,
-        scale=PixelScale.SIGNED,
-        seeds=SeedTree(0),
-    )
+    found = inferred(monkeypatch, roles, features)
     assert found.suspects[0].blind_p < 1e-6
 
 
@@ -117,20 +123,8 @@ def test_a_site_s_classes_are_not_taken_for_its_membership(monkeypatch) -> None:
         noise = np.random.default_rng(3).normal(0, 0.1, len(x.images))
         return np.stack([x.labels + noise, x.labels**2 + noise], axis=1)
 
-    class Counted:
-        num_queries = 0
-
-    monkeypatch.setattr(dataset_inference, "_features", features)
-    monkeypatch.setattr(dataset_inference, "_NUM_SPLITS", 7)
     sites = np.array([f"{label // 2}" for label in labels[roles.members]])
-    found = dataset_inference.infer_use(
-        model=Counted(),
-        roles=roles,
-        sites=sites,
-        profile=SMOKE,
-        scale=PixelScale.SIGNED,
-        seeds=SeedTree(0),
-    )
+    found = inferred(monkeypatch, roles, features, sites=sites)
     assert [one.suspect for one in found.suspects[1:]] == [f"site {k}" for k in range(5)]
     assert all(one.num_suspect >= 40 for one in found.suspects[1:])
     assert min(one.p_value for one in found.suspects[1:]) > 0.01
