@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import ServerFiles, superlink, supernode
-from phoenix_secure.federation.deployment.party_keys import make_node_key
+from phoenix_secure.federation.deployment.party_keys import new_node_key, node_line, node_pem
 from phoenix_secure.federation.engines.flower import FlowerEngine
 from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
@@ -47,9 +47,9 @@ class FlowerHarness:
         write_secret(root / "task.secret", os.urandom(32))
         self.keys = {}
         for site in sites:
-            key = make_node_key()
-            write_secret(root / f"{site}.key", key.private)
-            self.keys[site] = node_key_bytes(key.public)
+            key = new_node_key()
+            write_secret(root / f"{site}.key", node_pem(key))
+            self.keys[site] = node_key_bytes(node_line(key.public_key()))
         self.address = FlowerAddress(
             address=f"127.0.0.1:{self.port}",
             root_certificates=tls.ca_certificate,

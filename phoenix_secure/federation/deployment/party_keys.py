@@ -27,11 +27,11 @@ from protocol.suite import Suite
 
 __all__ = [
     "NODE_SIZE",
-    "KeyPair",
     "ServerKeys",
     "SiteKeys",
-    "make_node_key",
+    "new_node_key",
     "node_line",
+    "node_pem",
     "node_point",
     "parse_node",
     "read_identity",
@@ -41,14 +41,6 @@ __all__ = [
 
 NODE_SIZE = 97  # an uncompressed point of P-384
 _TASK_SECRET_SIZE = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyPair:
-    """A SuperNode's P-384 key in OpenSSH form (what Flower reads)."""
-
-    private: bytes = field(repr=False)
-    public: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +64,7 @@ class SiteKeys:
         return cls(
             identity=Identity.generate(site, suite=suite),
             approver=Identity.generate("approver"),
-            node=_new_node_key(),
+            node=new_node_key(),
             door=_new_tls_key(),
         )
 
@@ -80,7 +72,7 @@ class SiteKeys:
         """Write the site's secrets into ``place``, each with mode 0600 from the first moment on."""
         make_private_folder(place)
         write_secret(place / "door.key", _tls_pem(self.door))
-        write_secret(place / "node.key", _node_pair(self.node).private)
+        write_secret(place / "node.key", node_pem(self.node))
         write_secret(place / "task.secret", os.urandom(_TASK_SECRET_SIZE))
         write_secret(place / "identity.key", self.identity.export_seed())
         write_secret(place / "approver.key", self.approver.export_seed())
@@ -107,9 +99,14 @@ class ServerKeys:
         write_secret(place / "identity.key", self.identity.export_seed())
 
 
-def make_node_key() -> KeyPair:
-    """A fresh key with which one SuperNode proves itself to the SuperLink."""
-    return _node_pair(_new_node_key())
+def new_node_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh key with which one SuperNode proves itself to the SuperLink: P-384, as Flower's."""
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def node_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A node's private key in OpenSSH form, which Flower reads."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
 def node_line(key: ec.EllipticCurvePublicKey) -> bytes:
@@ -170,17 +167,8 @@ def _public_half(
     return key.public_key()
 
 
-def _node_pair(key: ec.EllipticCurvePrivateKey) -> KeyPair:
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    return KeyPair(private=private, public=node_line(key.public_key()))
-
-
 def _tls_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _new_node_key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP384R1())
 
 
 def _new_tls_key() -> ec.EllipticCurvePrivateKey:

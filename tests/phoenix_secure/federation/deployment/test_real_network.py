@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -19,7 +18,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from phoenix_secure.errors import TrainingError
-from phoenix_secure.federation.deployment.party_keys import make_node_key
+from phoenix_secure.federation.deployment.party_keys import new_node_key, node_line
 from phoenix_secure.federation.deployment.probe import probe_server, probe_site
 from phoenix_secure.federation.engines.bundle import make_bundle
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
@@ -175,7 +174,7 @@ def test_outsider_with_the_ca_certificate_reaches_nothing(federation) -> None:
     server = federation.server
     inside = server.superlink(server.settings())
     outside = dataclasses.replace(inside, address=server.settings().address, secret=None)
-    key = node_key_bytes(make_node_key().public)
+    key = node_key_bytes(node_line(new_node_key().public_key()))
     with control_client(outside) as client:
         for ask in (lambda: list_nodes(client), lambda: register_node(client, key=key, name="x")):
             with pytest.raises(httpx.HTTPStatusError, match="403"):
@@ -194,7 +193,7 @@ def test_node_with_a_key_nobody_registered_is_refused(federation, door) -> None:
     server = federation.server
     settings = server.settings()
     address = settings.address if door == "proxy" else server.superlink(settings).address
-    private = load_ssh_private_key(make_node_key().private, password=None)
+    private = new_node_key()
     public = private.public_key()
     keys = NodeAuthHttpInterceptor(private, public)
     certificates = server.files.ca_certificate.read_bytes()

@@ -26,7 +26,7 @@ from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.runtime import run_clientapp
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.party_keys import make_node_key
+from phoenix_secure.federation.deployment.party_keys import new_node_key, node_line
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.flower_address import (
     FlowerAddress,
@@ -154,7 +154,7 @@ def test_bundle_holds_no_code_but_a_refusal(tmp_path) -> None:
 
 
 def test_node_keys_are_listed_as_flower_does_and_other_kinds_are_refused() -> None:
-    key = make_node_key().public
+    key = node_line(new_node_key().public_key())
     listed = public_key_to_bytes(load_ssh_public_key(key))
     assert node_key_bytes(key) == listed
     for bad in (b"", b"ssh-rsa AAAA", b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + b"A" * 43):
