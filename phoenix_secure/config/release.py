@@ -23,11 +23,12 @@ class ReleaseConfig(Section):
     costs no privacy.
     """
 
-    features: Literal["none", "pixel", "hog", "hogpix", "pixel-hog"] = Field(
+    features: Literal["none", "pixel", "hog", "hogpix", "pixel-hog", "pixel-hog-patch"] = Field(
         "none",
         description="[name] none: a run of rounds. pixel: random Fourier features of pixels. hog: "
         "of gradient orientations. hogpix: hog with pooled brightness and contrast. pixel-hog: "
-        "half and half.",
+        "half and half. pixel-hog-patch: half of these two, half of patches of 5 x 5 pixels, which "
+        "tell texture.",
     )
     num_features: int = Field(
         6000,

@@ -1,10 +1,13 @@
 """Features of single images, fixed before anybody looks at data, with an L2 norm of at most 1.
 
-Random Fourier features, (cos Wx, sin Wx) / sqrt(d / 2), of one or both of
+Random Fourier features, (cos Wx, sin Wx) / sqrt(d / 2), of some of
 
 - pixel: the pixels themselves;
 - hog: differences of neighbouring pixels along eight directions, the positive parts pooled to a
-  grid of 7 x 7 and scaled to length 1. Differences leave brightness and contrast free.
+  grid of 7 x 7 and scaled to length 1. Differences leave brightness and contrast free;
+- patch: the 5 x 5 pixels around every second pixel of every second row, the waves averaged over a
+  grid of 4 x 4. Three filters of four leave the brightness of the patch free. A mean over a place
+  tells edges and texture there, which the distance of whole pictures hardly sees.
 
 *hogpix* adds the pooled means of the pixels and of their squares, a fifth of the squared norm.
 Colour images enter channel by channel.
@@ -14,8 +17,9 @@ depend on the images beside it, bit for bit, because a neighbouring data set lac
 generator needs gradients and speed: ``FeatureMap.__call__``.
 
 Source: Rahimi and Recht (2007), Random Features for Large-Scale Kernel Machines; Dalal and Triggs
-(2005) for orientations; Harder, Adamczewski and Park (2021), arXiv:2002.11603 (DP-MERF) for
-releasing class-wise mean features.
+(2005) for orientations; Morrow et al. (2017), arXiv:1706.00125, for averaged waves of patches;
+Harder, Adamczewski and Park (2021), arXiv:2002.11603 (DP-MERF) for releasing class-wise mean
+features.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from phoenix_secure.release.layout import DIRECTIONS, GRID, ReleaseLayout
+from phoenix_secure.release.layout import CELLS, DIRECTIONS, GRID, PATCH, ReleaseLayout
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["NORM_BOUND", "FeatureMap", "exact_features"]
@@ -35,6 +39,8 @@ __all__ = ["NORM_BOUND", "FeatureMap", "exact_features"]
 # Below 1 by more than float64 rounding can add.
 NORM_BOUND = 1 - 1e-6
 _HOG_BAND = 0.5
+_PATCH_BAND = 0.5
+_STRIDE = 2  # of patches
 _PIXEL_BAND = 9.0  # about the median distance of two digits of 28 x 28 pixels
 # Images of one block, always filled up: the same instructions run whatever the batch is.
 _BLOCK = 64
@@ -58,12 +64,20 @@ class FeatureMap:
         self.size = layout.num_features
         # Distances of pictures grow with the root of the number of pixels.
         inputs = layout.num_inputs
-        bands = {"pixel": _PIXEL_BAND * math.sqrt(inputs["pixel"] / 784), "hog": _HOG_BAND}
-        streams = seeds.child("release", "features")
-        self._projections = {
-            kind: _projection(inputs[kind], bands[kind], size=size, rng=streams.child(kind).numpy())
-            for kind, size in layout.projections.items()
+        bands = {
+            "pixel": _PIXEL_BAND * math.sqrt(inputs["pixel"] / 784),
+            "hog": _HOG_BAND,
+            "patch": _PATCH_BAND * math.sqrt(layout.channels),
         }
+        streams = seeds.child("release", "features")
+        self._projections = {}
+        for kind, size in layout.projections.items():
+            num_waves = size // (2 * CELLS**2 if kind == "patch" else 2)
+            drawn = streams.child(kind).numpy().standard_normal((inputs[kind], num_waves))
+            weights = _on_grid(drawn / bands[kind])
+            if kind == "patch":
+                weights = _on_grid(_mostly_free_of_brightness(weights))
+            self._projections[kind] = torch.from_numpy(weights)
 
     def to(self, device: torch.device) -> FeatureMap:
         """Move the matrices."""
@@ -83,9 +97,13 @@ class FeatureMap:
     ) -> torch.Tensor:
         parts = []
         for kind, projection in self._projections.items():
+            weight = self.layout.wave_weights[kind]
+            if kind == "patch":
+                parts.append(_patch_waves(quantise(images), projection, quantise) * weight)
+                continue
             inputs = images.flatten(1) if kind == "pixel" else hog(images)
             angles = quantise(inputs) @ projection.to(images.dtype)
-            wave = torch.cat([angles.cos(), angles.sin()], 1) * self.layout.wave_weights[kind]
+            wave = torch.cat([angles.cos(), angles.sin()], 1) * weight
             if kind == "hog":
                 # A picture without an edge has no direction: it enters zeros.
                 wave = wave * (inputs.detach() != 0).any(1, keepdim=True)
@@ -122,13 +140,26 @@ def _to_grid(values: torch.Tensor) -> torch.Tensor:
     return (values * 2.0**_INPUT_BITS).round() * 2.0**-_INPUT_BITS
 
 
-def _projection(
-    num_inputs: int, band: float, *, size: int, rng: np.random.Generator
-) -> torch.Tensor:
-    """W (inputs, size / 2), from numpy's generator, whose normal values are the same anywhere."""
-    drawn = rng.standard_normal((num_inputs, size // 2)) / band
+def _on_grid(weights: np.ndarray) -> np.ndarray:
     step = 2.0**-_WEIGHT_BITS
-    return torch.from_numpy(np.rint(drawn / step) * step)
+    rounded: np.ndarray = np.rint(weights / step) * step
+    return rounded
+
+
+def _mostly_free_of_brightness(filters: np.ndarray) -> np.ndarray:
+    """Three columns of four with the sum 0; the others scaled down, as brightness varies more."""
+    num_free = filters.shape[1] * 3 // 4
+    free = filters[:, :num_free]
+    return np.concatenate([free - free.mean(0), filters[:, num_free:] / PATCH], axis=1)
+
+
+def _patch_waves(images: torch.Tensor, filters: torch.Tensor, quantise: Quantise) -> torch.Tensor:
+    """Cosines and sines of every patch, averaged in each cell: (B, 2 * filters * CELLS^2)."""
+    num_filters = filters.shape[1]
+    kernel = filters.T.reshape(num_filters, images.shape[1], PATCH, PATCH).to(images.dtype)
+    angles = F.conv2d(images, kernel, stride=_STRIDE, padding=PATCH // 2)
+    waves = quantise(torch.cat([angles.cos(), angles.sin()], 1))
+    return F.adaptive_avg_pool2d(waves, CELLS).flatten(1)
 
 
 def _exact_hog(images: torch.Tensor) -> torch.Tensor:

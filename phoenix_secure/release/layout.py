@@ -11,12 +11,23 @@ from dataclasses import dataclass
 from phoenix_secure.config import ReleaseConfig
 from phoenix_secure.errors import ConfigError
 
-__all__ = ["DIRECTIONS", "GRID", "ReleaseLayout", "layout_of_release"]
+__all__ = ["CELLS", "DIRECTIONS", "GRID", "PATCH", "ReleaseLayout", "layout_of_release"]
 
 GRID = 7  # cells along a side, over which gradients and brightness are pooled
 DIRECTIONS = 8
+PATCH = 5  # pixels along a side of a patch
+CELLS = 4  # cells along a side, over which the waves of patches are pooled
 _ANCHOR = 0.2  # share of the squared norm that hogpix gives to brightness and contrast
+# Shares of the squared norm of each kind of projection.
+_SHARES = {
+    "pixel": {"pixel": 1.0},
+    "hog": {"hog": 1.0},
+    "hogpix": {"hog": 1 - _ANCHOR},
+    "pixel-hog": {"pixel": 0.5, "hog": 0.5},
+    "pixel-hog-patch": {"pixel": 0.3, "hog": 0.3, "patch": 0.4},
+}
 _LEAST_SIZE = 8
+_LEAST_WITH_PATCHES = 4 * CELLS**2  # a cosine and a sine of each cell, and as many other waves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,19 +48,20 @@ class ReleaseLayout:
         return {
             "pixel": self.channels * self.image_size**2,
             "hog": self.channels * DIRECTIONS * GRID**2,
+            "patch": self.channels * PATCH**2,
         }
 
     @property
     def projections(self) -> dict[str, int]:
         """Random Fourier features by kind: cosines and sines together."""
-        d = self.release.num_features
-        match self.release.features:
-            case "pixel-hog":
-                return {"pixel": d // 2, "hog": d // 2}
-            case "pixel":
-                return {"pixel": d}
-            case _:
-                return {"hog": d}
+        kinds = _SHARES[self.release.features]
+        left = self.release.num_features
+        if "patch" not in kinds:
+            return dict.fromkeys(kinds, left // len(kinds))
+        of_filter = 2 * CELLS**2
+        patch = left // (2 * of_filter) * of_filter  # half of them: whole filters
+        rest = (left - patch) // 2
+        return {"pixel": rest, "hog": rest, "patch": patch}
 
     @property
     def num_anchors(self) -> int:
@@ -59,8 +71,8 @@ class ReleaseLayout:
     @property
     def wave_weights(self) -> dict[str, float]:
         """The largest absolute value of a feature of each kind of projection."""
-        share = (1 - _ANCHOR if self.num_anchors else 1.0) / len(self.projections)
-        return {kind: math.sqrt(2 * share / size) for kind, size in self.projections.items()}
+        shares = _SHARES[self.release.features]
+        return {kind: math.sqrt(2 * shares[kind] / size) for kind, size in self.projections.items()}
 
     @property
     def anchor_weight(self) -> float:
@@ -92,6 +104,11 @@ def layout_of_release(
     """
     if image_size < _LEAST_SIZE:
         raise ConfigError(f"data.image_size = {image_size} is too small for a release: 8 or more")
+    if release.features == "pixel-hog-patch" and release.num_features < _LEAST_WITH_PATCHES:
+        raise ConfigError(
+            f"release.num_features = {release.num_features} leaves no patch a wave: "
+            f"{_LEAST_WITH_PATCHES} or more with release.features=pixel-hog-patch"
+        )
     if release.classes == "none":
         num_classes = 1
     elif num_classes == 0:

@@ -71,9 +71,11 @@ class _Dataset:
 DATASETS = {
     "mnist": _Dataset(num_images=60_000, image_size=28),
     "fashion-mnist": _Dataset(
-        num_images=60_000, image_size=28, settings=("release.features=pixel-hog",)
+        num_images=60_000, image_size=28, settings=("release.features=pixel-hog-patch",)
     ),
-    "cifar10": _Dataset(num_images=50_000, image_size=32, settings=("release.features=pixel-hog",)),
+    "cifar10": _Dataset(
+        num_images=50_000, image_size=32, settings=("release.features=pixel-hog-patch",)
+    ),
     "digits": _Dataset(
         num_images=1797,
         image_size=8,

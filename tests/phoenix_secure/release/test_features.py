@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from phoenix_secure.config import ReleaseConfig
+from phoenix_secure.data.bundled import load_digits
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.release.features import NORM_BOUND, FeatureMap, exact_features
 from phoenix_secure.release.layout import layout_of_release
 from phoenix_secure.rng import SeedTree
 
-KINDS = ("pixel", "hog", "hogpix", "pixel-hog")
+KINDS = ("pixel", "hog", "hogpix", "pixel-hog", "pixel-hog-patch")
 
 
 def feature_map(kind: str, *, channels: int = 1, size: int = 16, seed: int = 1) -> FeatureMap:
@@ -77,6 +79,44 @@ def test_pictures_without_an_edge_enter_zeros_or_their_brightness() -> None:
     black, grey = features_of(flat, feature_map("hogpix"))
     assert not black.any()
     assert np.flatnonzero(grey).min() >= 64  # the anchor alone
+
+
+def test_patches_are_averaged_cell_by_cell() -> None:
+    features = feature_map("pixel-hog-patch", channels=3)
+    image = noise_images(1, channels=3)[0] / 255
+    filters = features._projections["patch"].numpy()
+    padded = np.pad(image, ((0, 0), (2, 2), (2, 2)))
+    sums = np.zeros((2 * filters.shape[1], 4, 4))
+    for y, x in np.ndindex(8, 8):
+        patch = padded[:, 2 * y : 2 * y + 5, 2 * x : 2 * x + 5].ravel()
+        sums[:, y // 2, x // 2] += np.concatenate(
+            [np.cos(patch @ filters), np.sin(patch @ filters)]
+        )
+    expected = sums.ravel() / 4 * np.sqrt(2 * 0.4 / sums.size)
+
+    found = features_of(noise_images(1, channels=3), features)[0]
+    assert np.allclose(found[-sums.size :], expected, atol=1e-5)
+
+
+def test_patches_see_fine_texture_more_than_whole_pictures_do() -> None:
+    images = torch.tensor(load_digits().images[:300]).float() / 255
+    smooth = torch.nn.functional.interpolate(images, size=16, mode="bilinear")
+    signs = np.random.default_rng(0).choice([-0.1, 0.1], smooth.shape)
+    rough = (smooth + torch.from_numpy(signs).float()).clamp(0, 1)
+    release = ReleaseConfig(features="pixel-hog-patch", num_features=4000)
+    layout = layout_of_release(release, channels=1, image_size=16, num_classes=10)
+    features = FeatureMap(layout, seeds=SeedTree(0))
+    change = (features(rough) - features(smooth)).mean(0)
+    pixel, _, patch = change.split(list(layout.projections.values()))
+
+    # Of a squared norm of 0.4 against 0.3.
+    assert patch.norm() > 1.3 * pixel.norm()
+
+
+def test_patches_need_some_features() -> None:
+    release = ReleaseConfig(features="pixel-hog-patch", num_features=60)
+    with pytest.raises(ConfigError, match="64 or more"):
+        layout_of_release(release, channels=1, image_size=16, num_classes=10)
 
 
 def test_the_seed_decides() -> None:

@@ -33,7 +33,7 @@ def classifier() -> LinearClassifier:
     """Of real digits, without noise."""
     digits = load_digits()
     features = torch.from_numpy(Scattering(channels=1, image_size=8)(digits.images)).float()
-    labels = torch.from_numpy(digits.labels)
+    labels = torch.tensor(digits.labels)
     weights = torch.zeros(features.shape[1], 10, requires_grad=True)
     for _ in range(60):
         loss = torch.nn.functional.cross_entropy(FACTOR * (features @ weights), labels)
