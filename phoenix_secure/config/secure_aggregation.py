@@ -25,7 +25,7 @@ class SecureAggregationConfig(Section):
         description="[name] What keys and signatures of secure rounds are made of. hybrid_pq: of "
         "curves and lattices (ML-KEM-768, ML-DSA-65), for updates that must stay secret from who "
         "records them today and has a quantum computer later. In a deployment it is that of the "
-        "roster (`deploy init --suite`).",
+        "roster (`deploy found --suite`, in a rehearsal `deploy init --suite`).",
     )
     collusion: float = Field(
         0.1,
