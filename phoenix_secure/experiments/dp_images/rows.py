@@ -67,15 +67,12 @@ class _Dataset:
         return self.num_images - self.held_out - self.reference
 
 
+_TEXTURE = ("release.features=pixel-hog-patch",)
 # `digits` is for practice: it has no published test part, and its held-out images stand in.
 DATASETS = {
-    "mnist": _Dataset(num_images=60_000, image_size=28),
-    "fashion-mnist": _Dataset(
-        num_images=60_000, image_size=28, settings=("release.features=pixel-hog-patch",)
-    ),
-    "cifar10": _Dataset(
-        num_images=50_000, image_size=32, settings=("release.features=pixel-hog-patch",)
-    ),
+    "mnist": _Dataset(num_images=60_000, image_size=28, settings=_TEXTURE),
+    "fashion-mnist": _Dataset(num_images=60_000, image_size=28, settings=_TEXTURE),
+    "cifar10": _Dataset(num_images=50_000, image_size=32, settings=_TEXTURE),
     "digits": _Dataset(
         num_images=1797,
         image_size=8,
