@@ -124,8 +124,10 @@ class ClientSession(Session):
         )
         self._seen: dict[str, bytes] = {}
 
-    def accept_model(self, model: bytes | memoryview) -> ClientStep:
+    def accept_model(self, model: bytes | memoryview | Sequence[bytes | memoryview]) -> ClientStep:
         """The exact bytes of the model to train on; answers the offer with this site's keys.
+
+        They may come in parts (a list or tuple), which are not joined.
 
         Raises:     RemoteProtocolError(WRONG_MODEL) if they are not the announced ones; the
                     session is unchanged, so they can be fetched again.
@@ -143,7 +145,8 @@ class ClientSession(Session):
 
         Shape:      ``words`` (num_words,) signed integers within +-ceil(scale * clip), as from
                     ``FixedPoint.encode``; ``extra`` one integer per ``extra_bounds``; ``noise``
-                    (num_words,) int64, exactly when noise_variance > 0. All are copied.
+                    (num_words,) int64, exactly when noise_variance > 0. All are copied,
+                    but for int32 words that nobody can write to.
         Raises:     LocalProtocolError naming the argument; nothing was kept.
         """
         return self._call("provide_input", words, extra, noise)

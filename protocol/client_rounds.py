@@ -31,7 +31,7 @@ from protocol.events import (
 from protocol.group import POINT_SIZE
 from protocol.identity import SERVER, verify_signature
 from protocol.keys import channel_key_from, pair_key, self_key, share_transcript
-from protocol.masks import add_masks
+from protocol.masked import masked_bytes
 from protocol.messages import (
     Complaint,
     ConsistencyCheck,
@@ -49,7 +49,6 @@ from protocol.messages import (
 )
 from protocol.session import Aborted
 from protocol.transcript import transcript_hash
-from protocol.words import pack
 
 __all__ = ["finish", "mask_input", "reveal_shares", "sign_survivors"]
 
@@ -90,8 +89,9 @@ def mask_input(
             state.mask_pair, own_id=me, peer=state.members[v], h2=h2, extra=pair_secrets.get(v)
         )
         masks.append((key, 1 if me < v else -1))
-    add_masks(state.vector, masks, num_threads=site.num_threads)
-    packed = pack(state.vector, word_bits=spec.word_bits)
+    packed = masked_bytes(
+        state.vector, masks, word_bits=spec.word_bits, num_threads=site.num_threads
+    )
     outbound = seal(
         site.identity,
         label=MaskedInput.LABEL,

@@ -22,6 +22,7 @@ from protocol.group import POINT_SIZE
 from protocol.identity import SERVER
 from protocol.kem import encapsulate
 from protocol.keys import PublicKeys, channel_key_from, key_transcript, secret_scalar
+from protocol.masks import Words
 from protocol.messages import (
     AdvertiseKeys,
     Envelope,
@@ -34,7 +35,7 @@ from protocol.offers import is_offered, offer_attachment
 from protocol.own_keys import ChannelKeys, MaskKeys
 from protocol.spec import RoundSpec
 from protocol.transport import associated_data, seal_shares
-from protocol.words import word_dtype
+from protocol.words import to_words, word_dtype
 
 __all__ = [
     "ClientStep",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _SEED_SIZE = 32
+_CHUNK = 1 << 16
 
 
 class ClientStep(NamedTuple):
@@ -75,12 +77,15 @@ def consider_offer(site: Site, state: Idle, envelope: Envelope) -> tuple[Offered
 
 
 def advertise_keys(
-    site: Site, state: Offered, model: bytes | memoryview
+    site: Site, state: Offered, model: bytes | memoryview | Sequence[bytes | memoryview]
 ) -> tuple[Announced, ClientStep]:
     """R0: after the model's bytes proved to be the announced ones, draw seeds and show keys."""
-    if not isinstance(model, (bytes, bytearray, memoryview)):
-        raise LocalProtocolError("model: expected the model's bytes")
-    if not hmac.compare_digest(hashlib.sha256(model).digest(), state.spec.model_hash):
+    digest = hashlib.sha256()
+    for part in model if isinstance(model, (list, tuple)) else [model]:
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise LocalProtocolError("model: expected the model's bytes")
+        digest.update(part)
+    if not hmac.compare_digest(digest.digest(), state.spec.model_hash):
         raise RemoteProtocolError(SERVER, Misbehaviour.WRONG_MODEL)
     seeds = [draw(site.entropy, _SEED_SIZE) for _ in range(3)]
     if len(set(seeds)) != 3:
@@ -121,7 +126,7 @@ def take_input(
     extra: Sequence[int],
     noise: npt.NDArray[np.int64] | None,
 ) -> tuple[Ready, ClientStep]:
-    """Between R0 and R1: check the input against the announced bounds and keep a copy."""
+    """Between R0 and R1: check the input against the announced bounds and keep it."""
     ready = Ready(
         spec=state.spec,
         context=state.context,
@@ -140,13 +145,16 @@ def checked_vector(
     words: npt.NDArray[Any],
     extra: Sequence[int],
     noise: npt.NDArray[np.int64] | None,
-) -> Any:
-    """Model words plus noise, then extra words, modulo 2^b; LocalProtocolError if out of bounds."""
+) -> tuple[Words, Words]:
+    """Model words plus noise, and extra words, modulo 2^b; LocalProtocolError if out of bounds.
+
+    int32 words that nobody can write to are kept as they are, all others are copied.
+    """
     if not isinstance(words, np.ndarray) or words.dtype.kind != "i":
         raise LocalProtocolError("input: expected a signed integer array; encode it as fixed point")
     if words.shape != (spec.num_words,):
         raise LocalProtocolError(f"input: expected shape ({spec.num_words},), got {words.shape}")
-    if words.min() < -spec.input_bound or words.max() > spec.input_bound:
+    if _is_beyond(words, spec.input_bound):
         raise LocalProtocolError(
             f"input: a word is outside +-{spec.input_bound}; clip before encoding"
         )
@@ -157,17 +165,24 @@ def checked_vector(
     for place, (value, bound) in enumerate(zip(extra, spec.extra_bounds, strict=True)):
         if not isinstance(value, (int, np.integer)) or abs(int(value)) > bound:
             raise LocalProtocolError(f"extra[{place}]: expected an integer within +-{bound}")
-    vector = np.empty(spec.total_words, dtype=word_dtype(spec.word_bits))
-    if spec.noise_variance == 0:
-        if noise is not None:
-            raise LocalProtocolError("noise: this round's specification has none")
-        np.copyto(vector[: spec.num_words], words, casting="unsafe")
-    else:
+    dtype = word_dtype(spec.word_bits)
+    modulus = 1 << (8 * dtype.itemsize)
+    last = np.array([int(value) % modulus for value in extra], dtype)
+    if spec.noise_variance != 0:
+        vector = np.empty(spec.num_words, dtype)
         checked = _checked_noise(noise, spec=spec)
-        np.add(words, checked, out=vector[: spec.num_words], dtype=np.int64, casting="unsafe")
-    modulus = 1 << (8 * vector.itemsize)
-    vector[spec.num_words :] = [int(value) % modulus for value in extra]
-    return vector
+        np.add(words, checked, out=vector, dtype=np.int64, casting="unsafe")
+        return vector, last
+    if noise is not None:
+        raise LocalProtocolError("noise: this round's specification has none")
+    is_ours = not words.flags.writeable and words.flags.c_contiguous and words.dtype == np.int32
+    return to_words(words if is_ours else words.copy(), word_bits=spec.word_bits), last
+
+
+def _is_beyond(words: npt.NDArray[Any], bound: int) -> bool:
+    """Whether a word lies outside +-bound; in chunks, so that memory is read once."""
+    chunks = (words[start : start + _CHUNK] for start in range(0, words.size, _CHUNK))
+    return any(chunk.min() < -bound or chunk.max() > bound for chunk in chunks)
 
 
 def _checked_noise(
@@ -184,7 +199,7 @@ def _checked_noise(
     ):
         raise LocalProtocolError(f"noise: expected int64 of shape ({spec.num_words},)")
     tail = spec.client_noise_tail
-    if noise.min() < -tail or noise.max() > tail:
+    if _is_beyond(noise, tail):
         raise LocalProtocolError(f"noise: a value beyond +-{tail} does not fit noise_variance")
     return noise
 

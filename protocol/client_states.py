@@ -84,7 +84,7 @@ class Ready(State):
     mask_pair: MaskKeys
     channel_pair: ChannelKeys
     advertisement: bytes
-    vector: Words
+    vector: tuple[Words, Words]  # of the model, then of the extra words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -101,7 +101,7 @@ class Shared(State):
     channel_pair: ChannelKeys
     own_shares: tuple[bytes, bytes] | None
     pair_secrets: Mapping[str, PairSecret]
-    vector: Words
+    vector: tuple[Words, Words]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)

@@ -23,6 +23,7 @@ __all__ = [
     "encode_float",
     "encode_text",
     "encode_uint",
+    "encoded_parts",
     "is_id",
 ]
 
@@ -41,19 +42,28 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
-def encode(fields: Iterable[bytes]) -> bytes:
-    """The canonical encoding of a sequence of fields.
+def encode(fields: Iterable[bytes | memoryview | list[bytes | memoryview]]) -> bytes:
+    """The canonical encoding of a sequence of fields; a list is one field in parts, copied once.
 
     >>> encode([b"a", b""]).hex()
     '000000016100000000'
     """
-    parts: list[bytes] = []
+    return b"".join(encoded_parts(fields))
+
+
+def encoded_parts(
+    fields: Iterable[bytes | memoryview | list[bytes | memoryview]],
+) -> list[bytes | memoryview]:
+    """What ``encode`` joins: a large field is in it as it came."""
+    parts: list[bytes | memoryview] = []
     for field in fields:
-        if len(field) > 0xFFFFFFFF:
+        whole = field if isinstance(field, list) else [field]
+        size = sum(map(len, whole))
+        if size > 0xFFFFFFFF:
             raise ValueError("expected fields below 4 GiB: send fewer words per round")
-        parts.append(_LENGTH.pack(len(field)))
-        parts.append(field)
-    return b"".join(parts)
+        parts.append(_LENGTH.pack(size))
+        parts += whole
+    return parts
 
 
 def encode_uint(value: int) -> bytes:

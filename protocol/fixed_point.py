@@ -11,6 +11,7 @@ the conditional retry, which is the noise sampler's business).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.errors import LocalProtocolError
-from protocol.masks import Words, cipher_stream
+from protocol.masks import Words, cipher_stream, in_ranges
 from protocol.words import word_dtype
 
 __all__ = ["FixedPoint"]
 
 # Elements per step: the temporaries of one step stay in the second-level cache.
-_CHUNK = 1 << 14
+_CHUNK = 1 << 15
 _UNIFORM_BITS = 32
+# Rounding a word takes about as long as adding so many masks to it.
+_COST_IN_MASKS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,33 +92,74 @@ class FixedPoint:
         Raises:     LocalProtocolError for NaN, inf, a value outside [-clip, clip], another dtype
                     or shape; nothing is returned then. ValueError for a bad key.
         """
-        stream = cipher_stream(key)
         if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != "f":
             raise LocalProtocolError("expected a vector (d,) of floating-point values")
-        out = np.empty(values.size, dtype=np.int32)
-        zeros = bytes(_CHUNK * _UNIFORM_BITS // 8)
-        uniforms = np.empty(_CHUNK, dtype="<u4")
-        scaled, lower = np.empty(_CHUNK), np.empty(_CHUNK)
-        for start in range(0, values.size, _CHUNK):
-            size = min(_CHUNK, values.size - start)
-            x, floor, u = scaled[:size], lower[:size], uniforms[:size]
-            np.copyto(x, values[start : start + size])
+        return self.encode_chunks(
+            lambda start, stop: values[start:stop], num_words=values.size, key=key
+        )
+
+    def encode_chunks(
+        self,
+        read: Callable[[int, int], npt.NDArray[Any]],
+        *,
+        num_words: int,
+        key: bytes,
+        num_threads: int = 1,
+    ) -> npt.NDArray[np.int32]:
+        """``encode`` of values that need never be in memory together.
+
+        read        values [start, stop), which are only read; called from several threads where
+                    there are several
+
+        Guarantee:  the integers of ``encode``, whatever the chunks and the number of threads.
+        Raises:     as ``encode``, and what ``read`` raises.
+        """
+        cipher_stream(key)  # a bad key is an error for an empty vector too
+        out = np.empty(num_words, dtype=np.int32)
+        in_ranges(
+            lambda start, stop: self._encode_range(read, start, out[start:stop], key),
+            num_words=num_words,
+            itemsize=out.itemsize,
+            num_masks=_COST_IN_MASKS,
+            num_threads=num_threads,
+        )
+        return out
+
+    def _encode_range(
+        self,
+        read: Callable[[int, int], npt.NDArray[Any]],
+        first: int,
+        out: npt.NDArray[np.int32],
+        key: bytes,
+    ) -> None:
+        stream = cipher_stream(key, offset_bytes=first * _UNIFORM_BITS // 8)
+        length = min(_CHUNK, out.size)
+        zeros = bytes(length * _UNIFORM_BITS // 8)
+        uniforms = np.empty(length, dtype="<u4")
+        scaled, lower, is_up = np.empty(length), np.empty(length), np.empty(length, bool)
+        for start in range(0, out.size, _CHUNK):
+            integers = out[start : start + _CHUNK]
+            size = integers.size
+            x, low, u, up = scaled[:size], lower[:size], uniforms[:size], is_up[:size]
+            values = read(first + start, first + start + size)
             # NaN fails both comparisons; the message shows no value of the update.
-            if not (x.max() <= self.clip and x.min() >= -self.clip):
+            if not (values.max() <= self.clip and values.min() >= -self.clip):
                 raise LocalProtocolError(
                     f"expected finite values in [-{self.clip:g}, {self.clip:g}]: clip the update"
                 )
+            np.copyto(x, values)
             x *= self.scale
-            stream.update_into(zeros[: u.nbytes], u.data.cast("B"))
+            stream.update_into(memoryview(zeros)[: u.nbytes], u.data.cast("B"))
             # Not floor(x + u): near 2^21 and above that addition rounds, and a value that is
             # an integer already could step over max_integer. x - floor(x) is exact.
-            np.floor(x, out=floor)
-            x -= floor
+            np.floor(x, out=low)
+            np.copyto(integers, low, casting="unsafe")
+            x -= low
             x *= 2.0**_UNIFORM_BITS
-            np.copyto(out[start : start + size], floor, casting="unsafe")
-            out[start : start + size] += u < x
+            np.copyto(low, u)  # comparing two dtypes would convert in small blocks, twice as slow
+            np.less(low, x, out=up)
+            integers += up
         uniforms.fill(0)
-        return out
 
     def decode_sum(self, words: Words, *, num_clients: int) -> npt.NDArray[np.float64]:
         """The sum of real values behind a sum of encodings, without division by anything.
@@ -129,6 +173,9 @@ class FixedPoint:
             raise ValueError(f"expected {word_dtype(self.word_bits)} words, got {words.dtype}")
         # Shifted up, a 24-bit word has its sign where int32 has it; the quotient is the same.
         shift = 8 * words.itemsize - self.word_bits
-        signed = (words << shift if shift else words).view(f"i{words.itemsize}")
-        decoded: npt.NDArray[np.float64] = np.divide(signed, np.float64(self.scale * 2**shift))
+        decoded, step = np.empty(words.size), np.float64(self.scale * 2**shift)
+        for start in range(0, words.size, _CHUNK):
+            chunk = words[start : start + _CHUNK]
+            signed = (chunk << shift if shift else chunk).view(f"i{words.itemsize}")
+            np.divide(signed, step, out=decoded[start : start + _CHUNK])
         return decoded

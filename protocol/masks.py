@@ -7,7 +7,7 @@ any offset, in any order, on any thread. A key must be used for one stream only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
@@ -16,7 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
-__all__ = ["CHUNK_BYTES", "KEY_BYTES", "Words", "add_mask", "add_masks", "cipher_stream"]
+__all__ = [
+    "CHUNK_BYTES",
+    "KEY_BYTES",
+    "MaskStreams",
+    "Words",
+    "add_mask",
+    "add_masks",
+    "cipher_stream",
+    "in_ranges",
+]
 
 KEY_BYTES: Final = 32
 # A chunk of zeros, one of key stream and one of the vector must share the second-level cache;
@@ -73,47 +82,91 @@ def add_masks(
     Raises:     ValueError as ``add_mask``, and for a key that occurs twice (a stream used
                 twice hides nothing) or ``num_threads`` < 1. The vector is then unchanged.
     """
+    _check(accumulator, masks, 0)
+    if not masks:
+        return
+    in_ranges(
+        lambda start, stop: _add_range(accumulator[start:stop], masks, start),
+        num_words=accumulator.size,
+        itemsize=accumulator.itemsize,
+        num_masks=len(masks),
+        num_threads=num_threads,
+    )
+
+
+def in_ranges(
+    work: Callable[[int, int], None],
+    *,
+    num_words: int,
+    itemsize: int,
+    num_masks: int,
+    num_threads: int,
+) -> None:
+    """Call ``work(start, stop)`` for ranges that together are all words, on up to ``num_threads``.
+
+    Ranges begin at whole chunks, and are as few as starting a thread is worth.
+    Raises:     ValueError for num_threads < 1; what ``work`` raises.
+    """
     if num_threads < 1:
         raise ValueError(f"expected num_threads >= 1, got {num_threads}")
-    _check(accumulator, masks, 0)
-    if len({key for key, _ in masks}) != len(masks):
-        raise ValueError("expected each mask key once")
-    chunk = CHUNK_BYTES // accumulator.itemsize
-    num_chunks = -(-accumulator.size // chunk)
-    if not masks or num_chunks == 0:
-        return
-    worthwhile = max(1, accumulator.nbytes * len(masks) // _BYTES_PER_THREAD)
+    chunk = CHUNK_BYTES // itemsize
+    num_chunks = -(-num_words // chunk)
+    worthwhile = max(1, num_words * itemsize * num_masks // _BYTES_PER_THREAD)
     num_ranges = min(num_threads, num_chunks, worthwhile)
-    edges = [i * num_chunks // num_ranges * chunk for i in range(num_ranges + 1)]
-    ranges = [(accumulator[a:b], a) for a, b in pairwise(edges)]
-    if num_ranges == 1:
-        _add_range(accumulator, masks, 0)
+    if num_ranges <= 1:
+        work(0, num_words)
         return
+    edges = [i * num_chunks // num_ranges * chunk for i in range(num_ranges)]
     # AES (cryptography >= 50) and np.add both release the GIL on chunks of this size.
     with ThreadPoolExecutor(num_ranges) as pool:
-        for done in [pool.submit(_add_range, part, masks, start) for part, start in ranges]:
+        for done in [pool.submit(work, a, b) for a, b in pairwise([*edges, num_words])]:
             done.result()
+
+
+class MaskStreams:
+    """The streams of several keys from word ``offset_words`` on, added to words as they come.
+
+    Scratch memory for the longest chunk is made once; ``close`` overwrites it.
+    Raises:     ValueError as ``add_mask``, and for a key that occurs twice: a stream used twice
+                hides nothing.
+    """
+
+    def __init__(
+        self, masks: Sequence[tuple[bytes, int]], *, itemsize: int, offset_words: int = 0
+    ) -> None:
+        if len({key for key, _ in masks}) != len(masks):
+            raise ValueError("expected each mask key once")
+        for _, sign in masks:
+            _check_sign(sign)
+        self._streams = [
+            (
+                cipher_stream(key, offset_bytes=offset_words * itemsize),
+                np.add if sign == 1 else np.subtract,
+            )
+            for key, sign in masks
+        ]
+        self._key_stream: npt.NDArray[Any] = np.empty(CHUNK_BYTES // itemsize, f"<u{itemsize}")
+
+    def add_next(self, words: Words) -> None:
+        """Add the next ``words.size`` words of every stream, at most one chunk, in place."""
+        key_stream = self._key_stream[: words.size]
+        zeros, target = memoryview(_ZEROS)[: words.nbytes], key_stream.data.cast("B")
+        for stream, operation in self._streams:
+            stream.update_into(zeros, target)
+            operation(words, key_stream, out=words)
+
+    def close(self) -> None:
+        """Overwrite the key stream that is left in memory."""
+        self._key_stream.fill(0)
 
 
 def _add_range(part: Words, masks: Sequence[tuple[bytes, int]], offset_words: int) -> None:
     """All masks on one range, chunk by chunk, so that the chunk stays in the cache."""
-    size = part.itemsize
-    offset_bytes = offset_words * size
-    streams = [
-        (cipher_stream(key, offset_bytes=offset_bytes), np.add if sign == 1 else np.subtract)
-        for key, sign in masks
-    ]
-    length = min(CHUNK_BYTES // size, part.size)
-    key_stream: npt.NDArray[Any] = np.empty(length, dtype=f"<u{size}")
-    for start in range(0, part.size, max(length, 1)):
-        words = part[start : start + length]
-        if words.size < length:
-            key_stream = key_stream[: words.size]
-        zeros, target = memoryview(_ZEROS)[: words.nbytes], key_stream.data.cast("B")
-        for stream, operation in streams:
-            stream.update_into(zeros, target)
-            operation(words, key_stream, out=words)
-    key_stream.fill(0)
+    streams = MaskStreams(masks, itemsize=part.itemsize, offset_words=offset_words)
+    length = CHUNK_BYTES // part.itemsize
+    for start in range(0, part.size, length):
+        streams.add_next(part[start : start + length])
+    streams.close()
 
 
 def _check(accumulator: Words, masks: Sequence[tuple[bytes, int]], offset_words: int) -> None:
@@ -128,5 +181,11 @@ def _check(accumulator: Words, masks: Sequence[tuple[bytes, int]], offset_words:
     for key, sign in masks:
         if not isinstance(key, bytes) or len(key) != KEY_BYTES:
             raise ValueError(f"expected a mask key of {KEY_BYTES} bytes")
-        if sign not in (1, -1):
-            raise ValueError(f"expected sign 1 or -1, got {sign}")
+        _check_sign(sign)
+    if len({key for key, _ in masks}) != len(masks):
+        raise ValueError("expected each mask key once")
+
+
+def _check_sign(sign: int) -> None:
+    if sign not in (1, -1):
+        raise ValueError(f"expected sign 1 or -1, got {sign}")

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.masks import Words
 
-__all__ = ["WORD_BITS", "centre", "pack", "to_words", "unpack", "word_dtype"]
+__all__ = ["WORD_BITS", "centre", "pack", "pack_into", "to_words", "unpack", "word_dtype"]
 
 WORD_BITS: Final = (16, 24, 32)
 
-# A word seen as its low three bytes, in little-endian order.
-_LOW_THREE = np.dtype({"names": ["low"], "formats": ["V3"], "offsets": [0], "itemsize": 4})
+# Words per step: what is read and written of one step stays in the second-level cache.
+_CHUNK = 1 << 16
 
 
 def word_dtype(word_bits: int) -> np.dtype[Any]:
@@ -72,11 +72,32 @@ def pack(words: Words, *, word_bits: int) -> bytes:
                 three bytes.
     Raises:     ValueError for another dtype than that of ``word_bits``.
     """
+    out = np.empty(words.size * word_bits // 8, np.uint8)
+    pack_into(words, out, word_bits=word_bits)
+    return out.tobytes()
+
+
+def pack_into(words: Words, out: npt.NDArray[np.uint8], *, word_bits: int) -> None:
+    """Write what ``pack`` returns to ``out``.
+
+    Shape:      (d,) in; ``out`` (d * word_bits / 8,) uint8, contiguous.
+    Raises:     ValueError for another dtype or length.
+    """
     if words.dtype != word_dtype(word_bits) or words.ndim != 1:
         raise ValueError(f"expected a vector (d,) of {word_dtype(word_bits)}")
-    if word_bits != 24:
-        return _little_endian(words).tobytes()
-    return bytes(_little_endian(words).view(_LOW_THREE)["low"].tobytes())
+    if out.dtype != np.uint8 or out.shape != (words.size * word_bits // 8,):
+        raise ValueError(f"expected room for {words.size} words of {word_bits} bits")
+    size = word_bits // 8
+    triples = out.reshape(words.size, size)
+    for start in range(0, words.size, _CHUNK):
+        chunk = _little_endian(words[start : start + _CHUNK])
+        octets = chunk.view(np.uint8).reshape(chunk.size, chunk.itemsize)
+        target = triples[start : start + _CHUNK]
+        if size == chunk.itemsize:
+            target[:] = octets
+            continue
+        for place in range(size):  # a column at a time: three passes beat one over odd rows
+            target[:, place] = octets[:, place]
 
 
 def unpack(

@@ -39,11 +39,11 @@ def seal(
     *,
     label: bytes,
     context: bytes,
-    body: bytes | Sequence[bytes],
+    body: bytes | Sequence[bytes | memoryview],
     attachment: bytes = b"",
 ) -> bytes:
     """The wire form of one signed message; ``body`` may come in parts, which are copied once."""
-    parts = [body] if isinstance(body, bytes) else list(body)
+    parts: list[bytes | memoryview] = [body] if isinstance(body, bytes) else list(body)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

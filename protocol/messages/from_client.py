@@ -118,10 +118,9 @@ class MaskedInput:
     h2: bytes
     packed: bytes | memoryview
 
-    def parts(self) -> list[bytes]:
+    def parts(self) -> list[bytes | memoryview]:
         """The body in wire form, the packed words uncopied."""
-        packed = self.packed if isinstance(self.packed, bytes) else bytes(self.packed)
-        return [encode([self.h2]) + len(packed).to_bytes(4, "big"), packed]
+        return [encode([self.h2]) + len(self.packed).to_bytes(4, "big"), self.packed]
 
     @classmethod
     def decode(cls, body: bytes | memoryview, *, peer: str, size: int) -> MaskedInput:

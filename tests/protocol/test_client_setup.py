@@ -69,7 +69,7 @@ def test_the_callers_array_is_never_touched(simulation, members):
     client.provide_input(words, extra=members.extra_words(ME))
     words[:] = 0
     assert (words != before).any()
-    assert client._state.vector[0] == before[0]
+    assert client._state.vector[0][0] == before[0]
 
 
 def test_a_source_that_repeats_itself_is_refused(simulation, members):

@@ -188,3 +188,37 @@ def test_bad_keys_and_counts_are_refused():
         FORMAT.check_no_wrap(num_clients=0)
     with pytest.raises(ValueError, match="noise_bound"):
         FORMAT.check_no_wrap(num_clients=1, noise_bound=-1)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 15) - 1, (1 << 15) + 1, 700_001])
+def test_chunks_and_threads_change_no_integer(size):
+    values = np.random.default_rng(size).uniform(-1, 1, size)
+    calls = []
+
+    def read(start, stop):
+        calls.append((start, stop))
+        return values[start:stop]
+
+    expected = oracle_of_whole(values)
+    for num_threads in (1, 3):
+        found = FORMAT.encode_chunks(read, num_words=size, key=KEY, num_threads=num_threads)
+        assert np.array_equal(found, expected)
+    assert all(stop - start <= 1 << 15 for start, stop in calls)
+
+
+def oracle_of_whole(values):
+    """The definition on the whole vector at once."""
+    uniforms = np.zeros(values.size, dtype=np.uint32)
+    add_mask(uniforms, KEY, sign=1)
+    x = values * FORMAT.scale
+    return np.floor(x).astype(np.int32) + (uniforms < (x - np.floor(x)) * 2.0**32)
+
+
+def test_a_chunk_beyond_the_clip_is_refused_on_any_thread():
+    values = np.zeros(600_000)
+    values[-1] = np.nan
+    for num_threads in (1, 2):
+        with pytest.raises(LocalProtocolError, match="clip the update"):
+            FORMAT.encode_chunks(
+                lambda a, b: values[a:b], num_words=values.size, key=KEY, num_threads=num_threads
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from flwr.app import Context, Message
@@ -11,6 +12,7 @@ from phoenix_secure.federation.engines.exchange import Failure, FailureCode
 from phoenix_secure.federation.engines.request import Handle, SiteRequest, answer
 from phoenix_secure.federation.engines.wire import (
     ACTION,
+    PART_BYTES,
     error_message,
     pack,
     read_group,
@@ -20,11 +22,13 @@ from phoenix_secure.federation.engines.wire import (
 __all__ = ["client_app", "site_app"]
 
 
-def site_app(handle: Handle, *, bundle_hash: str | None = None) -> ClientApp:
+def site_app(
+    handle: Handle, *, bundle_hash: str | None = None, part_bytes: int = PART_BYTES
+) -> ClientApp:
     """An app that answers with ``handle(request)``; whatever fails leaves as a code.
 
     ``bundle_hash`` names the code that the server shipped along with the messages; it is only
-    ever compared, never imported.
+    ever compared, never imported. Answers of more than ``part_bytes`` travel in parts.
     """
     app = ClientApp()
 
@@ -44,11 +48,16 @@ def site_app(handle: Handle, *, bundle_hash: str | None = None) -> ClientApp:
         given = answer(handle, request)
         if isinstance(given, Failure):
             return error_message(given.code, reply_to=message)
-        return Message(pack(stage, given.body), reply_to=message)
+        return Message(pack(stage, given.body, part_bytes=part_bytes), reply_to=message)
 
     return app
 
 
 def client_app(handle: Callable[[str, str, bytes], bytes]) -> ClientApp:
-    """An app that answers with ``handle(site, stage, body)``, for sites of one process."""
-    return site_app(lambda request: handle(request.site, request.stage, request.body))
+    """An app that answers with ``handle(site, stage, body)``, for sites of one process.
+
+    Nothing bounds a message there, so that no body is cut and joined.
+    """
+    return site_app(
+        lambda request: handle(request.site, request.stage, request.body), part_bytes=sys.maxsize
+    )

@@ -17,7 +17,13 @@ from phoenix_secure.federation.engines.exchange import (
     Reply,
 )
 from phoenix_secure.federation.engines.stage import Stage
-from phoenix_secure.federation.engines.wire import MESSAGE_TYPE, group_of, pack, unpack_reply
+from phoenix_secure.federation.engines.wire import (
+    MESSAGE_TYPE,
+    PART_BYTES,
+    group_of,
+    pack,
+    unpack_reply,
+)
 
 __all__ = ["GridEngine", "GridLost"]
 
@@ -34,7 +40,7 @@ class GridEngine:
 
     ``session`` travels with every request (in Flower's group id) and says which plan the stage
     belongs to. ``max_reply_bytes`` bounds the answers of stages that state no limit of their own;
-    None is ``SMALL_REPLY_BYTES``.
+    None is ``SMALL_REPLY_BYTES``. Requests of more than ``part_bytes`` travel in parts.
     """
 
     def __init__(
@@ -45,8 +51,10 @@ class GridEngine:
         poll_s: float = 0.005,
         session: str = "",
         max_reply_bytes: int | None = None,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         self._grid = grid
+        self._part_bytes = part_bytes
         self._nodes = dict(nodes)
         self._poll_s = poll_s
         self._session = session
@@ -114,7 +122,8 @@ class GridEngine:
             if node is None:
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))
                 continue
-            message = Message(pack(stage, body), node, MESSAGE_TYPE, group_id=group)
+            content = pack(stage, body, part_bytes=self._part_bytes)
+            message = Message(content, node, MESSAGE_TYPE, group_id=group)
             (message_id,) = self._grid.push_messages([message])
             if message_id is None:  # the SuperLink does not take messages for this node
                 open_stage.settle(site, Failure(code=FailureCode.UNREACHABLE))

@@ -1,5 +1,7 @@
 """A Flower Grid inside one process: sites are threads, messages are really serialised.
 
+All of a message but its body: those are bytes, which nobody can change, and a model's are large.
+
 The same ClientApp runs here and behind a SuperNode. No ray, no sockets; an empty stage takes
 about a hundredth of a second. Uses Flower internals (``TaskIdentity``, ``serde``) that pyproject
 pins; ``tests/phoenix_secure/federation/engines`` fails first if they change.
@@ -7,6 +9,7 @@ pins; ``tests/phoenix_secure/federation/engines`` fails first if they change.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.grid import GridEngine
-from phoenix_secure.federation.engines.wire import error_message
+from phoenix_secure.federation.engines.wire import attach_body, detach_body, error_message
 
 __all__ = ["InProcessGrid", "in_process_engine"]
 
@@ -126,9 +129,14 @@ def in_process_engine(
     """An engine whose sites are threads of this process."""
     grid = InProcessGrid(client_app, sites=sites, num_workers=num_workers, on_close=on_close)
     nodes = {site: node for node, site in enumerate(sites, start=_FIRST_NODE)}
-    return GridEngine(grid, nodes=nodes)
+    return GridEngine(grid, nodes=nodes, part_bytes=sys.maxsize)
 
 
 def _through_the_wire(message: Message) -> Message:
-    """Serialise and parse, as a network would: nothing is shared between server and sites."""
-    return message_from_proto(message_to_proto(message))
+    """Serialise and parse, as a network would; only a body's bytes are shared."""
+    body = None if message.has_error() else detach_body(message.content)
+    delivered = message_from_proto(message_to_proto(message))
+    if body is not None:
+        attach_body(message.content, body)
+        attach_body(delivered.content, body)
+    return delivered

@@ -21,6 +21,8 @@ __all__ = [
     "ERROR_CODE",
     "MESSAGE_TYPE",
     "PART_BYTES",
+    "attach_body",
+    "detach_body",
     "error_message",
     "group_of",
     "max_objects",
@@ -45,15 +47,31 @@ _FRAME_OBJECTS = 3
 _LIMIT_DIGITS = 18
 
 
-def pack(stage: str, body: bytes) -> RecordDict:
-    """The content of a message."""
-    if len(body) <= PART_BYTES:
+def pack(stage: str, body: bytes, *, part_bytes: int = PART_BYTES) -> RecordDict:
+    """The content of a message; a body of more than ``part_bytes`` is cut."""
+    if len(body) <= part_bytes:
         return RecordDict({_RECORD: ConfigRecord({"stage": stage, "body": body})})
-    parts = [body[start : start + PART_BYTES] for start in range(0, len(body), PART_BYTES)]
+    parts = [body[start : start + part_bytes] for start in range(0, len(body), part_bytes)]
     content = RecordDict({_RECORD: ConfigRecord({"stage": stage, "parts": len(parts)})})
     for number, part in enumerate(parts):
         content[_part(number)] = ConfigRecord({"bytes": part})
     return content
+
+
+def detach_body(content: RecordDict) -> bytes | None:
+    """Take the body of a message that is not cut out of it."""
+    record = content.get(_RECORD)
+    if not isinstance(record, ConfigRecord) or not isinstance(record.get("body"), bytes):
+        return None
+    return _bytes(record.pop("body"))
+
+
+def attach_body(content: RecordDict, body: bytes) -> None:
+    """Undo ``detach_body``."""
+    record = content[_RECORD]
+    if not isinstance(record, ConfigRecord):
+        raise AssertionError("expected the record that the body was in")
+    record["body"] = body
 
 
 def group_of(session: str, *, max_reply_bytes: int) -> str:

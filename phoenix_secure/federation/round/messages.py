@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-__all__ = ["MalformedMessage", "SecureTrainRequest", "TrainReply", "TrainRequest"]
+__all__ = ["MalformedMessage", "SecureTrainRequest", "TrainReply", "TrainRequest", "WireModel"]
 
 _LENGTH_SIZE = 4
 # What safetensors and the single numbers take beside the vector of an answer.
 _MAX_FRAME = 4096
 _LEAST_FACTOR = 2.0**-20
+# What safetensors writes before a vector: its header, filled up, then the single numbers.
+_ALIGNMENT = 8
+_NUMBERS = struct.Struct("<qd")
 
 
 class MalformedMessage(ValueError):  # noqa: N818
@@ -32,13 +38,22 @@ class TrainRequest:
     clip_factor: float = 1.0
 
     def to_bytes(self) -> bytes:
-        return save(
-            {
-                "round": _whole(self.round_number),
-                "parameters": self.parameters,
-                "clip_factor": np.array(self.clip_factor, np.float64),
-            }
-        )
+        return b"".join(self.parts())
+
+    def parts(self) -> tuple[bytes, memoryview]:
+        """The wire form, safetensors, in two parts: the parameters are not copied."""
+        vector = np.ascontiguousarray(self.parameters, "<f4")
+        end = _NUMBERS.size + vector.nbytes
+        numbers = _NUMBERS.size
+        header = (
+            '{"round":{"dtype":"I64","shape":[],"data_offsets":[0,8]},'
+            f'"clip_factor":{{"dtype":"F64","shape":[],"data_offsets":[8,{numbers}]}},'
+            f'"parameters":{{"dtype":"F32","shape":[{vector.size}],'
+            f'"data_offsets":[{numbers},{end}]}}}}'
+        ).encode()
+        header += b" " * (-len(header) % _ALIGNMENT)
+        head = len(header).to_bytes(_ALIGNMENT, "little") + header
+        return head + _NUMBERS.pack(self.round_number, self.clip_factor), vector.data.cast("B")
 
     @classmethod
     def from_bytes(cls, body: bytes) -> TrainRequest:
@@ -58,6 +73,47 @@ class TrainRequest:
             parameters=fields["parameters"],
             clip_factor=factor,
         )
+
+
+class WireModel:
+    """A request and its wire form: the model whose hash a protocol's context binds.
+
+    parts   the bytes, unjoined; each hash is computed once, when it is first asked for
+    """
+
+    def __init__(self, request: TrainRequest, parts: tuple[bytes | memoryview, ...]) -> None:
+        self.request = request
+        self.parts = parts
+
+    @classmethod
+    def of(cls, request: TrainRequest) -> WireModel:
+        """The model of a request that was made here."""
+        return cls(request, request.parts())
+
+    @classmethod
+    def received(cls, body: bytes) -> WireModel:
+        """The model in bytes that came.
+
+        Raises:     MalformedMessage.
+        """
+        return cls(TrainRequest.from_bytes(body), (body,))
+
+    def __repr__(self) -> str:
+        return f"<WireModel of {self.request.parameters.size} parameters>"
+
+    @cached_property
+    def sha256(self) -> bytes:
+        """Over the wire form."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(part)
+        return digest.digest()
+
+    @cached_property
+    def parameters_sha256(self) -> str:
+        """Over the parameters alone, without the round that they are trained in; hexadecimal."""
+        vector = np.ascontiguousarray(self.request.parameters, "<f4")
+        return hashlib.sha256(vector.data).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

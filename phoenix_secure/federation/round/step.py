@@ -24,6 +24,9 @@ from phoenix_secure.training.schedule import learning_rate
 
 __all__ = ["next_state", "server_step"]
 
+_BUILT_IN = ("fedavg", "fedavgm", "fedadam", "fedyogi")
+_CHUNK = 1 << 15
+
 
 def next_state(
     state: ServerState,
@@ -124,13 +127,45 @@ def server_step(
     Raises:     ConfigError for an extension that is missing or returns something else.
     Source:     Hsu et al. (2019), section 4 (fedavgm); Reddi et al. (2021), Algorithm 2.
     """
-    x = parameters.astype(np.float64)
-    m, v = momentum.astype(np.float64), second_moment.astype(np.float64)
-    eta, beta1, beta2 = (
-        rate * federation.server_learning_rate,
-        federation.server_momentum,
-        federation.server_beta2,
-    )
+    eta = rate * federation.server_learning_rate
+    if federation.server_optimizer not in _BUILT_IN:
+        x, m, v = _extension_step(
+            federation.server_optimizer,
+            update,
+            x=parameters.astype(np.float64),
+            m=momentum.astype(np.float64),
+            v=second_moment.astype(np.float64),
+            rate=eta,
+        )
+        return _stored(x), _stored(m), _stored(v)
+    after = tuple(np.empty(old.size, np.float32) for old in (parameters, momentum, second_moment))
+    # Each coordinate by itself: no second vector in float64, and a chunk stays in the cache.
+    for start in range(0, parameters.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        found = _step_of_chunk(
+            federation,
+            update[part],
+            x=parameters[part].astype(np.float64),
+            m=momentum[part].astype(np.float64),
+            v=second_moment[part].astype(np.float64),
+            eta=eta,
+        )
+        for target, values in zip(after, found, strict=True):
+            target[part] = _stored(values)
+    return after[0], after[1], after[2]
+
+
+def _step_of_chunk(
+    federation: FederationConfig,
+    update: np.ndarray,
+    *,
+    x: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    eta: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``server_step`` of some coordinates, in float64; ``x`` is overwritten."""
+    beta1, beta2 = federation.server_momentum, federation.server_beta2
     match federation.server_optimizer:
         case "fedavg":
             x += eta * update
@@ -145,10 +180,12 @@ def server_step(
             else:
                 v = v - (1 - beta2) * square * np.sign(v - square)
             x += eta * m / (np.sqrt(v) + federation.server_tau)
-        case name:
-            x, m, v = _extension_step(name, update, x=x, m=m, v=v, rate=eta)
+    return x, m, v
+
+
+def _stored(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # the caller refuses an infinite model, with advice
-        return x.astype(np.float32), m.astype(np.float32), v.astype(np.float32)
+        return values.astype(np.float32)
 
 
 def _extension_step(

@@ -126,7 +126,7 @@ class BroadcastSum:
     summed: SummedRound
 
     def to_bytes(self) -> bytes:
-        return encode([self.result, self.summed.to_bytes()])
+        return encode([self.result, self.summed.parts()])
 
     @classmethod
     def from_bytes(cls, body: bytes, *, packed_size: int) -> BroadcastSum:

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+_Read = Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,28 +106,64 @@ def clip_update(
     Raises:     ValueError for bounds that are not positive or an update that is not finite.
     Source:     McMahan et al. (2018), Algorithm 1, arXiv:1710.06963 (the norm).
     """
-    if not (clip_norm > 0 and clip_value > 0 and factor > 0):
-        raise ValueError(f"expected clips > 0, got {clip_norm} and {clip_value}")
-    # In chunks of fixed size: float64 without a second copy, and the same bits every time.
-    starts = range(0, delta.size, _CHUNK)
-    squares = [float(np.square(delta[i : i + _CHUNK], dtype=np.float64).sum()) for i in starts]
-    norm = math.sqrt(math.fsum(squares))
-    if not math.isfinite(norm):
-        raise ValueError("expected a finite update")
-    is_over = norm > clip_norm * factor
-    ratio = clip_norm / norm if is_over else 1 / factor
-    clipped = delta.astype(np.float32)
-    if ratio != 1:
-        for i in starts:
-            part = clipped[i : i + _CHUNK]
-            part[:] = np.multiply(part, ratio, dtype=np.float64)
-    limit = np.float32(clip_value)
-    if float(limit) > clip_value:  # the nearest float32 may lie above it
-        limit = np.nextafter(limit, np.float32(0))
-    is_far = bool(np.abs(clipped).max(initial=0.0) > limit)
-    if is_far:
-        np.clip(clipped, -limit, limit, out=clipped)
-    return clipped, is_over or is_far
+    clipping = _Clipping.of(
+        lambda start, stop: delta[start:stop],
+        size=delta.size,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        factor=factor,
+    )
+    return clipping.apply(delta), clipping.was_clipped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Clipping:
+    """What ``clip_update`` does to each coordinate of one update, known before it is done."""
+
+    ratio: float
+    limit: np.float32
+    is_far: bool
+    was_clipped: bool
+
+    @classmethod
+    def of(
+        cls, read: _Read, *, size: int, clip_norm: float, clip_value: float, factor: float
+    ) -> _Clipping:
+        """From one pass over the update; ``read(start, stop)`` gives its coordinates."""
+        if not (clip_norm > 0 and clip_value > 0 and factor > 0):
+            raise ValueError(f"expected clips > 0, got {clip_norm} and {clip_value}")
+        squares, largest = [], np.float32(0)
+        # In chunks of fixed size: float64 without a second copy, and the same bits every time.
+        room = np.empty(min(size, _CHUNK))
+        for start in range(0, size, _CHUNK):
+            part = read(start, min(start + _CHUNK, size))
+            square = np.square(part, dtype=np.float64, out=room[: part.size])
+            squares.append(float(square.sum()))
+            largest = max(largest, np.float32(part.max()), np.float32(-part.min()))
+        norm = math.sqrt(math.fsum(squares))
+        if not math.isfinite(norm):
+            raise ValueError("expected a finite update")
+        is_over = norm > clip_norm * factor
+        ratio = clip_norm / norm if is_over else 1 / factor
+        limit = np.float32(clip_value)
+        if float(limit) > clip_value:  # the nearest float32 may lie above it
+            limit = np.nextafter(limit, np.float32(0))
+        if ratio != 1:  # rounding keeps the order: the largest is still the largest
+            with np.errstate(over="ignore"):
+                largest = np.float32(np.float64(largest) * ratio)
+        is_far = bool(largest > limit)
+        return cls(ratio=ratio, limit=limit, is_far=is_far, was_clipped=is_over or is_far)
+
+    def apply(self, part: np.ndarray) -> np.ndarray:
+        """These coordinates clipped, a copy in float32."""
+        clipped = part.astype(np.float32)
+        if self.ratio != 1:
+            for start in range(0, clipped.size, _CHUNK):
+                chunk = clipped[start : start + _CHUNK]
+                chunk[:] = np.multiply(chunk, self.ratio, dtype=np.float64)
+        if self.is_far:
+            np.clip(clipped, -self.limit, self.limit, out=clipped)
+        return clipped
 
 
 def encode_update(
@@ -137,8 +174,9 @@ def encode_update(
     entropy: Callable[[int], bytes] = os.urandom,
     residual: np.ndarray | None = None,
     clip_factor: float = 1.0,
+    num_threads: int = 1,
 ) -> Payload:
-    """The integers that a site enters.
+    """The integers that a site enters: read twice, chunk by chunk, and never copied as a whole.
 
     ``rounding_key`` (32 bytes) steers the stochastic rounding. It hides nothing - the masks do -
     but a key of its own for each update keeps rounding errors independent, so that they average
@@ -167,10 +205,13 @@ def encode_update(
         residual, num_images = None, 1
         if update.failed or terms.hides_metrics:
             delta = np.zeros_like(delta)
-    if residual is not None:
-        delta = delta + residual
-    values, was_clipped = clip_update(
-        delta, clip_norm=terms.clip_norm, clip_value=terms.clip_value, factor=clip_factor
+    d, left = terms.num_parameters, residual
+
+    def read(start: int, stop: int) -> np.ndarray:
+        return delta[start:stop] if left is None else delta[start:stop] + left[start:stop]
+
+    clipping = _Clipping.of(
+        read, size=d, clip_norm=terms.clip_norm, clip_value=terms.clip_value, factor=clip_factor
     )
     weight = 1.0
     if terms.hides_metrics:
@@ -178,32 +219,42 @@ def encode_update(
         extra = metrics.encode(num_images=1, num_steps=update.num_steps, loss=0.0, clipped=False)
     else:
         weight = metrics.weight(num_images)
-        values *= np.float32(weight)
         extra = metrics.encode(
             num_images=num_images,
             num_steps=update.num_steps,
             # A round of Poisson sampling may draw no image, and has no loss then.
             loss=0.0 if math.isnan(update.loss) else update.loss,
-            clipped=was_clipped,
+            clipped=clipping.was_clipped,
         )
-    if terms.clip_bit_value > 0:
-        within = -terms.clip_bit_value if was_clipped else terms.clip_bit_value
-        values = np.append(values, np.float32(within))
+    within = -terms.clip_bit_value if clipping.was_clipped else terms.clip_bit_value
+
+    def clipped(start: int, stop: int) -> np.ndarray:
+        values = clipping.apply(read(start, min(stop, d)))
+        if weight != 1:
+            values *= np.float32(weight)
+        # The last word, where there is an adaptive clip norm, counts who is within it.
+        return np.append(values, np.float32(within)) if stop > d else values
+
+    def rounded(key: bytes) -> np.ndarray:
+        return terms.fixed_point.encode_chunks(
+            clipped, num_words=terms.num_words, key=key, num_threads=num_threads
+        )
+
     noise = None
     if terms.noise is None:
-        words = terms.fixed_point.encode(values, key=rounding_key)
+        words = rounded(rounding_key)
     else:
-        words = round_within(
-            lambda key: terms.fixed_point.encode(values, key=key),
-            bound=terms.noise.l2_bound,
-            key=rounding_key,
-        )
+        words = round_within(rounded, bound=terms.noise.l2_bound, key=rounding_key)
         noise = SkellamTable(terms.noise.share_variance).draw(words.size, entropy=entropy)
+    # A session keeps words that nobody can write to without a copy.
+    words.flags.writeable = False
     left_out = None
     if residual is not None:
-        d = terms.num_parameters
-        lost = (values[:d] - words[:d] / terms.scale) / weight
-        left_out = (lost * clip_factor).astype(np.float32)
+        left_out = np.empty(d, np.float32)
+        for start in range(0, d, _CHUNK):
+            stop = min(start + _CHUNK, d)
+            lost = (clipped(start, stop) - words[start:stop] / terms.scale) / weight
+            left_out[start:stop] = lost * clip_factor
     return Payload(words=words, extra=extra, noise=noise, residual=left_out)
 
 

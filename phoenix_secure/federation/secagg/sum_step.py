@@ -11,9 +11,9 @@ machines, get the same bits.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,20 +22,21 @@ from phoenix_secure.federation.round.exact import exact_exp
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.round.step import next_state
 from phoenix_secure.federation.secagg.adaptive_clip import next_clip_factor
+from phoenix_secure.federation.secagg.newest import Newest
 from phoenix_secure.federation.secagg.payload import decode_sum, unclipped_fraction
 from phoenix_secure.federation.secagg.terms import SecureTerms
-from protocol.encoding import Reader, encode, encode_uint
+from protocol.encoding import Reader, encode_uint, encoded_parts
 from protocol.events import RoundCompleted
 from protocol.masks import Words
 from protocol.transcript import packed_digest
-from protocol.words import centre, pack, unpack, word_dtype
+from protocol.words import centre, pack_into, unpack, word_dtype
 
 __all__ = ["KnownState", "SumStep", "SummedRound"]
 
 _MAX_SITES = 1 << 16
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SummedRound:
     """The sum of one training round, as the server broadcasts it.
 
@@ -45,18 +46,21 @@ class SummedRound:
 
     round_number: int
     num_sites: int
-    packed: bytes
+    packed: bytes | memoryview
 
     @classmethod
     def of(cls, completed: RoundCompleted, *, round_number: int, terms: SecureTerms) -> SummedRound:
         """The sum that a protocol round ended with."""
         dtype = word_dtype(terms.word_bits)
         extra = np.array(completed.extra, np.int64) % (1 << (8 * dtype.itemsize))
-        words = np.concatenate([completed.words, extra.astype(dtype)])
+        packed = np.empty(terms.masked_bytes, np.uint8)
+        end = completed.words.size * terms.word_bits // 8
+        pack_into(completed.words, packed[:end], word_bits=terms.word_bits)
+        pack_into(extra.astype(dtype), packed[end:], word_bits=terms.word_bits)
         return cls(
             round_number=round_number,
             num_sites=len(completed.survivors),
-            packed=pack(words, word_bits=terms.word_bits),
+            packed=packed.data,
         )
 
     def words(self, terms: SecureTerms) -> tuple[Words, tuple[int, ...]]:
@@ -66,25 +70,29 @@ class SummedRound:
         extra = centre(words[terms.num_words :], word_bits=terms.word_bits)
         return words[: terms.num_words], tuple(int(value) for value in extra)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
-        """The digest that the server signs in a round's result."""
+        """The digest that the server signs in a round's result; computed once."""
         return packed_digest(self.packed)
 
     def to_bytes(self) -> bytes:
+        return b"".join(self.parts())
+
+    def parts(self) -> list[bytes | memoryview]:
+        """The wire form, the packed words uncopied."""
         numbers = encode_uint(self.round_number), encode_uint(self.num_sites)
-        return encode([*numbers, self.packed])
+        return encoded_parts([*numbers, self.packed])
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, *, peer: str, packed_size: int) -> SummedRound:
-        """Parse; the words are bytes of exactly ``packed_size``.
+        """Parse; the words, a view of ``data``, are of exactly ``packed_size`` bytes.
 
         Raises:     RemoteProtocolError naming ``peer``.
         """
         reader = Reader(data, peer=peer)
         round_number = reader.uint("round", max_value=1 << 32)
         num_sites = reader.uint("sites", max_value=_MAX_SITES)
-        packed = reader.exact("words", size=packed_size)
+        packed = reader.view("words", min_size=packed_size, max_size=packed_size)
         reader.finish()
         return cls(round_number=round_number, num_sites=num_sites, packed=packed)
 
@@ -114,8 +122,8 @@ class SumStep:
     place   puts a mean update of what travels into the whole vector: (num_parameters,) and the
             round -> (d,)
 
-    The newest step is kept: the sites of one process ask for the same one, and it is computed once
-    for all of them. It is found by the digests of what goes in: whoever asks gets his own.
+    The newest step is kept (``Newest``): the sites of one process ask for the same one, and it is
+    computed once for all of them.
     """
 
     def __init__(
@@ -128,8 +136,7 @@ class SumStep:
         self._config = config
         self.terms = terms
         self._place = place
-        self._newest: tuple[tuple[bytes, bytes, int, int], KnownState] | None = None
-        self._lock = threading.Lock()
+        self._newest: Newest[tuple[bytes, bytes, int, int], KnownState] = Newest()
 
     @property
     def packed_size(self) -> int:
@@ -145,10 +152,7 @@ class SumStep:
         if summed.round_number <= before.round_number or summed.num_sites < 1:
             raise ValueError(f"expected a sum of a round after {before.round_number}")
         key = before.digest, summed.digest, summed.round_number, summed.num_sites
-        with self._lock:
-            if self._newest is None or self._newest[0] != key:
-                self._newest = key, self._computed(before.state, summed)
-            return self._newest[1]
+        return self._newest.get(key, lambda: self._computed(before.state, summed))
 
     def _computed(self, before: ServerState, summed: SummedRound) -> KnownState:
         terms, num_sites = self.terms, summed.num_sites

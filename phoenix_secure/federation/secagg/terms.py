@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,17 +128,20 @@ class SecureTerms:
         roster: Roster,
         cohort: tuple[str, ...],
         protocol_round: int,
-        model: bytes,
+        model: bytes | Sequence[bytes | memoryview],
         previous: bytes,
     ) -> RoundSpec:
-        """The first attempt at one protocol round."""
+        """The first attempt at one protocol round; the model's bytes may come in parts."""
+        digest = hashlib.sha256()
+        for part in [model] if isinstance(model, bytes) else model:
+            digest.update(part)
         return RoundSpec(
             federation_id=roster.federation_id,
             round=protocol_round,
             attempt=0,
             roster_hash=roster.hash,
             cohort=cohort,
-            model_hash=hashlib.sha256(model).digest(),
+            model_hash=digest.digest(),
             previous=previous,
             num_words=self.num_words,
             extra_bounds=self.metric_words.bounds,

@@ -99,7 +99,7 @@ class SecureAggregator:
         if kept is not None:
             # Its sites confirmed the model already; only the checkpoint was lost.
             return self._repeated(kept, request, cohort=cohort)
-        model = request.to_bytes()
+        model = request.parts()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
         in_vain = 0

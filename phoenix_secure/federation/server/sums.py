@@ -56,7 +56,7 @@ class KeptSum:
     def to_bytes(self) -> bytes:
         return encode(
             [
-                self.summed.to_bytes(),
+                self.summed.parts(),
                 encode(encode_text(site) for site in self.survivors),
                 self.certificate.to_bytes(),
                 encode_uint(self.protocol_round),

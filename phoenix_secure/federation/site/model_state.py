@@ -12,7 +12,6 @@ sites signed that it is right (``round/confirmation.py``). The server's word is 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 from pathlib import Path
@@ -22,6 +21,7 @@ from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.confirmation import ModelClaim
+from phoenix_secure.federation.round.messages import WireModel
 from phoenix_secure.federation.run.checkpoint import (
     list_checkpoints,
     load_checkpoint,
@@ -152,7 +152,7 @@ class SiteModel:
         )
         return certificate.claim.round_number if is_own else None
 
-    def model_for(self, offer: RoundOffer, *, model_hash: bytes) -> bytes:
+    def model_for(self, offer: RoundOffer, *, model_hash: bytes) -> WireModel:
         """The model to train from in the offered round, made from this site's own state.
 
         ``offer`` must be signed by the server; ``model_hash`` is what its announcement binds.
@@ -161,15 +161,13 @@ class SiteModel:
                     ANOTHER_MODEL for every other model than its own.
         """
         base = self._base(offer)
-        request = self._rule.request(base.state, round_number=offer.round_number)
-        model = request.to_bytes()
-        found = hashlib.sha256(model).digest()
-        if not hmac.compare_digest(found, model_hash):
+        model = self._rule.model(base, round_number=offer.round_number)
+        if not hmac.compare_digest(model.sha256, model_hash):
             raise self._refused(
                 FailureCode.ANOTHER_MODEL,
                 f"round {offer.round_number}: the offered model {model_hash.hex()[:16]} is not "
                 f"the one that follows from the state after round {base.round_number}, "
-                f"{found.hex()[:16]}",
+                f"{model.sha256.hex()[:16]}",
             )
         self._from = offer.round_number, base
         return model

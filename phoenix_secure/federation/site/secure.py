@@ -24,6 +24,7 @@ from phoenix_secure.federation.round.messages import (
     MalformedMessage,
     SecureTrainRequest,
     TrainRequest,
+    WireModel,
 )
 from phoenix_secure.federation.secagg.offers import BroadcastSum, RoundOffer
 from phoenix_secure.federation.secagg.payload import Payload
@@ -34,7 +35,6 @@ from phoenix_secure.federation.site.model_state import SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
-from phoenix_secure.federation.site.signed_models import parameters_hash
 from phoenix_secure.federation.site.site_input import SiteInput, Train
 from protocol import (
     SERVER,
@@ -120,6 +120,7 @@ class SecureSite:
             noise_entropy=noise_entropy,
             residuals=residuals,
             local_steps=local_steps,
+            num_threads=num_threads,
             note=note,
         )
         self._model = model
@@ -168,9 +169,8 @@ class SecureSite:
         number = (spec.round, spec.attempt)
         if self._attempt is not None and number <= self._attempt.number:
             raise self._refused("announce", f"an attempt {number} that is not new")
-        offer = SecureTrainRequest(announcement=announcement, model=model_of(spec))
-        model_hash = hashlib.sha256(offer.model).digest()
-        request = TrainRequest.from_bytes(offer.model)
+        model = model_of(spec)
+        model_hash, request = model.sha256, model.request
         training_round = request.round_number
         if request.clip_factor != 1.0 and self._terms.clip_bit_value == 0:
             raise self._refused("announce", "a clip factor that was not agreed")
@@ -183,7 +183,7 @@ class SecureSite:
         counter = self._record.counter(
             training_round,
             model_hash=model_hash,
-            parameters=parameters_hash(request.parameters),
+            parameters=model.parameters_sha256,
         )
         session = ClientSession(
             self._identity,
@@ -194,10 +194,10 @@ class SecureSite:
             entropy=self._entropy,
             num_threads=self._num_threads,
         )
-        session.receive(offer.announcement)
+        session.receive(announcement)
         if spec.cohort != self._drawn(training_round):
             raise self._refused("announce", "a cohort that is not the one drawn for the round")
-        advertisement = session.accept_model(offer.model).outbound
+        advertisement = session.accept_model(model.parts).outbound
         # From here on the server is known to have signed the offer.
         if not self._record.begin(training_round, model_hash=model_hash):
             raise self._refused("announce", _not_promised(training_round))
@@ -215,15 +215,15 @@ class SecureSite:
         )
         return advertisement
 
-    def _opened(self, body: bytes) -> tuple[bytes, Callable[[RoundSpec], bytes]]:
+    def _opened(self, body: bytes) -> tuple[bytes, Callable[[RoundSpec], WireModel]]:
         """The announcement in an offer, and where its model comes from."""
         if self._model is None:
             sent = SecureTrainRequest.from_bytes(body)
-            return sent.announcement, lambda spec: sent.model
+            return sent.announcement, lambda spec: WireModel.received(sent.model)
         offered = self._model.read(body)
         return offered.announcement, lambda spec: self._computed(offered, spec)
 
-    def _computed(self, offered: RoundOffer, spec: RoundSpec) -> bytes:
+    def _computed(self, offered: RoundOffer, spec: RoundSpec) -> WireModel:
         """The model as this site computes it.
 
         Raises:     SiteFailure where it is not the offered one.

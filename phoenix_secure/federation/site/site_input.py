@@ -54,6 +54,7 @@ class SiteInput:
     noise_entropy: Callable[[int], Entropy]
     residuals: Residuals | None
     local_steps: int
+    num_threads: int = 1
     note: Note = lambda event, **facts: None
 
     def make(self, request: TrainRequest, *, train: Train) -> Payload:
@@ -119,6 +120,7 @@ class SiteInput:
             entropy=self.noise_entropy(number),
             residual=residual,
             clip_factor=request.clip_factor,
+            num_threads=self.num_threads,
         )
         if residuals is not None and payload.residual is not None:
             residuals.save(number, payload.residual)

@@ -134,7 +134,8 @@ def test_closing_tells_running_sites_to_stop() -> None:
     assert not caller.is_alive()
 
 
-def test_messages_are_copied_never_shared() -> None:
+def test_a_large_body_is_handed_over_and_never_copied() -> None:
+    """It is bytes, which nobody can change: a copy would only take memory and time."""
     seen: list[bytes] = []
 
     def keep(site: str, stage: str, body: bytes) -> bytes:
@@ -150,9 +151,27 @@ def test_messages_are_copied_never_shared() -> None:
     finally:
         engine.close()
     assert isinstance(answer, Reply)
-    assert answer.body == body
-    assert answer.body is not seen[0]
-    assert seen[0] is not body
+    assert answer.body == bytes(range(256)) * 1000
+    assert answer.body is seen[0] is body
+
+
+def test_what_is_around_a_body_is_serialised_and_shared_with_nobody() -> None:
+    content = pack("train", b"body")
+    sent = Message(content, 2, MESSAGE_TYPE)
+    seen: list[Message] = []
+
+    def keep(message: Message, context: object) -> Message:
+        seen.append(message)
+        return Message(pack("train", b"answer"), reply_to=message)
+
+    grid = InProcessGrid(keep, sites=SITES, num_workers=1)
+    (reply,) = grid.send_and_receive([sent], timeout=30)
+    grid.close()
+    assert unpack_reply(reply, stage="train") == Reply(body=b"answer")
+    assert seen[0] is not sent
+    assert seen[0].content is not content
+    seen[0].content["phoenix"]["stage"] = "changed by a site"
+    assert content["phoenix"]["stage"] == "train"
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

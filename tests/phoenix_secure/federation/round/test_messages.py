@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from phoenix_secure.federation.round.messages import (
     SecureTrainRequest,
     TrainReply,
     TrainRequest,
+    WireModel,
 )
 
 
@@ -98,3 +100,36 @@ def test_secure_request_splits_where_it_was_joined() -> None:
 def test_secure_request_with_a_wrong_length_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedMessage):
         SecureTrainRequest.from_bytes(body)
+
+
+@given(
+    number=st.integers(0, 2**40),
+    size=st.integers(0, 2000),
+    factor=st.floats(2.0**-20, 2.0**20),
+)
+def test_parts_of_a_request_are_what_safetensors_writes(
+    number: int, size: int, factor: float
+) -> None:
+    vector = np.arange(size, dtype=np.float32) / 3
+    request = TrainRequest(round_number=number, parameters=vector, clip_factor=factor)
+    by_library = save(
+        {
+            "round": np.array(number, np.int64),
+            "parameters": vector,
+            "clip_factor": np.array(factor, np.float64),
+        }
+    )
+    assert request.to_bytes() == b"".join(request.parts()) == by_library
+    assert np.shares_memory(np.frombuffer(request.parts()[1], np.uint8), vector) or size == 0
+
+
+def test_a_wire_model_has_the_hashes_of_its_bytes_made_here_or_received() -> None:
+    request = TrainRequest(round_number=2, parameters=np.array([0.5, -1.0], np.float32))
+    body = request.to_bytes()
+    for model in (WireModel.of(request), WireModel.received(body)):
+        assert model.sha256 == hashlib.sha256(body).digest()
+        assert model.parameters_sha256 == hashlib.sha256(request.parameters.tobytes()).hexdigest()
+        assert b"".join(model.parts) == body
+        assert "0.5" not in repr(model)
+    with pytest.raises(MalformedMessage):
+        WireModel.received(body[:-1])

@@ -239,3 +239,12 @@ def test_an_extension_that_returns_something_else_is_refused(
             momentum=np.zeros(3, np.float32),
             second_moment=np.zeros(3, np.float32),
         )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_chunks_change_no_bit(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(optimizer)
+    whole = run(config)
+    monkeypatch.setattr("phoenix_secure.federation.round.step._CHUNK", 64)
+    monkeypatch.setattr("phoenix_secure.diffusion.ema._CHUNK", 96)
+    assert [state.digest for state in run(config)] == [state.digest for state in whole]

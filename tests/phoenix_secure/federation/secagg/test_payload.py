@@ -204,3 +204,60 @@ def test_a_kept_answer_holds_words_plus_noise_and_never_the_words() -> None:
     assert np.abs(again.noise).max() <= max(np.abs(made.noise).max(), 1)
     assert again.extra == made.extra
     assert Payload.from_bytes(content, max_word=largest).to_bytes() == content
+
+
+def whole_vector_oracle(
+    delta: np.ndarray,
+    *,
+    agreed: SecureTerms,
+    rounding_key: bytes,
+    num_images: int,
+    residual: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    """The same on whole vectors: clip, weigh, round, and what rounding left out."""
+    delta = delta if residual is None else delta + residual
+    norm = math.sqrt(float(np.square(delta, dtype=np.float64).sum()))
+    values = delta.astype(np.float32)
+    if norm > agreed.clip_norm:
+        values[:] = np.multiply(values, agreed.clip_norm / norm, dtype=np.float64)
+    limit = np.float32(agreed.clip_value)
+    is_far = bool(np.abs(values).max() > limit)
+    values = np.clip(values, -limit, limit)
+    weight = agreed.metric_words.weight(num_images)
+    values *= np.float32(weight)
+    words = agreed.fixed_point.encode(values, key=rounding_key)
+    lost = (values - words / agreed.scale) / weight
+    left_out = None if residual is None else lost.astype(np.float32)
+    return words, left_out, norm > agreed.clip_norm or is_far
+
+
+@pytest.mark.parametrize("size", [1, 40, (1 << 15) + 3, 300_000])
+@pytest.mark.parametrize("deviation", [0.001, 0.5, 3.0])
+@pytest.mark.parametrize("has_residual", [False, True])
+def test_streamed_integers_are_those_of_whole_vectors(
+    size: int, deviation: float, has_residual: bool
+) -> None:
+    agreed = terms(size, "secure_aggregation.clip_norm=100", "secure_aggregation.clip_value=2")
+    rng = np.random.default_rng(size)
+    delta, left = rng.normal(0, deviation, (2, size)).astype(np.float32)
+    residual = left * np.float32(0.1) if has_residual else None
+    words, left_out, was_clipped = whole_vector_oracle(
+        delta, agreed=agreed, rounding_key=key(3), num_images=60, residual=residual
+    )
+    for num_threads in (1, 3):
+        found = encode_update(
+            update(delta),
+            terms=agreed,
+            rounding_key=key(3),
+            residual=residual,
+            num_threads=num_threads,
+        )
+        np.testing.assert_array_equal(found.words, words)
+        assert not found.words.flags.writeable
+        if left_out is None:
+            assert found.residual is None
+        else:
+            np.testing.assert_array_equal(found.residual, left_out)
+    again = encode_update(update(delta), terms=agreed, rounding_key=key(3), residual=residual)
+    expected = agreed.metric_words.encode(num_images=60, num_steps=3, loss=0.5, clipped=was_clipped)
+    assert again.extra == expected
