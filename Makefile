@@ -74,14 +74,8 @@ lock: $(STAMP)          ## requirements.lock: what a server or a site runs, with
 		--no-annotate --no-header --output-file requirements.lock
 	sed -i '1i # What a server or a site runs, each file by its SHA-256 (PyPI'"'"'s CUDA build of torch). Made by `make lock`.' requirements.lock
 
-bench: $(STAMP)         ## speed ratios, measured side by side
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/secagg.py
-	$(BIN)/python benchmarks/federation.py
-	$(BIN)/python benchmarks/federation_flower.py
-	$(BIN)/python benchmarks/dp.py
-	$(BIN)/python benchmarks/evidence.py
-	$(BIN)/python benchmarks/reading.py
+bench: $(STAMP)         ## every speed ratio beside its aim, on one page: docs/performance.md (under ten minutes)
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from machine import cpu_name, cpu_seconds, high_water_mark
 from secagg_phoenix import PhoenixClient, aes_limit
 from secagg_suites import round_costs
 
@@ -282,14 +283,6 @@ def peak_copies(side: str, *, num_words: int, num_neighbours: int) -> float:
     return (high_water_mark() - before) / (4 * num_words)
 
 
-def high_water_mark() -> int:
-    """Peak resident bytes of this process (Linux; unlike ru_maxrss not inherited over exec)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("expected VmHWM in /proc/self/status: memory is measured on Linux only")
-
-
 def random_update(num_words: int) -> np.ndarray:
     """A float32 vector in [-1, 1], made without a float64 copy."""
     values = np.random.default_rng(0).random(num_words, dtype=np.float32)
@@ -309,23 +302,6 @@ def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU time of one call: what a busy machine leaves unchanged."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def cpu_name() -> str:
-    """The processor's name and the number of cores that this process may use."""
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else 'unknown'}, {len(os.sched_getaffinity(0))} cores"
 
 
 if __name__ == "__main__":

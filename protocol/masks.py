@@ -126,7 +126,7 @@ def in_ranges(
 class MaskStreams:
     """The streams of several keys from word ``offset_words`` on, added to words as they come.
 
-    Scratch memory for the longest chunk is made once; ``close`` overwrites it.
+    Scratch memory is as long as the longest chunk so far; ``close`` overwrites it.
     Raises:     ValueError as ``add_mask``, and for a key that occurs twice: a stream used twice
                 hides nothing.
     """
@@ -145,10 +145,13 @@ class MaskStreams:
             )
             for key, sign in masks
         ]
-        self._key_stream: npt.NDArray[Any] = np.empty(CHUNK_BYTES // itemsize, f"<u{itemsize}")
+        self._key_stream: npt.NDArray[Any] = np.empty(0, f"<u{itemsize}")
 
     def add_next(self, words: Words) -> None:
         """Add the next ``words.size`` words of every stream, at most one chunk, in place."""
+        if words.size > self._key_stream.size:
+            self._key_stream.fill(0)
+            self._key_stream = np.empty(words.size, self._key_stream.dtype)
         key_stream = self._key_stream[: words.size]
         zeros, target = memoryview(_ZEROS)[: words.nbytes], key_stream.data.cast("B")
         for stream, operation in self._streams:

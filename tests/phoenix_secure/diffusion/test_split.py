@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from phoenix_secure.config import RunConfig
+from phoenix_secure.config import DiffusionConfig, RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.diffusion.sampling import build_pipeline, sample_images
+from phoenix_secure.diffusion.sampling import _batches, build_pipeline, sample_images
+from phoenix_secure.diffusion.schedule import sampling_scheduler
 from phoenix_secure.diffusion.split import LARGEST_PIECE
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.rng import SeedTree
@@ -112,3 +116,62 @@ def test_network_really_runs_in_pieces_on_several_threads() -> None:
     with workers(2):
         draw(config, pipeline, num_images=LARGEST_PIECE)
     assert set(seen) == {(threading.get_ident(), LARGEST_PIECE)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("sampling.sampler=ddim",),
+        ("sampling.sampler=dpm-solver", "model.class_conditional=true"),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+@pytest.mark.parametrize("num_images", [70, 5])
+def test_samples_are_the_same_in_batches_of_any_size(
+    overrides: tuple[str, ...], num_images: int
+) -> None:
+    config, pipeline = trained(*overrides)
+    whole = draw(config, pipeline, num_images=num_images)
+    for size in (1, 16, 20, 33, 64, 69, 1000):
+        sampling = config.sampling.model_copy(update={"batch_size": size})
+        other = config.model_copy(update={"sampling": sampling})
+        with workers(2):
+            found = draw(other, pipeline, num_images=num_images)
+        assert np.array_equal(found, whole), size
+
+
+@pytest.mark.parametrize("values", [1, 49, 196, 784])
+@pytest.mark.parametrize("cuts", [(16,), (32, 48), (16, 32, 48)])
+def test_first_noise_is_one_stream_however_it_is_cut(values: int, cuts: tuple[int, ...]) -> None:
+    """What the batches of sampling.py rely on, of torch: each has 16 images at least."""
+    num_images = 70
+    whole = torch.randn(num_images, values, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    parts = [
+        torch.randn(high - low, values, generator=generator)
+        for low, high in pairwise([0, *cuts, num_images])
+    ]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm-solver"])
+@given(num_images=st.integers(0, 300), largest=st.integers(1, 200))
+def test_batches_cover_all_images_in_sizes_that_round_alike(
+    sampler: str, num_images: int, largest: int
+) -> None:
+    scheduler = sampling_scheduler(DiffusionConfig(), sampler=sampler)
+    batches = _batches(scheduler, num_images, largest=largest)
+    assert [row for batch in batches for row in range(batch.start, batch.stop)] == list(
+        range(num_images)
+    )
+    for batch in batches:
+        size = batch.stop - batch.start
+        assert size >= min(16, num_images)
+        assert size <= max(largest, 16) + 15
+        assert batch.start % 16 == 0
+
+
+def test_a_sampler_that_draws_noise_on_its_way_keeps_its_batches() -> None:
+    scheduler = sampling_scheduler(DiffusionConfig(), sampler="ddpm")
+    assert _batches(scheduler, 5, largest=2) == [slice(0, 2), slice(2, 4), slice(4, 5)]

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import TrainingError
+from phoenix_secure.federation.secagg.clipping import clip_update
 from phoenix_secure.federation.secagg.payload import (
     Payload,
-    clip_update,
     decode_sum,
     encode_update,
 )
