@@ -74,7 +74,7 @@ lock: $(STAMP)          ## requirements.lock: what a server or a site runs, with
 		--no-annotate --no-header --output-file requirements.lock
 	sed -i '1i # What a server or a site runs, each file by its SHA-256 (PyPI'"'"'s CUDA build of torch). Made by `make lock`.' requirements.lock
 
-bench: $(STAMP)         ## every speed ratio beside its aim, on one page: docs/performance.md (under ten minutes)
+bench: $(STAMP)         ## every speed ratio beside its aim, on one page, docs/performance.md; sized for under ten minutes
 	$(BIN)/python benchmarks/page.py
 
 clean:
