@@ -14,12 +14,15 @@ from protocol.identity import SERVER, Identity
 from protocol.policy import ClientPolicy
 from protocol.proofs import Proof, is_proven, is_signed
 from protocol.roster import Roster
+from protocol.roster_chain import RosterChain, Succession
+from protocol.roster_changes import ChangeKind, RosterChange
 from protocol.server import ServerSession, ServerStep
 from protocol.spec import RoundSpec
 
 __all__ = [
     "SERVER",
     "AbortReason",
+    "ChangeKind",
     "ClientPolicy",
     "ClientSession",
     "ClientStep",
@@ -31,12 +34,15 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "Roster",
+    "RosterChain",
+    "RosterChange",
     "RoundCounter",
     "RoundSpec",
     "SentInput",
     "ServerSession",
     "ServerStep",
     "SessionAborted",
+    "Succession",
     "is_proven",
     "is_signed",
 ]

@@ -39,7 +39,9 @@ __all__ = [
     "MASK_SCALAR",
     "MASK_SECRET",
     "MASK_SELF",
+    "NEXT_ROSTER",
     "ROSTER",
+    "ROSTER_CHAIN",
     "ROUND_ANNOUNCEMENT",
     "ROUND_RESULT",
     "SELF_SECRET",
@@ -66,6 +68,8 @@ HYBRID_SUITE: Final = (
 
 # Hashes.
 ROSTER: Final = b"FSA1/roster"
+NEXT_ROSTER: Final = b"FSA2/next-roster"
+ROSTER_CHAIN: Final = b"FSA2/chain-of-rosters"
 CONTEXT: Final = b"FSA2/context"
 KEY_TRANSCRIPT: Final = b"FSA2/h1"
 SHARE_TRANSCRIPT: Final = b"FSA2/h2"

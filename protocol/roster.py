@@ -1,8 +1,12 @@
 """The signed list of who takes part: site ids with their public keys, and the server's key.
 
-The federation's owner signs it once; each site compares its fingerprint out of band (by phone, on
-paper) and pins it. From then on a server cannot invent sites or swap keys. All keys are of one
-suite, which is the federation's.
+The federation's owner signs it; each site compares its fingerprint out of band (by phone, on paper)
+and pins the owner's key. From then on a server cannot invent sites or swap keys. All keys are of
+one suite, which is the federation's.
+
+Rosters are numbered. The first is epoch 1; each later one names the hash of the one before and what
+changed (``roster_chain``), all under the owner's signature. The first has a label and a form of its
+own, in which it is epoch 1 by definition: rosters signed before there were epochs stay valid.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from protocol import labels
-from protocol.encoding import Reader, encode, encode_text
+from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.errors import Misbehaviour, RemoteProtocolError
 from protocol.identity import (
     SERVER,
@@ -22,11 +26,16 @@ from protocol.identity import (
     suite_of_key,
     verify_signature,
 )
+from protocol.roster_changes import MAX_CHANGE_SIZE, RosterChange
 from protocol.suite import Suite
 
-__all__ = ["MAX_MEMBERS", "Roster"]
+__all__ = ["FIRST_EPOCH", "MAX_EPOCH", "MAX_MEMBERS", "Roster"]
 
 MAX_MEMBERS = 65_536
+FIRST_EPOCH = 1
+MAX_EPOCH = 1 << 16
+_HASH_SIZE = 32
+_NONE_BEFORE = bytes(_HASH_SIZE)
 _PEER = "roster"
 _MAX_SIZE = {Suite.CLASSICAL: 1 << 24, Suite.HYBRID_PQ: 1 << 28}
 _MAX_MEMBER_SIZE = 128 + key_size(Suite.HYBRID_PQ)
@@ -36,13 +45,21 @@ _MAX_MEMBER_SIZE = 128 + key_size(Suite.HYBRID_PQ)
 class Roster:
     """A federation's members, sorted by id.
 
-    Raises:     ValueError for bad or reserved ids, keys of another size, or one key held by two.
+    epoch      number of this roster, 1 for a federation's first one
+    previous   hash of the roster before, zeros for the first
+    changes    against the roster before, sorted by party
+
+    Raises:     ValueError for bad or reserved ids, keys of another size, one key held by two, or a
+                first roster that names one before or changes.
     """
 
     federation_id: str
     owner_key: bytes
     server_key: bytes
     members: tuple[tuple[str, bytes], ...]
+    epoch: int = FIRST_EPOCH
+    previous: bytes = _NONE_BEFORE
+    changes: tuple[RosterChange, ...] = ()
     _keys: dict[str, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,13 +79,28 @@ class Roster:
         # One key under two ids would let one party vote twice in the consistency round.
         if len(set(keys)) != len(keys):
             raise ValueError("expected a different key for each member and for the server")
+        self._check_place()
         object.__setattr__(self, "_keys", {SERVER: self.server_key, **dict(self.members)})
+
+    def _check_place(self) -> None:
+        """The place among the federation's rosters."""
+        if not FIRST_EPOCH <= self.epoch <= MAX_EPOCH:
+            raise ValueError(f"expected an epoch in [{FIRST_EPOCH}, {MAX_EPOCH}]")
+        if len(self.previous) != _HASH_SIZE:
+            raise ValueError(f"expected a previous hash of {_HASH_SIZE} bytes")
+        if (self.epoch == FIRST_EPOCH) != (self.previous == _NONE_BEFORE):
+            raise ValueError("expected a previous hash after the first epoch, and zeros in it")
+        if self.epoch == FIRST_EPOCH and self.changes:
+            raise ValueError("expected no changes in the first epoch")
+        parties = [change.party for change in self.changes]
+        if parties != sorted(set(parties)):
+            raise ValueError("expected changes sorted by distinct parties")
 
     @classmethod
     def create(
         cls, *, federation_id: str, owner_key: bytes, server_key: bytes, keys: Mapping[str, bytes]
     ) -> Roster:
-        """A roster of ``keys`` (site id -> public key)."""
+        """A federation's first roster, of ``keys`` (site id -> public key)."""
         return cls(
             federation_id=federation_id,
             owner_key=owner_key,
@@ -131,21 +163,28 @@ class Roster:
         return roster
 
     def _body(self) -> bytes:
-        members = [encode([encode_text(id), key]) for id, key in self.members]
+        members = encode(encode([encode_text(id), key]) for id, key in self.members)
+        who = [encode_text(self.federation_id), self.owner_key]
+        if self.epoch == FIRST_EPOCH:
+            return encode([self.suite.label(labels.ROSTER), *who, self.server_key, members])
         return encode(
             [
-                self.suite.label(labels.ROSTER),
-                encode_text(self.federation_id),
-                self.owner_key,
+                self.suite.label(labels.NEXT_ROSTER),
+                *who,
+                encode_uint(self.epoch),
+                self.previous,
                 self.server_key,
-                encode(members),
+                members,
+                encode(change.encode() for change in self.changes),
             ]
         )
 
     @classmethod
     def _read(cls, body: bytes, *, suite: Suite) -> Roster:
         reader = Reader(body, peer=_PEER)
-        if bytes(reader.view("label", max_size=64)) != suite.label(labels.ROSTER):
+        label = bytes(reader.view("label", max_size=64))
+        is_first = label == suite.label(labels.ROSTER)
+        if not is_first and label != suite.label(labels.NEXT_ROSTER):
             raise reader.error(f"not a roster of this version and of the suite {suite.value}")
         size = key_size(suite)
 
@@ -157,8 +196,24 @@ class Roster:
 
         federation_id = reader.text("federation_id")
         owner_key = reader.exact("owner_key", size=size)
+        epoch, previous = FIRST_EPOCH, _NONE_BEFORE
+        if not is_first:
+            epoch = reader.uint("epoch", max_value=MAX_EPOCH)
+            previous = reader.exact("previous", size=_HASH_SIZE)
+            if epoch <= FIRST_EPOCH:  # one form for each: one roster has one hash
+                raise reader.error("epoch: the first has another form")
         server_key = reader.exact("server_key", size=size)
         members = reader.items("members", member, max_items=MAX_MEMBERS, max_size=len(body))
+        changes: list[RosterChange] = []
+        if not is_first:
+            changes = reader.items(
+                "changes",
+                lambda items: RosterChange.decode(
+                    items.view("change", max_size=MAX_CHANGE_SIZE), peer=_PEER
+                ),
+                max_items=MAX_MEMBERS,
+                max_size=len(body),
+            )
         reader.finish()
         try:
             return cls(
@@ -166,6 +221,9 @@ class Roster:
                 owner_key=owner_key,
                 server_key=server_key,
                 members=tuple(members),
+                epoch=epoch,
+                previous=previous,
+                changes=tuple(changes),
             )
         except ValueError as error:
             raise reader.error(str(error)) from error
