@@ -16,6 +16,7 @@ from phoenix_secure.cli.meeting import (
     SuiteOption,
     ViaOption,
 )
+from phoenix_secure.cli.membership import resume, revoke, suspend
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 from phoenix_secure.cli.proposing import propose
 
@@ -26,6 +27,9 @@ app = typer.Typer(help="Set up a federation for deployment.", no_args_is_help=Tr
 
 app.command()(found)
 app.command()(admit)
+app.command()(suspend)
+app.command()(resume)
+app.command()(revoke)
 app.command()(sign)
 app.command()(show)
 app.command()(propose)

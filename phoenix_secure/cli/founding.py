@@ -17,8 +17,9 @@ from phoenix_secure.cli.meeting import (
     SuiteOption,
     ViaOption,
 )
+from phoenix_secure.cli.membership import show_pending_changes
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import heard_words, show_fingerprint, tell
+from phoenix_secure.cli.words import heard_words, history, show_fingerprint, tell
 
 __all__ = ["admit", "found", "show", "sign"]
 
@@ -94,12 +95,22 @@ def admit(
             "in their order. For scripts; without it you are asked.",
         ),
     ] = None,
+    replaces: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--replaces",
+            help="Name of a party whose request takes the place of its keys; once for each.",
+        ),
+    ] = None,
 ) -> None:
-    """Admit parties whose words you heard: step 3 of 4.
+    """Admit parties whose words you heard: step 3 of 4, or later.
 
     Each request is checked: federation, suite, size, signatures of every key in it, and that no
     admitted party has its name or one of its keys. Whose it is nobody can check but you: telephone
     the party and type the words that it reads. They are not shown here before.
+
+    Where a roster is signed, `deploy sign` makes the next one. A party that made new keys is
+    admitted with --replaces: the keys before never count again.
     """
     from phoenix_secure.errors import ConfigError
     from phoenix_secure.federation.deployment.founding import OwnerFolder
@@ -112,9 +123,13 @@ def admit(
             f"{len(found)} requests need {len(found)} times --fingerprint, in the same order; got "
             f"{len(fingerprint)}"
         )
+    strangers = set(replaces or ()) - {request.party for request in found}
+    if strangers:
+        raise ConfigError(f"--replaces {', '.join(sorted(strangers))}: give its request, too")
     words: Sequence[str | None] = fingerprint or [None] * len(found)
     for request, given in zip(found, words, strict=True):
-        if owner.examine(request):
+        is_new_key = request.party in (replaces or ())
+        if owner.examine(request, replaces=is_new_key):
             console.print(f"{request.party} is admitted already")
             continue
         where = f", reached at {request.host}:{request.port}" if request.is_server else ""
@@ -124,8 +139,11 @@ def admit(
             soft_wrap=True,
         )
         heard = heard_words(request.party, given=given, option="--fingerprint")
-        owner.admit(request, heard=heard)
+        owner.admit(request, heard=heard, replaces=is_new_key)
         console.print(f"admitted {request.party}: {request.fingerprint.words}", soft_wrap=True)
+    if owner.roster() is not None:
+        show_pending_changes(owner)
+        return
     parties = [request.party for request in owner.admitted()]
     console.print(
         f"admitted so far: {', '.join(parties)}; when all are, "
@@ -139,10 +157,11 @@ def sign(
     days: Annotated[int, typer.Option("--days", help="Validity of the TLS certificates.")] = 365,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Sign the roster over all admitted parties, and write a welcome for each: step 3 of 4.
+    """Sign the roster over all parties, and write a welcome for each: step 3 of 4, or later.
 
-    A welcome is public: roster, certificates, where to meet. Done again, the roster stays as it is
-    and every party gets a new certificate. A signed roster does not change.
+    A welcome is public: rosters, certificates, where to meet. Done again, it is the next roster,
+    with what was admitted, suspended, resumed or revoked since; where nothing was, the roster stays
+    as it is. Every party gets a new certificate each time.
     """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
     from phoenix_secure.federation.deployment.founding import OwnerFolder
@@ -154,6 +173,8 @@ def sign(
         print_json(
             {
                 "sites": [site for site, _ in made.roster.members],
+                "epoch": made.roster.epoch,
+                "changes": [str(change) for change in made.roster.changes] if made.is_new else [],
                 "words": roster.words,
                 "fingerprint": roster.hex,
                 "welcomes": {party: str(path) for party, path in made.welcomes.items()},
@@ -161,9 +182,18 @@ def sign(
             }
         )
         return
+    epoch = made.roster.epoch
+    if epoch > 1:
+        changes = made.roster.changes if made.is_new else ()
+        said = ", ".join(map(str, changes)) or "unchanged, new certificates"
+        console.print(f"roster epoch {epoch}: {said}", markup=False, soft_wrap=True)
     for party, path in made.welcomes.items():
         console.print(f"send {path} to {party}", soft_wrap=True)
-    console.print("Each joins with it, and types your words, which you read by telephone:")
+    console.print(
+        "Each joins with it; who has not joined before types your words, which you read by "
+        "telephone:",
+        soft_wrap=True,
+    )
     show_fingerprint(owner.fingerprint)
     console.print("The roster's words, which all parties compare with each other once they joined:")
     show_fingerprint(roster)
@@ -172,12 +202,16 @@ def sign(
 
 
 def show(folder: _OwnerFolder, output_format: FormatOption = Format.TEXT) -> None:
-    """The owner's words, to be read by telephone; who is admitted; the roster's words."""
+    """The owner's words, to be read by telephone; who is admitted; the roster's words.
+
+    Of a signed roster also its epoch, all changes so far, and those that are not signed yet.
+    """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
     from phoenix_secure.federation.deployment.founding import OwnerFolder
 
     owner = OwnerFolder(folder)
-    settings, roster = owner.settings(), owner.roster()
+    settings, chain = owner.settings(), owner.rosters()
+    roster = None if chain is None else chain.current
     tell(
         {
             "federation": settings.federation,
@@ -185,6 +219,8 @@ def show(folder: _OwnerFolder, output_format: FormatOption = Format.TEXT) -> Non
             "fingerprint": owner.fingerprint.hex,
             "admitted": [request.party for request in owner.admitted()],
             "roster": "not signed yet" if roster is None else Fingerprint(roster.hash).words,
+            **({} if chain is None else history(chain)),
+            **({} if chain is None else {"pending": [str(each) for each in owner.pending()]}),
         },
         output_format=output_format,
     )

@@ -80,14 +80,19 @@ def site_join(
     owner: _OwnerOption = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Join with the owner's welcome, and the owner's words: step 4 of 4.
+    """Join with the owner's welcome, and the owner's words: step 4 of 4, or later.
 
     Checked before anything is written: the roster holds this site's own key under its name, the
     certificate is for its own key and chains to the authority, one owner signed all of it. Whose
     key that is you hear: telephone the owner and type the words that it reads.
+
+    A party that has joined takes the next roster, or a new certificate, in the same way. Words are
+    not asked for then: the owner's key is known, and what it signs must go on from the roster here.
     """
     from phoenix_secure.federation.deployment.joining import Joining
 
+    if _renewed(folder, welcome, as_server=False, output_format=output_format):
+        return
     joining = Joining.open(folder, welcome, as_server=False)
     if not _join(joining, owner, output_format=output_format):
         return
@@ -109,14 +114,19 @@ def server_join(
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Join with the owner's welcome, and the owner's words: step 4 of 4.
+    """Join with the owner's welcome, and the owner's words: step 4 of 4, or later.
 
     Checked before anything is written: the roster holds this server's own key, the certificate is
     for its own key and host and chains to the authority, one owner signed all of it. Whose key that
     is you hear: telephone the owner and type the words that it reads.
+
+    A party that has joined takes the next roster, or a new certificate, in the same way. Words are
+    not asked for then: the owner's key is known, and what it signs must go on from the roster here.
     """
     from phoenix_secure.federation.deployment.joining import Joining
 
+    if _renewed(folder, welcome, as_server=True, output_format=output_format):
+        return
     joining = Joining.open(folder, welcome, as_server=True, superlink_port=superlink_port)
     if not _join(joining, owner, output_format=output_format):
         return
@@ -170,6 +180,39 @@ def _show_request(
         soft_wrap=True,
     )
     console.print(f"then: `phoenix-secure {command} join {folder} {request.party}.welcome`")
+
+
+def _renewed(folder: Path, welcome: Path, *, as_server: bool, output_format: Format) -> bool:
+    """Take the next roster, or a new certificate, where ``folder`` has joined already."""
+    from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.renewing import Renewal, has_joined
+
+    if not has_joined(folder):
+        return False
+    renewal = Renewal.open(folder, welcome, as_server=as_server)
+    renewal.complete()
+    roster = renewal.rosters.current
+    mark = Fingerprint(roster.hash)
+    new = {each.epoch: [str(change) for change in each.changes] for each in renewal.new}
+    if output_format is Format.JSON:
+        facts = {"folder": str(folder), "epoch": roster.epoch, "changes": new}
+        print_json({**facts, "words": mark.words, "fingerprint": mark.hex})
+        return True
+    for epoch, changes in new.items():
+        line = f"roster epoch {epoch}: {', '.join(changes)}"
+        console.print(line, markup=False, soft_wrap=True)
+    if not new:
+        console.print(f"the roster is that of before, epoch {roster.epoch}")
+    console.print(
+        "The certificate is the new one. The roster's words, the same at every party, are"
+    )
+    show_fingerprint(mark)
+    console.print(
+        "Who is new or has new keys: compare the words with another site by telephone. A program "
+        "that runs takes the roster by itself, and the certificate when it is started again",
+        soft_wrap=True,
+    )
+    return True
 
 
 def _join(joining: Joining, owner: str | None, *, output_format: Format) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from phoenix_secure.cli.joining import server_init, server_join, show_pending
 from phoenix_secure.cli.output import Format, FormatOption
-from phoenix_secure.cli.words import tell
+from phoenix_secure.cli.words import history, tell
 from phoenix_secure.errors import ConfigError
 
 __all__ = ["app"]
@@ -59,7 +59,8 @@ def show(
     if show_pending(Path(folder), output_format=output_format):
         return
     place = find_server_folder(folder)
-    settings, roster = place.settings(), place.roster()
+    settings, chain = place.settings(), place.rosters()
+    roster = chain.current
     tell(
         {
             "federation": settings.federation,
@@ -67,6 +68,7 @@ def show(
             "words": Fingerprint(roster.hash).words,
             "fingerprint": roster.fingerprint,
             "members": [site for site, _ in roster.members],
+            **history(chain),
         },
         output_format=output_format,
     )

@@ -16,7 +16,10 @@ from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
+from phoenix_secure.federation.deployment.deployed_sites import (
+    DeployedSites,
+    planned_roster_hash,
+)
 from phoenix_secure.federation.deployment.exchange_folder import open_server_side, parse_via
 from phoenix_secure.federation.deployment.server_folder import ServerFolder, find_server_folder
 from phoenix_secure.federation.engines.folder import FolderEngine, OnWait
@@ -180,7 +183,7 @@ def resume_deployment(
     way = _Way.of(federation, via)
     display = RunDisplay(config, output_format=output_format)
     with folder.lock(), way.opened():
-        sites = way.sites(config, display=display)
+        sites = way.sites(config, display=display, roster_hash=planned_roster_hash(folder))
         if skip:
             _skip_round(folder, config, output_format=output_format)
         resumed = Run(sites)
@@ -221,18 +224,32 @@ class _Way:
         """The folder, taken for this run; nothing is to be opened for the network."""
         if self.root is None:
             return nullcontext()
-        return open_server_side(self.root, roster=self.server.roster())
+        return open_server_side(self.root, rosters=self.server.rosters())
 
-    def sites(self, config: RunConfig, *, display: RunDisplay) -> DeployedSites:
-        if self.root is None:
-            return DeployedSites(config, server=self.server)
-        make_engine = partial(
-            _folder_engine,
-            self.root,
-            sites=self.members,
-            on_wait=display.waiting,
+    def sites(
+        self, config: RunConfig, *, display: RunDisplay, roster_hash: bytes | None = None
+    ) -> DeployedSites:
+        """``roster_hash``: of the roster that an earlier start of the run planned with."""
+        make_engine = None
+        if self.root is not None:
+            make_engine = partial(
+                _folder_engine,
+                self.root,
+                sites=self._members_of(roster_hash),
+                on_wait=display.waiting,
+            )
+        return DeployedSites(
+            config,
+            server=self.server,
+            make_engine=make_engine,
+            is_carried=self.root is not None,
+            roster_hash=roster_hash,
         )
-        return DeployedSites(config, server=self.server, make_engine=make_engine, is_carried=True)
+
+    def _members_of(self, roster_hash: bytes | None) -> tuple[str, ...]:
+        rosters = self.server.rosters()
+        planned = None if roster_hash is None else rosters.named(roster_hash)
+        return tuple(site for site, _ in (planned or rosters.current).members)
 
 
 def _folder_engine(

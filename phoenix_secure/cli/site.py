@@ -19,7 +19,7 @@ from phoenix_secure.cli.governing import (
 )
 from phoenix_secure.cli.joining import show_pending, site_init, site_join
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import tell
+from phoenix_secure.cli.words import history, tell
 
 __all__ = ["app"]
 
@@ -71,7 +71,8 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
     if show_pending(folder, output_format=output_format):
         return
     place = SiteFolder(folder)
-    settings, roster = place.settings(), place.roster()
+    settings, chain = place.settings(), place.rosters()
+    roster = chain.current
     facts = {
         "site": settings.site,
         "federation": settings.federation,
@@ -79,6 +80,7 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
         "words": Fingerprint(roster.hash).words,
         "fingerprint": roster.fingerprint,
         "members": [site for site, _ in roster.members],
+        **history(chain),
         "policy": settings.policy.model_dump(mode="json"),
     }
     tell(facts, output_format=output_format)

@@ -17,9 +17,9 @@ from phoenix_secure.evidence.ledger import LedgerFile
 from phoenix_secure.federation.run.summary import RunSummary
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_from_dict
-from protocol import RemoteProtocolError, Roster
+from protocol import RemoteProtocolError, Roster, RosterChain
 
-__all__ = ["AUDIT", "Facts", "load_facts", "read_roster"]
+__all__ = ["AUDIT", "Facts", "load_facts", "read_rosters"]
 
 AUDIT = "audit/audit.json"
 _SITE_LEDGERS = "sites/*/privacy.jsonl"
@@ -74,6 +74,12 @@ class Facts:
         found = self.ledger.of(event)
         return found[-1] if found else None
 
+    @property
+    def planned_roster(self) -> str | None:
+        """The hash of the roster that the run began with; later ones are entries of their own."""
+        found = self.ledger.of(Event.ROSTER)
+        return str(found[0].facts["sha256"]) if found else None
+
     def at(self, entry: Entry | None) -> tuple[Evidence, ...]:
         """A reference to an entry of the ledger."""
         if entry is None:
@@ -112,7 +118,7 @@ def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
         versions=files.optional_json("versions.json"),
         audit=_audit(files),
         governance=_governance(files),
-        roster=read_roster(files),
+        roster=None if (rosters := read_rosters(files)) is None else rosters.current,
         charged=_charged(ledger),
         spent=_spent(files)[0],
         plans=_spent(files)[1],
@@ -122,12 +128,13 @@ def load_facts(files: RunFiles, *, edition: Edition) -> Facts:
     return facts
 
 
-def read_roster(files: RunFiles) -> Roster | None:
-    """The run's roster, checked against the owner's key beside it; None where there is none."""
+def read_rosters(files: RunFiles) -> RosterChain | None:
+    """The run's rosters, checked against the owner's key beside them; None where there are none."""
     if not (files.has("roster.bin") and files.has("owner.key.pub")):
         return None
     try:
-        return Roster.load(files.content("roster.bin"), owner_key=files.content("owner.key.pub"))
+        owner_key = files.content("owner.key.pub")
+        return RosterChain.load(files.content("roster.bin"), owner_key=owner_key)
     except RemoteProtocolError as error:
         raise EvidenceError(f"{files.root / 'roster.bin'} was changed: {error}") from error
 

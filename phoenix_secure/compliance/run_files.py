@@ -10,9 +10,10 @@ from typing import Any
 from phoenix_secure.compliance.schema import Evidence
 from phoenix_secure.evidence import EvidenceError
 
-__all__ = ["LEDGER", "RunFiles"]
+__all__ = ["LEDGER", "ROSTERS", "RunFiles"]
 
 LEDGER = "evidence/ledger.jsonl"
+ROSTERS = "evidence/rosters.bin"  # where the run went on under another roster
 _MAX_JSON_BYTES = 1 << 28
 
 

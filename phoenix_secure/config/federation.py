@@ -73,6 +73,13 @@ class FederationConfig(Section):
         le=256,
         description="[threads] CPU threads of one site; part of what makes a run repeatable.",
     )
+    roster_changes: Literal["none", "remove"] = Field(
+        "none",
+        exclude_if=lambda changes: changes == "none",
+        description="[name] Changes of the roster that owners approve beforehand (deployment). "
+        "none: another roster needs another plan. remove: sites may be suspended, resumed or "
+        "revoked; the rounds that follow are without them.",
+    )
     deadline_s: float = Field(
         86_400.0,
         gt=0,

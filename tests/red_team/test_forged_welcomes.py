@@ -21,7 +21,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.certificates import Authority
 from phoenix_secure.federation.deployment.join_request import read_request
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
-from phoenix_secure.federation.deployment.welcome import Welcome, read_welcome
+from phoenix_secure.federation.deployment.welcome import MAX_WELCOME_SIZE, Welcome, read_welcome
 from protocol import Identity, Roster
 from protocol.suite import Suite
 
@@ -193,7 +193,7 @@ def test_welcome_cannot_be_cut_stretched_or_linked(signed: Ceremony, tmp_path: P
         refused(signed, "clinic", path, "is no welcome")
     path.write_bytes(true + b"\0")
     refused(signed, "clinic", path, "is no welcome")
-    path.write_bytes(bytes((4 << 20) + 1))
+    path.write_bytes(bytes(MAX_WELCOME_SIZE + 1))
     refused(signed, "clinic", path, "is larger than")
     path.unlink()
     path.symlink_to(signed.welcome_file("clinic"))

@@ -9,7 +9,8 @@ from phoenix_secure.federation.deployment.federation_settings import federation_
 from phoenix_secure.federation.deployment.founding import OwnerFolder
 from phoenix_secure.federation.deployment.join_request import JoinRequest, read_request
 from phoenix_secure.federation.deployment.joining import Joining, prepare_server, prepare_site
-from protocol import SERVER
+from phoenix_secure.federation.deployment.renewing import Renewal
+from protocol import SERVER, ChangeKind, RosterChange
 
 HOST = "fl.example.org"
 
@@ -82,6 +83,30 @@ class Ceremony:
     def join(self, *parties: str) -> None:
         for party in parties:
             self.open(party).complete(heard=self.owner.fingerprint.words)
+
+    def new_keys(self, party: str) -> JoinRequest:
+        """Make other keys of ``party`` in a folder of their own, which takes the first one's place;
+        the first one stays beside it."""
+        self.place(party).rename(self.place(f"{party}-before"))
+        return self.prepare(party)
+
+    def replace(self, party: str) -> None:
+        """The owner admits other keys of a party, whose words it heard."""
+        request = self.new_keys(party)
+        self.owner.admit(request, heard=request.fingerprint.words, replaces=True)
+
+    def decide(self, kind: ChangeKind, party: str, reason: str = "") -> None:
+        self.owner.decide(RosterChange(kind=kind, party=party, reason=reason))
+
+    def renew(self, *parties: str) -> None:
+        """Parties that joined before take their newest welcome."""
+        for party in parties:
+            self.open_renewal(party).complete()
+
+    def open_renewal(self, party: str, welcome: Path | None = None) -> Renewal:
+        return Renewal.open(
+            self.place(party), welcome or self.welcome_file(party), as_server=party == SERVER
+        )
 
     def make(self, sites: Sequence[str]) -> None:
         """All steps, for everybody."""

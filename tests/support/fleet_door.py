@@ -69,10 +69,11 @@ def open_door(
     limits: ProxyLimits | None = None,
     sites: tuple[str, ...] = (),
     stays: bool = True,
+    nodes: Path | None = None,
 ) -> Iterator[Door]:
     """A door below ``root``; with ``sites``, for their client certificates alone.
 
-    ``stays``: whether there is something behind it.
+    ``stays``: whether there is something behind it. ``nodes``: the folder that says who is in.
     """
     tls = make_tls_files(federation="f", hosts=["127.0.0.1"], days=2, clients=sites)
     pairs = {"server": (tls.server_certificate, tls.server_key)} | {
@@ -89,7 +90,7 @@ def open_door(
         upstream = "https://127.0.0.1:1"
         if stays:
             upstream = stack.enter_context(_upstream(door))
-        proxy = FleetProxy(upstream, root_certificates=root / "ca.crt", limits=limits)
+        proxy = FleetProxy(upstream, root_certificates=root / "ca.crt", limits=limits, nodes=nodes)
         clients = root / "ca.crt" if sites else None
         context = door_tls(
             certificate=root / "server.crt", key=root / "server.key", clients=clients

@@ -15,6 +15,7 @@ from phoenix_secure.federation.engines.exchange import (
     Reply,
 )
 from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.secagg.model_rule import ModelRule
@@ -71,6 +72,7 @@ class Site:
             rounding_key=lambda number: seed_key(self.name, number),
             note=self.note,
             model=None if parties.rule is None else self._model(parties, parties.rule),
+            epoch=lambda: parties.epochs.get(self.name, parties.epoch),
         )
         self._answer = with_exclusions(
             lambda stage, body: self.secure.handle(stage, body, train=self.train),
@@ -85,6 +87,7 @@ class Site:
             rule=rule,
             store=DiskStates(parties.path / self.name / "model", plan=rule.plan),
             num_colluders=parties.terms.num_colluders,
+            epoch=lambda: parties.epochs.get(self.name, parties.epoch),
         )
 
     def note(self, event: str, **facts: object) -> None:
@@ -144,6 +147,9 @@ class Parties:
             server_key=self.server.public_key,
             keys={name: identity.public_key for name, identity in self.identities.items()},
         )
+        # In force, and what single parties hold in its place.
+        self.epoch = RoundEpoch.fixed(self.roster)
+        self.epochs: dict[str, RoundEpoch] = {}
         for name in names:
             SiteRecord.create(path / name / "rounds.jsonl")
         SecureJournal.create(path / "server" / "rounds.jsonl")
@@ -171,6 +177,7 @@ class Parties:
                 self.path / "server" / "sums", keep=3, packed_size=self.rule.step.packed_size
             ),
             journal=SecureJournal(self.path / "server" / "rounds.jsonl"),
+            epoch=lambda: self.epochs.get(SERVER, self.epoch),
         )
 
     def next_round(self, aggregator: SecureAggregator | None = None):
@@ -198,6 +205,7 @@ class Parties:
             max_attempts=max_attempts,
             on_excluded=self.excluded.append,
             chain=self.chain(),
+            epoch=lambda: self.epochs.get(SERVER, self.epoch),
         )
 
     def sum(self, training_round: int = 1, *, max_attempts: int = 3, parameters=None):

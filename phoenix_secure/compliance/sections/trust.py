@@ -6,6 +6,7 @@ from typing import Any
 
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
+from phoenix_secure.compliance.run_files import ROSTERS
 from phoenix_secure.evidence import Entry, Event
 from phoenix_secure.evidence.dsse import key_id
 
@@ -190,6 +191,23 @@ def _answer_keys(answers: Answers) -> None:
         )
         evidence += facts.where("roster.bin")
     else:
-        entry = facts.last(Event.ROSTER)
-        value["roster"] = None if entry is None else entry.facts.get("sha256")
+        value["roster"] = facts.planned_roster
+    epochs = facts.ledger.of(Event.ROSTER)
+    if len(epochs) > 1:
+        # Left out where there is one: a report made before there were epochs has the same bytes.
+        value["roster epochs"] = [_roster_epoch(facts, each) for each in epochs]
+        evidence += facts.at(epochs[-1]) + facts.where(ROSTERS)
     answers.measured("D3.keys", value, evidence=evidence)
+
+
+def _roster_epoch(facts: Facts, entry: Entry) -> str:
+    """One readable line; only a confidential report names sites and reasons."""
+    said = []
+    for change in entry.facts.get("changes", ()):
+        who, reason = "a site", ""
+        if facts.is_confidential:
+            who = f"site {change['party']}"
+            reason = f" ({change['reason']})" if change["reason"] else ""
+        said.append(f"{who} {change['kind']} by the owner{reason}")
+    what = f": {', '.join(said)}" if said else ""
+    return f"{entry.facts.get('epoch', 1)} (round {entry.facts.get('round', 0)}{what})"

@@ -10,12 +10,17 @@ from phoenix_secure.compliance.clause_map import is_known
 from phoenix_secure.compliance.run_files import LEDGER, RunFiles
 from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.checks import Checks
+from phoenix_secure.compliance.verification.rosters import (
+    check_rosters,
+    known_rosters,
+    roster_at,
+)
 from phoenix_secure.evidence import Event, EvidenceError, read_ledger
 from phoenix_secure.evidence.head import TreeHead
 from phoenix_secure.evidence.ledger import LedgerFile
 from phoenix_secure.evidence.merkle import verify_consistency, verify_inclusion
 from phoenix_secure.evidence.witness import Forked, read_kept
-from protocol import Roster
+from protocol import RosterChain
 
 __all__ = ["check_evidence"]
 
@@ -23,7 +28,7 @@ _OLD = "heads of version 0.1.0, which name neither plan nor federation"
 
 
 def check_evidence(
-    report: Report, run: Path, *, key: bytes, roster: Roster | None, checks: Checks
+    report: Report, run: Path, *, key: bytes, rosters: RosterChain | None, checks: Checks
 ) -> None:
     """Everything that needs the folder ``run``; ``key`` is the pinned key of the server."""
     try:
@@ -44,11 +49,15 @@ def check_evidence(
     with checks.catching("proofs"):
         _check_proofs(report, ledger, checks)
     with checks.catching("plan of the ledger"):
-        _check_scope(ledger, roster, checks)
+        _check_scope(ledger, checks)
+    if rosters is not None:
+        with checks.catching("federation of the ledger"):
+            rosters = known_rosters(run, rosters)
+            check_rosters(ledger, rosters, checks)
     with checks.catching("witnesses"):
-        _check_witnesses(ledger, roster, checks)
+        _check_witnesses(ledger, rosters, checks)
     with checks.catching("heads that sites kept"):
-        _check_kept_heads(run, ledger, roster, key=key, checks=checks)
+        _check_kept_heads(run, ledger, rosters, key=key, checks=checks)
     with checks.catching("files"):
         _check_files(report, run, checks)
     with checks.catching("report built again"):
@@ -124,32 +133,23 @@ def _check_proofs(report: Report, ledger: LedgerFile, checks: Checks) -> None:
     checks.require("inclusion proofs", not missing, f"entries {missing} are not in the tree")
 
 
-def _check_scope(ledger: LedgerFile, roster: Roster | None, checks: Checks) -> None:
+def _check_scope(ledger: LedgerFile, checks: Checks) -> None:
     """The heads, and so the sites' signatures, name the plan and federation of the entries."""
     name, scope = "plan of the ledger", ledger.head.scope
     if scope is None:
         checks.holds(name, _OLD)
         return
     agreed = ledger.of(Event.PLAN) or ledger.of(Event.CONFIG)
-    if not checks.require(
+    checks.require(
         name,
         bool(agreed) and {each.facts.get("sha256") for each in agreed} == {scope.plan},
         "its heads name another plan than its entries",
-    ):
-        return
-    if roster is None:
-        return
-    rosters = {each.facts.get("sha256") for each in ledger.of(Event.ROSTER)}
-    checks.require(
-        "federation of the ledger",
-        scope.federation == roster.federation_id and rosters == {roster.hash.hex()},
-        "the ledger names another federation or roster than the pinned one",
     )
 
 
-def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) -> None:
+def _check_witnesses(ledger: LedgerFile, rosters: RosterChain | None, checks: Checks) -> None:
     shown = ledger.of(Event.WITNESSED)
-    if roster is None:
+    if rosters is None:
         checks.not_made("witnesses", "no roster: name one with --roster")
         return
     if not shown:
@@ -160,8 +160,9 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
         if head.size > entry.index or head != ledger.head_at(head.size):
             checks.failed("witnesses", f"entry {entry.index}: sites signed another history")
             return
+        roster = roster_at(ledger, rosters, entry.index)
         for site, text in entry.facts["signatures"].items():
-            public_key = roster.key(site)
+            public_key = None if roster is None else roster.key(site)
             signature = base64.b64decode(text, validate=True)
             if public_key is None or not head.is_signed(signature, by=public_key):
                 checks.failed(
@@ -177,18 +178,21 @@ def _check_witnesses(ledger: LedgerFile, roster: Roster | None, checks: Checks) 
 
 
 def _check_kept_heads(
-    run: Path, ledger: LedgerFile, roster: Roster | None, *, key: bytes, checks: Checks
+    run: Path, ledger: LedgerFile, rosters: RosterChain | None, *, key: bytes, checks: Checks
 ) -> None:
     """Heads that sites kept at home: a history that was rewritten does not contain them."""
     files = sorted(run.glob("sites/*/heads.jsonl"))
     if not files:
         checks.not_made("heads that sites kept", "none lie below sites/: ask the sites for theirs")
         return
+    # Of the first: a site that left kept heads of before.
+    first = ledger.of(Event.ROSTER)[0].index + 1
+    roster = None if rosters is None else roster_at(ledger, rosters, first)
     for path in files:
         site = path.parent.name
         name = f"heads kept by {site}"
         site_key = None if roster is None else roster.key(site)
-        if roster is not None and site_key is None:
+        if rosters is not None and site_key is None:
             checks.failed(name, "no such site in the roster")
             continue
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phoenix_secure.compliance.facts import read_roster
+from phoenix_secure.compliance.facts import read_rosters
 from phoenix_secure.compliance.run_files import RunFiles
 from phoenix_secure.compliance.schema import Report
 from phoenix_secure.compliance.verification.alone import check_alone, read_report
@@ -18,7 +18,7 @@ from phoenix_secure.compliance.verification.checks import Check, Checks, State
 from phoenix_secure.compliance.verification.evidence import check_evidence
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
-from protocol import RemoteProtocolError, Roster
+from protocol import RemoteProtocolError, RosterChain
 from protocol.identity import suite_of_key
 
 __all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "parse_key", "verify_report"]
@@ -46,7 +46,7 @@ def verify_report(
     path: Path,
     *,
     evidence: Path | None = None,
-    roster: Roster | None = None,
+    roster: RosterChain | None = None,
     server_key: bytes | None = None,
     tsa_certificates: bytes | None = None,
     signers: Sequence[bytes] = (),
@@ -54,7 +54,8 @@ def verify_report(
     """Check the report at ``path``; its envelope ``report.dsse.json`` lies beside it.
 
     evidence     the run's folder
-    roster       who takes part, as pinned by the reader; its server must have signed
+    roster       who takes part, as pinned by the reader: all rosters of the federation; the server
+                 of the run's must have signed
     server_key   the same for a reader who pinned one key only
     signers      public keys of those who must have counter-signed
     tsa_certificates   PEM of the time-stamping service that the reader trusts
@@ -69,9 +70,17 @@ def verify_report(
         checks.failed("report.json", str(error))
         return _done(None, checks)
     checks.holds("report.json", "canonical, and of a known schema")
-    key = roster.server_key if roster is not None else server_key
+    key = server_key
     with checks.catching("keys"):
         keys = report.value("D3.keys")
+        if roster is not None:
+            named = roster.named(bytes.fromhex(str(keys["roster"])))
+            key = (named or roster.current).server_key
+            checks.require(
+                "pinned roster",
+                named is not None,
+                "the report names another roster than the pinned one",
+            )
         if key is None:
             key = bytes.fromhex(keys["server key"])
             checks.not_made("pinned key", f"compare {key.hex()} with the one that you were told")
@@ -80,12 +89,6 @@ def verify_report(
                 "pinned key",
                 keys["server key"] == key.hex(),
                 "the report names another server key than the pinned one",
-            )
-        if roster is not None:
-            checks.require(
-                "pinned roster",
-                keys["roster"] == roster.hash.hex(),
-                "the report names another roster than the pinned one",
             )
     if key is None:
         return _done(report, checks)
@@ -96,22 +99,22 @@ def verify_report(
         checks.not_made("evidence", "name the run's folder with --evidence")
     else:
         try:
-            known = roster or read_roster(RunFiles(evidence))
+            known = roster or read_rosters(RunFiles(evidence))
         except EvidenceError as error:
             checks.failed("roster", str(error))
             known = None
-        check_evidence(report, evidence, key=key, roster=known, checks=checks)
+        check_evidence(report, evidence, key=key, rosters=known, checks=checks)
     return _done(report, checks)
 
 
-def load_roster(path: Path, *, owner_key: bytes | None) -> Roster:
-    """The roster in a file, signed by the owner; by default by the owner's key beside it.
+def load_roster(path: Path, *, owner_key: bytes | None) -> RosterChain:
+    """The rosters in a file, signed by the owner; by default by the owner's key beside it.
 
     Raises:     ConfigError.
     """
     try:
         key = _key_beside(path) if owner_key is None else owner_key
-        return Roster.load(path.read_bytes(), owner_key=key)
+        return RosterChain.load(path.read_bytes(), owner_key=key)
     except OSError as error:
         raise ConfigError(
             f"cannot read {error.filename} ({error.strerror}): name the roster with --roster and "

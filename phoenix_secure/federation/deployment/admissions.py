@@ -18,7 +18,7 @@ from phoenix_secure.federation.deployment.join_request import (
     parse_request,
 )
 from phoenix_secure.files import write_bytes
-from protocol import Identity, RemoteProtocolError
+from protocol import Identity, RemoteProtocolError, RosterChain
 from protocol.encoding import Reader, encode
 from protocol.identity import MAX_SIGNATURE_SIZE, verify_signature
 
@@ -32,13 +32,13 @@ _MAX_SIZE = MAX_REQUEST_SIZE + MAX_SIGNATURE_SIZE + 8
 class Admissions:
     """The folder ``admitted`` of the owner whose identity is ``owner``.
 
-    is_closed   whether the roster is signed, so that nobody else is admitted
+    chain   the rosters that are signed; None as long as none is
     """
 
-    def __init__(self, folder: Path, *, owner: Identity, is_closed: bool) -> None:
+    def __init__(self, folder: Path, *, owner: Identity, chain: RosterChain | None) -> None:
         self._folder = folder
         self._owner = owner
-        self._is_closed = is_closed
+        self._chain = chain
 
     def all(self) -> list[JoinRequest]:
         """Every admitted request, sorted by party; the server's among them.
@@ -49,29 +49,34 @@ class Admissions:
         self._require_distinct(admitted)
         return sorted(admitted, key=lambda request: request.party)
 
-    def examine(self, request: JoinRequest) -> bool:
+    def examine(self, request: JoinRequest, *, replaces: bool = False) -> bool:
         """Whether exactly this request is admitted.
 
+        replaces   the owner says that it takes the place of an admitted party's keys
+
         Raises:     ConfigError when the request's name or one of its keys is an admitted party's
-                    or the owner's; it names both parties and what to do.
+                    or the owner's, or its key was revoked; it names both parties and what to do.
         """
-        admitted = self.all()
+        admitted, party = self.all(), request.party
+        if self._chain is not None and request.identity_key in self._chain.retired:
+            raise ConfigError(
+                f"the identity key in {party}'s request was revoked or replaced, and never counts "
+                f"again: ask {party} to make new keys in a new folder"
+            )
         if any(other.body == request.body for other in admitted):
             return True
-        if self._is_closed:
+        is_known = any(other.party == party for other in admitted)
+        if replaces and not is_known:
+            raise ConfigError(f"--replaces {party}: no party of that name is admitted")
+        if is_known and not replaces:
             raise ConfigError(
-                f"the roster is signed, and {request.party} is not in it as it asks now: a roster "
-                "does not change yet; found another federation with everybody"
+                f"{party} is admitted with other keys: let the newcomer take another --name, or "
+                f"say --replaces {party} if {party} itself made new keys"
             )
-        if any(other.party == request.party for other in admitted):
-            raise ConfigError(
-                f"{request.party} is admitted with other keys: let the newcomer take another "
-                f"--name, or delete {self._path(request.party)} if {request.party} itself made "
-                "new keys"
-            )
-        if len(admitted) > MAX_SITES:
+        others = [other for other in admitted if other.party != party]
+        if len(others) > MAX_SITES:
             raise ConfigError(f"a federation has at most {MAX_SITES} sites: found a second one")
-        self._require_distinct([*admitted, request])
+        self._require_distinct([*others, request])
         return False
 
     def add(self, request: JoinRequest) -> None:

@@ -19,6 +19,7 @@ class ServerFiles:
     """Paths of the server's TLS files and of the secret that lets a process take tasks.
 
     asks_clients   whether the door is for holders of a client certificate alone
+    nodes          folder with a file ``SITE.pub`` for each site of the roster
     """
 
     ca_certificate: Path
@@ -26,6 +27,7 @@ class ServerFiles:
     key: Path
     task_secret: Path
     asks_clients: bool = False
+    nodes: Path | None = None
 
 
 def superlink(files: ServerFiles, *, port: int, environment: dict[str, str], log: Path) -> Child:
@@ -72,6 +74,7 @@ def fleet_proxy(
             *("--certificate", str(files.certificate)),
             *("--key", str(files.key)),
             *(["--client-certificates"] if files.asks_clients else []),
+            *([] if files.nodes is None else ["--nodes", str(files.nodes)]),
         ],
         environment=environment,
         log=log,

@@ -6,6 +6,7 @@ has reference images).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from phoenix_secure.config import CLASSIFIER, RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
-from phoenix_secure.errors import ConfigError, TrainingError
+from phoenix_secure.errors import CheckpointError, ConfigError, TrainingError
 from phoenix_secure.evidence import Event
+from phoenix_secure.federation.deployment.held_rosters import HeldRosters
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.engines.exchange import Engine, Failure
@@ -28,6 +30,7 @@ from phoenix_secure.federation.run.evidence import RunEvidence
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.run.plan import Plan, plan_roster
 from phoenix_secure.federation.run.released_model import ReleasedModel
+from phoenix_secure.federation.run.roster_rule import roster_objection, round_epoch
 from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.selected_model import RunModel, SelectedModel
 from phoenix_secure.federation.run.start import with_start
@@ -36,12 +39,12 @@ from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_priva
 from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import choose_terms, summed_noise
 from phoenix_secure.federation.server.attempt import deployment_timeouts
-from phoenix_secure.federation.server.party import ServerParty
+from phoenix_secure.federation.server.party import RostersInForce, ServerParty
 from phoenix_secure.privacy.events import event_from_dict
 from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["DeployedSites"]
+__all__ = ["DeployedSites", "planned_roster_hash"]
 
 _PLAN_DEADLINE_S = 300.0
 
@@ -52,8 +55,10 @@ class DeployedSites:
     make_engine   what reaches the sites under a plan's hash, in place of Flower
     is_carried    whether people carry the messages: the offer of the plan then has the times of a
                   stage, in place of minutes
+    roster_hash   of the roster that the plan of an earlier start names; None: the one in force
 
-    Raises:     ConfigError for settings that make no sense in a deployment.
+    Raises:     ConfigError for settings that make no sense in a deployment, or a plan that does not
+                go on under the roster in force.
     """
 
     # A stage over a network takes seconds: the sites sign every so many rounds.
@@ -67,6 +72,7 @@ class DeployedSites:
         server: ServerFolder,
         make_engine: Callable[[str], Engine] | None = None,
         is_carried: bool = False,
+        roster_hash: bytes | None = None,
     ) -> None:
         self._is_carried = is_carried
         torch.set_num_threads(config.federation.threads_per_site)
@@ -74,8 +80,16 @@ class DeployedSites:
         self.config = config
         self._server = server
         self._settings = server.settings()
-        self._roster = server.roster()
-        self._identity = server.identity(self._roster)
+        self._rosters = HeldRosters(server.path)
+        chain = self._rosters()
+        found = chain.current if roster_hash is None else chain.named(roster_hash)
+        if found is None:
+            raise ConfigError(
+                "the run began under a roster that this server does not have: name the federation "
+                "of the run, or restore roster.bin from a copy"
+            )
+        self._roster = found
+        self._identity = server.identity(chain.current)
         self._make_engine = make_engine or self._flower_engine
         self._bundle = make_bundle()
         self.plan = Plan.make(config, roster=self._roster, bundle_hash=bundle_hash(self._bundle))
@@ -85,6 +99,8 @@ class DeployedSites:
             roster=self.plan.roster_hash,
             bundle=self.plan.bundle_hash,
         )
+        if (objection := roster_objection(self.plan, chain)) is not None:
+            raise ConfigError(objection)
         _check_settings(config)
         device, seeds = pick_devices(config.device)[0], SeedTree(config.seed)
         self.strategies = deployment_strategies(
@@ -139,7 +155,7 @@ class DeployedSites:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Every member of the roster."""
+        """Every member of the plan's roster."""
         return tuple(site for site, _ in self._roster.members)
 
     def prepare(self, folder: RunFolder) -> None:
@@ -154,7 +170,15 @@ class DeployedSites:
             identity=self._identity,
             roster=self._roster,
             round_roster=plan_roster(self._roster, self.plan),
+            look=self._look,
+            plan=self.plan.to_bytes(),
         )
+
+    def _look(self) -> RostersInForce:
+        chain = self._rosters()
+        if (objection := roster_objection(self.plan, chain)) is not None:
+            raise TrainingError(objection)
+        return RostersInForce(chain=chain, epoch=round_epoch(self.plan, chain))
 
     def connect(self, folder: RunFolder, *, state: ServerState) -> Engine:
         """Offer the plan to the sites that can be reached."""
@@ -209,7 +233,8 @@ class DeployedSites:
 
         Raises:     TrainingError naming the sites that refused, with what they can do.
         """
-        online = engine.sites
+        removed = self._look().epoch.removed
+        online = [site for site in engine.sites if site not in removed]
         needed = self.config.federation.min_sites
         if self.terms is not None:
             needed = max(needed, self.terms.threshold)
@@ -221,11 +246,15 @@ class DeployedSites:
             grace_s=self.timeouts.grace_s if self._is_carried else 0.0,
         )
         away = {site: "not connected" for site in self.sites if site not in online}
-        missing = away | {
-            site: answer.code.value
-            for site, answer in answers.items()
-            if isinstance(answer, Failure)
-        }
+        missing = (
+            away
+            | dict(removed)
+            | {
+                site: answer.code.value
+                for site, answer in answers.items()
+                if isinstance(answer, Failure)
+            }
+        )
         ready = len(self.sites) - len(missing)
         if ready < needed:
             listed = ", ".join(f"{site}: {why}" for site, why in sorted(missing.items()))
@@ -239,11 +268,25 @@ class DeployedSites:
     def _flower_engine(self, session: str) -> Engine:
         return FlowerEngine(
             self._server.superlink(self._settings),
-            nodes=self._server.nodes(self._roster),
+            nodes=self._server.nodes(self._rosters().current),
             session=session,
             bundle=self._bundle,
             gather_s=self._settings.gather_s,
         )
+
+
+def planned_roster_hash(folder: RunFolder) -> bytes | None:
+    """The hash of the roster that the run in ``folder`` planned with; None before it did.
+
+    Raises:     CheckpointError for a damaged file.
+    """
+    path = folder.path / "federation.json"
+    try:
+        return bytes.fromhex(json.loads(path.read_bytes())["roster"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: restore it from a copy") from error
 
 
 def _check_settings(config: RunConfig) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.engines.folder import replies_of
 from phoenix_secure.files import write_bytes
-from protocol import Roster
+from protocol import RosterChain
 
 __all__ = ["check_server_side", "check_site_side", "open_server_side", "parse_via"]
 
@@ -43,27 +43,28 @@ def parse_via(text: str) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def check_server_side(root: Path, *, roster: Roster) -> bool:
+def check_server_side(root: Path, *, rosters: RosterChain) -> bool:
     """Whether ``root`` is marked as this federation's; it changes nothing there.
 
     Raises:     ConfigError where it is missing, cannot be written, or is another federation's.
     """
     _require_folder(root)
-    is_marked = _is_marked(root, roster)
+    is_marked = _is_marked(root, rosters)
     _require_writable(root)
     return is_marked
 
 
 @contextlib.contextmanager
-def open_server_side(root: Path, *, roster: Roster) -> Iterator[None]:
+def open_server_side(root: Path, *, rosters: RosterChain) -> Iterator[None]:
     """Take ``root`` for a run of this federation, until the end of the block.
 
     Raises:     ConfigError where it is missing, cannot be written, is another federation's, or
                 another run is using it.
     """
     mark = root / _MARK
-    if not check_server_side(root, roster=roster):
-        facts = {"federation": roster.federation_id, "roster": roster.hash.hex()}
+    if not check_server_side(root, rosters=rosters):
+        first = rosters.first
+        facts = {"federation": first.federation_id, "roster": first.hash.hex()}
         write_bytes(mark, json.dumps(facts).encode() + b"\n")
     with mark.open("rb") as held:
         try:
@@ -78,14 +79,14 @@ def open_server_side(root: Path, *, roster: Roster) -> Iterator[None]:
         yield
 
 
-def check_site_side(root: Path, *, site: str, roster: Roster) -> bool:
+def check_site_side(root: Path, *, site: str, rosters: RosterChain) -> bool:
     """Make the site's own part of ``root``; whether the server has been there before.
 
     Raises:     ConfigError where the folder is missing, cannot be written, or is another
                 federation's.
     """
     _require_folder(root)
-    is_marked = _is_marked(root, roster)
+    is_marked = _is_marked(root, rosters)
     try:
         replies_of(root, site).make()
     except OSError as error:
@@ -120,7 +121,7 @@ def _unwritable(folder: Path, error: OSError) -> ConfigError:
     )
 
 
-def _is_marked(root: Path, roster: Roster) -> bool:
+def _is_marked(root: Path, rosters: RosterChain) -> bool:
     """Whether ``root`` is marked as this federation's; False where it has no mark.
 
     Raises:     ConfigError for another federation's mark, or one that cannot be read.
@@ -137,9 +138,11 @@ def _is_marked(root: Path, roster: Roster) -> bool:
             f"{mark} cannot be read ({type(error).__name__}): if a copy is under way, wait for it; "
             "else choose another folder"
         ) from error
-    if marked != roster.hash.hex():
+    # The first roster's hash stays the federation's, whoever has taken which epoch by now.
+    first = rosters.first
+    if marked != first.hash.hex():
         raise ConfigError(
             f"{root} holds messages of another federation ({name!r}, roster {marked[:16]}; this "
-            f"one is {roster.federation_id!r}, {roster.hash.hex()[:16]}): choose another folder"
+            f"one is {first.federation_id!r}, {first.hash.hex()[:16]}): choose another folder"
         )
     return True

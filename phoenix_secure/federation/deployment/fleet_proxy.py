@@ -6,7 +6,7 @@ faces the network. A request is passed on when its method and path are *exactly*
 that a SuperNode makes; a path with anything to decode in it is refused rather than interpreted.
 
 Bodies pass through in pieces. Where the server asks for client certificates, whoever has none does
-not get past the TLS handshake.
+not get past the TLS handshake, and no call passes of a site that is not in the roster now.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ class FleetProxy:
     """Passes Fleet calls to ``upstream`` (``https://127.0.0.1:PORT``)."""
 
     def __init__(
-        self, upstream: str, *, root_certificates: Path, limits: ProxyLimits | None = None
+        self,
+        upstream: str,
+        *,
+        root_certificates: Path,
+        limits: ProxyLimits | None = None,
+        nodes: Path | None = None,
     ) -> None:
+        """``nodes`` is the folder with a file ``SITE.pub`` for each site that may call."""
         self._upstream = upstream
         self._verify = ssl.create_default_context(cafile=str(root_certificates))
         self._limits = limits or ProxyLimits()
+        self._nodes = nodes
 
     async def serve(self, listener: socket.socket, *, tls: ssl.SSLContext) -> None:
         """Serve whoever connects to ``listener``, until cancelled."""
@@ -54,7 +61,7 @@ class FleetProxy:
         ) as client:
             # What the SuperLink says to one site is not to come back with the request of another.
             client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            upstream = Upstream(client=client, limits=limits)
+            upstream = Upstream(client=client, limits=limits, nodes=self._nodes)
             await accept_connections(
                 listener,
                 lambda connection: serve_requests(connection, upstream),
@@ -75,7 +82,13 @@ def door_tls(*, certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
 
 
 def serve_fleet_proxy(
-    upstream: str, *, host: str, port: int, root_certificates: Path, tls: ssl.SSLContext
+    upstream: str,
+    *,
+    host: str,
+    port: int,
+    root_certificates: Path,
+    tls: ssl.SSLContext,
+    nodes: Path | None = None,
 ) -> None:
     """Serve until stopped."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -84,7 +97,7 @@ def serve_fleet_proxy(
     with socket.create_server(
         (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both
     ) as listener:
-        proxy = FleetProxy(upstream, root_certificates=root_certificates)
+        proxy = FleetProxy(upstream, root_certificates=root_certificates, nodes=nodes)
         asyncio.run(proxy.serve(listener, tls=tls))
 
 
@@ -99,6 +112,7 @@ def main() -> None:
     for name in ("--root-certificates", "--certificate", "--key"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--client-certificates", action="store_true")
+    parser.add_argument("--nodes", type=Path)
     given = parser.parse_args()
     clients = given.root_certificates if given.client_certificates else None
     serve_fleet_proxy(
@@ -107,6 +121,7 @@ def main() -> None:
         port=given.port,
         root_certificates=given.root_certificates,
         tls=door_tls(certificate=given.certificate, key=given.key, clients=clients),
+        nodes=given.nodes,
     )
 
 

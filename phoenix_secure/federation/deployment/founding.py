@@ -6,7 +6,8 @@
     ca.key, ca.crt                    the authority, which certifies the parties' TLS keys
     federation.yaml                   name, suite, and where the parties meet
     admitted/PARTY.admission          requests that the owner confirmed
-    roster.bin                        once it is signed
+    decided/PARTY.decision            sites to be suspended, resumed or revoked
+    roster.bin                        all rosters that were signed (``protocol.roster_chain``)
     welcomes/PARTY.welcome            goes to that party; nothing in it is secret
 
 No party's secret is ever here. Whoever has the two keys can sign another roster and certify false
@@ -21,17 +22,19 @@ from pathlib import Path
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.admissions import Admissions
 from phoenix_secure.federation.deployment.certificates import Authority
+from phoenix_secure.federation.deployment.decisions import Decisions
 from phoenix_secure.federation.deployment.deployment import Deployment, superlink_port_beside
 from phoenix_secure.federation.deployment.federation_settings import FederationSettings
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.join_request import JoinRequest
 from phoenix_secure.federation.deployment.new_folder import new_folder
+from phoenix_secure.federation.deployment.next_roster import NextRoster
 from phoenix_secure.federation.deployment.site_settings import read_section
 from phoenix_secure.federation.deployment.welcome import Welcome, owner_fingerprint
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.secret_files import read_secret, write_secret
 from phoenix_secure.yaml_text import dump_yaml
-from protocol import Identity, RemoteProtocolError, Roster
+from protocol import Identity, RemoteProtocolError, Roster, RosterChain, RosterChange
 from protocol.identity import SEED_SIZE
 
 __all__ = ["OwnerFolder", "SignedFederation"]
@@ -44,11 +47,13 @@ _AUTHORITY_DAYS = 3660
 class SignedFederation:
     """What ``sign`` made.
 
+    is_new     whether a roster was signed, and not only certificates
     warning    about too few sites; None where there are enough
     welcomes   party -> the file that goes to it
     """
 
     roster: Roster
+    is_new: bool
     warning: str | None
     welcomes: dict[str, Path]
 
@@ -99,8 +104,10 @@ class OwnerFolder:
         """What the owner reads to each party by telephone."""
         return owner_fingerprint(self.settings().federation, self._owner().public_key)
 
-    def examine(self, request: JoinRequest) -> bool:
+    def examine(self, request: JoinRequest, *, replaces: bool = False) -> bool:
         """Refuse a request that cannot be admitted; whether it has been already.
+
+        replaces   it is to take the place of an admitted party's keys
 
         Raises:     ConfigError naming what is wrong and what to do.
         """
@@ -108,20 +115,35 @@ class OwnerFolder:
         settings.require_fit(request)
         # Names as long as the protocol allows would be too long for a setting.
         _deployment(settings, sites=("site",) if request.is_server else (party,))
-        return self._admissions().examine(request)
+        return self._admissions().examine(request, replaces=replaces)
 
-    def admit(self, request: JoinRequest, *, heard: str) -> None:
+    def admit(self, request: JoinRequest, *, heard: str, replaces: bool = False) -> None:
         """Admit a party whose words the owner heard from the party itself.
 
         Guarantee:  nobody is admitted without words; those in ``heard`` are of this very request.
         Raises:     ConfigError.
         """
         request.fingerprint.require(heard, whose=request.party)
-        if not self.examine(request):
+        if not self.examine(request, replaces=replaces):
             self._admissions().add(request)
 
-    def roster(self) -> Roster | None:
-        """The roster; None as long as it is not signed.
+    def decide(self, change: RosterChange) -> None:
+        """Suspend, resume or revoke a site with the next roster.
+
+        Raises:     ConfigError where no roster is signed, or the site is not as that needs it.
+        """
+        self._decisions(self._signed()).decide(change)
+
+    def pending(self) -> tuple[RosterChange, ...]:
+        """What the next roster would change; nothing as long as none is signed.
+
+        Raises:     ConfigError.
+        """
+        chain = self.rosters()
+        return () if chain is None else self._next(chain).changes
+
+    def rosters(self) -> RosterChain | None:
+        """All rosters; None as long as none is signed.
 
         Raises:     ConfigError for one that another owner signed.
         """
@@ -130,54 +152,55 @@ class OwnerFolder:
         except FileNotFoundError:
             return None
         try:
-            return Roster.load(signed, owner_key=self._owner().public_key)
+            return RosterChain.load(signed, owner_key=self._owner().public_key)
         except RemoteProtocolError as error:
             raise ConfigError(
                 f"{self.path / 'roster.bin'} is not signed by this owner ({error.detail}): restore "
                 "it from a copy"
             ) from error
 
+    def roster(self) -> Roster | None:
+        """The roster in force; None as long as none is signed.
+
+        Raises:     ConfigError for one that another owner signed.
+        """
+        chain = self.rosters()
+        return None if chain is None else chain.current
+
     def admitted(self) -> list[JoinRequest]:
         """Who is admitted so far, sorted by name; the server among them."""
         return self._admissions().all()
 
     def sign(self, *, days: int = 365) -> SignedFederation:
-        """Sign the roster over all admitted parties, and write a welcome for each.
+        """Sign the roster over all parties, and write a welcome for each of them.
 
-        Done again, the roster stays and the parties get new certificates.
+        The first is over all who are admitted. Done again it is the next epoch, with whatever was
+        admitted and decided since; where nothing was, the roster stays. The parties get new
+        certificates each time.
 
         days   for which the certificates hold
 
-        Raises:     ConfigError where the server or sites are missing, or others were signed before.
+        Raises:     ConfigError where the server or sites are missing, or no roster can follow.
         """
-        settings, owner, admitted = self.settings(), self._owner(), self.admitted()
-        for request in admitted:
+        settings, owner, before = self.settings(), self._owner(), self.rosters()
+        upcoming = self._next(before)
+        for request in upcoming.requests:
             settings.require_fit(request)  # federation.yaml may have been edited since
-        sites = {request.party: request for request in admitted if not request.is_server}
-        servers = [request for request in admitted if request.is_server]
-        if not servers or not sites:
-            raise ConfigError(
-                f"{'no site' if servers else 'no server'} is admitted yet: admit its request with "
-                "`deploy admit`"
-            )
-        deployment = _deployment(settings, sites=tuple(sites), days=days)
+        deployment = _deployment(settings, sites=tuple(upcoming.sites), days=days)
         authority = self._authority()
-        roster = Roster.create(
-            federation_id=settings.federation,
-            owner_key=owner.public_key,
-            server_key=servers[0].identity_key,
-            keys={site: request.identity_key for site, request in sites.items()},
-        )
-        signed = self._sign_once(roster, owner)
-        nodes = {site: request.node_key for site, request in sites.items()}
+        chain = upcoming.sign(owner, federation=settings.federation, before=before)
+        if chain is not before:
+            # On the disk before any welcome names it: an epoch is never signed twice.
+            write_bytes(self.path / "roster.bin", chain.to_bytes())
+        nodes = {site: request.node_key for site, request in upcoming.sites.items()}
         welcomes = {}
-        for request in admitted:
+        for request in upcoming.requests:
             party = request.party
             welcome = Welcome(
                 owner_key=owner.public_key,
                 federation=settings.federation,
                 party=party,
-                roster=signed,
+                roster=chain.to_bytes(),
                 ca_certificate=authority.pem,
                 certificate=_certificate(authority, request, days=days),
                 host=deployment.host,
@@ -187,19 +210,35 @@ class OwnerFolder:
             )
             welcomes[party] = self.path / "welcomes" / welcome.file_name
             write_bytes(welcomes[party], welcome.sign(owner))
-        return SignedFederation(roster=roster, warning=deployment.warning, welcomes=welcomes)
+        self._remove_others(welcomes)
+        return SignedFederation(
+            roster=chain.current,
+            is_new=chain is not before,
+            warning=deployment.warning,
+            welcomes=welcomes,
+        )
 
-    def _sign_once(self, roster: Roster, owner: Identity) -> bytes:
-        """``roster.bin``, which is written before any welcome names it and never again."""
-        before, path = self.roster(), self.path / "roster.bin"
-        if before is None:
-            write_bytes(path, roster.sign(owner))
-        elif before != roster:
+    def _remove_others(self, welcomes: dict[str, Path]) -> None:
+        """No welcome stays for a party that is in the roster no more."""
+        for path in (self.path / "welcomes").glob("*.welcome"):
+            if path not in welcomes.values():
+                with storage_errors(path):
+                    path.unlink()
+
+    def _next(self, chain: RosterChain | None) -> NextRoster:
+        admitted = self.admitted()
+        if chain is None:
+            return NextRoster.first(admitted)
+        return NextRoster.after(chain, admitted=admitted, decided=self._decisions(chain).pending())
+
+    def _signed(self) -> RosterChain:
+        chain = self.rosters()
+        if chain is None:
             raise ConfigError(
-                "another roster was signed before, and it does not change yet: restore the folder "
-                "admitted as it was, or found another federation"
+                "no roster is signed yet: to leave a party out, delete its file from "
+                f"{self.path / 'admitted'}"
             )
-        return path.read_bytes()
+        return chain
 
     def _owner(self) -> Identity:
         """The owner's key, of the suite that was settled."""
@@ -224,9 +263,10 @@ class OwnerFolder:
         return Authority.load(certificate, read_secret(self.path / "ca.key"))
 
     def _admissions(self) -> Admissions:
-        return Admissions(
-            self.path / "admitted", owner=self._owner(), is_closed=self.roster() is not None
-        )
+        return Admissions(self.path / "admitted", owner=self._owner(), chain=self.rosters())
+
+    def _decisions(self, chain: RosterChain) -> Decisions:
+        return Decisions(folder=self.path / "decided", owner=self._owner(), chain=chain)
 
 
 def _deployment(

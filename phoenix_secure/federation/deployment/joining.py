@@ -33,7 +33,7 @@ from phoenix_secure.federation.deployment.party_keys import (
     read_node_key,
     read_tls_key,
 )
-from phoenix_secure.federation.deployment.server_folder import ServerFolder
+from phoenix_secure.federation.deployment.renewing import has_joined
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.welcome import Welcome, read_welcome
 from phoenix_secure.files import storage_errors, write_bytes
@@ -119,7 +119,7 @@ class Joining:
                 f"{request.party} of {request.federation}: ask the owner for "
                 f"{request.party}.welcome"
             )
-        roster = found.read_roster()
+        roster = found.rosters().current
         _check_roster(roster, request)
         _check_keys(folder, request)
         _check_nodes(found, roster, request)
@@ -168,19 +168,17 @@ def pending_request(folder: Path) -> JoinRequest | None:
     Raises:     ConfigError for one that cannot be read.
     """
     found = sorted(folder.glob("*.request"))
-    has_joined = any((folder / name).exists() for name in ("site.yaml", "server.yaml"))
-    return None if has_joined or len(found) != 1 else read_request(found[0])
+    return None if has_joined(folder) or len(found) != 1 else read_request(found[0])
 
 
 def _own_request(folder: Path, *, as_server: bool) -> JoinRequest:
     """The request that lies beside the keys it was made with."""
     what = "server" if as_server else "site"
-    for settings in (ServerFolder(folder).settings_file, SiteFolder(folder).settings_file):
-        if settings.exists():
-            raise ConfigError(
-                f"{folder} has joined a federation ({settings.name}): make keys for another one "
-                f"with `{what} init` in a new folder"
-            )
+    if has_joined(folder):
+        raise ConfigError(
+            f"{folder} has joined a federation already: make keys for another one with `{what} "
+            "init` in a new folder"
+        )
     found = sorted(folder.glob("*.request")) if folder.is_dir() else []
     if len(found) != 1:
         raise ConfigError(

@@ -17,7 +17,7 @@ from phoenix_secure.federation.deployment.texts import server_unit, site_unit
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.yaml_text import dump_yaml
 
-__all__ = ["Papers", "complete_server", "complete_site"]
+__all__ = ["Papers", "complete_server", "complete_site", "renew_server", "renew_site"]
 
 _SUPERNODE_PORT = 9094
 
@@ -27,7 +27,7 @@ class Papers:
     """What a party needs of others; nothing in it is secret.
 
     certificate   of the party's TLS key, and that of the authority, PEM
-    roster        signed by the holder of ``owner_key``
+    roster        all of them, signed by the holder of ``owner_key``
     nodes         site -> public key of its SuperNode in OpenSSH form; for the server
     """
 
@@ -50,29 +50,43 @@ def complete_site(
 
     number   of the site among those that share a machine in a rehearsal; it moves the port
     """
-    write_bytes(place / "door.crt", papers.certificate)
-    _write_shared(place, papers)
+    renew_site(place, papers)
     write_bytes(place / "phoenix-secure-site.service", site_unit().encode())
     _write_yaml(place / "site.yaml", _site_settings(deployment, site, number))
 
 
 def complete_server(place: Path, papers: Papers, *, deployment: Deployment) -> None:
     """Write all but the keys of the server into ``place``; the settings last."""
-    write_bytes(place / "server.crt", papers.certificate)
+    renew_server(place, papers)
+    write_bytes(place / "phoenix-secure-server.service", server_unit().encode())
+    _write_yaml(place / "server.yaml", _server_settings(deployment))
+
+
+def renew_site(place: Path, papers: Papers) -> None:
+    """Write what the owner gives a site, then the roster, from which on it counts."""
+    write_bytes(place / "door.crt", papers.certificate)
     _write_shared(place, papers)
+
+
+def renew_server(place: Path, papers: Papers) -> None:
+    """Write what the owner gives the server; the nodes of other sites go once the roster is in."""
+    write_bytes(place / "server.crt", papers.certificate)
     with storage_errors(place):
         (place / "nodes").mkdir(exist_ok=True)
     for site, key in papers.nodes.items():
         write_bytes(place / "nodes" / f"{site}.pub", key)
-    write_bytes(place / "phoenix-secure-server.service", server_unit().encode())
-    _write_yaml(place / "server.yaml", _server_settings(deployment))
+    _write_shared(place, papers)
+    with storage_errors(place):
+        for path in (place / "nodes").glob("*.pub"):
+            if path.stem not in papers.nodes:
+                path.unlink()
 
 
 def _write_shared(place: Path, papers: Papers) -> None:
     """The same files at the server and at every site."""
     write_bytes(place / "ca.crt", papers.ca_certificate)
-    write_bytes(place / "roster.bin", papers.roster)
     write_bytes(place / "federation-owner.pub", papers.owner_key)
+    write_bytes(place / "roster.bin", papers.roster)
 
 
 def _server_settings(deployment: Deployment) -> dict[str, Any]:

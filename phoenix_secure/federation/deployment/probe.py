@@ -101,9 +101,10 @@ def probe_site(folder: SiteFolder, *, via: Path | None = None) -> list[Finding]:
 
 def _server_exchange(root: Path, folder: ServerFolder) -> list[Finding]:
     """The folder that messages travel in, and what lies there of each site."""
-    roster = folder.roster()
+    rosters = folder.rosters()
+    roster = rosters.current
     fine = f"{root} can be written, and no other federation's messages are there"
-    findings = [_outcome("folder", fine, lambda: check_server_side(root, roster=roster))]
+    findings = [_outcome("folder", fine, lambda: check_server_side(root, rosters=rosters))]
     if findings[0].level == "ok":
         findings += [_messages(root, site) for site, _ in roster.members]
     return findings
@@ -112,7 +113,7 @@ def _server_exchange(root: Path, folder: ServerFolder) -> list[Finding]:
 def _site_exchange(root: Path, folder: SiteFolder) -> Finding:
     site = folder.settings().site
     try:
-        is_begun = check_site_side(root, site=site, roster=folder.roster())
+        is_begun = check_site_side(root, site=site, rosters=folder.rosters())
     except PhoenixError as error:
         return Finding(name="folder", level="bad", message=str(error))
     if not is_begun:
@@ -159,7 +160,9 @@ def _roster(folder: SiteFolder) -> Finding:
         folder.identity(folder.settings(), roster)
     except PhoenixError as error:
         return Finding(name="roster", level="bad", message=str(error))
-    return Finding(name="roster", level="ok", message=f"fingerprint {roster.fingerprint}")
+    return Finding(
+        name="roster", level="ok", message=f"epoch {roster.epoch}, fingerprint {roster.fingerprint}"
+    )
 
 
 def _certificate(path: Path) -> Finding:

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 import h11
@@ -23,6 +24,7 @@ from phoenix_secure.federation.deployment.proxy_limits import (
     ProxyLimits,
     max_body_bytes,
 )
+from protocol.encoding import is_id
 
 __all__ = ["Upstream", "serve_requests"]
 
@@ -57,11 +59,14 @@ _LINGER_BYTES = 32 << 20
 class Upstream:
     """The way to the SuperLink, and how much of it is taken.
 
+    nodes      folder with a file ``SITE.pub`` for each site of the roster, which may change at any
+               time; None lets in the holder of any certificate of the authority
     uploads    large bodies under way, of all sites and of each
     """
 
     client: httpx.AsyncClient
     limits: ProxyLimits
+    nodes: Path | None = None
     uploads: asyncio.Semaphore = field(init=False)
     _of_site: defaultdict[str, asyncio.Semaphore] = field(init=False)
 
@@ -69,6 +74,12 @@ class Upstream:
         limits = self.limits
         self.uploads = asyncio.Semaphore(limits.max_uploads)
         self._of_site = defaultdict(lambda: asyncio.Semaphore(limits.max_uploads_per_site))
+
+    def lets_in(self, site: str | None) -> bool:
+        """Whether the holder of a certificate for ``site`` is in the roster; None: of none."""
+        if self.nodes is None or site is None:
+            return True
+        return is_id(site) and (self.nodes / f"{site}.pub").is_file()
 
     @contextlib.asynccontextmanager
     async def upload(self, site: str | None) -> AsyncIterator[None]:
@@ -141,6 +152,9 @@ class _Exchanges:
 
     async def _answer(self, request: h11.Request) -> None:
         try:
+            # Certificates hold for months; who was suspended or revoked is out with its next call.
+            if not self._upstream.lets_in(self._connection.site):
+                raise _RefusedError(403, "not in the roster\n")
             size = _body_size(request)
             async with contextlib.AsyncExitStack() as places:
                 if size > SMALL_BODY_BYTES:

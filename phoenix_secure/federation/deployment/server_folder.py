@@ -24,11 +24,11 @@ from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.commands import LOOPBACK, ServerFiles
 from phoenix_secure.federation.deployment.hosts import canonical_host
-from phoenix_secure.federation.deployment.site_folder import read_roster
+from phoenix_secure.federation.deployment.site_folder import read_rosters
 from phoenix_secure.federation.deployment.site_settings import HostPort, Id, Port, read_section
 from phoenix_secure.federation.engines.flower_address import FlowerAddress, node_key_bytes
 from phoenix_secure.secret_files import read_secret
-from protocol import SERVER, Identity, Roster
+from protocol import SERVER, Identity, Roster, RosterChain
 from protocol.identity import SEED_SIZE
 
 __all__ = ["ServerFolder", "ServerSettings", "find_server_folder"]
@@ -81,6 +81,7 @@ class ServerFolder:
             certificate=self.path / "server.crt",
             key=self.path / "server.key",
             task_secret=self.path / "task.secret",
+            nodes=self.path / "nodes",
         )
 
     @property
@@ -104,8 +105,12 @@ class ServerFolder:
         return read_section(self.settings_file, ServerSettings)
 
     def roster(self) -> Roster:
-        """The roster, if the federation's owner signed it."""
-        return read_roster(self.path)
+        """The roster in force, if the federation's owner signed it."""
+        return self.rosters().current
+
+    def rosters(self) -> RosterChain:
+        """All rosters, if the federation's owner signed them."""
+        return read_rosters(self.path)
 
     def identity(self, roster: Roster) -> Identity:
         """The server's signing key.

@@ -9,6 +9,7 @@ from dataclasses import replace
 import httpx
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, fleet_proxy, superlink
+from phoenix_secure.federation.deployment.held_rosters import HeldRosters
 from phoenix_secure.federation.deployment.hosts import require_free_port
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.engines.flower_address import check_flower_version, quiet_flower
@@ -35,9 +36,10 @@ class ServerProcess:
         self.settings = folder.settings()
         for path in folder.secrets:
             check_private(path)
-        roster = folder.roster()
-        self.fingerprint = roster.fingerprint
-        self._nodes = folder.nodes(roster)
+        self._rosters = HeldRosters(folder.path)
+        self._roster = self._rosters().current
+        self.fingerprint = self._roster.fingerprint
+        self._nodes = folder.nodes(self._roster)
         self._superlink = folder.superlink(self.settings)
         self._registered = False
 
@@ -57,10 +59,24 @@ class ServerProcess:
             while not stop.wait(_CHECK_S):
                 if "superlink" in supervisor.check():
                     self._registered = False  # it keeps everything in memory
+                self._follow_roster()
                 if not self._registered:
                     self._register()
         finally:
             supervisor.stop()
+
+    def _follow_roster(self) -> None:
+        """Let in the nodes of a roster that `server join` put here meanwhile.
+
+        Nodes that are in it no more stay registered, since Flower takes no key a second time; the
+        Fleet proxy passes nothing of theirs on, and no run asks them.
+        """
+        roster = self._rosters().current
+        if roster == self._roster:
+            return
+        self._nodes, self._roster = self._folder.nodes(roster), roster
+        self._registered = False
+        self._say(f"roster epoch {roster.epoch}: {', '.join(map(str, roster.changes))}")
 
     def _register(self) -> None:
         """Let the roster's nodes in, as soon as the SuperLink answers."""

@@ -37,10 +37,10 @@ from phoenix_secure.federation.site.signed_models import SignedModels
 from phoenix_secure.files import storage_errors
 from phoenix_secure.journal import create_file
 from phoenix_secure.secret_files import read_secret
-from protocol import Identity, RemoteProtocolError, Roster
+from protocol import Identity, RemoteProtocolError, Roster, RosterChain
 from protocol.identity import SEED_SIZE, suite_of_key
 
-__all__ = ["SiteFolder", "read_roster"]
+__all__ = ["SiteFolder", "pinned_owner", "read_rosters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,12 @@ class SiteFolder:
         return load_site_settings(self.settings_file)
 
     def roster(self) -> Roster:
-        """The roster, if the pinned federation owner signed it."""
-        return read_roster(self.path)
+        """The roster in force, if the pinned federation owner signed it."""
+        return self.rosters().current
+
+    def rosters(self) -> RosterChain:
+        """All rosters, if the pinned federation owner signed them."""
+        return read_rosters(self.path)
 
     def identity(self, settings: SiteSettings, roster: Roster) -> Identity:
         """The signing key of this site.
@@ -148,6 +152,11 @@ class SiteFolder:
         """
         seed = read_secret(self.identity_key, size=SEED_SIZE)
         identity = Identity(settings.site, seed=seed, suite=roster.suite)
+        if roster.key(settings.site) is None:
+            raise ConfigError(
+                f"{settings.site} is not in the roster of epoch {roster.epoch}: see "
+                f"`phoenix-secure site show {self.path}`, and ask the federation's owner"
+            )
         if roster.key(settings.site) != identity.public_key:
             raise ConfigError(
                 f"{self.identity_key} is not the key of {settings.site} in the roster: "
@@ -285,14 +294,14 @@ class SiteFolder:
                 folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def read_roster(folder: Path) -> Roster:
-    """``roster.bin`` in ``folder``, checked against ``federation-owner.pub`` beside it.
+def read_rosters(folder: Path) -> RosterChain:
+    """The rosters in ``roster.bin``, checked against ``federation-owner.pub`` beside it.
 
-    Raises:     ConfigError when either is missing or the signature does not hold.
+    Raises:     ConfigError when either is missing or a signature does not hold.
     """
-    owner_key = _public_key(folder / "federation-owner.pub")
+    owner_key = pinned_owner(folder)
     try:
-        return Roster.load((folder / "roster.bin").read_bytes(), owner_key=owner_key)
+        return RosterChain.load((folder / "roster.bin").read_bytes(), owner_key=owner_key)
     except OSError as error:
         raise ConfigError(
             f"{folder / 'roster.bin'} is missing: ask the federation's owner"
@@ -302,6 +311,14 @@ def read_roster(folder: Path) -> Roster:
             f"{folder / 'roster.bin'} is not signed by the pinned owner ({error.detail}): "
             "compare the fingerprint with the federation's owner"
         ) from error
+
+
+def pinned_owner(folder: Path) -> bytes:
+    """The public key of the federation's owner, as ``folder`` pinned it when it joined.
+
+    Raises:     ConfigError when the file is missing or too short.
+    """
+    return _public_key(folder / "federation-owner.pub")
 
 
 def _public_key(path: Path) -> bytes:

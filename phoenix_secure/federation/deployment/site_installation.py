@@ -20,6 +20,7 @@ from phoenix_secure.data.sources import load_images, rules_of
 from phoenix_secure.data.split import make_split
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import BudgetExhausted, ConfigError
+from phoenix_secure.federation.deployment.held_rosters import HeldRosters
 from phoenix_secure.federation.deployment.site_budget import SiteBudget
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
@@ -27,6 +28,7 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.heterogeneity.deployment import deployment_strategies
 from phoenix_secure.federation.run.plan import Plan, plan_roster, require_suite
+from phoenix_secure.federation.run.roster_rule import planned_roster, round_epoch
 from phoenix_secure.federation.secagg.privacy_plan import continuing, plan_privacy
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.site.approval import Approver
@@ -36,7 +38,7 @@ from phoenix_secure.federation.site.own_randomness import own_seeds
 from phoenix_secure.federation.site.privacy import make_summer, make_trainer
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
-from protocol import Roster
+from protocol import Roster, RosterChain
 
 __all__ = ["installer"]
 
@@ -47,11 +49,13 @@ def installer(
     *,
     approver: Approver,
     cancelled: threading.Event,
+    rosters: Callable[[], RosterChain] | None = None,
     cache_dir: Path | None = None,
 ) -> Callable[[Plan], Handler]:
     """Returns the function that the gate calls once for each approved plan.
 
     approver    says which other plans have part of the privacy budget
+    rosters     reads those that this site holds; None: from its folder
 
     Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room,
                             REFUSED where its policy wants models that it computes itself, or
@@ -60,8 +64,8 @@ def installer(
                             images; CheckpointError for a damaged record of promises, or files
                             that were lost.
     """
-    roster = folder.roster()
-    identity = folder.identity(settings, roster)
+    identity = folder.identity(settings, folder.roster())
+    read_rosters = rosters or HeldRosters(folder.path)
     images_in = default_cache_dir() if cache_dir is None else cache_dir
     budget = SiteBudget(folder, policy=settings.policy, approver=approver, cache_dir=images_in)
 
@@ -71,6 +75,9 @@ def installer(
         if plan.hash in kept.closed:
             raise SiteFailure(FailureCode.REFUSED, why="the plan was closed: site close-plans")
         kept.check()
+        roster = planned_roster(plan, read_rosters())
+        if roster is None:
+            raise SiteFailure(FailureCode.REFUSED, why="the plan names another roster")
         require_suite(config, roster)
         objection = settings.policy.model_objection(config)
         if objection is not None and not folder.has_promises(plan.hash):
@@ -130,6 +137,7 @@ def installer(
                 states=lambda: DiskStates(memory / "model", plan=bytes.fromhex(plan.hash)),
                 total=settings.policy.total_budget,
                 note=folder.audit().record,
+                epoch=lambda: round_epoch(plan, read_rosters()),
             ),
             trainer=(
                 make_trainer(

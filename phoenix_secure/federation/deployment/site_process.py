@@ -8,7 +8,9 @@ from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
 from phoenix_secure.federation.deployment.exchange_folder import check_site_side
+from phoenix_secure.federation.deployment.held_rosters import HeldRosters
 from phoenix_secure.federation.deployment.hosts import proxy_of, require_free_port
+from phoenix_secure.federation.deployment.renewing import note_rosters, take_rosters
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
@@ -64,14 +66,22 @@ class SiteProcess:
         self._audit = folder.audit()
         kept = KeptFiles(folder.path, audit=self._audit)
         kept.check()
+        rosters = HeldRosters(folder.path)
         self._gate = Gate(
             self.settings.site,
             plans=folder.plans,
-            roster_hash=self._roster.hash.hex(),
+            rosters=rosters,
+            take_rosters=self._take_rosters,
             approver=approver,
             policy=self.settings.policy,
             audit=self._audit,
-            install=installer(folder, self.settings, approver=approver, cancelled=self._cancelled),
+            install=installer(
+                folder,
+                self.settings,
+                approver=approver,
+                cancelled=self._cancelled,
+                rosters=rosters,
+            ),
             kept=kept.news,
         )
 
@@ -113,8 +123,12 @@ class SiteProcess:
             supervisor.stop()
             self._audit.record("stopped", site=self.settings.site)
 
+    def _take_rosters(self, rosters: bytes) -> None:
+        note_rosters(self._folder, take_rosters(self._folder.path, rosters))
+
     def _check_folder(self, root: Path) -> None:
-        is_begun = check_site_side(root, site=self.settings.site, roster=self._roster)
+        rosters = self._folder.rosters()
+        is_begun = check_site_side(root, site=self.settings.site, rosters=rosters)
         self._say(
             f"watching {root / self.settings.site}"
             + ("" if is_begun else ": nothing of the server has arrived yet")

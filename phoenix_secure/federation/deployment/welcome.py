@@ -5,6 +5,7 @@
     welcome  = encode(body, owner's signature)
     body     = encode(label, owner's key, federation, party, roster, authority's certificate,
                       party's certificate, host, port, folder or nothing, nodes)
+    roster   = all rosters of the federation (``protocol.roster_chain``)
 
 The signature is by the key that signed the roster. A welcome proves that one owner made all of it;
 whose key that is, a party learns from the words that the owner reads by telephone.
@@ -22,7 +23,7 @@ from phoenix_secure.federation.deployment.deployment import Deployment
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.party_folders import Papers
 from phoenix_secure.federation.deployment.party_keys import NODE_SIZE, node_line, parse_node
-from protocol import SERVER, Identity, RemoteProtocolError, Roster
+from protocol import SERVER, Identity, RemoteProtocolError, Roster, RosterChain
 from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.identity import (
     MAX_SIGNATURE_SIZE,
@@ -31,12 +32,13 @@ from protocol.identity import (
     suite_of_key,
     verify_signature,
 )
+from protocol.roster_chain import MAX_CHAIN_SIZE
 from protocol.suite import Suite
 
 __all__ = ["MAX_WELCOME_SIZE", "Welcome", "owner_fingerprint", "read_welcome"]
 
-# A roster of a thousand sites with hybrid keys, and their nodes.
-MAX_WELCOME_SIZE = 4 << 20
+# All rosters, and the nodes of a thousand sites.
+MAX_WELCOME_SIZE = MAX_CHAIN_SIZE + (4 << 20)
 _MAX_CERTIFICATE = 4096
 _MAX_FOLDER = 4096
 _MAX_HOST = 253
@@ -51,7 +53,7 @@ _OWNER_LABEL = b"phoenix-secure/owner/fingerprint/v1"
 class Welcome:
     """What one party is told by the federation's owner.
 
-    roster           with the owner's signature
+    roster           all of them, each with the owner's signature
     ca_certificate   of the authority; ``certificate`` is the party's, both PEM
     folder           that messages travel in; None: the network
     nodes            site -> its node's key (uncompressed point): of all sites for the server, of
@@ -84,13 +86,13 @@ class Welcome:
         """The fingerprint of the owner's key in this federation."""
         return owner_fingerprint(self.federation, self.owner_key)
 
-    def read_roster(self) -> Roster:
-        """The roster, if the owner's key signed it.
+    def rosters(self) -> RosterChain:
+        """All rosters, if the owner's key signed them.
 
         Raises:     ConfigError.
         """
         try:
-            return Roster.load(self.roster, owner_key=self.owner_key)
+            return RosterChain.load(self.roster, owner_key=self.owner_key)
         except RemoteProtocolError as error:
             raise ConfigError(
                 f"the roster in the welcome is not signed by the owner's key ({error.detail}): ask "

@@ -11,6 +11,7 @@ are asked for, as with C = 1. Three sites can give them: of the two others, if o
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from protocol import SERVER, Identity, Roster
@@ -144,6 +145,10 @@ class Certificate:
         own = tuple(each for each in self.signatures if each[0] == site)
         return replace(self, signatures=own) if own else None
 
+    def without(self, sites: Container[str]) -> Certificate:
+        """The statement without the signatures of ``sites``."""
+        return replace(self, signatures=tuple(s for s in self.signatures if s[0] not in sites))
+
     def is_signed_by(self, site: str, *, roster: Roster) -> bool:
         """Whether ``site`` of the roster signed the statement."""
         return any(
@@ -152,15 +157,28 @@ class Certificate:
             if id == site
         )
 
-    def objection(self, *, plan: bytes, roster: Roster, num_colluders: int) -> str | None:
+    def objection(
+        self,
+        *,
+        plan: bytes,
+        roster: Roster,
+        num_colluders: int,
+        removed: Container[str] = frozenset(),
+    ) -> str | None:
         """Why this proves nothing; None where ``num_signers`` sites of the roster signed the
-        statement, each once, in the run ``plan``."""
+        statement, each once, in the run ``plan``.
+
+        removed   whose signatures count no more, also those of before: a key that was stolen signs
+                  whatever its thief likes to have been signed then
+        """
         if self.claim.plan != plan:
             return "the signatures are of another plan"
         sites = [site for site, _ in self.signatures]
         if sites != sorted(set(sites)):
             return "the signatures are not of different sites"
         for site, signature in self.signatures:
+            if site in removed:
+                return f"{site}, which signed it, is not in the roster in force"
             if not Confirmation(claim=self.claim, site=site, signature=signature).is_valid(roster):
                 return f"the signature of {site} does not hold"
         if len(sites) < num_signers(num_colluders):

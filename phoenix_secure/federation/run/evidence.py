@@ -3,6 +3,7 @@
 ::
 
     evidence/ledger.jsonl            the server's, signed line by line
+    evidence/rosters.bin             all rosters, where the run went on under another one
     sites/NAME/heads.jsonl           the heads that a site saw (at the site, in a deployment)
 """
 
@@ -24,19 +25,24 @@ from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.federation.round.report import RoundReport
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.run.folder import RunFolder
-from phoenix_secure.files import sha256_of, storage_errors
+from phoenix_secure.files import sha256_of, storage_errors, write_bytes
 from phoenix_secure.marks.origin import file_hashes
 from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.privacy.events import Event as PrivacyEvent
 from phoenix_secure.privacy.events import event_to_dict
-from protocol import Identity, Roster
+from protocol import Identity, Roster, RosterChain
 
-__all__ = ["RunEvidence", "heads_file", "ledger_file"]
+__all__ = ["RunEvidence", "heads_file", "ledger_file", "rosters_file"]
 
 
 def ledger_file(folder: Path) -> Path:
     """The ledger of the run in ``folder``."""
     return folder / "evidence" / "ledger.jsonl"
+
+
+def rosters_file(folder: Path) -> Path:
+    """All rosters of the run's federation; missing where the run has seen one alone."""
+    return folder / "evidence" / "rosters.bin"
 
 
 def heads_file(folder: Path, site: str) -> Path:
@@ -81,7 +87,7 @@ class RunEvidence:
             settings=config.with_split().model_dump(mode="json"),
         )
         append(Event.VERSIONS, sha256=sha256_of(folder.path / "versions.json"))
-        append(Event.ROSTER, sha256=roster.hash.hex())
+        append(Event.ROSTER, sha256=roster.hash.hex(), epoch=roster.epoch)
         if plan is not None:
             append(Event.PLAN, sha256=plan)
         return evidence
@@ -103,6 +109,35 @@ class RunEvidence:
         """The run goes on after ``round_number``; ``rounds``: to so many, which are more."""
         extended = {} if rounds is None else {"rounds": rounds}
         self.ledger.append(Event.RESUMED, round=round_number, **extended)
+
+    def rosters(self, chain: RosterChain, *, round_number: int) -> None:
+        """Before the first round under a roster: the signed list itself, and what changed.
+
+        Raises:     CheckpointError where the run went on under a roster that is not in ``chain``.
+        """
+        known = bytes.fromhex(self.of(Event.ROSTER)[-1].facts["sha256"])
+        hashes = [roster.hash for roster in chain.rosters]
+        if known not in hashes:
+            raise CheckpointError(
+                f"the run's evidence names the roster {known.hex()[:16]}, which this server does "
+                "not have: join with the newest welcome, or restore roster.bin from a copy"
+            )
+        new = chain.rosters[hashes.index(known) + 1 :]
+        if not new:
+            return
+        write_bytes(rosters_file(self.ledger.path.parent.parent), chain.to_bytes())
+        for roster in new:
+            changes = [
+                {"party": each.party, "kind": each.kind.value, "reason": each.reason}
+                for each in roster.changes
+            ]
+            self.ledger.append(
+                Event.ROSTER,
+                sha256=roster.hash.hex(),
+                epoch=roster.epoch,
+                round=round_number,
+                changes=changes,
+            )
 
     def round_started(self, round_number: int, *, cohort: tuple[str, ...]) -> None:
         """Before the first request of a round leaves."""

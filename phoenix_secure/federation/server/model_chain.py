@@ -8,7 +8,7 @@ which state each site has, and sends to a site that was away what it needs to ca
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from phoenix_secure.errors import TrainingError
@@ -19,6 +19,7 @@ from phoenix_secure.federation.round.confirmation import (
     ModelClaim,
     num_signers,
 )
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.offers import (
@@ -52,6 +53,7 @@ class ModelChain:
     base     the state after the newest round that was summed
     holding  sites that have ``base`` and forget with this process whatever comes after; None where
              sites keep states on their own disks
+    epoch    the roster in force, whose removed sites vouch for nothing; None: it does not change
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class ModelChain:
         sums: KeptSums,
         journal: SecureJournal,
         holding: Iterable[str] | None = None,
+        epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
         self.rule = rule
         self.roster = roster
+        self._epoch = epoch or (lambda: RoundEpoch.fixed(roster))
         self._sums = sums
         self._journal = journal
         self.base = KnownState.of(last_summed(state, given_up=journal.given_up))
@@ -119,10 +123,11 @@ class ModelChain:
         if held == base.round_number or self._certificate is None:
             return None
         sums = self._sums_since(held)
+        certificate = self._certificate.without(self._epoch().removed)
         if sums is not None:
-            return CatchUp(certificate=self._certificate, sums=sums)
+            return CatchUp(certificate=certificate, sums=sums)
         return CatchUp(
-            certificate=self._certificate,
+            certificate=certificate,
             state=state_to_bytes(base.state),
             own=self._signed_by(site) if held is None else None,
         )

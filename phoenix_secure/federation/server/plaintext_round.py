@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from phoenix_secure.config import FederationConfig
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import Engine, Failure, FailureCode, Reply
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.messages import MalformedMessage, TrainReply, TrainRequest
 from phoenix_secure.federation.server.optimizer import mean_update
 
@@ -24,13 +27,16 @@ class PlaintextAggregator:
         federation: FederationConfig,
         num_uploaded: int | None = None,
         hides_metrics: bool = False,
+        epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
         """``num_uploaded`` is the size of an answer, where it is not that of the model;
-        ``hides_metrics``: sites count alike, and tell no loss and no number of images."""
+        ``hides_metrics``: sites count alike, and tell no loss and no number of images;
+        ``epoch``: the roster in force, whose removed sites are not asked."""
         self._engine = engine
         self._federation = federation
         self._num_uploaded = num_uploaded
         self._hides_metrics = hides_metrics
+        self._epoch = epoch
 
     def members(self) -> tuple[str, ...]:
         """The sites that can be reached now."""
@@ -46,6 +52,8 @@ class PlaintextAggregator:
         body = request.to_bytes()
         num_parameters = self._num_uploaded or request.parameters.size
         limit = TrainReply.max_bytes(num_parameters)
+        removed = {} if self._epoch is None else self._epoch().removed
+        cohort = tuple(site for site in cohort if site not in removed)
         answers = self._ask(cohort, body, max_reply_bytes=limit)
         refused = [site for site, answer in answers.items() if _is_refusal(answer)]
         asked = len(cohort)

@@ -5,7 +5,7 @@ model moves, witnessed by the sites.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from phoenix_secure.errors import PhoenixError
@@ -13,6 +13,7 @@ from phoenix_secure.evidence import Event
 from phoenix_secure.evidence.witness import ShownHead, WitnessReply
 from phoenix_secure.federation.engines.exchange import Engine, Failure
 from phoenix_secure.federation.round.aggregate import Aggregate, Aggregator, Stages
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.stages import WITNESS_STAGE
 from phoenix_secure.federation.run.evidence import RunEvidence
@@ -71,12 +72,23 @@ def _facts(found: Aggregate) -> dict[str, Any]:
 
 
 class Witnesses:
-    """Shows the newest head to the sites and records who signed it."""
+    """Shows the newest head to the sites and records who signed it.
 
-    def __init__(self, evidence: RunEvidence, *, identity: Identity, roster: Roster) -> None:
+    epoch   the roster in force, whose removed sites are not asked; None where it does not change
+    """
+
+    def __init__(
+        self,
+        evidence: RunEvidence,
+        *,
+        identity: Identity,
+        roster: Roster,
+        epoch: Callable[[], RoundEpoch] | None = None,
+    ) -> None:
         self._evidence = evidence
         self._identity = identity
         self._roster = roster
+        self._epoch = epoch or (lambda: RoundEpoch.fixed(roster))
         self._seen: dict[str, int] = {}  # what each site keeps, as far as it told
 
     def ask(self, engine: Engine) -> dict[str, bytes]:
@@ -87,7 +99,12 @@ class Witnesses:
         signed: dict[str, bytes] = {}
         refused: dict[str, str] = {}
         head = self._evidence.ledger.head
-        waiting = tuple(site for site in engine.sites if self._roster.key(site) is not None)
+        removed = self._epoch().removed
+        waiting = tuple(
+            site
+            for site in engine.sites
+            if self._roster.key(site) is not None and site not in removed
+        )
         # A second time for sites whose memory began elsewhere than we knew.
         for _ in range(2):
             requests = self._requests(waiting)

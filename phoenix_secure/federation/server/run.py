@@ -10,6 +10,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.device import num_cores
 from phoenix_secure.federation.engines.exchange import Engine
 from phoenix_secure.federation.round.aggregate import Aggregator
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.exclusions import Exclusion
 from phoenix_secure.federation.round.report import (
     FitReport,
@@ -31,6 +32,7 @@ from phoenix_secure.federation.server.model_chain import ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
 from phoenix_secure.federation.server.recorded_round import RecordedAggregator, Witnesses
+from phoenix_secure.federation.server.roster_watch import RosterWatch, WatchedAggregator
 from phoenix_secure.federation.server.rounds import FinishedRound, GivenUpRound, run_rounds
 from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.federation.server.sums import KeptSums
@@ -115,8 +117,11 @@ class Run:
         engine = self.backend.connect(folder, state=state)
         try:
             party, evidence = self.backend.party(folder), self._evidence(folder)
-            witnesses = Witnesses(evidence, identity=party.identity, roster=party.roster)
-            aggregator = RecordedAggregator(
+            watch = RosterWatch(party, engine, evidence)
+            witnesses = Witnesses(
+                evidence, identity=party.identity, roster=party.roster, epoch=lambda: watch.epoch
+            )
+            recorded = RecordedAggregator(
                 build_aggregator(
                     self.backend,
                     engine,
@@ -124,10 +129,12 @@ class Run:
                     folder=folder,
                     state=state,
                     on_excluded=evidence.excluded,
+                    epoch=lambda: watch.epoch,
                 ),
                 evidence,
                 privacy=self.backend.privacy,
             )
+            aggregator = WatchedAggregator(recorded, watch)
             seeds = SeedTree(self.config.seed)
             for event in run_rounds(state, config=self.config, aggregator=aggregator, seeds=seeds):
                 if isinstance(event, StageReport):
@@ -250,15 +257,22 @@ def build_aggregator(
     folder: RunFolder,
     state: ServerState,
     on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
+    epoch: Callable[[], RoundEpoch] | None = None,
 ) -> Aggregator:
-    """The way in which the server sums what the sites of ``engine`` answer, from ``state`` on."""
+    """The way in which the server sums what the sites of ``engine`` answer, from ``state`` on.
+
+    epoch   the roster in force in the round that begins; None where it does not change
+    """
     config, terms = backend.config, backend.terms
+    fixed = RoundEpoch.fixed(party.round_roster)
+    epoch = epoch or (lambda: fixed)
     if terms is None:
         inner: Aggregator = PlaintextAggregator(
             engine,
             federation=config.federation,
             num_uploaded=backend.strategies.exchange.num_uploaded,
             hides_metrics=config.privacy.hides_metrics,
+            epoch=epoch,
         )
     else:
         journal = SecureJournal(folder.server_rounds)
@@ -271,7 +285,8 @@ def build_aggregator(
             max_attempts=config.secure_aggregation.max_attempts,
             num_threads=num_cores(),
             on_excluded=on_excluded,
-            chain=_chain(backend, state, party=party, folder=folder, journal=journal),
+            chain=_chain(backend, state, party=party, folder=folder, journal=journal, epoch=epoch),
+            epoch=epoch,
         )
     return backend.strategies.aggregator(inner)
 
@@ -283,6 +298,7 @@ def _chain(
     party: ServerParty,
     folder: RunFolder,
     journal: SecureJournal,
+    epoch: Callable[[], RoundEpoch],
 ) -> ModelChain | None:
     """The model as all sites compute it; None where the server sends one."""
     rule = backend.rule
@@ -300,4 +316,5 @@ def _chain(
         ),
         journal=journal,
         holding=backend.sites if backend.sites_forget else None,
+        epoch=epoch,
     )

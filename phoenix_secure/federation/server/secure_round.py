@@ -10,6 +10,8 @@
   so many liars.
 - A sum that no honest sites enter is refused and its round given up; the next ones set the inputs
   of a few sites aside, unread, until they go on without who spoils them (``suspects``).
+- Who is removed from the roster stays in the cohort, as who is excluded does, and is not asked. Its
+  round is bound to the roster in force when it began.
 - Otherwise the run stops with its last checkpoint, and ``resume`` goes on from there.
 """
 
@@ -22,6 +24,7 @@ from dataclasses import replace
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.engines.exchange import Engine, FailureCode
 from phoenix_secure.federation.round.aggregate import Aggregate, Stages
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.exclusions import Exclusion, ExclusionNotice
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.report import SecureRoundRecord, StageReport
@@ -35,6 +38,12 @@ from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.server.attempt import StageRunner, Timeouts, run_attempt
 from phoenix_secure.federation.server.broadcast import Broadcast, SentModel
 from phoenix_secure.federation.server.journal import SecureJournal
+from phoenix_secure.federation.server.missing_sites import (
+    dropouts_of,
+    failures_of,
+    listed,
+    require_enough,
+)
 from phoenix_secure.federation.server.model_chain import ComputedModel, ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.sums import KeptSum
@@ -67,11 +76,14 @@ class SecureAggregator:
         num_threads: int = 1,
         on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
         chain: ModelChain | None = None,
+        epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
-        """``chain`` is the model as all sites compute it; None where they are sent one."""
+        """``chain`` is the model as all sites compute it; None where they are sent one. ``epoch``
+        is the roster in force when a round begins; None where it does not change."""
         self._engine = engine
         self._identity = party.identity
-        self._roster = party.round_roster
+        self._epoch_now = epoch or (lambda: RoundEpoch.fixed(party.round_roster))
+        self._epoch = self._epoch_now()
         self._terms = terms
         self._journal = journal
         self._timeouts = timeouts
@@ -84,7 +96,7 @@ class SecureAggregator:
 
     def members(self) -> tuple[str, ...]:
         """The whole roster, reachable or not: a cohort must not depend on who is away."""
-        return tuple(id for id, _ in self._roster.members)
+        return tuple(id for id, _ in self._epoch.roster.members)
 
     def aggregate(self, request: TrainRequest, *, cohort: tuple[str, ...]) -> Stages[Aggregate]:
         """Sum the updates of one training round without seeing one.
@@ -99,6 +111,13 @@ class SecureAggregator:
         if kept is not None:
             # Its sites confirmed the model already; only the checkpoint was lost.
             return self._repeated(kept, request, cohort=cohort)
+        self._epoch = self._epoch_now()
+        require_enough(
+            self._epoch,
+            threshold=self._terms.threshold,
+            round_number=round_number,
+            needed=self._journal.survivors(round_number) or (),
+        )
         model = request.parts()
         reports: list[StageReport] = []
         aborts: list[SessionAborted] = []
@@ -109,7 +128,7 @@ class SecureAggregator:
                 time.sleep(self._timeouts.retry_pause_s)
             if spec is None:
                 spec = self._terms.spec(
-                    roster=self._roster,
+                    roster=self._epoch.roster,
                     cohort=cohort,
                     protocol_round=self._journal.reserve(round_number),
                     model=model,
@@ -147,7 +166,7 @@ class SecureAggregator:
             if broadcast.missing():
                 raise TrainingError(
                     f"round {round_number}: {broadcast.missing()} more sites must confirm the new "
-                    f"model ({_listed(reports[-1].failures)}): start them, then resume"
+                    f"model ({listed(reports[-1].failures)}): start them, then resume"
                 )
             self._search.right(round_number, survivors=found.sites)
             return replace(found, state=broadcast.finish(completed))
@@ -179,7 +198,7 @@ class SecureAggregator:
         self, spec: RoundSpec, stages: StageRunner, *, round_number: int, broadcast: Broadcast
     ) -> Stages[RoundCompleted]:
         session = ServerSession(
-            self._identity, roster=self._roster, spec=spec, num_threads=self._num_threads
+            self._identity, roster=self._epoch.roster, spec=spec, num_threads=self._num_threads
         )
         # Who is excluded stays in the cohort and is absent: no attempt has a smaller one. A set
         # that was to be signed before is asked whole: nothing else can be signed for this round.
@@ -206,8 +225,8 @@ class SecureAggregator:
             session.abort()
 
     def _askable(self, cohort: tuple[str, ...]) -> tuple[str, ...]:
-        excluded = self._journal.excluded
-        return tuple(site for site in cohort if site not in excluded)
+        gone = self._journal.excluded.keys() | self._epoch.removed.keys()
+        return tuple(site for site in cohort if site not in gone)
 
     def _tell_exclusions(self) -> None:
         """Evidence first, then every site that can be reached; who is away hears of it later."""
@@ -251,9 +270,11 @@ class SecureAggregator:
             ) from error
         update *= clip_factor  # in place: a copy would be the largest thing in memory
         attempt = len(aborts) + 1
-        dropouts = _dropouts(reports, attempt=attempt)
-        failures = _failures(dropouts, cohort=cohort, survivors=survivors)
+        dropouts = dropouts_of(reports, attempt=attempt)
+        failures = failures_of(dropouts, cohort=cohort, survivors=survivors)
         failures |= {site: why for site, why in self._search.reasons.items() if site in failures}
+        removed = self._epoch.removed
+        failures |= {site: removed[site] for site in failures if site in removed}
         excluded = self._journal.excluded
         failures |= {
             site: f"excluded: {excluded[site].reason}" for site in failures if site in excluded
@@ -308,7 +329,7 @@ class SecureAggregator:
     ) -> str:
         """One line: what failed, who was missing, what to do."""
         last = reports[-1]
-        missing = _listed(last.failures)
+        missing = listed(last.failures)
         text = (
             f"round {round_number}: no secure sum after {len(aborts)} attempts "
             f"({aborts[-1].reason.value} in stage {last.stage}"
@@ -341,30 +362,3 @@ class SecureAggregator:
 
 def _is_another_model(report: StageReport) -> bool:
     return FailureCode.ANOTHER_MODEL.value in report.failures.values()
-
-
-def _listed(failures: dict[str, str]) -> str:
-    return ", ".join(f"{site}: {code}" for site, code in failures.items())
-
-
-def _dropouts(reports: list[StageReport], *, attempt: int) -> dict[str, dict[str, str]]:
-    """Who was missing in which stage of the attempt that succeeded."""
-    return {
-        report.stage: report.failures
-        for report in reports
-        if report.attempt == attempt and report.failures and report.stage != "result"
-    }
-
-
-def _failures(
-    dropouts: dict[str, dict[str, str]], *, cohort: tuple[str, ...], survivors: tuple[str, ...]
-) -> dict[str, str]:
-    """Sites of the cohort that are not in the sum, each with a code."""
-    found = {
-        site: code
-        for missing in dropouts.values()
-        for site, code in missing.items()
-        if site not in survivors
-    }
-    away = set(cohort) - set(survivors) - found.keys()
-    return found | dict.fromkeys(sorted(away), "left out of this attempt")

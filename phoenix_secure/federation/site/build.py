@@ -12,6 +12,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.secagg.model_rule import ModelRule
 from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
 from phoenix_secure.federation.secagg.terms import SecureTerms
@@ -76,6 +77,7 @@ class SitePlace:
     states        the model as this site computed it; opened only where it computes one
     total         what all runs on this site together may spend
     note          writes to the site's own log; a simulated site has none
+    epoch         reads the roster in force; None where it does not change
     """
 
     identity: Identity
@@ -91,6 +93,7 @@ class SitePlace:
     states: Callable[[], StateStore]
     total: Budget | None = None
     note: Note = lambda event, **facts: None
+    epoch: Callable[[], RoundEpoch] | None = None
 
 
 def build_site(
@@ -128,6 +131,7 @@ def build_site(
             rule=run.rule,
             store=place.states(),
             num_colluders=run.terms.num_colluders,
+            epoch=place.epoch,
         )
     if run.terms is not None:
         secure = SecureSite(
@@ -145,6 +149,7 @@ def build_site(
             model_size=exchange.num_parameters - exchange.num_personal,
             local_steps=run.config.training.local_steps or 1,
             model=model,
+            epoch=place.epoch,
         )
     worker = SiteWorker(
         name,

@@ -1,10 +1,14 @@
 """The gate before a site's images: every request passes these checks, in this order, or leaves.
 
-1. the session names a plan that the owner of the images approved, and still does;
+1. the session names a plan that the owner of the images approved, and still does, over a roster
+   that is in force or may be followed by the one in force (``run.roster_rule``);
 2. the bundle that came along is the one in that plan (none of it is ever run);
 3. the plan meets the minimums of the site's own policy;
 4. a request that comes again gets the answer it got before, and nothing is computed twice;
 5. only then the handler sees it.
+
+Before all of this stands the stage in which the server passes rosters on: they prove themselves by
+the signature of the federation's owner, and a site that is not in the newest one has to hear so.
 
 Everything is recorded in the site's audit log before an answer leaves; the server hears a code.
 """
@@ -22,12 +26,14 @@ from phoenix_secure.errors import ConfigError, PhoenixError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.engines.request import SiteRequest
-from phoenix_secure.federation.round.stages import PLAN_STAGE
+from phoenix_secure.federation.round.stages import PLAN_STAGE, ROSTER_STAGE
 from phoenix_secure.federation.run.plan import MAX_PLAN_BYTES, Plan, plan_hash
+from phoenix_secure.federation.run.roster_rule import roster_objection
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.audit_log import AuditLog
 from phoenix_secure.federation.site.policy import SitePolicy
 from phoenix_secure.files import write_bytes
+from protocol import RosterChain
 
 __all__ = ["Gate"]
 
@@ -42,10 +48,11 @@ Handler = Callable[[str, bytes], bytes]
 class Gate:
     """Answers requests of one site; see the module for the order of checks.
 
-    plans       folder of the plans that were offered, each in a file named by its hash
-    roster      the hash of the roster that this site pinned
-    install     makes the handler of an approved plan: loads images, builds the trainer
-    kept        facts for the audit log on what the site keeps (``kept_files``)
+    plans          folder of the plans that were offered, each in a file named by its hash
+    rosters        reads the rosters that this site holds: they may change while it runs
+    install        makes the handler of an approved plan: loads images, builds the trainer
+    take_rosters   keeps rosters that go on from those held; ConfigError for all others
+    kept           facts for the audit log on what the site keeps (``kept_files``)
     """
 
     def __init__(
@@ -53,20 +60,22 @@ class Gate:
         site: str,
         *,
         plans: Path,
-        roster_hash: str,
+        rosters: Callable[[], RosterChain],
         approver: Approver,
         policy: SitePolicy,
         audit: AuditLog,
         install: Callable[[Plan], Handler],
+        take_rosters: Callable[[bytes], object],
         kept: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._site = site
         self._plans = plans
-        self._roster_hash = roster_hash
+        self._rosters = rosters
         self._approver = approver
         self._policy = policy
         self._audit = audit
         self._install = install
+        self._take_rosters = take_rosters
         self._kept = kept
         self._installed: tuple[str, Handler] | None = None
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # stage -> request digest, reply
@@ -107,6 +116,12 @@ class Gate:
     def _answer(self, request: SiteRequest, digest: bytes) -> tuple[bytes, str]:
         if request.site != self._site:
             raise _Refusal("the request is for another site")
+        if request.stage == ROSTER_STAGE:
+            try:
+                self._take_rosters(request.body)
+            except ConfigError as error:
+                raise _Refusal(str(error)) from None
+            return b"", "answered"
         if request.stage == PLAN_STAGE:
             self._keep_plan(request)
         plan = self._approved_plan(request.session)
@@ -154,8 +169,9 @@ class Gate:
             plan = Plan.from_bytes(content)
         except (OSError, ConfigError):
             raise _Refusal("the plan was not offered to this site") from None
-        if plan.roster_hash != self._roster_hash:
-            raise _Refusal("the plan names another roster than this site pinned")
+        objection = roster_objection(plan, self._rosters(), site=self._site)
+        if objection is not None:
+            raise _Refusal(objection)
         return plan
 
     def _handler(self, session: str, plan: Plan) -> Handler:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.confirmation import ModelClaim
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.messages import WireModel
 from phoenix_secure.federation.run.checkpoint import (
     list_checkpoints,
@@ -106,6 +108,7 @@ class SiteModel:
     """One site's model in one run.
 
     num_colluders   C, sites of the roster that may work with the server
+    epoch           reads the roster in force; None where it does not change
     """
 
     def __init__(
@@ -116,9 +119,11 @@ class SiteModel:
         rule: ModelRule,
         store: StateStore,
         num_colluders: int,
+        epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
         self._identity = identity
         self._roster = roster
+        self._epoch = epoch or (lambda: RoundEpoch.fixed(roster))
         self._rule = rule
         self._store = store
         self._num_colluders = num_colluders
@@ -252,7 +257,10 @@ class SiteModel:
         """
         certificate = sent.certificate
         objection = certificate.objection(
-            plan=self._rule.plan, roster=self._roster, num_colluders=self._num_colluders
+            plan=self._rule.plan,
+            roster=self._roster,
+            num_colluders=self._num_colluders,
+            removed=self._epoch().removed,
         )
         if objection is None and certificate.claim.round_number != base:
             objection = f"the signatures are of round {certificate.claim.round_number}"

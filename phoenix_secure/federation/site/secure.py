@@ -5,6 +5,8 @@
   never masks a second input for it.
 - One model for each training round is on the disk before the site trains on it; another one is
   refused, signed or not.
+- Each attempt has the roster in force when it was offered. Keys of a site that is removed from it
+  are taken from nobody, so that no sum that this site signs is over it.
 - No answer before the sum depends on the images (``site_input``).
 - The update is kept until the result is out, so that another attempt needs no training.
 - Under differential privacy an event is in the site's ledger before a masked input leaves.
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.round.epoch import RoundEpoch
 from phoenix_secure.federation.round.messages import (
     MalformedMessage,
     SecureTrainRequest,
@@ -39,6 +42,7 @@ from phoenix_secure.federation.site.site_input import SiteInput, Train
 from protocol import (
     SERVER,
     ClientSession,
+    ClientStep,
     Identity,
     Misbehaviour,
     ProtocolError,
@@ -48,7 +52,7 @@ from protocol import (
 )
 from protocol.entropy import Entropy, os_entropy
 from protocol.events import AttemptEnded, RoundFinished
-from protocol.messages import Envelope, RoundAnnouncement
+from protocol.messages import Envelope, KeyDirectory, RoundAnnouncement
 
 __all__ = ["SecureSite"]
 
@@ -65,6 +69,7 @@ class _Attempt:
     training_round: int
     model_hash: bytes
     session: ClientSession
+    epoch: RoundEpoch
     answers: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # stage -> request, reply
 
 
@@ -80,6 +85,7 @@ class SecureSite:
     model_size     parameters of the models that the server sends; None: any number
     local_steps    of a round, where they are public
     model          the model as this site computes it; None where the server sends one
+    epoch          reads the roster in force; None where it does not change
     """
 
     def __init__(
@@ -100,11 +106,12 @@ class SecureSite:
         model_size: int | None = None,
         local_steps: int = 1,
         model: SiteModel | None = None,
+        epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
         self._identity = identity
         self._roster = roster
         self._terms = terms
-        self._policy = terms.policy(roster)
+        self._epoch = epoch or (lambda: RoundEpoch.fixed(roster))
         self._record = record
         self._max_rounds = max_rounds
         self._entropy = entropy
@@ -180,6 +187,12 @@ class SecureSite:
             raise self._refused("announce", _not_promised(training_round))
         if self._model_size not in (None, request.parameters.size):
             raise MalformedMessage(f"expected a model of {self._model_size} parameters")
+        epoch = self._epoch()
+        if spec.roster_hash != epoch.roster.hash:
+            raise self._refused(
+                "announce",
+                f"an offer of another roster than the one in force, epoch {epoch.number}",
+            )
         counter = self._record.counter(
             training_round,
             model_hash=model_hash,
@@ -187,8 +200,8 @@ class SecureSite:
         )
         session = ClientSession(
             self._identity,
-            roster=self._roster,
-            policy=self._policy,
+            roster=epoch.roster,
+            policy=self._terms.policy(epoch.roster),
             counter=counter,
             previous=self._record.transcript_before(spec.round),
             entropy=self._entropy,
@@ -211,6 +224,7 @@ class SecureSite:
             training_round=training_round,
             model_hash=model_hash,
             session=session,
+            epoch=epoch,
             answers={"announce": (digest, advertisement)},
         )
         return advertisement
@@ -278,9 +292,9 @@ class SecureSite:
             self._releases.charge(attempt.training_round, model_hash=attempt.model_hash)
         if stage == "result" and self._model is not None:
             broadcast = BroadcastSum.from_bytes(body, packed_size=self._terms.masked_bytes)
-            step = attempt.session.receive(broadcast.result)
+            step = self._receive(attempt, broadcast.result)
         else:
-            broadcast, step = None, attempt.session.receive(body)
+            broadcast, step = None, self._receive(attempt, body)
         reply = step.outbound
         for event in step.events:
             if isinstance(event, RoundFinished):
@@ -296,6 +310,20 @@ class SecureSite:
         attempt.answers[stage] = digest, reply
         return reply
 
+    def _receive(self, attempt: _Attempt, message: bytes) -> ClientStep:
+        """Give the session a message, unless it brings the keys of a removed site.
+
+        Later members of the attempt are among those whose keys were in it (``protocol``).
+        """
+        removed, roster = attempt.epoch.removed, attempt.epoch.roster
+        if removed:
+            envelope = Envelope.parse(message, peer=SERVER, max_size=len(message))
+            if envelope.label == KeyDirectory.LABEL:
+                for site in _senders(envelope, roster):
+                    if site in removed:
+                        raise self._refused("share", f"keys of {site}, {removed[site]}")
+        return attempt.session.receive(message)
+
     def _refused(self, stage: str, what: str) -> SiteFailure:
         _log.warning("%s refused %s: %s", self._identity.id, stage, what)
         return SiteFailure(FailureCode.REFUSED, why=what)
@@ -303,6 +331,17 @@ class SecureSite:
 
 def _not_promised(training_round: int) -> str:
     return f"training round {training_round}, which is past, or which has another model here"
+
+
+def _senders(envelope: Envelope, roster: Roster) -> list[str]:
+    """Whose keys a directory holds, not yet to be believed."""
+    directory = KeyDirectory.decode(
+        envelope.body, peer=SERVER, max_members=len(roster.members), suite=roster.suite
+    )
+    return [
+        Envelope.parse(each, peer=SERVER, max_size=len(each)).sender
+        for each in directory.advertisements
+    ]
 
 
 def _peek(announcement: bytes) -> RoundSpec:

@@ -319,7 +319,7 @@ def test_keys_that_were_all_replaced_do_not_pass_for_the_pinned_ones(
 ) -> None:
     """Whoever signs everything anew, roster included, is stopped by the reader's own roster."""
     owner, server = Identity.generate("owner"), Identity.generate(SERVER)
-    old = load_roster(run / "roster.bin", owner_key=None)
+    old = load_roster(run / "roster.bin", owner_key=None).current
     roster = Roster.create(
         federation_id=old.federation_id,
         owner_key=owner.public_key,

@@ -133,6 +133,40 @@ def test_owner_admits_by_words_alone(parties: Parties) -> None:
     )
 
 
+def test_roster_changes_as_owner_and_parties_type_it(parties: Parties) -> None:
+    parties.found()
+    parties.admit("server", *SITES)
+    parties.type("deploy", "sign", "chest")
+    parties.join("server", *SITES)
+    gone, other = SITES[:2]
+    parties.type("deploy", "suspend", "chest", other)
+    taken_back = parties.type("deploy", "resume", "chest", other)
+    assert "with the next roster" not in taken_back.out
+    decided = parties.type("deploy", "revoke", "chest", gone, "--reason", "key stolen")
+    assert f"with the next roster: {gone} revoked (key stolen)" in decided.out
+    assert "before `phoenix-secure deploy sign chest`" in decided.out
+    assert parties.facts("deploy", "show", "chest")["pending"] == [f"{gone} revoked (key stolen)"]
+    signed = parties.type("deploy", "sign", "chest")
+    assert f"roster epoch 2: {gone} revoked (key stolen)" in signed.out
+    assert f"{gone}.welcome" not in signed.out
+    # No words are typed by who has joined.
+    for party in ("server", other):
+        command = "server" if party == "server" else "site"
+        taken = parties.type(command, "join", party, f"chest/welcomes/{party}.welcome")
+        assert f"roster epoch 2: {gone} revoked (key stolen)" in taken.out
+        facts = parties.facts(command, "show", party)
+        assert (facts["epoch"], facts["changes"]) == (
+            2,
+            [f"epoch 2: {gone} revoked (key stolen)"],
+        )
+    again = parties.facts("deploy", "sign", "chest", "--days", 30)
+    assert (again["epoch"], again["changes"]) == (2, [])
+    parties.refused("deploy", "revoke", "chest", "nobody", said="nobody cannot be revoked")
+    parties.refused("deploy", "revoke", "chest", other, "--reason", "x" * 201, said="at most 200")
+    request = f"{other}/gone.request"
+    parties.refused("deploy", "admit", "chest", request, said="cannot be read")
+
+
 def test_site_joins_by_the_owners_words_alone(parties: Parties) -> None:
     parties.found(sites=("clinic",))
     parties.admit("clinic", "server")

@@ -149,3 +149,25 @@ def test_answer_that_breaks_off_is_not_taken_for_a_whole_one(tmp_path: Path) -> 
         with pytest.raises(httpx.HTTPError):
             client.post(PULL, content=b"break off")
         assert client.post(PULL, content=b"x").status_code == 200
+
+
+def test_certificate_of_a_site_that_left_the_roster_passes_nothing_any_more(
+    tmp_path: Path,
+) -> None:
+    """It holds for months; the very connection that was open when the roster changed is closed."""
+    nodes = tmp_path / "nodes"
+    nodes.mkdir()
+    for site in ("clinic", "hospital"):
+        (nodes / f"{site}.pub").touch()
+    with open_door(tmp_path, sites=("clinic", "hospital", "never"), nodes=nodes) as door:
+        with door.client("clinic") as clinic, door.client("hospital") as hospital:
+            assert clinic.post(PULL, content=b"x").status_code == 200
+            (nodes / "clinic.pub").unlink()
+            refused = clinic.post(PULL, content=b"x")
+            assert (refused.status_code, refused.text) == (403, "not in the roster\n")
+            assert hospital.post(PULL, content=b"x").status_code == 200
+            (nodes / "clinic.pub").touch()  # resumed
+            assert clinic.post(PULL, content=b"x").status_code == 200
+        with door.client("never") as never:
+            assert never.post(PULL, content=b"x").status_code == 403
+        assert len(door.seen) == 3

@@ -207,27 +207,27 @@ def test_folder_that_cannot_be_used_is_named_with_the_way_on(
 def test_folder_of_another_federation_or_run_is_refused(
     consortium: Consortium, tmp_path: Path
 ) -> None:
-    roster = ServerFolder(tmp_path / "f" / "server").roster()
+    rosters = ServerFolder(tmp_path / "f" / "server").rosters()
     made = consortium.type("deploy", "init", "g", "--sites", 3, "--via", consortium.via)
     assert made.code == 0
-    other = ServerFolder(tmp_path / "g" / "server").roster()
-    with open_server_side(consortium.exchange, roster=roster):
+    other = ServerFolder(tmp_path / "g" / "server").rosters()
+    with open_server_side(consortium.exchange, rosters=rosters):
         with (
             pytest.raises(ConfigError, match="another run is using"),
-            open_server_side(consortium.exchange, roster=roster),
+            open_server_side(consortium.exchange, rosters=rosters),
         ):
             pass
         with pytest.raises(ConfigError, match="another federation"):
-            check_site_side(consortium.exchange, site="site-01", roster=other)
-        assert check_site_side(consortium.exchange, site="clinic", roster=roster)
+            check_site_side(consortium.exchange, site="site-01", rosters=other)
+        assert check_site_side(consortium.exchange, site="clinic", rosters=rosters)
     with (
         pytest.raises(ConfigError, match="another federation"),
-        open_server_side(consortium.exchange, roster=other),
+        open_server_side(consortium.exchange, rosters=other),
     ):
         pass
     (consortium.exchange / "federation.json").write_text('{"federa')
     with pytest.raises(ConfigError, match="cannot be read"):
-        check_site_side(consortium.exchange, site="clinic", roster=roster)
+        check_site_side(consortium.exchange, site="clinic", rosters=rosters)
     assert parse_via("folder:x") == Path.cwd() / "x"
 
 

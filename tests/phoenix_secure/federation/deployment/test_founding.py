@@ -1,4 +1,4 @@
-"""The owner's folder: founded, parties admitted by their words, a roster signed once."""
+"""The owner's folder: founded, parties admitted by their words, a roster signed."""
 
 from __future__ import annotations
 

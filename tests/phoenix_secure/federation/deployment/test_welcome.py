@@ -40,7 +40,7 @@ def test_welcome_says_where_to_meet_and_who_takes_part(ceremony: Ceremony) -> No
     clinic = read_welcome(ceremony.welcome_file("clinic"))
     assert (server.party, clinic.party) == ("server", "clinic")
     assert clinic.roster == server.roster
-    assert clinic.read_roster() == ceremony.owner.roster()
+    assert clinic.rosters().current == ceremony.owner.roster()
     assert clinic.folder == "/x y/ü"
     assert (clinic.host, clinic.port) == (ceremony.host, ceremony.port)
     assert set(server.nodes) == {"clinic", "hospital"}

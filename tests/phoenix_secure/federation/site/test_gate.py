@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.config_file import load_config
-from phoenix_secure.errors import CheckpointError, DataError, StorageError
+from phoenix_secure.errors import CheckpointError, ConfigError, DataError, StorageError
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.engines.request import SiteRequest
@@ -17,13 +17,14 @@ from phoenix_secure.federation.site.approval import SignedApprovals, sign_approv
 from phoenix_secure.federation.site.audit_log import AuditLog
 from phoenix_secure.federation.site.gate import Gate
 from phoenix_secure.federation.site.policy import SitePolicy
-from protocol import Identity, Roster
+from protocol import ChangeKind, Identity, Roster, RosterChain, RosterChange
 
 BUNDLE = "ab" * 32
 OWNER = Identity.generate("approver")
+FEDERATION_OWNER = Identity.generate("owner")
 ROSTER = Roster.create(
     federation_id="test",
-    owner_key=Identity.generate("owner").public_key,
+    owner_key=FEDERATION_OWNER.public_key,
     server_key=Identity.generate("server").public_key,
     keys={f"s{i}": Identity.generate(f"s{i}").public_key for i in range(5)},
 )
@@ -42,17 +43,25 @@ class Site:
         self.root = root
         self.calls: list[tuple[str, bytes]] = []
         self.installed: list[str] = []
+        self.chain = RosterChain.of(
+            [ROSTER.sign(FEDERATION_OWNER)], owner_key=FEDERATION_OWNER.public_key
+        )
         (root / "plans").mkdir(exist_ok=True)
         self.audit = AuditLog(root / "audit.jsonl")
         self.gate = Gate(
             "s1",
             plans=root / "plans",
-            roster_hash=ROSTER.hash.hex(),
+            rosters=lambda: self.chain,
             approver=SignedApprovals(root / "approvals", site="s1", owner_key=OWNER.public_key),
             policy=SitePolicy(**policy),
             audit=self.audit,
             install=self._install,
+            take_rosters=self._take,
         )
+
+    def _take(self, rosters: bytes) -> None:
+        if rosters != b"signed":
+            raise ConfigError("fork: another roster")
 
     def _install(self, plan: Plan):
         self.installed.append(plan.hash)
@@ -299,3 +308,58 @@ def test_second_plan_takes_the_place_of_the_first(site: Site) -> None:
         site.offer(plan)
     site.ask(first, "announce", b"x")
     assert site.installed == [first.hash, second.hash, first.hash]
+
+
+def later(site: Site, **changes) -> None:
+    """The next roster is in force; ``changes``: kind of the change -> site."""
+    chain = site.chain
+    keys = dict(chain.current.members)
+    stated = []
+    for kind, name in changes.items():
+        stated.append(RosterChange(kind=ChangeKind(kind), party=name))
+        if ChangeKind(kind).is_removal:
+            del keys[name]
+        else:
+            keys[name] = Identity.generate(name).public_key
+    site.chain = chain.extended(
+        FEDERATION_OWNER, server_key=chain.current.server_key, keys=keys, changes=stated
+    )
+
+
+def test_plan_without_approved_changes_ends_with_its_roster(site: Site) -> None:
+    plan = make_plan()
+    site.approve(plan)
+    site.offer(plan)
+    later(site, rotated="s4")
+    why = site.refused(site.ask, plan, "announce")
+    assert "epoch 1, and epoch 2 is in force (s4 rotated)" in why
+    assert "roster_changes=none): propose a new plan" in why
+    site.approve(new := make_plan(roster=site.chain.current))
+    site.offer(new)
+
+
+def test_plan_with_approved_removals_goes_on_without_the_removed(site: Site) -> None:
+    plan = make_plan("federation.roster_changes=remove")
+    site.approve(plan)
+    site.offer(plan)
+    later(site, revoked="s4")
+    assert site.ask(plan, "announce", b"x") == b"reply to x"
+    later(site, suspended="s1")  # the site itself
+    assert "s1 is not in the roster any more" in site.refused(site.ask, plan, "announce")
+
+
+@pytest.mark.parametrize("kind", ["added", "rotated"])
+def test_removals_approved_are_no_approval_of_new_keys(site: Site, kind: str) -> None:
+    plan = make_plan("federation.roster_changes=remove")
+    site.approve(plan)
+    site.offer(plan)
+    name = "late" if kind == "added" else "s3"
+    later(site, **{kind: name})
+    assert f"keys or sites than the plan's ({name})" in site.refused(site.ask, plan, "announce")
+
+
+def test_rosters_are_heard_before_any_plan_and_others_refused_by_name(site: Site) -> None:
+    plan = make_plan()
+    assert site.ask(plan, "roster", b"signed") == b""
+    assert site.refused(site.ask, plan, "roster", b"forged") == "fork: another roster"
+    assert site.installed == []
