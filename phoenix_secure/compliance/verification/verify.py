@@ -18,7 +18,7 @@ from phoenix_secure.compliance.verification.checks import Check, Checks, State
 from phoenix_secure.compliance.verification.evidence import check_evidence
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence import EvidenceError
-from protocol import RemoteProtocolError, RosterChain
+from protocol import RemoteProtocolError, Roster, RosterChain
 from protocol.identity import suite_of_key
 
 __all__ = ["FAIL_EXIT_CODE", "Verification", "load_roster", "parse_key", "verify_report"]
@@ -76,11 +76,7 @@ def verify_report(
         if roster is not None:
             named = roster.named(bytes.fromhex(str(keys["roster"])))
             key = (named or roster.current).server_key
-            checks.require(
-                "pinned roster",
-                named is not None,
-                "the report names another roster than the pinned one",
-            )
+            _check_pinned(named, roster, checks)
         if key is None:
             key = bytes.fromhex(keys["server key"])
             checks.not_made("pinned key", f"compare {key.hex()} with the one that you were told")
@@ -105,6 +101,18 @@ def verify_report(
             known = None
         check_evidence(report, evidence, key=key, rosters=known, checks=checks)
     return _done(report, checks)
+
+
+def _check_pinned(named: Roster | None, pinned: RosterChain, checks: Checks) -> None:
+    """The report's roster is one of the pinned ones; the reader hears what happened since."""
+    if named is None:
+        checks.failed("pinned roster", "the report names another roster than the pinned one")
+        return
+    said = f"epoch {named.epoch} of {pinned.current.epoch}"
+    if named.server_key in pinned.retired:
+        # A signature does not say when it was made.
+        said += "; the server's key was replaced since: trust the time of this report elsewhere"
+    checks.holds("pinned roster", "" if pinned.current == named else said)
 
 
 def load_roster(path: Path, *, owner_key: bytes | None) -> RosterChain:
