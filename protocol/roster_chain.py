@@ -97,7 +97,8 @@ class RosterChain:
         Raises:     RemoteProtocolError (peer ``"roster"``) for anything else.
         """
         reader = Reader(data, peer=_PEER)
-        if reader.view("label or body", max_size=len(data)) != labels.ROSTER_CHAIN:
+        # The beginning alone: a body may be long.
+        if bytes(reader.view("label or body", max_size=len(data))[:64]) != labels.ROSTER_CHAIN:
             return cls.of([data], owner_key=owner_key)
         if len(data) > MAX_CHAIN_SIZE:
             raise _refused("too large")
