@@ -19,7 +19,7 @@ from phoenix_secure.cli.meeting import (
 )
 from phoenix_secure.cli.membership import show_pending_changes
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import heard_words, history, show_fingerprint, tell
+from phoenix_secure.cli.words import heard_words, show_fingerprint, tell
 
 __all__ = ["admit", "found", "show", "sign"]
 
@@ -208,6 +208,7 @@ def show(folder: _OwnerFolder, output_format: FormatOption = Format.TEXT) -> Non
     """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
     from phoenix_secure.federation.deployment.founding import OwnerFolder
+    from phoenix_secure.federation.deployment.held_rosters import roster_history
 
     owner = OwnerFolder(folder)
     settings, chain = owner.settings(), owner.rosters()
@@ -219,7 +220,7 @@ def show(folder: _OwnerFolder, output_format: FormatOption = Format.TEXT) -> Non
             "fingerprint": owner.fingerprint.hex,
             "admitted": [request.party for request in owner.admitted()],
             "roster": "not signed yet" if roster is None else Fingerprint(roster.hash).words,
-            **({} if chain is None else history(chain)),
+            **({} if chain is None else roster_history(chain)),
             **({} if chain is None else {"pending": [str(each) for each in owner.pending()]}),
         },
         output_format=output_format,

@@ -11,8 +11,6 @@ from phoenix_secure.cli.output import console
 
 if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.founding import OwnerFolder
-    from protocol import ChangeKind
-
 __all__ = ["resume", "revoke", "show_pending_changes", "suspend"]
 
 _OwnerFolder = Annotated[Path, typer.Argument(help="The owner's folder, made by `deploy found`.")]
@@ -31,16 +29,16 @@ def suspend(folder: _OwnerFolder, site: _Site, reason: _Reason = "") -> None:
 
     Its key stays its own: nobody else gets its name or its key meanwhile.
     """
-    from protocol import ChangeKind
-
-    _decide(folder, site, kind=ChangeKind.SUSPENDED, reason=reason)
+    owner = _owner(folder)
+    owner.suspend(site, reason=reason)
+    show_pending_changes(owner)
 
 
 def resume(folder: _OwnerFolder, site: _Site, reason: _Reason = "") -> None:
     """Take a suspended site in again; or take back a decision that is not signed yet."""
-    from protocol import ChangeKind
-
-    _decide(folder, site, kind=ChangeKind.RESUMED, reason=reason)
+    owner = _owner(folder)
+    owner.resume(site, reason=reason)
+    show_pending_changes(owner)
 
 
 def revoke(folder: _OwnerFolder, site: _Site, reason: _Reason = "") -> None:
@@ -49,9 +47,9 @@ def revoke(folder: _OwnerFolder, site: _Site, reason: _Reason = "") -> None:
     Its key never counts again, under any name. To come back the site makes new keys (`site init`
     in a new folder), and the owner admits them (`deploy admit --replaces SITE`).
     """
-    from protocol import ChangeKind
-
-    _decide(folder, site, kind=ChangeKind.REVOKED, reason=reason)
+    owner = _owner(folder)
+    owner.revoke(site, reason=reason)
+    show_pending_changes(owner)
 
 
 def show_pending_changes(owner: OwnerFolder) -> None:
@@ -65,15 +63,7 @@ def show_pending_changes(owner: OwnerFolder) -> None:
     )
 
 
-def _decide(folder: Path, site: str, *, kind: ChangeKind, reason: str) -> None:
-    from phoenix_secure.errors import ConfigError
+def _owner(folder: Path) -> OwnerFolder:
     from phoenix_secure.federation.deployment.founding import OwnerFolder
-    from protocol import RosterChange
 
-    owner = OwnerFolder(folder)
-    try:
-        change = RosterChange(kind=kind, party=site, reason=reason)
-    except ValueError as error:
-        raise ConfigError(f"SITE or --reason: {error}") from error
-    owner.decide(change)
-    show_pending_changes(owner)
+    return OwnerFolder(folder)

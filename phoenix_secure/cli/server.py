@@ -9,7 +9,7 @@ import typer
 
 from phoenix_secure.cli.joining import server_init, server_join, show_pending
 from phoenix_secure.cli.output import Format, FormatOption
-from phoenix_secure.cli.words import history, tell
+from phoenix_secure.cli.words import tell
 from phoenix_secure.errors import ConfigError
 
 __all__ = ["app"]
@@ -54,6 +54,7 @@ def show(
     Of a server that has not joined yet: the words of its request, for the federation's owner.
     """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.held_rosters import roster_history
     from phoenix_secure.federation.deployment.server_folder import find_server_folder
 
     if show_pending(Path(folder), output_format=output_format):
@@ -68,7 +69,7 @@ def show(
             "words": Fingerprint(roster.hash).words,
             "fingerprint": roster.fingerprint,
             "members": [site for site, _ in roster.members],
-            **history(chain),
+            **roster_history(chain),
         },
         output_format=output_format,
     )

@@ -19,7 +19,7 @@ from phoenix_secure.cli.governing import (
 )
 from phoenix_secure.cli.joining import show_pending, site_init, site_join
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
-from phoenix_secure.cli.words import history, tell
+from phoenix_secure.cli.words import tell
 
 __all__ = ["app"]
 
@@ -66,6 +66,7 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
     Of a site that has not joined yet: the words of its request, for the federation's owner.
     """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
+    from phoenix_secure.federation.deployment.held_rosters import roster_history
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
     if show_pending(folder, output_format=output_format):
@@ -80,7 +81,7 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
         "words": Fingerprint(roster.hash).words,
         "fingerprint": roster.fingerprint,
         "members": [site for site, _ in roster.members],
-        **history(chain),
+        **roster_history(chain),
         "policy": settings.policy.model_dump(mode="json"),
     }
     tell(facts, output_format=output_format)

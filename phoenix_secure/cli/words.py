@@ -10,9 +10,8 @@ from phoenix_secure.cli.output import Format, console, print_json
 
 if TYPE_CHECKING:
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
-    from protocol import RosterChain
 
-__all__ = ["heard_words", "history", "show_fingerprint", "tell"]
+__all__ = ["heard_words", "show_fingerprint", "tell"]
 
 
 def heard_words(whose: str, *, given: str | None, option: str) -> str:
@@ -43,15 +42,6 @@ def show_fingerprint(fingerprint: Fingerprint) -> None:
     """The words on a line of their own, and all 256 bits for whoever compares on paper."""
     console.print(f"\n    {fingerprint.words}\n", soft_wrap=True)
     console.print(f"in hexadecimal: {fingerprint.hex}", soft_wrap=True)
-
-
-def history(chain: RosterChain) -> dict[str, Any]:
-    """The epoch of the roster in force, and what changed in each since the first."""
-    changes = [
-        f"epoch {roster.epoch}: {', '.join(map(str, roster.changes))}"
-        for roster in chain.rosters[1:]
-    ]
-    return {"epoch": chain.current.epoch, "changes": changes}
 
 
 def tell(facts: dict[str, Any], *, output_format: Format) -> None:

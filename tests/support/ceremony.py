@@ -10,7 +10,7 @@ from phoenix_secure.federation.deployment.founding import OwnerFolder
 from phoenix_secure.federation.deployment.join_request import JoinRequest, read_request
 from phoenix_secure.federation.deployment.joining import Joining, prepare_server, prepare_site
 from phoenix_secure.federation.deployment.renewing import Renewal
-from protocol import SERVER, ChangeKind, RosterChange
+from protocol import SERVER, ChangeKind
 
 HOST = "fl.example.org"
 
@@ -96,7 +96,12 @@ class Ceremony:
         self.owner.admit(request, heard=request.fingerprint.words, replaces=True)
 
     def decide(self, kind: ChangeKind, party: str, reason: str = "") -> None:
-        self.owner.decide(RosterChange(kind=kind, party=party, reason=reason))
+        make = {
+            ChangeKind.SUSPENDED: self.owner.suspend,
+            ChangeKind.RESUMED: self.owner.resume,
+            ChangeKind.REVOKED: self.owner.revoke,
+        }[kind]
+        make(party, reason=reason)
 
     def renew(self, *parties: str) -> None:
         """Parties that joined before take their newest welcome."""

@@ -34,7 +34,7 @@ from phoenix_secure.federation.deployment.welcome import Welcome, owner_fingerpr
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.secret_files import read_secret, write_secret
 from phoenix_secure.yaml_text import dump_yaml
-from protocol import Identity, RemoteProtocolError, Roster, RosterChain, RosterChange
+from protocol import ChangeKind, Identity, RemoteProtocolError, Roster, RosterChain, RosterChange
 from protocol.identity import SEED_SIZE
 
 __all__ = ["OwnerFolder", "SignedFederation"]
@@ -127,12 +127,26 @@ class OwnerFolder:
         if not self.examine(request, replaces=replaces):
             self._admissions().add(request)
 
-    def decide(self, change: RosterChange) -> None:
-        """Suspend, resume or revoke a site with the next roster.
+    def suspend(self, site: str, *, reason: str = "") -> None:
+        """Leave a site out from the next roster on, until it is resumed.
 
-        Raises:     ConfigError where no roster is signed, or the site is not as that needs it.
+        Raises:     ConfigError where no roster is signed, or the site is not in it.
         """
-        self._decisions(self._signed()).decide(change)
+        self._decide(ChangeKind.SUSPENDED, site, reason)
+
+    def resume(self, site: str, *, reason: str = "") -> None:
+        """Take a suspended site in again with the next roster, or take a decision back.
+
+        Raises:     ConfigError where no roster is signed, or the site is not suspended.
+        """
+        self._decide(ChangeKind.RESUMED, site, reason)
+
+    def revoke(self, site: str, *, reason: str = "") -> None:
+        """Leave a site out from the next roster on, for good.
+
+        Raises:     ConfigError where no roster is signed, or the site is not in it.
+        """
+        self._decide(ChangeKind.REVOKED, site, reason)
 
     def pending(self) -> tuple[RosterChange, ...]:
         """What the next roster would change; nothing as long as none is signed.
@@ -217,6 +231,13 @@ class OwnerFolder:
             warning=deployment.warning,
             welcomes=welcomes,
         )
+
+    def _decide(self, kind: ChangeKind, site: str, reason: str) -> None:
+        try:
+            change = RosterChange(kind=kind, party=site, reason=reason)
+        except ValueError as error:
+            raise ConfigError(f"SITE or --reason: {error}") from error
+        self._decisions(self._signed()).decide(change)
 
     def _remove_others(self, welcomes: dict[str, Path]) -> None:
         """No welcome stays for a party that is in the roster no more."""

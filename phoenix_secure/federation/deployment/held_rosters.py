@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.site_folder import read_rosters
 from protocol import RosterChain
 
-__all__ = ["HeldRosters"]
+__all__ = ["HeldRosters", "roster_history"]
 
 
 class HeldRosters:
@@ -36,3 +37,12 @@ class HeldRosters:
             if self._held is None or self._held[0] != stamp:
                 self._held = stamp, read_rosters(self._folder)
             return self._held[1]
+
+
+def roster_history(chain: RosterChain) -> dict[str, Any]:
+    """The epoch of the roster in force, and what changed in each since the first."""
+    changes = [
+        f"epoch {roster.epoch}: {', '.join(map(str, roster.changes))}"
+        for roster in chain.rosters[1:]
+    ]
+    return {"epoch": chain.current.epoch, "changes": changes}
