@@ -154,6 +154,23 @@ def sign(
 
 
 @app.command()
+def clauses(
+    profiles: Annotated[
+        list[Profile] | None,
+        typer.Option("--profile", help="Only texts of this profile; may be repeated."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Write the table to this .csv or .tex.")
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> int:
+    """Print which clause asks for which field of a report: source, date and reason of each."""
+    from phoenix_secure.cli import clauses as work
+
+    return work.show(tuple(profiles or Profile), table=table, output_format=output_format)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON schema of report.json."""
     from phoenix_secure.cli import reporting

@@ -15,7 +15,11 @@ from phoenix_secure.yaml_text import parse_yaml
 __all__ = ["Clause", "ClauseMap", "is_known", "load_clause_map"]
 
 # Maps that reports were made with: the first is today's, the others verify reports of before.
-_FILES = {"2026-11-c": "clauses.yaml", "2026-11-b": "clauses-2026-11-b.yaml"}
+_FILES = {
+    "2026-11-d": "clauses.yaml",
+    "2026-11-c": "clauses-2026-11-c.yaml",
+    "2026-11-b": "clauses-2026-11-b.yaml",
+}
 
 
 class _Part(BaseModel):
@@ -44,6 +48,8 @@ class Clause(_Part):
 
     status   "unverified" (its number was remembered, not looked up) stands in old maps alone
     as_of    when somebody looked it up; unknown in old maps
+    source   whose account a "secondary" clause follows; unknown in old maps. One that was "read"
+             was read in the text's own words
     """
 
     text: str
@@ -52,6 +58,7 @@ class Clause(_Part):
     profiles: tuple[Profile, ...]
     subject: str
     as_of: datetime.date | None = None
+    source: str | None = None
 
 
 class LeftOut(_Part):
@@ -71,7 +78,8 @@ class ClauseMap(_Part):
     fields   id of a report's field -> its clauses, each with the reason; old maps give none
 
     Guarantee:  no field is mapped to a clause without a reason, to one that was not looked up or
-                not dated, nor to an unknown one; no clause is of an unknown text.
+                not dated, nor to an unknown one; no clause is of an unknown text. Today's map names
+                the source of every account.
     """
 
     version: str
@@ -85,17 +93,23 @@ class ClauseMap(_Part):
         for id, clause in self.clauses.items():
             if clause.text not in self.texts:
                 raise ValueError(f"clause {id} is of an unknown text")
+            if self._is_todays and clause.status == "secondary" and not clause.source:
+                raise ValueError(f"clause {id} is an account, and names no source")
         for field, ids in self.fields.items():
             if unknown := set(ids) - set(self.clauses):
                 raise ValueError(f"field {field} names unknown clauses {sorted(unknown)}")
             if not isinstance(ids, dict):
-                if self.version == next(iter(_FILES)):
+                if self._is_todays:
                     raise ValueError(f"field {field} gives no reasons for its clauses")
                 continue
             for id in ids:
                 if self.clauses[id].status == "unverified" or self.clauses[id].as_of is None:
                     raise ValueError(f"field {field} names {id}, which nobody looked up")
         return self
+
+    @property
+    def _is_todays(self) -> bool:
+        return self.version == next(iter(_FILES))
 
     def knows(self, field: str) -> bool:
         """Reports with this map have the field."""
@@ -114,11 +128,22 @@ class ClauseMap(_Part):
         reasons = self.fields[field]
         return reasons[id] if isinstance(reasons, dict) else ""
 
+    def short_name(self, id: str) -> str:
+        """The name of the text that clause ``id`` stands in."""
+        return _short(self.texts[self.clauses[id].text])
+
+    def source(self, id: str) -> str:
+        """Where clause ``id`` was looked up: an account of it, or the text itself."""
+        clause = self.clauses[id]
+        return clause.source or self.texts[clause.text].url
+
     def words(self, id: str) -> str:
         """A clause for people, with its standing."""
         clause = self.clauses[id]
         text = self.texts[clause.text]
         mark = " (number unverified)" if clause.status == "unverified" else ""
+        if clause.source:
+            mark = f" (by the account of {clause.source})"
         starts = "; ".join(f"from {each.since} for {each.to}" for each in text.applies)
         return f"{_short(text)}, {clause.place}{mark}" + (f" ({starts})" if starts else "")
 

@@ -117,6 +117,7 @@ LIGHT = {
     # The second accountant of a private run is dp-accounting, which computes with scipy.
     "verify private/report/report.json --evidence private --roster private/roster.bin": TRAINING,
     "report schema": NO_NUMBERS,
+    "report clauses --profile edpb": NO_NUMBERS,
     "report --template": NO_NUMBERS,
     "report diff plain/report/report.json private/report/report.json": NO_NUMBERS,
     "report build plain --out again": NO_NUMBERS,

@@ -14,6 +14,7 @@ import yaml
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.catalogue import TITLES
 from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
+from phoenix_secure.compliance.clause_table import COLUMNS, clause_table
 from phoenix_secure.compliance.compare import compare
 from phoenix_secure.compliance.declared import governance_template, parse_governance
 from phoenix_secure.compliance.output import declare
@@ -116,7 +117,44 @@ def test_a_reader_is_told_from_when_a_text_applies_and_what_was_left_out() -> No
     found = load_clause_map()
     assert "from 2027-12-02 for systems of Annex III" in found.words("ai-iv-1")
     assert "from 2028-08-02 for systems of Annex I)" in found.words("ai-iv-1")
-    assert any("para 58(e)" in text for text in found.left_out)
+    assert [text.split(" (")[0] for text in found.left_out] == [
+        f"EDPB Opinion 28/2024 on AI models, para 58({letter})" for letter in "abf"
+    ]
+
+
+def test_the_opinion_is_mapped_paragraph_by_paragraph() -> None:
+    found = load_clause_map()
+    places = {each.place for each in found.clauses.values() if each.text == "edpb"}
+    assert places == {
+        "executive summary",
+        *(f"para {number}" for number in ("43", "46", "55", "58(c)", "58(d)", "58(e)")),
+    }
+    asked = {field for field, ids in found.fields.items() if "edpb-58e" in ids}
+    assert {"F4.ratio", "C2.epsilon", "E3.coverage", "E4.attacks"} <= asked
+
+
+def test_an_account_of_a_clause_names_whose_it_is() -> None:
+    found = load_clause_map()
+    value = found.model_dump(mode="json")
+    assert {each.status for each in found.clauses.values()} == {"read", "secondary"}
+    assert "by the account of TEHDAS2" in found.words("edpb-58e")
+    assert "account" not in found.words("gdpr-17")
+    value["clauses"]["edpb-58e"]["source"] = None
+    with pytest.raises(ValueError, match="edpb-58e is an account, and names no source"):
+        ClauseMap.model_validate(value)
+    ClauseMap.model_validate(value | {"version": "2026-11-c"})
+
+
+def test_the_table_has_a_row_for_each_clause_of_each_field() -> None:
+    found = load_clause_map()
+    rows = clause_table(profiles=tuple(Profile))
+    assert len(rows) == sum(len(ids) for ids in found.fields.values())
+    assert all(each.looked_up and each.source and each.reason for each in rows)
+    assert all(len(each.cells()) == len(COLUMNS) for each in rows)
+    (row,) = (each for each in rows if each.clause == "GDPR, Art. 17")
+    assert (row.field, row.source) == ("G6.erasure", found.texts["gdpr"].url)
+    of_aisvs = clause_table(profiles=(Profile.AISVS,))
+    assert {each.clause.split(",")[0] for each in of_aisvs} == {"OWASP AISVS 1.0"}
 
 
 @pytest.mark.parametrize(
