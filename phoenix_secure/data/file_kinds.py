@@ -20,7 +20,7 @@ from phoenix_secure.data.medical import can_read
 from phoenix_secure.data.reading_progress import report
 from phoenix_secure.errors import DataError
 
-__all__ = ["kind_of", "pictures_among", "require_no_masks"]
+__all__ = ["is_mask_by_name", "kind_of", "pictures_among", "require_no_masks"]
 
 _HEAD = 352  # bytes: as far as the last mark below
 
@@ -75,6 +75,11 @@ def pictures_among(listing: Listing) -> tuple[list[Path], list[tuple[Path, str]]
         else:
             others.append((file, kind))
     return pictures, others
+
+
+def is_mask_by_name(file: Path) -> bool:
+    """Whether a file's own name says mask, as a_mask.png does, whatever lies beside it."""
+    return _MASK.search(file.name) is not None
 
 
 def require_no_masks(pictures: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ from phoenix_secure.data.decode import (
 )
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.deep_export import SCALE_FILE, DeepScale
-from phoenix_secure.data.file_kinds import pictures_among, require_no_masks
+from phoenix_secure.data.file_kinds import is_mask_by_name, pictures_among, require_no_masks
 from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
 from phoenix_secure.data.groups import GroupKind
@@ -63,7 +63,8 @@ def load_folder(
     counts too, so that sites which lack a class still number the others alike. Pictures are looked
     for below a class folder at any depth, by suffix, and by content where the suffix tells nothing.
     Loose pictures take the labels of a table beside them. Where no image may decide about another,
-    one that cannot be read, or lies beside class folders, is left out, and tables give no labels.
+    one that cannot be read, lies beside class folders or is named as a mask is left out, and tables
+    give no labels.
     With ``data.group`` folder:1 the direct sub-folders are people and no classes.
 
     Raises:     DataError that names the file or folder and says what to do; NoImages.
@@ -75,7 +76,12 @@ def load_folder(
     pictures, others = pictures_among(listing)
     people_first = rule is not None and str(rule) == "folder:1"
     classes = () if people_first else listing.children
-    if not inspection.rules.each_alone:
+    if inspection.rules.each_alone:
+        # Whether the picture that a mask is of is there, too, must decide nothing.
+        for file in (masks := [file for file in pictures if is_mask_by_name(file)]):
+            inspection.pass_over(str(file.relative_to(folder)), why="mask(s), by their names")
+        pictures = [file for file in pictures if file not in set(masks)]
+    else:
         require_no_masks(pictures)
     loose = [file for file in pictures if file.parent == listing.root]
     if classes and loose:

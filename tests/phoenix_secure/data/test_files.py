@@ -270,6 +270,30 @@ def test_masks_beside_their_pictures_are_no_images(folder: Path, one: str, mask:
         load(folder)
 
 
+def test_where_no_image_decides_about_another_a_mask_is_left_out_by_its_own_name(
+    folder: Path,
+) -> None:
+    def alone() -> ImageSet:
+        return load_images(
+            "image-folder",
+            path=str(folder),
+            image_size=8,
+            channels=1,
+            cache_dir=folder,
+            rules=ReadingRules(each_alone=True),
+        )
+
+    before = alone()
+    picture(folder / "cat" / "0_mask.png", 255)
+    beside = alone()
+    np.testing.assert_array_equal(beside.images, before.images)
+    (passed_over,) = inventory(beside).passed_over
+    assert passed_over.why == "mask(s), by their names"
+    assert passed_over.first_names == ("cat/0_mask.png",)
+    (folder / "cat" / "0.png").unlink()
+    assert alone().num_images == 5  # the mask's picture has gone: nothing else has changed
+
+
 def test_folders_of_images_and_masks_are_no_classes(folder: Path) -> None:
     (folder / "cat").rename(folder / "Images")
     (folder / "dog").rename(folder / "masks")
