@@ -218,7 +218,8 @@ class RunConfig(Section):
             if not is_classifier or self.privacy.trust == "sum":
                 needed["privacy.trust"] = self.privacy.trust, "sum"
                 needed["secure_aggregation.mode"] = self.secure_aggregation.mode, "on"
-        _require(needed, by="federation.exchange=gradients")
+        why = f"the server steps by federation.server_optimizer={self.federation.server_optimizer}"
+        _require(needed, by="federation.exchange=gradients", why={"training.optimizer": why})
         return self
 
     def _classifier_alone(self) -> None:
@@ -272,11 +273,21 @@ class RunConfig(Section):
         return self.model_copy(update={"data": self.data.model_copy(update={"split": "keyed"})})
 
 
-def _require(needed: Mapping[str, tuple[object, object]], *, by: str) -> None:
-    """Refuse the first setting that is not the value beside it."""
-    for name, (found, value) in needed.items():
-        if found != value:
-            raise ValueError(f"{by} needs {name}={_text(value)}")
+def _require(
+    needed: Mapping[str, tuple[object, object]], *, by: str, why: Mapping[str, str] | None = None
+) -> None:
+    """Refuse, all at once, the settings that are not the values beside them.
+
+    why   what else decides on a setting's value
+    """
+    reasons = why or {}
+    wanted = [
+        f"{name}={_text(value)}" + (f" ({reasons[name]})" if name in reasons else "")
+        for name, (found, value) in needed.items()
+        if found != value
+    ]
+    if wanted:
+        raise ValueError(f"{by} needs {', '.join(wanted)}")
 
 
 def _text(value: object) -> str:

@@ -71,6 +71,8 @@ def partition_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> 
     """
     config = config.with_split()
     image_set = load_run_images(config.data, seed=config.seed, cache_dir=cache_dir)
+    if image_set.labels is None:
+        _require_no_labels(config, name=image_set.name)
     split = _split(config, image_set, seeds=seeds)
     if config.partition.num_sites > len(split.members):
         raise DataError(
@@ -96,6 +98,26 @@ def partition_images(config: RunConfig, *, seeds: SeedTree, cache_dir: Path) -> 
             seeds=seeds,
         )
     return DataPartition(image_set=image_set, split=split, parts=parts, canaries=canaries)
+
+
+def _require_no_labels(config: RunConfig, *, name: str) -> None:
+    """Refuse, all at once, the settings that unlabelled images cannot follow.
+
+    Raises:     ConfigError with the values that can.
+    """
+    scheme, release = config.partition.scheme, config.release
+    needed = {}
+    if scheme in ("dirichlet", "shards"):
+        needed[f"partition.scheme={scheme}"] = "partition.scheme=iid"
+    if release.is_on and release.classes == "labels":
+        needed["release.classes=labels"] = "release.classes=none"
+    if config.model.class_conditional and not config.makes_generator:
+        needed["model.class_conditional=true"] = "model.class_conditional=false"
+    if needed:
+        raise ConfigError(
+            f"{name} has no labels, and {' and '.join(needed)} need labelled images: set "
+            f"{' '.join(needed.values())}, or put the pictures of each class in a folder of its own"
+        )
 
 
 def save_parts(partition: DataPartition, path: Path) -> None:

@@ -13,6 +13,7 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.privacy.accounting import bound_of, epsilon_of
 from phoenix_secure.privacy.budget import LARGEST_DELTA, LEAST_DELTA
 from phoenix_secure.privacy.events import Event, PoissonSampledGaussian
+from phoenix_secure.privacy.safe_side import two_digits_up
 
 __all__ = [
     "LARGEST_EPSILON",
@@ -108,9 +109,11 @@ def calibrate(
     noise = 1.0
     while not search.is_over:
         if noise > _LARGEST_NOISE and search.low >= _LARGEST_NOISE:
+            least = two_digits_up(bound_of(events_at(_LARGEST_NOISE), delta=delta))
             raise ConfigError(
                 f"privacy.epsilon = {epsilon:g} at delta = {delta:g} needs a noise multiplier "
-                "above 10,000: raise epsilon, or lower sampling_rate, local_steps or rounds"
+                f"above 10,000: raise epsilon to {least:g}, or lower sampling_rate, local_steps or "
+                "rounds"
             )
         noise = min(noise, _LARGEST_NOISE)  # a guess beyond it says nothing about it
         noise = search.next_after(noise, bound_of(events_at(noise), delta=delta))

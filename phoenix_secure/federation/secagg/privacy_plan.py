@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from phoenix_secure.privacy.events import (
     PoissonSampledGaussian,
     repeated,
 )
+from phoenix_secure.privacy.safe_side import two_digits_down, two_digits_up
 from phoenix_secure.release.layout import ReleaseLayout
 from phoenix_secure.training.private import public_steps
 
@@ -208,36 +209,45 @@ def num_records(config: RunConfig, *, num_images: int, groups: np.ndarray | None
     return len(persons_of(groups, num_images=num_images))
 
 
-def check_images(config: RunConfig, num_records: int, *, site: str) -> None:
-    """Whether a site has enough images (persons, under unit group) for the settings' unit and
+def check_images(config: RunConfig, num_records: Mapping[str, int]) -> None:
+    """Whether each site has enough images (persons, under unit group) for the settings' unit and
     delta; the log warns of a delta above 1/images^2.
 
     The answer follows from their number: it is for whoever holds them, never for a server.
 
-    Raises:     ConfigError naming the setting.
+    num_records   of each site that the caller holds: one, or all of a simulation
+
+    Raises:     ConfigError naming the setting, every site, and the nearest value for all.
     """
     privacy = config.privacy
     if not privacy.is_dp_sgd:
         return
     one, many = ("person", "persons") if privacy.unit == "group" else ("image", "images")
-    if num_records == 0:
-        raise ConfigError(f"{site} has no image to train on: its updates would be noise alone")
-    if privacy.delta >= 1 / num_records:
+    if empty := [site for site, num in num_records.items() if num == 0]:
+        raise ConfigError(f"no image to train on at {_listed(empty)}: updates would be noise alone")
+    exposed = {site: num for site, num in num_records.items() if privacy.delta >= 1 / num}
+    if exposed:
         raise ConfigError(
-            f"privacy.delta = {privacy.delta:g} is not below 1/{many} = {1 / num_records:g} of "
-            f"{site}: one {one} could be fully disclosed; lower it"
+            f"privacy.delta = {privacy.delta:g} is not below 1/{many} at {_counted(exposed)}: one "
+            f"{one} could be fully disclosed; set it below "
+            f"{two_digits_down(1 / max(exposed.values())):g}"
         )
-    if not config.release.is_on and privacy.sampling_rate * num_records < 1:
+    rate = privacy.sampling_rate
+    idle = {site: num for site, num in num_records.items() if rate * num < 1}
+    if idle and not config.release.is_on:
         raise ConfigError(
-            f"{site} has {num_records} {one if num_records == 1 else many}, and "
-            f"privacy.sampling_rate = {privacy.sampling_rate:g} samples less than one a step: its "
-            "updates would be noise alone. Raise sampling_rate, or leave the site out"
+            f"privacy.sampling_rate = {rate:g} samples less than one a step of the {many} at "
+            f"{_counted(idle)}: updates would be noise alone. Set it to "
+            f"{two_digits_up(1 / min(idle.values())):g} or more, or leave these sites out"
         )
-    if privacy.delta > 1 / num_records**2:
-        _log.warning(
-            LARGE_DELTA,
-            privacy.delta,
-            many,
-            1 / num_records**2,
-            site,
-        )
+    for site, num in num_records.items():
+        if privacy.delta > 1 / num**2:
+            _log.warning(LARGE_DELTA, privacy.delta, many, 1 / num**2, site)
+
+
+def _listed(sites: Iterable[str]) -> str:
+    return ", ".join(sites)
+
+
+def _counted(sites: Mapping[str, int]) -> str:
+    return _listed(f"{site} ({num:,})" for site, num in sites.items())

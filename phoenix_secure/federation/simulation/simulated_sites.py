@@ -115,10 +115,18 @@ class SimulatedSites:
             layout=self.strategies.release,
             num_parameters=self.strategies.exchange.num_uploaded,
         )
-        for name, part in self.partition.parts.items():
-            groups = None if images.groups is None else images.groups[part]
-            num = num_records(config, num_images=len(part), groups=groups)
-            check_images(config, num, site=name)
+        groups = images.groups
+        check_images(
+            config,
+            {
+                name: num_records(
+                    config,
+                    num_images=len(part),
+                    groups=None if groups is None else groups[part],
+                )
+                for name, part in self.partition.parts.items()
+            },
+        )
         self.evaluator: Evaluator | None = evaluator_of(
             config, self.partition, seeds=self._seeds, device=self.devices[0]
         )

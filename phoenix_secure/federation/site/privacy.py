@@ -98,7 +98,7 @@ def open_site_privacy(
 
     num = num_records(config, num_images=len(own.images), groups=own.groups)
     try:
-        check_images(config, num, site=site)
+        check_images(config, {site: num})
     except ConfigError as error:
         _log.warning("%s", error)
     key = open_key(folder / "privacy.key")

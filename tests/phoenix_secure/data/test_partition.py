@@ -42,6 +42,20 @@ def test_without_privacy_the_parts_are_those_of_old_runs(scheme: str, digest: st
     assert found.split.scheme == "stratified"
 
 
+def test_what_unlabelled_images_cannot_follow_is_named_at_once(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "plain.npz", images=pixels)
+    data = ["data.name=npz", f"data.path={tmp_path / 'plain.npz'}"]
+    data += ["data.image_size=8", "data.channels=1"]
+    config = load_config("private", [*data, "partition.scheme=dirichlet"])
+    with pytest.raises(ConfigError, match="has no labels") as refused:
+        partition_images(config, seeds=SeedTree(0), cache_dir=tmp_path)
+    fix = "partition.scheme=iid release.classes=none"
+    assert f"need labelled images: set {fix}, or put the pictures" in str(refused.value)
+    config = load_config("private", [*data, *fix.split()])
+    assert partition_images(config, seeds=SeedTree(0), cache_dir=tmp_path).image_set.labels is None
+
+
 def contents(found: DataPartition) -> dict[str, list[bytes]]:
     """Every place an image can be in, as the images themselves, in order."""
     images, split = found.image_set.images, found.split

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
@@ -123,17 +127,43 @@ def test_settings_under_which_nothing_would_hold_are_refused(
 @pytest.mark.parametrize(
     ("num_images", "overrides", "message"),
     [
-        (3, [], "samples less than one a step"),
-        (1000, ["privacy.delta=1e-3"], "not below 1/images"),
+        (3, [], "samples less than one a step of the images at site-01 .3., site-03 .2.: .* Set "),
+        (1000, ["privacy.delta=1e-3"], "not below 1/images at site-01 .1,000.: .* below 0.001$"),
+        (1300, ["privacy.delta=1e-3"], "not below 1/images at site-01 .1,300.: .* below 0.00076$"),
+        (0, [], "no image to train on at site-01: "),
     ],
 )
-def test_sites_with_too_few_images_are_refused(
+def test_sites_with_too_few_images_are_refused_all_at_once(
     num_images: int, overrides: list[str], message: str
 ) -> None:
     config = configured(*RECORD, "privacy.epsilon=1", *overrides)
+    few = 2 if num_images == 3 else 900
+    sites = {"site-01": num_images, "site-02": 900, "site-03": few}
     with pytest.raises(ConfigError, match=message):
-        check_images(config, num_images, site="site-01")
-    check_images(configured(), num_images, site="site-01")
+        check_images(config, sites)
+    check_images(configured(), sites)
+
+
+@functools.cache
+def for_many_images() -> RunConfig:
+    return configured(*RECORD, "privacy.epsilon=1", "privacy.delta=1e-12")
+
+
+def at_rate(rate: float) -> RunConfig:
+    config = for_many_images()
+    privacy = config.privacy.model_copy(update={"sampling_rate": rate})
+    return config.model_copy(update={"privacy": privacy})
+
+
+@given(least=st.integers(1, 100_000), more=st.integers(0, 1000))
+def test_the_rate_that_a_refusal_names_is_the_least_that_works(least: int, more: int) -> None:
+    sites = {"site-01": least, "site-02": least + more}
+    with pytest.raises(ConfigError, match="site-01") as refused:
+        check_images(at_rate(0.5 / least), sites)
+    found = re.search(r"Set it to (\S+) or more", str(refused.value))
+    assert found is not None
+    assert float(found[1]) < 1.1001 / least
+    check_images(at_rate(float(found[1])), sites)
 
 
 def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
