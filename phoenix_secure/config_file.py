@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped
 
 _log = logging.getLogger(__name__)
 _BASE, _PRIVATE = "base", "private"
+_SUFFIXES = (".yaml", ".yml")
 _MAX_BASES = 8
 _SHIPPED = Path(__file__).parent / "configs"
 
@@ -44,8 +46,19 @@ def find_config(name: str | Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{name} is a folder: give a YAML file with the settings")
     raise ConfigError(
-        f"no settings file {name}: give a path, or one of {', '.join(shipped_configs())}"
+        f"no settings file {name}: {_nearest(path)}give a path, or one of "
+        f"{', '.join(shipped_configs())}"
     )
+
+
+def _nearest(path: Path) -> str:
+    """A question after the file that was meant: with the other suffix, or spelt almost so."""
+    for suffix in _SUFFIXES:
+        if (other := path.with_suffix(suffix)).is_file() and other != path:
+            return f"did you mean {other}? Or "
+    stem = path.stem if path.suffix in _SUFFIXES else path.name
+    close = difflib.get_close_matches(stem, shipped_configs(), n=1, cutoff=0.7)
+    return f"did you mean {close[0]}? Or " if close else ""
 
 
 def load_config(

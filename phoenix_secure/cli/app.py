@@ -98,14 +98,27 @@ def _run() -> int:
         errors.print(f"error: {_one_line(str(error))}", style="red", markup=False)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
         if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name == "run":
-            errors.print("settings have no dashes: federation.rounds=3")
+            # Without its guess: an option that is spelt alike is not what was meant.
+            click.NoSuchOption(error.option_name, ctx=error.ctx).show()
+            errors.print(f"settings have no dashes: {_as_setting(error.option_name)}")
+        else:
+            error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         errors.print("interrupted", style="yellow")
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _as_setting(option: str) -> str:
+    """What a setting that was given as an option looks like."""
+    from phoenix_secure.config import RunConfig
+    from phoenix_secure.config.faults import setting_called
+
+    name, _, value = option.partition("=")
+    found = setting_called(name, of=RunConfig)
+    return f"{found}={value or '...'}" if found else "federation.rounds=3"
 
 
 def _written() -> int:

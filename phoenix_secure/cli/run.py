@@ -74,11 +74,13 @@ def run(
         )
         return
     _needs_federation(via)
+    from phoenix_secure.config_file import load_config
+
+    config = load_config(file, overrides or [])  # a typo is answered before torch is loaded
     from phoenix_secure.cli import session
 
     session.run(
-        file,
-        overrides or [],
+        config,
         run_dir=run_dir or Path("runs") / file.stem,
         overwrite=overwrite,
         dry_run=dry_run,

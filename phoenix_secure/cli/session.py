@@ -78,8 +78,7 @@ def load_deployment_config(
 
 
 def run(
-    file: Path,
-    overrides: list[str],
+    config: RunConfig,
     *,
     run_dir: Path,
     overwrite: bool,
@@ -87,7 +86,6 @@ def run(
     output_format: Format,
 ) -> None:
     """A new simulation, or only its plan."""
-    config = load_config(file, overrides)
     if dry_run and config.release.is_first_of_two:
         print_two_plans(config, output_format=output_format)
     elif dry_run:

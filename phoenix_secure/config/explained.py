@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from phoenix_secure.config.other_names import known_as
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
@@ -56,9 +57,11 @@ def explained(name: str | None = None) -> list[Explanation]:
     names = {part for each in found for part in (each.name, each.name.partition(".")[0])}
     near = difflib.get_close_matches(name, sorted(names), n=1)
     ends = [each.name for each in found if each.name.endswith(f".{name}")]
-    if not ends + near:
+    others = [other] if (other := known_as(name.rpartition(".")[2])) else []
+    meant = [*ends, *others, *near]
+    if not meant:
         raise ConfigError(f"there is no setting {name[:80]}: `config explain` shows all")
-    raise ConfigError(f"there is no setting {name[:80]}: did you mean {(ends + near)[0]}?")
+    raise ConfigError(f"there is no setting {name[:80]}: did you mean {meant[0]}?")
 
 
 def _of_section(section: type[Section], *, prefix: str) -> Iterator[Explanation]:

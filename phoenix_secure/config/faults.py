@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from phoenix_secure.config.other_names import SWEEP_KEYS, known_as
 from phoenix_secure.yaml_text import shorten
 
-__all__ = ["explain", "field_at"]
+__all__ = ["explain", "field_at", "setting_called"]
 
 
 def explain(error: ValidationError, *, of: type[BaseModel]) -> str:
@@ -47,6 +47,17 @@ def _hint(location: list[str], root: type[BaseModel]) -> str:
     if close:
         return f"did you mean {'.'.join([*location[:-1], *close])}?"
     return f"valid here: {', '.join(valid)}"
+
+
+def setting_called(name: str, *, of: type[BaseModel]) -> str | None:
+    """The dotted name of the one setting that ``name`` may be meant for: by others' name for it, or
+    its own without the section; None where nothing or too much fits."""
+    key = name.strip("-").replace("-", "_")[:100]
+    other = known_as(key)
+    if other is not None and field_at(other.split("."), of=of) is not None:
+        return other
+    found = _sections_with(key, of)
+    return found[0] if len(found) == 1 else None
 
 
 def _sections_with(key: str, root: type[BaseModel]) -> list[str]:

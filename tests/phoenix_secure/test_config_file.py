@@ -146,6 +146,21 @@ def test_missing_file_is_named_and_shipped_ones_are_offered(tmp_path: Path) -> N
         load_config(tmp_path)
 
 
+def test_a_file_with_the_other_suffix_and_a_shipped_name_spelt_almost_so_are_offered(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.yml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: did you mean .*/mine\.yml\? Or give"):
+        load_config(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yml").rename(tmp_path / "mine.yaml")
+    for name in ("mine.yml", "mine"):
+        with pytest.raises(ConfigError, match=r"did you mean .*/mine\.yaml\?"):
+            load_config(tmp_path / name)
+    for name in ("demoo", "demoo.yaml"):
+        with pytest.raises(ConfigError, match=rf"no settings file {name}: did you mean demo\?"):
+            load_config(name)
+
+
 def test_shipped_settings_have_names_and_own_files_go_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,24 @@ def test_unknown_reference_and_wrong_size_are_named(cli, finished_run: Path) -> 
     assert "absent-folder" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        ("--rounds=3", "federation.rounds=..."),
+        ("--epsilon", "privacy.epsilon=..."),
+        ("--local-epochs", "training.local_epochs=..."),
+        ("--nonsense", "federation.rounds=3"),
+    ],
+)
+def test_a_setting_with_dashes_is_answered_with_the_setting(
+    cli, config_file: Path, option: str, setting: str
+) -> None:
+    outcome = cli("run", str(config_file), option)
+    assert outcome.code == SETTINGS
+    assert outcome.err.rstrip().endswith(f"settings have no dashes: {setting}")
+    assert "--run-dir" not in outcome.err
+
+
 @pytest.mark.parametrize("arguments", [["runn"], ["run"], ["sample", "x", "--num", "0"]])
 def test_usage_errors_leave_with_2(cli, arguments: list[str]) -> None:
     assert cli(*arguments).code == SETTINGS

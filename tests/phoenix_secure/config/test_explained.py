@@ -41,7 +41,13 @@ def test_bounds_and_names_stand_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("epsilon", "privacy.epsilon"), ("privacy.epsilo", "privacy.epsilon"), ("dta", "data")],
+    [
+        ("epsilon", "privacy.epsilon"),
+        ("privacy.epsilo", "privacy.epsilon"),
+        ("dta", "data"),
+        ("training.lr", "training.learning_rate"),
+        ("max_grad_norm", "privacy.clip_norm"),
+    ],
 )
 def test_a_wrong_name_leads_to_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(ConfigError, match=f"did you mean {right}\\?"):
