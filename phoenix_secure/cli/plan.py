@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 
+from phoenix_secure.cli.durations import duration
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.config import EarlierGuarantee, RunConfig, StartConfig
 from phoenix_secure.data.cache import default_cache_dir
@@ -19,15 +21,18 @@ from phoenix_secure.federation.secagg.stated_guarantee import guarantee_of
 from phoenix_secure.federation.secagg.terms import choose_terms
 from phoenix_secure.federation.simulation.estimate import (
     aggregation_seconds,
+    ddpm_seconds,
+    evaluation_seconds,
     fit_seconds,
     refinement_seconds,
     seconds_per_step,
 )
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.privacy.events import event_to_dict
+from phoenix_secure.privacy.noise_length import noise_over_signal
 from phoenix_secure.training.schedule import num_local_steps
 
-__all__ = ["plan_of", "print_deployment_plan", "print_plan"]
+__all__ = ["plan_of", "plan_of_all", "print_deployment_plan", "print_plan", "print_two_plans"]
 
 
 def print_plan(sites: SimulatedSites, *, output_format: Format) -> None:
@@ -49,8 +54,12 @@ def _print_table(plan: dict[str, Any], *, title: str) -> None:
 
 
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:
-    """What a deployment would cost in one line for each exchange."""
-    found = dict(plan)
+    """What a deployment would cost in one line for each exchange, and times as people say them."""
+    found: dict[str, Any] = {}
+    for name, value in plan.items():
+        what = name.removesuffix("_seconds")
+        is_time = what != name and name.startswith("estimated")
+        found[what if is_time else name] = duration(value) if is_time else value
     advice = found.pop("between_machines")
     for name, cost in advice["costs"].items():
         found[f"between_machines, {name}"] = Cost(**cost).text
@@ -60,12 +69,26 @@ def _flat(plan: dict[str, Any]) -> dict[str, Any]:
 
 def print_two_plans(config: RunConfig, *, output_format: Format) -> None:
     """Of a release, and of the steps that follow for the rest of one epsilon."""
-    plans = {"release": plan_of(_sites(config.release_phase())), "steps": _steps_plan(config)}
+    plans = _two_plans(config)
     if output_format is Format.JSON:
         print_json(plans)
         return
     for name, plan in plans.items():
         _print_table(plan, title=f"what its {name} would do")
+
+
+def plan_of_all(config: RunConfig) -> dict[str, Any]:
+    """The plan of a run; of two phases, the steps' with the release's beside it and their times
+    added up."""
+    if not config.release.is_first_of_two:
+        return plan_of(_sites(config))
+    plans = _two_plans(config)
+    total = sum(each["estimated_total_seconds"] for each in plans.values())
+    return plans["steps"] | {"release": plans["release"], "estimated_total_seconds": total}
+
+
+def _two_plans(config: RunConfig) -> dict[str, dict[str, Any]]:
+    return {"release": plan_of(_sites(config.release_phase())), "steps": _steps_plan(config)}
 
 
 def _steps_plan(config: RunConfig) -> dict[str, Any]:
@@ -127,9 +150,11 @@ def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[
     steps_per_round = round(sum(steps) * cohort / len(sizes))
     d = sites.strategies.exchange.num_parameters
     step_s = seconds_per_step(sites)
+    evaluation_s = evaluation_seconds(sites, step_s=step_s)
     waves = steps_per_round / sites.num_workers
     rounds = config.federation.rounds
-    aggregation_s = aggregation_seconds(sites)
+    training_s, aggregation_s = waves * step_s * rounds, aggregation_seconds(sites)
+    refinement = _refinement(sites)
     down, up = _bytes_down(sites, cohort=cohort), _bytes_up(sites, cohort=cohort)
     return {
         "images": f"{sites.partition.image_set.name}, {sum(sizes.values())} for training",
@@ -141,13 +166,22 @@ def plan_of(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[
         "parameters": d,
         "rounds": rounds,
         "local_steps_per_round": steps_per_round,
+        "local_steps_per_site_and_round": _span(steps),
         "bytes_down_per_round": down,
         "model": _who_makes_the_model(is_computed=sites.rule is not None),
         "bytes_up_per_round": up,
         "bytes_in_all_rounds": rounds * (down + up),
         "seconds_per_local_step": round(step_s, 4),
-        "estimated_training_seconds": round(waves * step_s * rounds, 1),
-        **_refinement(sites),
+        "estimated_training_seconds": round(training_s, 1),
+        **refinement,
+        **_evaluation(sites, seconds=evaluation_s),
+        "estimated_total_seconds": round(
+            training_s
+            + rounds * aggregation_s
+            + refinement.get("estimated_refinement_seconds", 0)
+            + evaluation_s,
+            1,
+        ),
         **_guarantee(sites, counted=counted),
         "secure_aggregation": "off" if sites.terms is None else "on",
         **_aggregation(sites, seconds=aggregation_s),
@@ -160,6 +194,9 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
     config, layout = sites.config, sites.strategies.release
     assert layout is not None  # noqa: S101 - the caller asked
     cohort, release = cohort_size(config), config.release
+    fit_s, aggregation_s = fit_seconds(sites, layout), aggregation_seconds(sites)
+    evaluation_s = evaluation_seconds(sites)
+    ddpm_s = ddpm_seconds(sites) if release.then == "ddpm" else 0.0
     facts: dict[str, Any] = {
         "images": f"{sites.partition.image_set.name}, {sum(sizes.values())} to be summed once",
         "sites": len(sizes),
@@ -171,14 +208,17 @@ def _release_plan(sites: SimulatedSites, sizes: dict[str, int]) -> dict[str, Any
         "bytes_down_per_round": 4 * layout.num_words * cohort,
         "bytes_up_per_round": _bytes_up(sites, cohort=cohort),
         "generator_steps": release.fit_steps,
-        "estimated_fit_seconds": round(fit_seconds(sites, layout), 1),
+        "estimated_fit_seconds": round(fit_s, 1),
+        **_evaluation(sites, seconds=evaluation_s),
+        "estimated_total_seconds": round(aggregation_s + fit_s + ddpm_s + evaluation_s, 1),
         **_guarantee(sites),
         "secure_aggregation": config.secure_aggregation.mode,
-        **_aggregation(sites, seconds=aggregation_seconds(sites)),
+        **_aggregation(sites, seconds=aggregation_s),
         "between_machines": sites.strategies.advice().to_dict(),
     }
     if release.then == "ddpm":
         facts["ddpm_steps_on_generated_images"] = ddpm_settings(config).training.local_steps
+        facts["estimated_ddpm_seconds"] = round(ddpm_s, 1)
     if max(sizes.values()) > release.max_images:
         facts["warning"] = (
             f"a site holds more than release.max_images = {release.max_images} images: its sums "
@@ -196,6 +236,21 @@ def _refinement(sites: SimulatedSites) -> dict[str, Any]:
     return {"generator_steps_at_the_end": steps, "estimated_refinement_seconds": seconds}
 
 
+def _evaluation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
+    """Of the samples at the end; nothing where it is off."""
+    if sites.evaluator is None:
+        return {}
+    return {
+        "images_evaluated": sites.config.evaluation.num_images,
+        "estimated_evaluation_seconds": round(seconds, 1),
+    }
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> dict[str, Any]:
     """The guarantee in words, and what it was calibrated from."""
     if counted is None:
@@ -206,6 +261,7 @@ def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> di
             terms = choose_terms(counted, num_parameters=num_parameters)
         privacy = plan_privacy(counted, terms=terms, num_parameters=num_parameters)
         guarantee = guarantee_of(counted, privacy, dealt=counted.partition, terms=terms).to_dict()
+    config = sites.config
     facts: dict[str, Any] = {"guarantee": guarantee["text"]}
     if guarantee["unit"] == "none":
         return facts
@@ -227,11 +283,30 @@ def _guarantee(sites: SimulatedSites, *, counted: RunConfig | None = None) -> di
         rate = guarantee["sampling_rate"]
         facts["images_drawn_per_step"] = (
             f"{rate * min(sizes):.3g} to {rate * max(sizes):.3g} expected, divided by "
-            f"training.batch_size = {sites.config.training.batch_size}"
+            f"training.batch_size = {config.training.batch_size}"
         )
+    if not config.release.is_on and guarantee["noise_multiplier"] is not None:
+        ratio = _noise_beside_update(sites, guarantee, sizes=sizes)
+        facts["noise_beside_the_longest_update"] = f"{ratio:.3g} times as long"
     for number, warning in enumerate(guarantee["warnings"], start=1):
         facts[f"privacy_warning_{number}"] = warning
     return facts
+
+
+def _noise_beside_update(
+    sites: SimulatedSites, guarantee: dict[str, Any], *, sizes: list[int]
+) -> float:
+    """Of one noised sum, at the largest site: below 1 a step can follow the images."""
+    if guarantee["unit"] == "site":
+        summed = float(cohort_size(sites.config))
+    else:
+        images = sum(sizes) if sites.config.privacy.trust == "sum" else max(sizes)
+        summed = images * (guarantee["sampling_rate"] or 1.0)
+    return noise_over_signal(
+        noise_multiplier=guarantee["noise_multiplier"],
+        num_parameters=sites.strategies.exchange.num_uploaded,
+        num_summed=summed,
+    )
 
 
 def _who_makes_the_model(*, is_computed: bool) -> str:

@@ -15,11 +15,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
+from phoenix_secure.cli.durations import duration
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
@@ -55,6 +58,17 @@ class _Counted(Progress):
         yield from super().get_renderables()
 
 
+class _Roomy(TextColumn):
+    """Text that gives way: shown only on a terminal of ``columns`` or more."""
+
+    def __init__(self, text: str, *, columns: int) -> None:
+        super().__init__(text, table_column=Column(no_wrap=True))
+        self._columns = columns
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if console.width >= self._columns else Text()
+
+
 class RunDisplay:
     """A progress bar on a terminal, a line a round elsewhere, JSON lines for machines.
 
@@ -72,21 +86,26 @@ class RunDisplay:
         self._as_json = output_format is Format.JSON
         self._images_before = 0
         self._excluded: set[str] = set()
+        self._fitting, self._fitted = "", 0
         self._bar = _Counted(
-            TextColumn("round {task.fields[round]}/{task.fields[rounds]}"),
-            BarColumn(),
+            # Bar, count and time left fit into 80 columns with the loss; the rest needs more.
+            TextColumn("{task.fields[head]}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("images  loss {task.fields[loss]}  {task.fields[speed]} images/s  left"),
+            TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[stage]}"),
-            completed=lambda: self._images_before + images_trained(),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            _Roomy("loss {task.fields[loss]}", columns=80),
+            _Roomy("{task.fields[speed]} images/s", columns=100),
+            _Roomy("{task.fields[stage]}", columns=136),
+            completed=lambda: self._fitted or self._images_before + images_trained(),
             disable=self._as_json or not console.is_terminal,
         )
         self._task = self._bar.add_task(
             "run",
             total=None,
-            round=1,
-            rounds=config.federation.rounds,
+            head=self._round(1),
+            unit="images",
             loss="-",
             speed="-",
             stage="",
@@ -139,7 +158,7 @@ class RunDisplay:
         """Say how long the run will take, as it was just calibrated."""
         after = "; audit and report come after that" if is_audited else ""
         console.print(
-            f"about {_duration(seconds)} for training and evaluation on this machine{after}"
+            f"about {duration(seconds)} for training and evaluation on this machine{after}"
         )
 
     def _expect_images(self, parts: Mapping[str, Any], *, rounds_done: int) -> None:
@@ -151,7 +170,11 @@ class RunDisplay:
         share = max(1, round(config.federation.participation * len(parts))) / len(parts)
         self._images_before = int(per_round * share) * rounds_done
         total = int(per_round * share) * config.federation.rounds
-        self._bar.update(self._task, total=total, round=rounds_done + 1)
+        self._bar.update(self._task, total=total, head=self._round(rounds_done + 1))
+
+    def _round(self, number: int) -> str:
+        rounds = self._config.federation.rounds
+        return f"round {min(number, rounds)}/{rounds}"
 
     def open_deployment(self, sites: DeployedSites, *, folder: Path, rounds_done: int) -> None:
         """Say which plan is about to run, and over which sites."""
@@ -186,7 +209,12 @@ class RunDisplay:
 
     def _show_fit(self, report: FitReport) -> None:
         text = f"fitting the {report.what}, step {report.step}/{report.num_steps}"
-        self._bar.update(self._task, loss=_loss(report.loss), speed="-", stage=text)
+        if report.what != self._fitting:
+            # Its steps take another time than what was counted before.
+            self._fitting = report.what
+            self._bar.reset(self._task, total=report.num_steps, head=report.what, unit="steps")
+        self._fitted = report.step
+        self._bar.update(self._task, loss=_loss(report.loss), speed="-", stage="")
         if not console.is_terminal or report.step == report.num_steps:
             console.print(f"{text}  loss {report.loss:.4f}  {report.seconds:.1f} s")
 
@@ -210,7 +238,7 @@ class RunDisplay:
         rounds = self._config.federation.rounds
         self._bar.update(
             self._task,
-            round=min(report.round_number + 1, rounds),
+            head=self._round(report.round_number + 1),
             loss=_loss(report.loss),
             speed=f"{report.images_per_s:,.0f}",
         )
@@ -301,13 +329,6 @@ def print_guarantee(guarantee: dict[str, Any]) -> None:
         )
     for warning in guarantee["warnings"]:
         console.print(Text.assemble(("warning:", "yellow"), f" {warning}"), soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _loss(value: float | None) -> str:

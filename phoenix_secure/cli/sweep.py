@@ -74,12 +74,20 @@ def run(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep, finished or not.")],
+    plots: Annotated[
+        str | None,
+        typer.Option("--plots", help="Also write every plot as pdf or svg, in FOLDER/report."),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", help="Also write the page's table to this .csv or .tex."),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Rebuild report.html, the PNGs, results.csv and results.json from what has been run."""
     from phoenix_secure.cli import sweeping
 
-    sweeping.report(folder, output_format=output_format)
+    sweeping.report(folder, plots=plots, table=table, output_format=output_format)
 
 
 @app.command()

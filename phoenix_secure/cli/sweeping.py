@@ -14,19 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from phoenix_secure.api import sweeps
+from phoenix_secure.cli.durations import duration
 from phoenix_secure.cli.output import Format, console, print_json
-from phoenix_secure.cli.plan import plan_of
+from phoenix_secure.cli.plan import plan_of_all
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import CheckpointError, TrainingError
 from phoenix_secure.experiments.downstream import downstream_accuracy
 from phoenix_secure.experiments.points import Point, expand
-from phoenix_secure.experiments.report import write_report
+from phoenix_secure.experiments.report import save_plots, save_rows, write_report
 from phoenix_secure.experiments.spec import load_spec
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.experiments.sweep import PointReport
-from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.files import write_bytes
 
 __all__ = ["downstream", "report", "run"]
@@ -64,13 +64,17 @@ def run(
         )
 
 
-def report(path: Path, *, output_format: Format) -> None:
-    """Rebuild the report of a sweep."""
+def report(path: Path, *, plots: str | None, table: Path | None, output_format: Format) -> None:
+    """Rebuild the report of a sweep; also its plots and table for print."""
     folder = SweepFolder(path)
     if not folder.spec_file.exists():
         raise CheckpointError(f"{path} is no sweep: sweep.yaml is missing")
     spec = load_spec(folder.spec_file)
     rows = write_report(expand(spec, folder=path), spec=spec, folder=folder)
+    if table is not None:
+        save_rows(rows, table)
+    if plots is not None:
+        save_plots(rows, spec=spec, folder=folder, suffix=f".{plots.lstrip('.')}")
     _print_rows(rows, folder=folder, output_format=output_format)
 
 
@@ -154,21 +158,21 @@ class _Display:
 
 
 def _print_plans(points: Sequence[Point], *, output_format: Format) -> None:
-    """One line a point. Points that differ in seed or epsilon alone are measured once."""
+    """One line a point. Points that differ in seed or epsilon alone are measured once; of a release
+    with steps after it, both phases are."""
     measured: dict[str, dict[str, Any]] = {}
     plans: list[dict[str, Any]] = []
     for point in points:
         key = _cost_key(point.config)
         if key not in measured:
-            sites = SimulatedSites(point.config, cache_dir=default_cache_dir())
-            measured[key] = plan_of(sites)
+            measured[key] = plan_of_all(point.config)
         plans.append({"point": point.name, "plan": measured[key], "privacy": _privacy_of(point)})
-    total = sum(entry["plan"]["estimated_training_seconds"] for entry in plans)
+    total = sum(entry["plan"]["estimated_total_seconds"] for entry in plans)
     if output_format is Format.JSON:
-        print_json({"points": plans, "estimated_training_seconds": total})
+        print_json({"points": plans, "estimated_total_seconds": total})
         return
     table = Table(title=f"{len(plans)} points")
-    for column in ("point", "privacy", "MB up a round", "training, s"):
+    for column in ("point", "privacy", "MB up a round", "time"):
         table.add_column(
             column,
             justify="left" if column in ("point", "privacy") else "right",
@@ -180,11 +184,11 @@ def _print_plans(points: Sequence[Point], *, output_format: Format) -> None:
             entry["point"],
             entry["privacy"],
             f"{plan['bytes_up_per_round'] / 1e6:,.1f}",
-            f"{plan['estimated_training_seconds']:,.0f}",
+            duration(plan["estimated_total_seconds"]),
         )
     console.print(table)
     console.print(
-        f"about {total / 60:,.0f} minutes of training one after the other, without evaluation"
+        f"about {duration(total)} one after the other, without audits and downstream classifiers"
     )
 
 

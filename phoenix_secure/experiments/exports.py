@@ -6,15 +6,18 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import replace_file, write_bytes
 
-__all__ = ["TABLE_SUFFIXES", "save_run_curves", "save_table"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PLOT_SUFFIXES", "TABLE_SUFFIXES", "save_figure", "save_run_curves", "save_table"]
 
 TABLE_SUFFIXES = (".csv", ".tex")
-_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -47,8 +50,8 @@ def save_run_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
 
     Raises:     ConfigError for a suffix that is no picture's; StorageError.
     """
-    if path.suffix not in _PLOT_SUFFIXES:
-        raise ConfigError(f"{path} must end in {', '.join(_PLOT_SUFFIXES)}")
+    if path.suffix not in PLOT_SUFFIXES:
+        raise ConfigError(f"{path} must end in {', '.join(PLOT_SUFFIXES)}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -73,12 +76,27 @@ def save_run_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
         if not any(len(line.get_xdata()) for line in axes.lines):
             axes.text(0.5, 0.5, "no run tells it", ha="center", transform=axes.transAxes)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", frameon=False)
-    # No date: the same runs give the same bytes.
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as its file's suffix says.
+
+    Guarantee:  equal figures give equal bytes: no date is written.
+    Raises:     ConfigError for a suffix that is no picture's; StorageError.
+    """
+    if path.suffix not in PLOT_SUFFIXES:
+        raise ConfigError(f"{path} must end in {', '.join(PLOT_SUFFIXES)}")
+    from matplotlib import rc_context
+
     facts = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix)
-    replace_file(
-        path,
-        lambda temporary: figure.savefig(temporary, format=path.suffix[1:], metadata=facts),
-    )
+
+    def write(temporary: Path) -> None:
+        # The ids inside an SVG are random without a salt.
+        with rc_context({"svg.hashsalt": "phoenix-secure"}):
+            figure.savefig(temporary, format=path.suffix[1:], metadata=facts)
+
+    replace_file(path, write)
 
 
 def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -11,7 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
-from phoenix_secure.experiments.plots import draw_plots
+from phoenix_secure.experiments.exports import save_figure, save_table
+from phoenix_secure.experiments.plots import draw_plots, figures_of
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.results import gather, to_csv, to_json
 from phoenix_secure.experiments.spec import SweepSpec
@@ -19,7 +20,7 @@ from phoenix_secure.experiments.spent import privacy_spent
 from phoenix_secure.experiments.store import SweepFolder
 from phoenix_secure.marks.marker import described_png
 
-__all__ = ["write_report"]
+__all__ = ["save_plots", "save_rows", "write_report"]
 
 Row = dict[str, Any]
 _TITLES = {
@@ -79,6 +80,31 @@ def write_report(points: Sequence[Point], *, spec: SweepSpec, folder: SweepFolde
     )
     folder.write("report.html", page.encode())
     return rows
+
+
+def save_plots(
+    rows: Sequence[Row], *, spec: SweepSpec, folder: SweepFolder, suffix: str
+) -> list[Path]:
+    """Every plot once more, for print: report/NAME with ``suffix``, such as .pdf.
+
+    Raises:     ConfigError for a suffix that is no picture's; StorageError.
+    """
+    written = []
+    for name, (_, figure) in figures_of(rows, axes=spec.curve_axes, skew=spec.skew_axis).items():
+        if figure is not None:
+            written.append(folder.path / "report" / f"{name}{suffix}")
+            save_figure(figure, written[-1])
+    return written
+
+
+def save_rows(rows: Sequence[Row], path: Path) -> None:
+    """The page's table, with its columns and its rounding: .csv, or .tex for booktabs.
+
+    Raises:     ConfigError for another suffix; StorageError.
+    """
+    columns = _columns(rows)
+    cells = [[_cell(row[each["name"]]) for each in columns] for row in rows]
+    save_table([each["title"] for each in columns], cells, path)
 
 
 def _columns(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,31 @@ def test_dry_run_promises_and_writes_nothing(cli, config_file: Path, tmp_path: P
     assert 0 <= plan["bytes_up_per_round"] - 3 * plan["parameters"] * 5 < 500
     assert plan["local_steps_per_round"] == 10
     assert plan["estimated_training_seconds"] > 0
+    assert plan["estimated_total_seconds"] > plan["estimated_training_seconds"]
+    assert plan["local_steps_per_site_and_round"] == "2"
+    assert not [name for name in plan if "evaluat" in name or "noise" in name]
     assert 0 < plan["estimated_aggregation_seconds_per_round"] < 60
     assert (plan["sites_that_must_stay"], plan["word_bits"]) == (4, 24)
+
+
+@pytest.mark.long
+def test_dry_run_tells_minutes_and_the_length_of_the_noise(cli, config_file: Path) -> None:
+    private = ["privacy.unit=record", "privacy.noise_multiplier=2", "privacy.sampling_rate=0.1"]
+    told = ["evaluation.num_images=100", "data.max_images=1500", "--dry-run"]
+    outcome = cli("run", str(config_file), *private, *told)
+    assert outcome.code == 0, outcome.err
+    rows = {
+        cells[1].strip(): cells[2].strip()
+        for line in outcome.out.splitlines()
+        if len(cells := line.split("│")) == 4
+    }
+    assert re.fullmatch(r"\d+ s|\d+ min", rows["estimated total"])
+    assert re.fullmatch(r"\d+ s|\d+ min", rows["estimated evaluation"])
+    assert rows["images evaluated"] == "100"
+    plan = json.loads(cli("run", str(config_file), *private, *told, "--format", "json").out)
+    most = int(plan["images_per_site"].rpartition(" ")[2])
+    expected = 2 * plan["parameters"] ** 0.5 / (0.1 * most)
+    assert plan["noise_beside_the_longest_update"] == f"{expected:.3g} times as long"
 
 
 @pytest.mark.long

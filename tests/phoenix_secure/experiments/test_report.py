@@ -16,7 +16,7 @@ from PIL import Image
 from phoenix_secure.config_file import dump_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.experiments.points import Point, expand
-from phoenix_secure.experiments.report import write_report
+from phoenix_secure.experiments.report import save_plots, save_rows, write_report
 from phoenix_secure.experiments.results import gather, to_csv
 from phoenix_secure.experiments.spec import SweepSpec
 from phoenix_secure.experiments.spent import privacy_spent
@@ -263,6 +263,25 @@ def test_page_is_self_contained_and_escapes_what_it_shows(sweep) -> None:
     assert "Fewer than three seeds" in text
     assert (folder.path / "report" / "kid.png").exists()
     assert len(json.loads((folder.path / "results.json").read_text())) == 6
+
+
+def test_plots_and_table_are_written_for_print_too(sweep, tmp_path: Path) -> None:
+    points, folder = sweep
+    rows = write_report(points, spec=SPEC, folder=folder)
+    written = save_plots(rows, spec=SPEC, folder=folder, suffix=".pdf")
+    assert {path.with_suffix(".png") for path in written} == set(
+        (folder.path / "report").glob("*.png")
+    )
+    assert all(path.read_bytes().startswith(b"%PDF") for path in written)
+    save_rows(rows, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    assert [row["point"] for row in read] == [row["point"] for row in rows]
+    assert [row["epsilon"] for row in read] == [
+        "–" if row["epsilon"] is None else f"{row['epsilon']:.4g}" for row in rows
+    ]
+    with pytest.raises(ConfigError, match=r"\.png, \.pdf, \.svg"):
+        save_plots(rows, spec=SPEC, folder=folder, suffix=".gif")
 
 
 def test_report_is_the_same_every_time(sweep) -> None:

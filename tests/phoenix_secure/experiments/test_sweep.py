@@ -90,6 +90,39 @@ def test_dry_run_lists_points_and_writes_nothing(sweep_file: Path, tmp_path: Pat
     assert not out.exists()
 
 
+RELEASES = """\
+settings:
+  data.name: digits
+  partition.scheme: iid
+  partition.num_sites: 5
+  federation.rounds: 1
+  secure_aggregation.word_bits: 32
+  privacy: {unit: record, trust: sum, epsilon: 8}
+  release: {features: hogpix, num_features: 64, max_images: 512, fit_steps: 20}
+  evaluation.num_images: 0
+  device: cpu
+axes:
+  privacy.epsilon: [1, 8]
+"""
+
+
+@pytest.mark.long
+def test_dry_run_over_releases_adds_up_their_fits(tmp_path: Path) -> None:
+    (tmp_path / "releases.yaml").write_text(RELEASES)
+    arguments = ["sweep", str(tmp_path / "releases.yaml"), "--dry-run"]
+    listed = CliRunner().invoke(app, [*arguments, "--format", "json"])
+    assert listed.exit_code == 0, listed.output
+    found = json.loads(listed.stdout)
+    times = [entry["plan"]["estimated_total_seconds"] for entry in found["points"]]
+    assert [entry["point"] for entry in found["points"]] == ["epsilon-1", "epsilon-8"]
+    assert all(
+        entry["plan"]["estimated_total_seconds"] >= entry["plan"]["estimated_fit_seconds"]
+        for entry in found["points"]
+    )
+    assert found["estimated_total_seconds"] == sum(times)
+    assert "one after the other" in CliRunner().invoke(app, arguments).stdout
+
+
 def test_downstream_without_classes_is_refused_before_the_first_run(
     sweep_file: Path, tmp_path: Path
 ) -> None:
