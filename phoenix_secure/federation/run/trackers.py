@@ -1,106 +1,112 @@
 """Optional trackers beside metrics.jsonl, which is always written.
 
-A tracker gets what metrics.jsonl gets: nothing about one site, and no metric that differential
-privacy keeps at the sites.
+A tracker gets what metrics.jsonl gets, the sample grids, the settings, and the epsilon that the
+rounds so far have spent: nothing about one site, and no metric that differential privacy keeps at
+the sites.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.errors import ConfigError
 from phoenix_secure.extensions import ExtensionPoint, extension
-from phoenix_secure.files import write_bytes
+from phoenix_secure.federation.secagg.privacy_plan import PrivacyPlan
+from phoenix_secure.privacy.accounting import bound_of
 
-__all__ = ["metrics_writer"]
+__all__ = ["Tracker", "Trackers", "quality_numbers"]
 
 Write = Callable[[Path, dict[str, Any]], None]
 
+_EPSILONS = 50  # of a run: each takes the accountant a fraction of a second
+_QUALITY = ("kid", "frechet", "precision", "recall", "density", "coverage")
 
-def metrics_writer(config: RunConfig) -> Write:
-    """A function that hands a line of metrics to every tracker that the settings name.
+
+class Tracker(Protocol):
+    """A tool that shows one run's figures and pictures; steps are rounds."""
+
+    def log(self, folder: Path, *, step: int, numbers: Mapping[str, float]) -> None:
+        """Figures after a round."""
+
+    def show(self, folder: Path, *, step: int, picture: Path) -> None:
+        """A sample grid; its file leaves as it is, marks included."""
+
+    def close(self, folder: Path, *, numbers: Mapping[str, float]) -> None:
+        """The run has ended with these figures; it may go on later."""
+
+
+class Trackers:
+    """All trackers that the settings name.
 
     Raises:     ConfigError when one is asked for and its extra is not installed.
     """
-    writers: list[Write] = []
-    if config.output.tensorboard:
-        writers.append(_tensorboard())
-    if config.output.mlflow is not None:
-        writers.append(_mlflow(config, uri=config.output.mlflow))
-    writers += [extension(ExtensionPoint.TRACKER, name) for name in config.output.trackers]
 
-    def write(folder: Path, line: dict[str, Any]) -> None:
-        for each in writers:
-            each(folder, line)
+    def __init__(self, config: RunConfig, *, privacy: PrivacyPlan | None = None) -> None:
+        self._config = config
+        self._privacy = None if config.privacy.noise_source == "seeded" else privacy
+        self._tools: list[Tracker] = []
+        if config.output.tensorboard:
+            from phoenix_secure.federation.run.tensorboard_tracker import TensorBoard
 
-    return write
+            self._tools.append(TensorBoard(config))
+        if config.output.mlflow is not None:
+            from phoenix_secure.federation.run.mlflow_tracker import MLflow
 
-
-def _tensorboard() -> Write:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "output.tensorboard needs the extra: pip install 'phoenix-secure[tensorboard]'"
-        ) from error
-
-    def write(folder: Path, line: dict[str, Any]) -> None:
-        with SummaryWriter(folder / "tensorboard") as writer:
-            for name, value in _numbers(line).items():
-                writer.add_scalar(name, value, line["round_number"])
-
-    return write
-
-
-def _mlflow(config: RunConfig, *, uri: str) -> Write:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    try:
-        from mlflow.entities import Metric, Param
-        from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
-    except ImportError as error:
-        raise ConfigError(
-            "output.mlflow needs the extra: pip install 'phoenix-secure[mlflow]'"
-        ) from error
-    try:
-        client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name("phoenix-secure")
-        experiment = found.experiment_id if found else client.create_experiment("phoenix-secure")
-    except MlflowException as error:
-        raise ConfigError(
-            f"output.mlflow = {uri} cannot be used ({str(error).splitlines()[0][:200]}): name a "
-            "server (http://...) or a database (sqlite:///runs/mlflow.db)"
-        ) from error
-
-    def run_of(folder: Path) -> str:
-        """The MLflow run of a run folder: a resumed run goes on in it."""
-        file = folder / "mlflow.json"
-        if file.exists():
-            return str(json.loads(file.read_text(encoding="utf-8"))["run_id"])
-        run = client.create_run(experiment, run_name=folder.name)
-        settings = _flat(config.model_dump(mode="json"))
-        client.log_batch(
-            run.info.run_id,
-            params=[Param(name, str(value)[:500]) for name, value in settings.items()],
-        )
-        write_bytes(file, json.dumps({"run_id": run.info.run_id}).encode())
-        return str(run.info.run_id)
-
-    def write(folder: Path, line: dict[str, Any]) -> None:
-        step = line["round_number"]
-        metrics = [
-            # A time of its own would make the same round of a resumed run a second point.
-            Metric(name, float(value), timestamp=step, step=step)
-            for name, value in _numbers(line).items()
+            self._tools.append(MLflow(config, uri=config.output.mlflow))
+        self._extensions: list[Write] = [
+            extension(ExtensionPoint.TRACKER, name) for name in config.output.trackers
         ]
-        client.log_batch(run_of(folder), metrics=metrics)
 
-    return write
+    def round(self, folder: Path, line: dict[str, Any]) -> None:
+        """Hand on one line of metrics.jsonl."""
+        for write in self._extensions:
+            write(folder, line)
+        if not self._tools:
+            return
+        step = int(line["round_number"])
+        numbers = _numbers(line) | quality_numbers(line.get("quality"))
+        if self._tells_epsilon(step):
+            numbers |= self._spent(step)
+        for each in self._tools:
+            each.log(folder, step=step, numbers=numbers)
+
+    def samples(self, folder: Path, *, step: int, picture: Path) -> None:
+        """Show the grid that was just written."""
+        for each in self._tools:
+            each.show(folder, step=step, picture=picture)
+
+    def finished(
+        self, folder: Path, *, step: int, quality: dict[str, Any] | None, picture: Path
+    ) -> None:
+        """The last figures, beside the settings, and the last grid."""
+        if not self._tools:
+            return
+        judged, spent = quality_numbers(quality), self._spent(step)
+        for each in self._tools:
+            each.log(
+                folder, step=step, numbers=judged | ({} if self._tells_epsilon(step) else spent)
+            )
+            each.show(folder, step=step, picture=picture)
+            each.close(folder, numbers=judged | spent)
+
+    def _tells_epsilon(self, rounds: int) -> bool:
+        return rounds % -(-self._config.federation.rounds // _EPSILONS) == 0
+
+    def _spent(self, rounds: int) -> dict[str, float]:
+        """The most that one site has spent after so many rounds; what it started from included."""
+        if self._privacy is None:
+            return {}
+        releases = min(rounds, self._privacy.max_releases)
+        events = (*self._privacy.before, *self._privacy.events(releases))
+        return {"epsilon_spent": bound_of(events, delta=self._config.privacy.delta)}
+
+
+def quality_numbers(quality: dict[str, Any] | None) -> dict[str, float]:
+    """KID and its neighbours of the generated images, where they were evaluated."""
+    row = quality["rows"]["generated"] if quality else {}
+    return {name: float(row[name]) for name in _QUALITY if row.get(name) is not None}
 
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
@@ -109,13 +115,3 @@ def _numbers(line: dict[str, Any]) -> dict[str, float]:
         for name, value in line.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "round_number"
     }
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found

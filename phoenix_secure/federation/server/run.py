@@ -25,7 +25,7 @@ from phoenix_secure.federation.run.marks import own_encoder, signer_folder
 from phoenix_secure.federation.run.released_model import ReleasedModel
 from phoenix_secure.federation.run.selected_model import SelectedModel
 from phoenix_secure.federation.run.summary import RunSummary
-from phoenix_secure.federation.run.trackers import metrics_writer
+from phoenix_secure.federation.run.trackers import Trackers
 from phoenix_secure.federation.server.backend import Backend
 from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import ModelChain
@@ -53,7 +53,7 @@ class Run:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.config: RunConfig = backend.config
-        self._track = metrics_writer(backend.config)
+        self._trackers = Trackers(backend.config, privacy=backend.privacy)
 
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
         """Make the run folder and keep the initial state in it."""
@@ -146,8 +146,8 @@ class Run:
                 report = self._keep(event, folder, evidence)
                 if self._is_witnessed(report.round_number):
                     witnesses.ask(engine)
+                self._trackers.round(folder.path, report.to_dict())
                 self._draw(event.state, folder, evidence)
-                self._track(folder.path, report.to_dict())
                 yield report
         finally:
             engine.close()
@@ -181,6 +181,7 @@ class Run:
             path = folder.samples_file(state.round_number)
             encode = own_encoder(folder, self.config, run=evidence.ledger.id)
             self.backend.model.save_grid(path, encode=encode)
+            self._trackers.samples(folder.path, step=state.round_number, picture=path)
             save_curves(folder.read_metrics(), folder.path / "curves.png")
 
     def finish(self, folder: RunFolder) -> RunSummary:
@@ -220,6 +221,9 @@ class Run:
             release=model.facts if isinstance(model, ReleasedModel) else None,
         )
         folder.write_json("summary.json", summary.to_dict())
+        self._trackers.finished(
+            folder.path, step=state.round_number, quality=quality, picture=samples
+        )
         if isinstance(model, ReleasedModel):
             evidence.exported(folder.path / "generator", round_number=state.round_number)
         evidence.exported(folder.model, round_number=state.round_number)
