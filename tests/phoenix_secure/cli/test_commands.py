@@ -87,6 +87,21 @@ def test_dry_run_tells_minutes_and_the_length_of_the_noise(cli, config_file: Pat
 
 
 @pytest.mark.long
+def test_dry_run_of_privacy_per_site_compares_the_noise_with_all_sites(
+    cli, config_file: Path
+) -> None:
+    site = ["privacy.unit=site", "privacy.noise_multiplier=1", "privacy.delta=1e-5"]
+    wide = ["secure_aggregation.word_bits=32", "--dry-run", "--format", "json"]
+    outcome = cli("run", str(config_file), *site, *wide)
+    assert outcome.code == 0, outcome.err
+    plan = json.loads(outcome.out)
+    noise = plan["privacy_noise_multiplier"]
+    expected = noise * plan["parameters"] ** 0.5 / 5
+    assert plan["noise_beside_the_longest_update"] == f"{expected:.3g} times as long"
+    assert "few sites" in plan["privacy_warning_1"]
+
+
+@pytest.mark.long
 def test_finished_run_can_be_resumed_and_changes_nothing(cli, finished_run: Path) -> None:
     before = (finished_run / "checkpoints" / "round-000003.safetensors").read_bytes()
     outcome = cli("resume", str(finished_run))

@@ -178,6 +178,13 @@ def test_a_map_that_cannot_say_why_is_refused(clauses: Any, word: str) -> None:
         ClauseMap.model_validate(value)
 
 
+@pytest.mark.parametrize("version", ["2026-11-b", "2026-11-c"])
+def test_maps_of_before_are_kept_as_they_were(version: str) -> None:
+    found = load_clause_map(version)
+    assert found.version == version != load_clause_map().version
+    assert not any(each.source for each in found.clauses.values())
+
+
 def test_a_report_of_before_has_the_fields_and_clauses_of_its_own_map(reported: Path) -> None:
     old = build_report(reported, clause_map="2026-11-b")
     ids = {each.id for each in old.fields}
