@@ -19,6 +19,7 @@ from phoenix_secure.compliance.verification.evidence import (
     _check_scope,
     _check_witnesses,
 )
+from phoenix_secure.compliance.verification.rosters import check_rosters
 from phoenix_secure.evidence import (
     Event,
     EvidenceError,
@@ -28,7 +29,7 @@ from phoenix_secure.evidence import (
     read_ledger,
 )
 from phoenix_secure.evidence.witness import Forked, ShownHead, Witness, WitnessReply
-from protocol import SERVER, Identity, Roster
+from protocol import SERVER, Identity, Roster, RosterChain
 
 PLAN_A, PLAN_B = "aa" * 32, "bb" * 32
 NAMES = tuple(f"site-{number}" for number in range(1, 6))
@@ -41,12 +42,14 @@ class Federation:
         self.path = path
         self.server = Identity.generate(SERVER)
         self.sites = {name: Identity.generate(name) for name in NAMES}
+        owner = Identity.generate("owner")
         self.roster = Roster.create(
             federation_id="f",
-            owner_key=Identity.generate("owner").public_key,
+            owner_key=owner.public_key,
             server_key=self.server.public_key,
             keys={name: each.public_key for name, each in self.sites.items()},
         )
+        self.rosters = RosterChain.of([self.roster.sign(owner)], owner_key=owner.public_key)
 
     def witness(self, name: str, *, plan: str, federation: str = "f") -> Witness:
         folder = self.path / f"{federation}-{plan[:2]}" / "sites" / name
@@ -82,10 +85,11 @@ class Federation:
         """The checks of a reader who pinned the roster, and got the folder ``kept``."""
         checks = Checks()
         found = read_ledger(ledger.path, server_key=self.server.public_key)
-        _check_scope(found, self.roster, checks)
-        _check_witnesses(found, self.roster, checks)
+        _check_scope(found, checks)
+        check_rosters(found, self.rosters, checks)
+        _check_witnesses(found, self.rosters, checks)
         _check_kept_heads(
-            self.path / kept, found, self.roster, key=self.server.public_key, checks=checks
+            self.path / kept, found, self.rosters, key=self.server.public_key, checks=checks
         )
         return {each.name: each.state for each in checks.found}
 

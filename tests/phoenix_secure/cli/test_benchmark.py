@@ -74,7 +74,7 @@ def test_the_protocol_s_delta_is_no_news(tmp_path: Path, caplog: pytest.LogCaptu
     """No warning for every site of every row; any other run has one."""
     benchmark(tmp_path, "--dry-run")
     assert "a smaller one says more" not in caplog.text
-    check_images(load_config("release", ["privacy.delta=1e-4"]), 300, site="site-01")
+    check_images(load_config("release", ["privacy.delta=1e-4"]), {"site-01": 300})
     assert "a smaller one says more" in caplog.text
 
 

@@ -128,7 +128,7 @@ def test_every_shipped_sweep_expands_to_points_that_can_run(file: Path) -> None:
     assert len({point.name for point in points}) == len(points) > 1
     for point in points:
         assert point.config.data.name in ("fashion-mnist", "mnist")
-        check_images(point.config, 4000, site="site-01")
+        check_images(point.config, {"site-01": 4000})
 
 
 def test_there_are_shipped_sweeps() -> None:

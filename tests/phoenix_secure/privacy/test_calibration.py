@@ -63,9 +63,9 @@ def test_a_budget_takes_few_evaluations(monkeypatch: pytest.MonkeyPatch, epsilon
 
 
 def test_budget_that_no_noise_meets_is_refused_with_the_settings_to_change() -> None:
-    with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
+    with pytest.raises(ConfigError, match=r"raise epsilon to [\d.]+, or lower sampling_rate"):
         noise_multiplier_for(epsilon=0.005, delta=1e-5, sampling_rate=1.0, steps=10**6)
-    with pytest.raises(ConfigError, match=r"raise epsilon, or lower sampling_rate"):
+    with pytest.raises(ConfigError, match=r"raise epsilon to [\d.]+, or lower sampling_rate"):
         noise_multiplier_for(epsilon=1e-9, delta=1e-5, sampling_rate=1.0, steps=100)
     with pytest.raises(ValueError, match="epsilon > 0"):
         noise_multiplier_for(epsilon=0.0, delta=1e-5, sampling_rate=0.1, steps=1)

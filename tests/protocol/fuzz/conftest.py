@@ -124,17 +124,16 @@ def snapshot(session):
     values = {
         name: dict(v) if isinstance(v := getattr(session, name), dict) else v for name in slots
     }
-    arrays = {
-        name: (array, array.copy())
-        for name in ("vector", "accumulator")
-        if (array := getattr(session._state, name, None)) is not None
-    }
+    found = (getattr(session._state, name, None) for name in ("vector", "accumulator"))
+    parts = (each if isinstance(each, tuple) else (each,) for each in found if each is not None)
+    arrays = [(array, array.copy()) for each in parts for array in each]
 
     def restore():
         for name, value in values.items():
             setattr(session, name, dict(value) if isinstance(value, dict) else value)
-        for array, copy in arrays.values():
-            array[:] = copy
+        for array, copy in arrays:
+            if array.flags.writeable:
+                array[:] = copy
 
     return restore
 

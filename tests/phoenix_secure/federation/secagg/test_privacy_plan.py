@@ -212,8 +212,8 @@ def test_persons_are_counted_where_they_are_protected() -> None:
     config = configured(*RECORD, *GROUP, "privacy.unit=group", "privacy.epsilon=2")
     groups = np.arange(30, dtype=np.int64) // 10
     assert num_records(config, num_images=30, groups=groups) == 3
-    with pytest.raises(ConfigError, match=r"has 3 persons, and privacy\.sampling_rate"):
-        check_images(config, 3, site="site-01")
+    with pytest.raises(ConfigError, match=r"of the persons at site-01 \(3\)"):
+        check_images(config, {"site-01": 3})
     images = configured(*RECORD, "privacy.epsilon=2")
     assert num_records(images, num_images=30, groups=groups) == 30
     with pytest.raises(ConfigError, match=r"set\s+data\.group"):
@@ -224,9 +224,9 @@ def test_a_delta_above_one_over_images_squared_is_said_in_the_log_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
-    check_images(config, 500, site="site-01")
+    check_images(config, {"site-01": 500})
     assert not caplog.records
-    check_images(config, 2000, site="site-01")
+    check_images(config, {"site-01": 2000})
     assert "1/images^2" in caplog.text
 
 
@@ -295,7 +295,7 @@ def test_few_sites_are_warned_of() -> None:
         ("privacy.delta=1e-300", r"privacy.delta = 1e-300 .* raise it"),
         (
             "privacy.epsilon=1e-9 privacy.sampling_rate=1",
-            r"privacy.epsilon = 1e-09 .* raise epsilon, or lower sampling_rate",
+            r"privacy.epsilon = 1e-09 .* raise epsilon to 0.003, or lower sampling_rate",
         ),
         (
             "privacy.epsilon=null privacy.noise_multiplier=1e-300",
