@@ -116,7 +116,8 @@ _STEP_SIZE = 0.005
 # A classifier of few parameters bears all images in every step, and hardly any noise.
 _SELECTED = (
     "release.share=0.8",
-    "release.fit_steps=3000",
+    "release.fit_steps=2000",
+    "release.fit_batch=200",
     "release.sharpness=2",
     "model.network=classifier",
     "federation.exchange=gradients",
