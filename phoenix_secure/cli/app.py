@@ -36,6 +36,7 @@ from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
 from phoenix_secure.cli.verify import verify
 from phoenix_secure.errors import ConfigError, PhoenixError, StorageError
+from phoenix_secure.memory import keep_freed_memory
 from phoenix_secure.printed_text import without_controls
 
 __all__ = ["app", "main"]
@@ -86,6 +87,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # A batch system that stops us is told from a crash, and leaves as tidily as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    keep_freed_memory()
     sys.exit(_written())
 
 

@@ -59,6 +59,7 @@ from phoenix_secure.federation.simulation.parties import (
 from phoenix_secure.federation.site.build import Handler, SiteRun, build_site
 from phoenix_secure.federation.site.privacy import Trainer, make_summer, make_trainer
 from phoenix_secure.files import sha256_of
+from phoenix_secure.memory import keep_freed_memory
 from phoenix_secure.privacy.guarantee import Guarantee
 from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.rng import SeedTree
@@ -82,6 +83,7 @@ class SimulatedSites:
         torch.set_num_threads(config.federation.threads_per_site)
         config = with_start(config.with_split())
         self.config = config
+        keep_freed_memory()
         self.devices = pick_devices(config.device)
         self.images_trained = ImagesTrained()
         self._seeds = SeedTree(config.seed)
