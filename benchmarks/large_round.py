@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import calibration, cpu_name, high_water_mark
+from machine import calibration, cpu_name, high_water_mark, print_row
 
 CIFAR10_PARAMETERS = 35_700_000
 HERE = Path(__file__).resolve().parents[1]
@@ -113,12 +113,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure_here(options.d, sites=options.sites, rounds=options.rounds)))
         return
-    row = compare(options)
-    if options.json:
-        print(json.dumps(row))
-        return
-    for name, value in row.items():
-        print(f"{name:34} {value:.4g}" if isinstance(value, float) else f"{name:34} {value}")
+    print_row(compare(options), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ that ran beside it; where there is nothing to divide by, it divides by ``calibra
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from protocol.masks import add_masks
 
-__all__ = ["calibration", "cpu_name", "cpu_seconds", "high_water_mark"]
+__all__ = ["calibration", "cpu_name", "cpu_seconds", "high_water_mark", "print_row"]
 
 
 def calibration(*, repetitions: int = 3) -> float:
@@ -69,3 +70,15 @@ def cpu_name() -> str:
         if line.startswith("model name")
     ]
     return f"{names[0] if names else 'unknown'}, {len(os.sched_getaffinity(0))} cores"
+
+
+def print_row(row: Mapping[str, object], *, as_json: bool) -> None:
+    """One line for each figure, or all as one JSON object."""
+    if as_json:
+        print(json.dumps(row))
+        return
+    width = max(map(len, row)) + 1
+    for name, value in row.items():
+        print(
+            f"{name:{width}} {value:.4g}" if isinstance(value, float) else f"{name:{width}} {value}"
+        )

@@ -14,7 +14,6 @@ its weights, and little training is enough for a ratio of times.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -23,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from diffusers import DDIMPipeline
-from machine import calibration, cpu_name
+from machine import calibration, cpu_name, print_row
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
@@ -163,12 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.images < 16 or options.steps < 1 or options.repetitions < 1:
         parser.error("expected --images >= 16, --steps >= 1 and --repetitions >= 1")
-    row = measure(options)
-    if options.json:
-        print(json.dumps(row))
-        return
-    for name, value in row.items():
-        print(f"{name:20} {value:.4g}" if isinstance(value, float) else f"{name:20} {value}")
+    print_row(measure(options), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,6 @@ class ChangeKind(Enum):
     REVOKED = "revoked"
 
     @property
-    def is_removal(self) -> bool:
-        """Whether the party is in no round from then on."""
-        return self in (ChangeKind.SUSPENDED, ChangeKind.REVOKED)
-
-    @property
     def retires_key(self) -> bool:
         """Whether the key before never counts again."""
         return self in (ChangeKind.ROTATED, ChangeKind.REVOKED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ceremony import Ceremony, files_of
+from ceremony import Ceremony, owner_of, refusal
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.renewing import take_rosters
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
@@ -35,16 +35,9 @@ def net(tmp_path: Path) -> Ceremony:
     return made
 
 
-def owner_of(net: Ceremony) -> Identity:
-    return Identity("owner", seed=(net.owner.path / "owner.key").read_bytes())
-
-
 def refused(net: Ceremony, party: str, welcome: Path, said: str) -> None:
-    before = files_of(net.place(party))
-    with pytest.raises(ConfigError, match=said) as caught:
+    with refusal(net.place(party), said):
         net.open_renewal(party, welcome).complete()
-    assert len(str(caught.value).splitlines()) == 1
-    assert files_of(net.place(party)) == before
 
 
 def forged(net: Ceremony, party: str, owner: Identity | None = None, **changes: object) -> Path:

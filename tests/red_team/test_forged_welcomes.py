@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from ceremony import HOST, Ceremony, files_of
-from phoenix_secure.errors import ConfigError
+from ceremony import HOST, Ceremony, files_of, owner_of, refusal
 from phoenix_secure.federation.deployment.certificates import Authority
 from phoenix_secure.federation.deployment.join_request import read_request
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
@@ -36,17 +35,9 @@ def forged_welcome(signed: Ceremony, party: str, owner: Identity, **changes: obj
     return path
 
 
-def owner_of(signed: Ceremony) -> Identity:
-    return Identity("owner", seed=(signed.owner.path / "owner.key").read_bytes())
-
-
 def refused(signed: Ceremony, party: str, welcome: Path, said: str) -> None:
-    """Refused with ``said``, and nothing in the folder is another."""
-    before = files_of(signed.place(party))
-    with pytest.raises(ConfigError, match=said) as caught:
+    with refusal(signed.place(party), said):
         signed.open(party, welcome).complete(heard=signed.owner.fingerprint.words)
-    assert len(str(caught.value).splitlines()) == 1
-    assert files_of(signed.place(party)) == before
 
 
 def test_true_welcome_is_taken(signed: Ceremony) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.federation_settings import federation_settings
 from phoenix_secure.federation.deployment.founding import OwnerFolder
 from phoenix_secure.federation.deployment.join_request import JoinRequest, read_request
 from phoenix_secure.federation.deployment.joining import Joining, prepare_server, prepare_site
 from phoenix_secure.federation.deployment.renewing import Renewal
-from protocol import SERVER, ChangeKind
+from protocol import SERVER, ChangeKind, Identity
 
 HOST = "fl.example.org"
 
@@ -118,6 +122,21 @@ class Ceremony:
         self.prepare_and_admit(SERVER, *sites)
         self.owner.sign()
         self.join(SERVER, *sites)
+
+
+def owner_of(made: Ceremony) -> Identity:
+    """The owner's own key, for whoever got hold of it."""
+    return Identity("owner", seed=(made.owner.path / "owner.key").read_bytes())
+
+
+@contextlib.contextmanager
+def refusal(folder: Path, said: str) -> Iterator[None]:
+    """Refused in one line with ``said``, and nothing in the folder is another."""
+    before = files_of(folder)
+    with pytest.raises(ConfigError, match=said) as caught:
+        yield
+    assert len(str(caught.value).splitlines()) == 1
+    assert files_of(folder) == before
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

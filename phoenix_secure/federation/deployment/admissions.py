@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.carried_files import read_carried
+from phoenix_secure.federation.deployment.carried_files import read_carried, signed_parts
 from phoenix_secure.federation.deployment.join_request import (
     MAX_REQUEST_SIZE,
     JoinRequest,
@@ -19,7 +19,7 @@ from phoenix_secure.federation.deployment.join_request import (
 )
 from phoenix_secure.files import write_bytes
 from protocol import Identity, RemoteProtocolError, RosterChain
-from protocol.encoding import Reader, encode
+from protocol.encoding import encode
 from protocol.identity import MAX_SIGNATURE_SIZE, verify_signature
 
 __all__ = ["Admissions"]
@@ -101,10 +101,7 @@ class Admissions:
     def _read(self, path: Path) -> JoinRequest:
         content = read_carried(path, what="an admission", max_size=_MAX_SIZE)
         try:
-            reader = Reader(content, peer="admission")
-            data = bytes(reader.view("request", max_size=MAX_REQUEST_SIZE))
-            signature = bytes(reader.view("signature", max_size=MAX_SIGNATURE_SIZE))
-            reader.finish()
+            data, signature = signed_parts(content, peer="admission", max_size=MAX_REQUEST_SIZE)
             is_signed = verify_signature(
                 self._owner.public_key, signature=signature, message=_message(data)
             )

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 from phoenix_secure.errors import ConfigError
 from protocol import RemoteProtocolError
+from protocol.encoding import Reader
+from protocol.identity import MAX_SIGNATURE_SIZE
 
-__all__ = ["open_carried", "read_carried"]
+__all__ = ["open_carried", "read_carried", "signed_parts"]
 
 _Parsed = TypeVar("_Parsed")
 
@@ -60,6 +62,20 @@ def open_carried(
     except (RemoteProtocolError, ValueError) as error:
         detail = error.detail if isinstance(error, RemoteProtocolError) else str(error)
         raise ConfigError(f"{path} is {wrong} ({detail}): {fix}") from error
+
+
+def signed_parts(content: bytes, *, peer: str, max_size: int) -> tuple[bytes, bytes]:
+    """Body and signature of ``encode([body, signature])``; whose that is the caller checks.
+
+    peer, max_size   the name for messages; of the body
+
+    Raises:     RemoteProtocolError.
+    """
+    reader = Reader(content, peer=peer)
+    body = bytes(reader.view("body", max_size=max_size))
+    signature = bytes(reader.view("signature", max_size=MAX_SIGNATURE_SIZE))
+    reader.finish()
+    return body, signature
 
 
 def _refused(path: Path, what: str, why: str) -> ConfigError:

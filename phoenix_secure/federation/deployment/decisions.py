@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.carried_files import read_carried
+from phoenix_secure.federation.deployment.carried_files import read_carried, signed_parts
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import SERVER, ChangeKind, Identity, RemoteProtocolError, RosterChain, RosterChange
 from protocol.encoding import Reader, encode
@@ -83,10 +83,7 @@ class Decisions:
         """The decision in ``path``; None for one about an earlier roster."""
         content = read_carried(path, what="a decision", max_size=_MAX_SIZE)
         try:
-            outer = Reader(content, peer="decision")
-            body = bytes(outer.view("body", max_size=_MAX_BODY))
-            signature = bytes(outer.view("signature", max_size=MAX_SIGNATURE_SIZE))
-            outer.finish()
+            body, signature = signed_parts(content, peer="decision", max_size=_MAX_BODY)
             reader = Reader(body, peer="decision")
             is_ours = bytes(reader.view("label", max_size=64)) == _LABEL
             after = reader.exact("roster", size=_HASH_SIZE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.hosts import canonical_host
+from phoenix_secure.federation.deployment.hosts import canonical_host, host_port
 from protocol import SERVER
 from protocol.encoding import is_id
 from protocol.parameters import MIN_CLIENTS, MIN_HONEST
@@ -70,8 +70,7 @@ class Deployment:
     @property
     def address(self) -> str:
         """``HOST:PORT`` as sites connect to it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def is_small(self) -> bool:

@@ -19,6 +19,7 @@ from phoenix_secure.yaml_text import shorten
 __all__ = [
     "canonical_host",
     "canonical_host_port",
+    "host_port",
     "listening_address",
     "proxy_of",
     "require_free_port",
@@ -74,7 +75,12 @@ def canonical_host_port(text: str) -> str:
     found = canonical_host(host[1:-1] if is_bracketed else host)
     if is_bracketed and ":" not in found:
         raise ValueError(f"{shorten(text)}: brackets are for IPv6 addresses")
-    return f"[{found}]:{int(port)}" if ":" in found else f"{found}:{int(port)}"
+    return host_port(found, int(port))
+
+
+def host_port(host: str, port: int) -> str:
+    """``HOST:PORT`` of a canonical host, in brackets where that is an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listening_address(host: str) -> str:

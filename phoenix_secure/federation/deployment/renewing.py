@@ -18,6 +18,7 @@ from phoenix_secure.federation.deployment.certificates import (
     server_alternatives,
     server_name,
 )
+from phoenix_secure.federation.deployment.hosts import host_port
 from phoenix_secure.federation.deployment.party_folders import renew_server, renew_site
 from phoenix_secure.federation.deployment.party_keys import (
     node_point,
@@ -127,9 +128,9 @@ class Renewal:
             name=server_name(federation) if as_server else party,
             alternatives=server_alternatives([found.host]) if as_server else None,
         )
-        if as_server and address != _address(found):
+        if as_server and address != (stated := host_port(found.host, found.port)):
             raise ConfigError(
-                f"the welcome says that sites reach this server at {_address(found)}, and "
+                f"the welcome says that sites reach this server at {stated}, and "
                 f"server.yaml says {address}: agree with the owner"
             )
         _check_age(found, folder / ("server.crt" if as_server else "door.crt"))
@@ -216,8 +217,3 @@ def _check_age(welcome: Welcome, held: Path) -> None:
             f"the welcome is older than the certificate in {held}: it was used before, or came "
             "late; ask the owner for the newest one"
         )
-
-
-def _address(welcome: Welcome) -> str:
-    host = f"[{welcome.host}]" if ":" in welcome.host else welcome.host
-    return f"{host}:{welcome.port}"

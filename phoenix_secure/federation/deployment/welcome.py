@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.carried_files import open_carried
+from phoenix_secure.federation.deployment.carried_files import open_carried, signed_parts
 from phoenix_secure.federation.deployment.deployment import Deployment
 from phoenix_secure.federation.deployment.fingerprints import Fingerprint
 from phoenix_secure.federation.deployment.party_folders import Papers
@@ -26,7 +26,6 @@ from phoenix_secure.federation.deployment.party_keys import NODE_SIZE, node_line
 from protocol import SERVER, Identity, RemoteProtocolError, Roster, RosterChain
 from protocol.encoding import Reader, encode, encode_text, encode_uint
 from protocol.identity import (
-    MAX_SIGNATURE_SIZE,
     key_size,
     signature_size,
     suite_of_key,
@@ -170,10 +169,7 @@ def parse_welcome(data: bytes) -> Welcome:
 
     Raises:     RemoteProtocolError or ValueError with what is wrong.
     """
-    outer = Reader(data, peer=_PEER)
-    body = bytes(outer.view("body", max_size=MAX_WELCOME_SIZE))
-    signature = bytes(outer.view("signature", max_size=MAX_SIGNATURE_SIZE))
-    outer.finish()
+    body, signature = signed_parts(data, peer=_PEER, max_size=MAX_WELCOME_SIZE)
     reader = Reader(body, peer=_PEER)
     if bytes(reader.view("label", max_size=64)) != _LABEL:
         raise reader.error("of another kind or version")

@@ -30,7 +30,7 @@ def change(federation, kind: ChangeKind, site: str, *, reason: str = "") -> None
     for held in chain.current.changes:
         if held.party != site:
             del keys[held.party]
-    if kind.is_removal:
+    if kind in (ChangeKind.SUSPENDED, ChangeKind.REVOKED):
         del keys[site]
     newer = chain.extended(
         owner,

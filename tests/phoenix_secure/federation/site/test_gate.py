@@ -317,7 +317,7 @@ def later(site: Site, **changes) -> None:
     stated = []
     for kind, name in changes.items():
         stated.append(RosterChange(kind=ChangeKind(kind), party=name))
-        if ChangeKind(kind).is_removal:
+        if ChangeKind(kind) in (ChangeKind.SUSPENDED, ChangeKind.REVOKED):
             del keys[name]
         else:
             keys[name] = Identity.generate(name).public_key
