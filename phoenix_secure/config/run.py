@@ -101,6 +101,24 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _devices_share_steps(self) -> Self:
+        """Several devices share the steps of networks, one site after the other."""
+        if self.training.devices == 1:
+            return self
+        needed: dict[str, tuple[object, object]] = {
+            "federation.workers": (self.federation.workers or 1, 1),
+        }
+        if self.privacy.unit == "group":
+            needed["privacy.unit"] = self.privacy.unit, "record"
+        _require(needed, by=f"training.devices={self.training.devices}")
+        if self.makes_generator:
+            raise ValueError(
+                "training.devices is for networks that are trained step by step: leave it out of a "
+                "release or a classifier"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _release_alone(self) -> Self:
         """A release is one full pass: whatever belongs to rounds of training is refused."""
         if not self.release.is_on:

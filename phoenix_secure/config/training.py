@@ -57,6 +57,23 @@ class TrainingConfig(Section):
     channels_last: bool = Field(False, description="[flag] NHWC memory layout; measure before use.")
     compile: bool = Field(False, description="[flag] torch.compile; pays only in long runs.")
 
+    # Unwritten for one: plans and run folders from before it keep their bytes.
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        exclude_if=lambda devices: devices == 1,
+        description="[devices] Devices that share each local step of a site: CUDA devices from "
+        "the run's on, or as many processes on the CPU.",
+    )
+
+    @model_validator(mode="after")
+    def _one_process_only(self) -> Self:
+        if self.devices > 1 and (self.autocast == "float16" or self.compile):
+            what = "training.compile" if self.compile else "training.autocast float16"
+            raise ValueError(f"{what} works on one device: leave it out, or training.devices")
+        return self
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.local_steps is None) == (self.local_epochs is None):

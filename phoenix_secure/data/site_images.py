@@ -34,6 +34,12 @@ class SiteImages:
         ):
             raise ValueError(f"expected {len(self.images)} int64 groups, got {self.groups.shape}")
 
+    @property
+    def form(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
     @classmethod
     def of(cls, image_set: ImageSet) -> SiteImages:
         """All images of a set."""

@@ -44,6 +44,10 @@ class TrainingPair:
     target: torch.Tensor  # (B, C, H, W)
     weight: torch.Tensor  # (B,)
 
+    def loss(self, output: torch.Tensor) -> torch.Tensor:
+        """Weighted mean squared error (B,) of the network's ``output`` (B, C, H, W)."""
+        return self.weight * (output - self.target).square().flatten(1).mean(dim=1)
+
 
 def q_sample(x0: torch.Tensor, eps: torch.Tensor, alpha_bar_t: torch.Tensor) -> torch.Tensor:
     """Noised images ``sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps``; ``alpha_bar_t`` is (B,).
@@ -74,8 +78,7 @@ class Objective:
         Shape:      x0 (B, C, H, W) in [-1, 1] -> (B,), so that a caller may clip per image.
         """
         pair = self.pair(x0, generator=generator)
-        error = (network(pair.inputs, pair.times, labels) - pair.target).square()
-        return pair.weight * error.flatten(1).mean(dim=1)
+        return pair.loss(network(pair.inputs, pair.times, labels))
 
     def pair(self, x0: torch.Tensor, *, generator: torch.Generator) -> TrainingPair:
         """Sample a noise level and noise for each image, with the network's target."""

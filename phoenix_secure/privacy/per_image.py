@@ -121,6 +121,19 @@ class Gradients:
                 with np.errstate(invalid="ignore"):  # zero times infinity is none: it enters zeros
                     total += grid.round(gradient[None].astype(np.float64) * factor)[0]
 
+    def begin(self) -> None:
+        """The network has new weights; nothing is summed yet."""
+
+    def complete(self) -> torch.Tensor:
+        """Have the whole step in the sums: the losses (n,) that ``accumulate`` did not answer.
+
+        For gradients that are found elsewhere, too; here all are found at once.
+        """
+        return torch.zeros(0)
+
+    def complete_rounded(self, total: np.ndarray) -> None:
+        """As ``complete``, for what ``add_rounded`` added up."""
+
     def _vectors(
         self, rows: ImageRows, persons: PersonMeans | None, losses: list[torch.Tensor]
     ) -> Iterator[tuple[Mapping[str, SampleGradient], int]]:

@@ -55,6 +55,7 @@ class GradientSummer(ImageGradients):
         total = np.zeros(global_vector.size, np.int64)
         randomness = self._randomness(seeds)
         sample = self._sample(site, randomness=randomness)
+        gradients.begin()
         for rows in self._chunks(site, sample, sizes=gradients.sizes, randomness=randomness):
             if cancelled():
                 raise Cancelled
@@ -65,6 +66,7 @@ class GradientSummer(ImageGradients):
                 total=total,
                 persons=sample.persons,
             )
+        gradients.complete_rounded(total)
         self._put_back(network, gradients)
         progress(len(sample.images))
         return IntegerSums(words=self._grid.cut_off(total))

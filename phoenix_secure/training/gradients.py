@@ -69,8 +69,8 @@ class GradientTrainer(LocalTrainer):
             num_steps=1,
             rng=seeds.child("batches").numpy(),
         )
-        loss = self._loss(network, site, index, generator=seeds.child("noise").torch())
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch = self._batch(site, index, generator=seeds.child("noise").torch())
+        loss = self._backward(network, batch)
         delta = _taken_gradient(network)
         self._local.network = network
         if not (np.isfinite(delta).all() and np.isfinite(loss.item())):

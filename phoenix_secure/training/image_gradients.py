@@ -21,8 +21,10 @@ from phoenix_secure.privacy.person_means import PersonMeans
 from phoenix_secure.privacy.randomness import Randomness, SecureRandomness, SeededRandomness
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.augmentation import augmented_rows
+from phoenix_secure.training.data_parallel import DataParallel, opened
 from phoenix_secure.training.network import network_for
 from phoenix_secure.training.parameters import load_vector
+from phoenix_secure.training.shared_gradients import SharedGradients
 
 __all__ = ["ImageGradients"]
 
@@ -56,6 +58,7 @@ class ImageGradients:
         self._device = device
         self._objective = Objective(config.diffusion, device=device)
         self._local = threading.local()
+        self._group: DataParallel | None = None
 
     def _loaded(
         self, global_vector: np.ndarray, site: SiteImages, *, round_number: int
@@ -166,14 +169,20 @@ class ImageGradients:
 
     def _network(self, site: SiteImages) -> tuple[torch.nn.Module, Gradients]:
         """This thread's network (its weights are overwritten before every use)."""
-        if getattr(self._local, "network", None) is None:
+        group = opened(
+            self._group, self._config, site, num_classes=self._num_classes, device=self._device
+        )
+        if getattr(self._local, "network", None) is None or group is not self._group:
+            self._group = group
             network = network_for(
-                self._config, site, num_classes=self._num_classes, device=self._device
+                self._config, site.form, num_classes=self._num_classes, device=self._device
             )
             privacy = self._config.privacy
             gradients = make_gradients(
                 privacy.gradients, network, physical_batch=privacy.physical_batch
             )
+            if group is not None:
+                gradients = SharedGradients(gradients, network, group)
             self._verify(network, gradients, site)
             self._local.network = network, gradients
         found: tuple[torch.nn.Module, Gradients] = self._local.network
@@ -184,10 +193,16 @@ class ImageGradients:
         config, shape = self._config, site.images.shape[1:]
         rows = (config.privacy.augmentations, config.privacy.noise_draws)
         layout = (config.training.channels_last, config.privacy.gradients, gradients.sizes)
-        machine = (str(self._device), torch.get_num_threads(), config.diffusion.prediction)
+        machine = (
+            config.training.devices,
+            str(self._device),
+            torch.get_num_threads(),
+            config.diffusion.prediction,
+        )
         kind = (config.model, shape, self._num_classes, rows, layout, machine)
         with _FINDING_SIZES:
-            if kind not in _FOUND_SIZES:
+            # Other processes are looked at each time: they are new ones.
+            if kind not in _FOUND_SIZES or self._group is not None:
                 draws, num = SeededRandomness(0), gradients.sizes[-1]
                 with torch.no_grad():
                     for parameter in network.parameters():

@@ -16,6 +16,8 @@ from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.objective import Objective
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.rng import SeedTree
+from phoenix_secure.training.batch_loss import Batch, batch_loss
+from phoenix_secure.training.data_parallel import DataParallel, opened
 from phoenix_secure.training.network import network_for
 from phoenix_secure.training.parameters import load_vector
 from phoenix_secure.training.schedule import batches, num_local_steps
@@ -58,6 +60,7 @@ class LocalTrainer:
         self._device = device
         self._objective = Objective(config.diffusion, device=device)
         self._local = threading.local()
+        self._group: DataParallel | None = None
 
     def train(
         self,
@@ -103,14 +106,14 @@ class LocalTrainer:
             cancelled=cancelled,
         )
         for _, index in zip(steps, indices, strict=True):
-            loss = self._loss(network, site, index, generator=generator)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            batch = self._batch(site, index, generator=generator)
+            loss = self._backward(network, batch, scaler=scaler)
             scaler.unscale_(optimizer)
             _shape_gradients(network, config, anchor)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
+            losses.append(loss)
             progress(len(index))
         self._local.network = network
         advice = "lower training.learning_rate or set training.grad_clip"
@@ -128,14 +131,22 @@ class LocalTrainer:
             seconds=time.perf_counter() - started,
         )
 
-    def _loss(
+    def _backward(
         self,
         network: torch.nn.Module,
-        site: SiteImages,
-        index: np.ndarray,
+        batch: Batch,
         *,
-        generator: torch.Generator,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> torch.Tensor:
+        """Add the gradient of the mean loss; that mean, detached."""
+        if self._group is not None:
+            return self._group.backward(network, batch)
+        loss = batch_loss(network, batch, self._config.training).mean()
+        scaled = loss if scaler is None else scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _batch(self, site: SiteImages, index: np.ndarray, *, generator: torch.Generator) -> Batch:
         config = self._config.training
         x0 = torch.from_numpy(site.images[index]).to(self._device).float() / 127.5 - 1
         if config.horizontal_flip:
@@ -146,17 +157,7 @@ class LocalTrainer:
         if config.channels_last:
             x0 = x0.contiguous(memory_format=torch.channels_last)
         labels = self._labels(site, index, generator=generator)
-        autocast_type = torch.float16 if config.autocast == "float16" else torch.bfloat16
-        with torch.autocast(
-            self._device.type, dtype=autocast_type, enabled=config.autocast != "off"
-        ):
-            per_image = self._objective.loss(
-                lambda images, times, labels: network(images, times, class_labels=labels).sample,
-                x0,
-                labels,
-                generator=generator,
-            )
-        return per_image.float().mean()
+        return Batch(pair=self._objective.pair(x0, generator=generator), labels=labels)
 
     def _labels(
         self, site: SiteImages, index: np.ndarray, *, generator: torch.Generator
@@ -170,9 +171,12 @@ class LocalTrainer:
 
     def _network(self, site: SiteImages) -> torch.nn.Module:
         """This thread's network (its weights are overwritten before every use)."""
+        self._group = opened(
+            self._group, self._config, site, num_classes=self._num_classes, device=self._device
+        )
         if getattr(self._local, "network", None) is None:
             network: Any = network_for(
-                self._config, site, num_classes=self._num_classes, device=self._device
+                self._config, site.form, num_classes=self._num_classes, device=self._device
             )
             if self._config.training.compile:
                 network = torch.compile(network)

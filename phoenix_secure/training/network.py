@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.diffusion.unet import build_unet
 from phoenix_secure.rng import SeedTree
 
@@ -13,16 +12,16 @@ __all__ = ["network_for"]
 
 
 def network_for(
-    config: RunConfig, site: SiteImages, *, num_classes: int, device: torch.device
+    config: RunConfig, shape: tuple[int, int, int], *, num_classes: int, device: torch.device
 ) -> torch.nn.Module:
-    """A network of ``config`` for images of the site's form, in the memory format asked for.
+    """A network of ``config`` for images of ``shape`` (C, H, W), in the memory format asked for.
 
     Its weights say nothing: every round begins by overwriting them.
     """
     network: torch.nn.Module = build_unet(
         config.model,
-        image_size=site.images.shape[-1],
-        channels=site.images.shape[1],
+        image_size=shape[-1],
+        channels=shape[0],
         num_classes=num_classes,
         seeds=SeedTree(0),
     ).to(device)

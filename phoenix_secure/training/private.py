@@ -95,12 +95,14 @@ class PrivateTrainer(ImageGradients):
             cancelled=cancelled,
         ):
             sample = self._sample(site, randomness=randomness)
+            gradients.begin()
             for rows in self._chunks(site, sample, sizes=gradients.sizes, randomness=randomness):
                 losses.append(
                     gradients.accumulate(
                         rows, clip_norm=self._config.privacy.clip_norm, persons=sample.persons
                     )
                 )
+            losses.append(gradients.complete())
             _pull(network, anchor, strength=rate * config.proximal_mu)
             optimizer.private_step()
             progress(len(sample.images))

@@ -93,7 +93,7 @@ def installer(
         stream = _stream_name(roster, settings.site)
         device = pick_devices(settings.device)[0]
         strategies = deployment_strategies(config, seeds=seeds, device=device, cache_dir=images_in)
-        config = _with_split(config, folder, plan=plan.hash)
+        config = _with_devices(_with_split(config, folder, plan=plan.hash), settings.devices)
         own = _images(settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in)
         terms = None
         if config.secure_aggregation.mode == "on":
@@ -210,6 +210,16 @@ def _images(
         seed=config.seed,
     )
     return SiteImages.of(image_set.take(split.members))
+
+
+def _with_devices(config: RunConfig, devices: int) -> RunConfig:
+    """``training.devices`` of a simulation says nothing about this machine: a site has its own.
+
+    Steps of persons, and what has no steps of a network, take one.
+    """
+    takes_one = config.privacy.unit == "group" or config.makes_generator
+    training = config.training.model_copy(update={"devices": 1 if takes_one else devices})
+    return config.model_copy(update={"training": training})
 
 
 def _with_split(config: RunConfig, folder: SiteFolder, *, plan: str) -> RunConfig:

@@ -91,6 +91,13 @@ class SiteSettings(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
         "auto", description="[name] auto, cpu, cuda or cuda:N."
     )
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="[devices] Devices of this machine that share each local step: CUDA devices "
+        "from `device` on, or as many processes on the CPU. Not for persons (privacy.unit group).",
+    )
     data: SiteData = Field(description="This site's images.")
     policy: SitePolicy = Field(SitePolicy(), description="What every plan must meet.")
     approver: Literal["file", "syft"] = Field(

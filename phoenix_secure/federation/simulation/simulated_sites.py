@@ -190,7 +190,9 @@ class SimulatedSites:
 
     @property
     def num_workers(self) -> int:
-        """Sites trained at once."""
+        """Sites trained at once; one where it takes several devices by itself."""
+        if self.config.training.devices > 1:
+            return 1
         default = num_cores() if self.devices[0].type == "cpu" else len(self.devices)
         wanted = self.config.federation.workers or default
         return min(wanted, self.config.partition.num_sites)
