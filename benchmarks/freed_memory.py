@@ -9,6 +9,7 @@ process: CPU seconds of a step, the system's share of them, page faults, and the
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 from collections.abc import Callable
 
@@ -52,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", nargs="+", default=["tiny", "small"])
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--json", action="store_true", help="print one JSON object: the ratios")
     given = parser.parse_args()
     torch.set_num_threads(1)
     steps = {preset: step_of(preset) for preset in given.presets}
@@ -59,13 +61,20 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if not keep_freed_memory():
         raise SystemExit("the environment or the system sets the allocator: nothing to compare")
+    ratios = {}
     for preset, step in steps.items():
         kept, before = measure(step, count=given.steps), without[preset]
+        ratios[preset] = before[0] / kept[0]
+        if given.json:
+            continue
         print(
             f"{preset}: {before[0]:.3f} s a step, {before[1]:.3f} of the system, {before[2]:.0f} "
             f"page faults; kept {kept[0]:.3f} s, {kept[1]:.3f}, {kept[2]:.0f}; ratio "
-            f"{before[0] / kept[0]:.2f}"
+            f"{ratios[preset]:.2f}"
         )
+    if given.json:
+        print(json.dumps(ratios))
+        return
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak {peak / 1024:.0f} MB before, {now / 1024:.0f} MB after")
 

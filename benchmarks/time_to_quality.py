@@ -256,7 +256,9 @@ def main() -> None:
             if not options.json:
                 print(json.dumps(asdict(row)), flush=True)  # as they come
     shares = {
-        f"{row.data}, {row.who}": share_of_time([r for r in rows if r.data == row.data], row)
+        f"{row.data}/{row.who.partition(', ')[2]}": share_of_time(
+            [r for r in rows if r.data == row.data], row
+        )
         for row in rows
         if row.who.startswith("diffusers")
     }

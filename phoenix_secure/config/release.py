@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from phoenix_secure.config.section import Section
 
@@ -90,6 +90,14 @@ class ReleaseConfig(Section):
         32, ge=1, le=1024, description="[numbers] Random numbers from which an image is generated."
     )
     # All of these stay unwritten where they change nothing, so that plans keep their bytes.
+    generators: int = Field(
+        1,
+        ge=1,
+        le=64,
+        exclude_if=lambda number: number == 1,
+        description="[networks] Generators that are fitted to the same sum from different starts, "
+        "each of which draws a part of the images: better ones, for so many times the work.",
+    )
     share: float = Field(
         1.0,
         gt=0,
@@ -129,6 +137,12 @@ class ReleaseConfig(Section):
         exclude_if=lambda rate: rate == 2e-3,
         description="[1] Peak learning rate of then_steps.",
     )
+
+    @model_validator(mode="after")
+    def _each_draws_its_share(self) -> Self:
+        if self.generators > 1 and self.latent_scale != 1:
+            raise ValueError("latent_scale is for one generator: leave it out, or generators")
+        return self
 
     @property
     def is_on(self) -> bool:

@@ -29,7 +29,7 @@ from safetensors.torch import save
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.release.class_sums import ClassMeans
 from phoenix_secure.release.features import FeatureMap
-from phoenix_secure.release.generator import Generator
+from phoenix_secure.release.generator import AnyGenerator, networks_of
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["GeneratorFit", "known_classes", "squared_distance"]
@@ -65,6 +65,9 @@ def squared_distance(errors: torch.Tensor) -> torch.Tensor:
 class GeneratorFit:
     """The fit of ``network`` to ``means``, a step at a time, on the device where it is.
 
+    The networks of a mixture are fitted each for itself: fitted as one they share the averages
+    out among them, and none of them draws what belongs together.
+
     penalty     of a batch of images (B, C, H, W) and their labels (B,), added to the loss
 
     Guarantee:  the same weights on one machine with the same number of threads, whether it was
@@ -73,7 +76,7 @@ class GeneratorFit:
 
     def __init__(
         self,
-        network: Generator,
+        network: AnyGenerator,
         means: ClassMeans,
         features: FeatureMap,
         *,
@@ -98,8 +101,10 @@ class GeneratorFit:
         self._size = release.fit_batch // self._per_step
         self._num_threads = num_threads
         self._penalty = penalty
-        self._means = torch.zeros_like(self._targets)
-        self._weights = torch.zeros(len(self._targets), 1, device=self._device)
+        self._networks = networks_of(network)
+        count = len(self._networks)
+        self._means = self._targets.new_zeros(count, *self._targets.shape)
+        self._weights = self._targets.new_zeros(count, len(self._targets), 1)
         self._averaged = [each.clone() for each in self._values()]
         self.step = 0
 
@@ -122,9 +127,21 @@ class GeneratorFit:
         return value
 
     def _advance(self) -> float:
-        settings, network = self._settings, self.network.train()
+        settings = self._settings
+        self.network.train()
         rate = settings.fit_learning_rate * (1 + np.cos(np.pi * self.step / self.num_steps)) / 2
         self._optimizer.param_groups[0]["lr"] = float(rate)
+        self._optimizer.zero_grad(set_to_none=True)
+        found = [self._add_gradient(number) for number in range(len(self._networks))]
+        self._optimizer.step()
+        self.step += 1
+        decay = min(settings.fit_average, self.step / (self.step + _WARMUP))
+        torch._foreach_lerp_(self._averaged, self._values(), 1 - decay)
+        return float(np.mean(found))
+
+    def _add_gradient(self, number: int) -> float:
+        """Of one network's loss, which no other has a part in; its M."""
+        network = self._networks[number]
         chosen = self._classes
         if self._per_step < len(chosen):
             order = torch.randperm(len(chosen), generator=self._generator)
@@ -140,24 +157,18 @@ class GeneratorFit:
         phi = self._features(images).view(self._per_step, self._size, -1)
         own = squared_distance(phi - targets[:, None])
         mean = phi.mean(1)
-        weight = self._weights[chosen]
-        before = torch.where(
-            weight > 0, self._means[chosen] / weight.clamp(min=1e-9), mean.detach()
-        )
+        means, weights = self._means[number], self._weights[number]
+        weight = weights[chosen]
+        before = torch.where(weight > 0, means[chosen] / weight.clamp(min=1e-9), mean.detach())
         moving = ((before - targets) * (mean - targets)).sum(1)
         # The gradient of M is half of that of the squared distance: ``before`` is a constant.
         share = torch.where(weight[:, 0] > 0, _MEMORY, 0.0)
         loss = ((1 - share) * own + 2 * share * moving).mean()
         if self._penalty is not None:
             loss = loss + self._penalty(images, labels)
-        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._means[chosen] = _MEMORY * self._means[chosen] + (1 - _MEMORY) * mean.detach()
-        self._weights[chosen] = _MEMORY * weight + (1 - _MEMORY)
-        self.step += 1
-        decay = min(settings.fit_average, self.step / (self.step + _WARMUP))
-        torch._foreach_lerp_(self._averaged, self._values(), 1 - decay)
+        means[chosen] = _MEMORY * means[chosen] + (1 - _MEMORY) * mean.detach()
+        weights[chosen] = _MEMORY * weight + (1 - _MEMORY)
         return float(moving.detach().mean())
 
     def finish(self) -> None:

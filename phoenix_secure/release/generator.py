@@ -33,11 +33,14 @@ from phoenix_secure.rng import SeedTree
 
 __all__ = [
     "DESCRIPTION",
+    "AnyGenerator",
     "FittedGenerator",
     "Generator",
     "GeneratorForm",
+    "MixedGenerator",
     "build_generator",
     "load_generator",
+    "networks_of",
     "sample_generated",
     "save_generator",
 ]
@@ -60,15 +63,20 @@ _LARGEST = 4096  # pixels a side, numbers in a latent: a folder cannot ask for a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorForm:
-    """The sizes that decide the network; ``num_classes`` = 1 is one without labels."""
+    """The sizes that decide the network; ``num_classes`` = 1 is one without labels.
+
+    num_networks    that draw the images between them
+    """
 
     channels: int
     image_size: int
     num_classes: int
     latent_size: int
+    num_networks: int = 1
 
     def __post_init__(self) -> None:
-        sizes = self.channels, self.image_size, self.num_classes, self.latent_size
+        form = self.channels, self.image_size, self.num_classes
+        sizes = (*form, self.latent_size, self.num_networks)
         if not all(isinstance(size, int) and 1 <= size <= _LARGEST for size in sizes):
             raise ValueError(f"expected sizes of a generator from 1 to {_LARGEST}, got {sizes}")
 
@@ -129,6 +137,35 @@ class Generator(nn.Module):
         return images.clamp(0, 1)
 
 
+class MixedGenerator(nn.Module):
+    """Several generators: a latent's first number decides which of them draws the image, each as
+    likely as any other.
+
+    What is odd about one of them is odd about its share of the images alone.
+    """
+
+    def __init__(self, form: GeneratorForm) -> None:
+        super().__init__()
+        self.form = form
+        self.networks = nn.ModuleList(Generator(form) for _ in range(form.num_networks))
+
+    def forward(
+        self, latents: torch.Tensor, labels: torch.Tensor, *, sharpness: float = 1.0
+    ) -> torch.Tensor:
+        size, num = self.form.image_size, len(self.networks)
+        whose = (torch.special.ndtr(latents[:, 0]) * num).long().clamp(max=num - 1)
+        images = latents.new_empty(len(latents), self.form.channels, size, size)
+        for number, network in enumerate(self.networks):
+            places = (whose == number).nonzero()[:, 0]
+            if len(places):
+                drawn = network(latents[places], labels[places], sharpness=sharpness)
+                images = images.index_copy(0, places, drawn)
+        return images
+
+
+AnyGenerator = Generator | MixedGenerator
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FittedGenerator:
     """A generator, the names of its classes (empty: none), and those that it knows.
@@ -140,7 +177,7 @@ class FittedGenerator:
     sum_sha256    of the noised sum that it was fitted to
     """
 
-    network: Generator
+    network: AnyGenerator
     class_names: tuple[str, ...]
     known: tuple[int, ...]
     sum_sha256: str
@@ -159,12 +196,22 @@ class FittedGenerator:
         return known[np.arange(num_images) % known.size]
 
 
-def build_generator(form: GeneratorForm, *, seeds: SeedTree) -> Generator:
+def build_generator(form: GeneratorForm, *, seeds: SeedTree) -> AnyGenerator:
     """Freshly initialised, the same for the same ``seeds``."""
     # torch initialises from its global generator, which is lent to one thread and put back.
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.child("release", "initial-weights").entropy() % (1 << 63))
-        return Generator(form)
+        return _network(form)
+
+
+def networks_of(generator: AnyGenerator) -> list[Generator]:
+    """The networks that draw the images of ``generator`` between them."""
+    found = [generator] if isinstance(generator, Generator) else generator.networks
+    return [each for each in found if isinstance(each, Generator)]
+
+
+def _network(form: GeneratorForm) -> AnyGenerator:
+    return Generator(form) if form.num_networks == 1 else MixedGenerator(form)
 
 
 def sample_generated(
@@ -266,6 +313,8 @@ def save_generator(fitted: FittedGenerator, path: Path) -> None:
             "sharpness": fitted.sharpness,
             "weights_sha256": sha256_of(new / _WEIGHTS),
         }
+        if form.num_networks > 1:
+            description["num_networks"] = form.num_networks
         if fitted.classifier is not None:
             write_bytes(new / _CLASSIFIER, save_arrays({"weights": fitted.classifier.vector}))
             description["classifier_sha256"] = sha256_of(new / _CLASSIFIER)
@@ -287,7 +336,8 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
                 "`phoenix-secure resume` fits it again"
             )
         sizes = ("channels", "image_size", "num_classes", "latent_size")
-        form = GeneratorForm(**{name: found[name] for name in sizes})
+        num_networks = found.get("num_networks", 1)
+        form = GeneratorForm(**{name: found[name] for name in sizes}, num_networks=num_networks)
         class_names = tuple(str(name) for name in found["class_names"])
         known = tuple(int(k) for k in found["known"])
         if not known or not all(0 <= k < form.num_classes for k in known):
@@ -299,7 +349,7 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
             raise ValueError("expected a latent scale and a sharpness within their bounds")
         if sha256_of(path / _WEIGHTS) != found["weights_sha256"]:
             raise ValueError("expected the weights of the description")
-        network = Generator(form)
+        network = _network(form)
         network.load_state_dict(load_file(path / _WEIGHTS))
         classifier = _loaded_classifier(path, form, sha256=found.get("classifier_sha256"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

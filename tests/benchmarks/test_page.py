@@ -103,6 +103,8 @@ def test_what_benchmarks_print_becomes_ratios_with_a_meaning(page: ModuleType) -
         },
         "training": {"rows": [{"way": "as run", "preset": "tiny", "ratio_to_plain": 1.2}]},
         "sampling": {"time_ratio": 0.3, "frechet_ratio": 1.0},
+        "freed-memory": {"tiny": 1.1},
+        "time-to-quality": {"shares": {"mnist/rate 0.001": 0.25}},
         "evidence": {"last_over_first": 1.0},
         "reading": {"first": {"cpu_s": 4.0}, "second": {"cpu_s": 2.0}},
     }
@@ -117,7 +119,8 @@ def test_what_benchmarks_print_becomes_ratios_with_a_meaning(page: ModuleType) -
     assert found["secure-sum/bytes"] == (0.375, "<= 0.5")
     assert found["reading/second-start"] == (0.5, "<= 0.67")
     assert found["sampling/time"] == (0.3, "<= 0.333")
-    assert len(found) == 13
+    assert found["time-to-quality/mnist/rate 0.001"] == (0.25, "<= 0.333")
+    assert len(found) == 15
 
 
 def test_the_page_in_the_documentation_is_that_of_its_rows(page: ModuleType) -> None:

@@ -132,6 +132,7 @@ class ReleasedModel:
             image_size=self._layout.image_size,
             num_classes=self._layout.num_classes,
             latent_size=self._config.release.latent_size,
+            num_networks=self._config.release.generators,
         )
         return GeneratorFit(
             build_generator(form, seeds=self._seeds).to(self._device),

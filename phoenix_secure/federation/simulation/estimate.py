@@ -124,6 +124,7 @@ def fit_seconds(sites: SimulatedSites, layout: ReleaseLayout) -> float:
         image_size=layout.image_size,
         num_classes=layout.num_classes,
         latent_size=layout.release.latent_size,
+        num_networks=layout.release.generators,
     )
     seeds = SeedTree(sites.config.seed)
     shape = layout.num_classes, layout.num_features
@@ -149,6 +150,7 @@ def refinement_seconds(sites: SimulatedSites) -> float:
         image_size=images.image_size,
         num_classes=images.num_classes,
         latent_size=config.release.latent_size,
+        num_networks=config.release.generators,
     )
     fit = refinement(
         FittedGenerator(

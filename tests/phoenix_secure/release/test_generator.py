@@ -1,6 +1,7 @@
 """Fitting moves a generator towards the means by an unbiased loss; folders are read as written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from phoenix_secure.release.generator import (
     FittedGenerator,
     Generator,
     GeneratorForm,
+    MixedGenerator,
     build_generator,
     load_generator,
     sample_generated,
@@ -44,7 +46,7 @@ def test_the_distance_is_unbiased_and_the_square_of_one_mean_is_not() -> None:
     assert squares.mean().item() == pytest.approx(1.59, rel=0.1)
 
 
-def digits_fit(**settings: object) -> GeneratorFit:
+def digits_fit(form: GeneratorForm = FORM, **settings: object) -> GeneratorFit:
     release = ReleaseConfig.model_validate(
         {"features": "hogpix", "num_features": 128, "fit_steps": 20, "fit_batch": 80, **settings}
     )
@@ -55,7 +57,7 @@ def digits_fit(**settings: object) -> GeneratorFit:
     grid = IntegerGrid(steps=1 << 12, count_step=819, limit=1 << 30)
     sums = sum_features(site, features, grid=grid, num_classes=10)
     return GeneratorFit(
-        build_generator(FORM, seeds=SeedTree(0)),
+        build_generator(form, seeds=SeedTree(0)),
         class_means(sums.words, grid=grid, num_classes=10),
         features,
         known=tuple(range(10)),
@@ -145,6 +147,59 @@ def test_images_have_the_form_asked_for(channels: int, size: int) -> None:
 
     assert images.shape == (2, channels, size, size)
     assert 0 <= images.min() <= images.max() <= 1
+
+
+MIXED = replace(FORM, num_networks=3)
+
+
+def test_each_network_of_a_mixture_draws_its_share_whatever_is_drawn_beside() -> None:
+    network = build_generator(MIXED, seeds=SeedTree(0)).eval()
+    assert isinstance(network, MixedGenerator)
+    latents = torch.randn(6000, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(6000) % 10
+    with torch.no_grad():
+        images = network(latents, labels, sharpness=2.0)
+        alone = network(latents[17:18], labels[17:18], sharpness=2.0)
+        of_each = [each(latents, labels, sharpness=2.0) for each in network.networks]
+    whose = [(images - each).abs().amax((1, 2, 3)) < 1e-5 for each in of_each]
+
+    assert torch.stack(whose).sum(0).eq(1).all()
+    assert all(1850 < int(each.sum()) < 2150 for each in whose)  # 2000 +- 4 deviations
+    torch.testing.assert_close(alone[0], images[17])
+
+
+def test_a_mixture_is_fitted_kept_and_gone_on_with(tmp_path: Path) -> None:
+    settings = {"fit_steps": 4, "fit_batch": 16}
+    whole, first, second = (digits_fit(form=MIXED, **settings) for _ in range(3))
+    start = [each.detach().clone() for each in whole.network.parameters()]
+    for _ in range(4):
+        whole.advance()
+    for _ in range(2):
+        first.advance()
+    (tmp_path / "fit").write_bytes(first.to_bytes(of="sum"))
+    assert second.restore(tmp_path / "fit", of="sum")
+    for _ in range(2):
+        second.advance()
+    assert not digits_fit(**settings).restore(tmp_path / "fit", of="sum")
+
+    found, expected = weights_of(second), weights_of(whole)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    moved = [not torch.equal(a, b) for a, b in zip(start, whole.network.parameters(), strict=True)]
+    assert all(moved)
+    kept = replace(fitted(), network=whole.network, latent_scale=1.0)
+    save_generator(kept, tmp_path / "generator")
+    again = load_generator(tmp_path / "generator", device=CPU)
+    drawn = [
+        sample_generated(each, num_images=20, generator=torch.Generator().manual_seed(2))
+        for each in (kept, again)
+    ]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_a_scale_of_latents_that_would_prefer_some_generators_is_refused() -> None:
+    with pytest.raises(ValueError, match="latent_scale"):
+        ReleaseConfig(generators=3, latent_scale=0.9)
+    assert "generators" not in ReleaseConfig().model_dump()
 
 
 def fitted() -> FittedGenerator:
