@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Literal
 from diffusers.utils.logging import disable_progress_bar
 
 from phoenix_secure.api.results import AuditResult
+from phoenix_secure.audit.comparison import EarlierAudit
 from phoenix_secure.audit.output import write_findings
+from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.recording import AuditRecords
 from phoenix_secure.audit.roles import TooFewImages
@@ -18,7 +21,7 @@ from phoenix_secure.audit.suite import Request, run_audit
 from phoenix_secure.audit.target import Target, open_target
 from phoenix_secure.compliance.output import mark_superseded
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.errors import PhoenixError
+from phoenix_secure.errors import ConfigError, PhoenixError
 from phoenix_secure.federation.run.folder import RunFolder
 
 __all__ = ["audit", "audit_finished_run", "fix_terms"]
@@ -43,6 +46,7 @@ def audit(
     federated: bool = False,
     edition: Literal["public", "confidential"] = "public",
     out: str | Path | None = None,
+    against: str | Path | None = None,
     progress: Progress = _SILENT,
 ) -> AuditResult:
     """Try to tell members from non-members of ``target``; the arguments are the command's options.
@@ -50,6 +54,7 @@ def audit(
     target      a run, a diffusers model folder, or a folder of samples
     claim       (epsilon, delta) that somebody claims for it
     out         folder of the results; ``target/audit`` where left out
+    against     folder of a confidential audit of the same images, to compare with
 
     Raises:     ConfigError, DataError, CheckpointError.
     """
@@ -62,6 +67,11 @@ def audit(
         federated=federated,
     )
     path = Path(target).expanduser()
+    folder = Path(out).expanduser() if out is not None else path / "audit"
+    before = _path(against)
+    if before is not None and before.resolve() == folder.resolve():
+        raise ConfigError(f"--against {before} is where the results go: choose another --out")
+    earlier = None if before is None else EarlierAudit.open(before)
     disable_progress_bar()
     opened = open_target(
         path,
@@ -73,8 +83,10 @@ def audit(
         claim=claim,
     )
     records = None if opened.run is None else AuditRecords.of(opened.run)
-    folder = Path(out).expanduser() if out is not None else path / "audit"
-    return _attack(opened, request, out=folder, records=records, progress=progress)
+    before = _path(against)
+    if before is not None and before.resolve() == folder.resolve():
+        raise ConfigError(f"--against {before} is where the results go: choose another --out")
+    return _attack(opened, request, out=folder, records=records, against=earlier, progress=progress)
 
 
 def fix_terms(folder: RunFolder, *, profile: str) -> None:
@@ -120,16 +132,27 @@ def _attack(
     *,
     out: Path,
     records: AuditRecords | None,
+    against: EarlierAudit | None = None,
     progress: Progress = _SILENT,
 ) -> AuditResult:
     """Attack, write, and enter the result into the run's ledger where that can be done."""
+
+    def planned(plan: AuditPlan) -> None:
+        if against is not None:
+            against.require_same(plan)
+        if records is not None:
+            records.fix_plan(plan)
+
     findings = run_audit(
         target,
         request,
         out=out,
         progress=progress,
-        planned=(lambda plan: None) if records is None else records.fix_plan,
+        planned=planned,
     )
+    if against is not None:
+        report = findings.report.model_copy(update={"compared": against.compare(findings)})
+        findings = dataclasses.replace(findings, report=report)
     write_findings(findings, out=out)
     unrecorded, superseded = None, None
     if records is not None:

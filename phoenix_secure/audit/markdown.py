@@ -39,10 +39,12 @@ def to_markdown(report: AuditReport) -> str:
         "",
         "An attack that finds nothing does not prove privacy: a better attack may find more.",
         "",
+        *_advice(report),
         "## Target",
         "",
         *(f"- {name}: {markdown_cell(value)}" for name, value in report.target.items()),
         *_claim(report),
+        *_copies(report),
         "",
         "## Attacks" if report.persons is None else "## Attacks on single images",
         "",
@@ -58,6 +60,7 @@ def to_markdown(report: AuditReport) -> str:
         _blind(report.blind),
         *_losses(report),
         "",
+        *_compared(report),
         *_persons(report),
         *_canaries(report),
         *_federated(report),
@@ -78,6 +81,38 @@ def to_markdown(report: AuditReport) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _advice(report: AuditReport) -> list[str]:
+    lines = [f"- {markdown_cell(each)}" for each in report.advice]
+    return ["## What to do", "", *lines, ""] if lines else []
+
+
+def _copies(report: AuditReport) -> list[str]:
+    copies = report.copies
+    if copies is None:
+        return []
+    return [
+        f"- copies among {copies.num_members} members: {copies.exact} equal to another pixel for "
+        f"pixel, {copies.near} nearly; {copies.across} images are nearly like one of the other side"
+    ]
+
+
+def _compared(report: AuditReport) -> list[str]:
+    compared = report.compared
+    if compared is None:
+        return []
+    return [
+        f"## Against the audit in {markdown_cell(compared.before)}",
+        "",
+        f"Plan {compared.before_plan_sha256}, the same images. Differences of AUC, paired by "
+        "image; intervals hold for all attacks together.",
+        "",
+        "| attack | AUC now - AUC then |",
+        "|---|---|",
+        *(f"| {markdown_cell(one.name)} | {_interval(one.change)} |" for one in compared.attacks),
+        "",
+    ]
 
 
 def _interval(found: Figure) -> str:

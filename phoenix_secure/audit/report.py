@@ -19,6 +19,9 @@ __all__ = [
     "AuditReport",
     "BlindReport",
     "CanaryReport",
+    "ComparedAttack",
+    "ComparedReport",
+    "CopiesReport",
     "CopyingReport",
     "ExposedReport",
     "FederatedReport",
@@ -123,6 +126,31 @@ class ExposedReport(Part):
 
     index: int
     p_adjusted: float
+
+
+class CopiesReport(Part):
+    """Copies among the members, pixel for pixel or nearly; ``across``: images, members or not, with
+    one nearly like them on the other side, which blurs what any attack can find."""
+
+    num_members: int
+    exact: int
+    near: int
+    across: int
+
+
+class ComparedAttack(Part):
+    """An attack's AUC minus that of an earlier audit of the same images."""
+
+    name: str
+    change: Figure
+
+
+class ComparedReport(Part):
+    """This audit against an earlier one; ``before`` is the name of its folder."""
+
+    before: str
+    before_plan_sha256: str
+    attacks: tuple[ComparedAttack, ...]
 
 
 class CopyingReport(Part):
@@ -242,6 +270,9 @@ class AuditReport(Part):
     extraction: ExtractionReport | None = Field(None, exclude_if=_is_none)
     inversion: InversionReport | None = Field(None, exclude_if=_is_none)
     persons: PersonsReport | None = Field(None, exclude_if=_is_none)
+    copies: CopiesReport | None = Field(None, exclude_if=_is_none)
+    compared: ComparedReport | None = Field(None, exclude_if=_is_none)
+    advice: tuple[str, ...] = Field((), exclude_if=lambda advice: not advice)
     seconds: float
 
     @property

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from attacks.statistics.blind import blind_baseline
 from phoenix_secure.audit import details
+from phoenix_secure.audit.advice import advice_on
 from phoenix_secure.audit.attack import Attack
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.choice import RunnableAttacks, choose_attacks
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.figures import adjusted_together, attack_reports
 from phoenix_secure.audit.games import play_games
+from phoenix_secure.audit.member_copies import member_copies
 from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.planning import plan_of
@@ -199,8 +201,10 @@ def run_audit(
         extraction=games.extraction,
         inversion=games.inversion,
         persons=of_persons,
+        copies=member_copies(target.images),
         seconds=time.perf_counter() - started,
     )
+    report = report.model_copy(update={"advice": advice_on(report)})
     return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)
 
 

@@ -73,6 +73,14 @@ def audit(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the results; default TARGET/audit.")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="Compare with this confidential audit of the same images."),
+    ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option("--gate", help="YAML of limits; exit code 5 where one is broken, else 0."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the report's JSON schema.")
@@ -81,6 +89,7 @@ def audit(
     """Try to tell members from non-members, with intervals, a placebo and a blind baseline.
 
     Exit code 0: no leak detected (minimum detectable AUC stated); 3: leak found; 4: inconclusive.
+    With --gate it is the gate's: 0 passed, 5 not passed (docs/audit.md has an example).
     """
     if schema:
         from phoenix_secure.audit.report import AuditReport
@@ -105,5 +114,7 @@ def audit(
         federated=federated,
         edition=edition.value,
         out=out,
+        against=against,
+        gate=gate,
         as_json=as_json,
     )

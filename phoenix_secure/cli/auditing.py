@@ -14,6 +14,8 @@ from rich.table import Table
 
 from phoenix_secure.api import attacks
 from phoenix_secure.api.results import AuditResult
+from phoenix_secure.audit.gate import FAILED as GATE_FAILED
+from phoenix_secure.audit.gate import Gate
 from phoenix_secure.audit.report import AuditReport, Outcome
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.federation.run.folder import RunFolder
@@ -23,8 +25,10 @@ __all__ = ["audit", "audit_finished_run"]
 _COLOURS = {Outcome.LEAK: "bold red", Outcome.NONE: "green", Outcome.INCONCLUSIVE: "yellow"}
 
 
-def audit(target: Path, *, as_json: bool, **options: Any) -> int:
-    """Audit with the options of ``api.attacks.audit``, print; the exit code is the verdict's."""
+def audit(target: Path, *, as_json: bool, gate: Path | None = None, **options: Any) -> int:
+    """Audit with the options of ``api.attacks.audit``, print; the exit code is the verdict's, or
+    the gate's."""
+    rules = None if gate is None else Gate.read(gate)  # before an audit of minutes
     with _progress(quiet=as_json) as progress:
         found = attacks.audit(target, progress=progress, **options)
     _tell_unrecorded(found, quiet=as_json)
@@ -33,7 +37,18 @@ def audit(target: Path, *, as_json: bool, **options: Any) -> int:
     else:
         _print(found.report, found.folder)
         _tell_superseded(found, target)
+    if rules is not None:
+        return _passed(rules, found.report)
     return found.report.verdict.outcome.exit_code
+
+
+def _passed(rules: Gate, report: AuditReport) -> int:
+    """Say on stderr what the gate objects to; its exit code."""
+    objections = rules.objections(report)
+    for line in objections:
+        typer.echo(f"gate: {line}", err=True)
+    typer.echo(f"gate: {'not passed' if objections else 'passed'}", err=True)
+    return GATE_FAILED if objections else 0
 
 
 def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> str | None:
@@ -103,10 +118,10 @@ def _print(report: AuditReport, out: Path) -> None:
             f"{one.placebo_auc:.2f}" if one.placebo_inside else f"{one.placebo_auc:.2f} !",
         )
     console.print(table)
-    for row in () if report.federated is None else report.federated.rows:
+    for view in () if report.federated is None else report.federated.rows:
         console.print(
-            f"  server sees {row.view}: {row.attack} AUC {row.auc.value:.3f} "
-            f"[{row.auc.low:.3f},{row.auc.high:.3f}]",
+            f"  server sees {view.view}: {view.attack} AUC {view.auc.value:.3f} "
+            f"[{view.auc.low:.3f},{view.auc.high:.3f}]",
             soft_wrap=True,
             markup=False,
         )
@@ -121,6 +136,16 @@ def _print(report: AuditReport, out: Path) -> None:
         soft_wrap=True,
         markup=False,
     )
+    if report.compared is not None:
+        for row in report.compared.attacks:
+            console.print(
+                f"  {row.name}: AUC {row.change.value:+.3f} [{row.change.low:+.3f},"
+                f"{row.change.high:+.3f}] against {report.compared.before}",
+                soft_wrap=True,
+                markup=False,
+            )
+    for line in report.advice:
+        console.print(f"  to do: {line}", soft_wrap=True, markup=False)
     if report.canaries is not None:
         found = report.canaries
         console.print(

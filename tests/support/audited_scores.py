@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from attacks.statistics.blind import BlindBaseline
 from phoenix_secure.audit.attack import Access
+from phoenix_secure.audit.figures import attack_reports
 from phoenix_secure.audit.plan import AuditPlan, PlannedGroup
+from phoenix_secure.audit.report import AuditReport, BlindReport
 from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.units import Units
+from phoenix_secure.audit.verdict import decide
 
 
 def scored(
@@ -72,3 +75,32 @@ def plan_of(num: int) -> AuditPlan:
         canaries=None,
         claim=None,
     )
+
+
+def report_of(*attacks: Scored, plan: AuditPlan | None = None, **parts: object) -> AuditReport:
+    """The report of an audit of ``attacks``, with other ``parts`` in place of its own."""
+    num = len(attacks[0].scores) // 2
+    plan = plan_of(num) if plan is None else plan
+    reports = attack_reports(attacks, units=units_of(num), plan=plan, also=())
+    empty = {
+        "edition": "public",
+        "verdict": decide(reports, units=units_of(num), canaries=None, plan=plan),
+        "game": (),
+        "target": {},
+        "plan": plan,
+        "plan_sha256": plan.sha256,
+        "other_plans": 0,
+        "choice_source": "",
+        "attacks": reports,
+        "skipped": {},
+        "blind": BlindReport(auc=None, differs=False, reason=None),
+        "loss_of_members": None,
+        "loss_of_non_members": None,
+        "strata": (),
+        "exposed": (),
+        "copying": None,
+        "canaries": None,
+        "federated": None,
+        "seconds": 1.0,
+    }
+    return AuditReport.model_validate(empty | parts)

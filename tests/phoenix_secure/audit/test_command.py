@@ -74,3 +74,47 @@ def test_the_module_is_the_command_and_exports_its_schema() -> None:
     schema = json.loads(done.stdout)
     assert schema == AuditReport.model_json_schema()
     assert "verdict" in schema["properties"]
+
+
+@pytest.mark.long
+def test_a_gate_decides_the_exit_code_and_an_earlier_audit_is_compared_with(
+    overfitted_run: Path, tmp_path: Path
+) -> None:
+    """The same audit twice: no difference; and what cannot be compared is refused by name."""
+    (tmp_path / "gate.yaml").write_text("allow_leak: true\nmax_auc: 1.0\n")
+    common = (str(overfitted_run), "--profile", "smoke", "--attack", "loss")
+    first, second = tmp_path / "first", tmp_path / "second"
+    code, _, said = audit(
+        *(*common, "--out", str(first), "--edition", "confidential"),
+        *("--gate", str(tmp_path / "gate.yaml")),
+    )
+    assert code == 0
+    assert "gate: passed" in said
+
+    (tmp_path / "gate.yaml").write_text("max_auc: 0.5\n")
+    code, text, said = audit(
+        *(*common, "--out", str(second), "--against", str(first), "--json"),
+        *("--gate", str(tmp_path / "gate.yaml")),
+    )
+    assert code == 5
+    assert "gate: verdict: leak found" in said
+    assert "gate: max_auc: loss has" in said
+    report = AuditReport.model_validate_json(text)
+    assert report.compared is not None
+    (row,) = report.compared.attacks
+    assert (row.change.value, row.change.low, row.change.high) == (0.0, 0.0, 0.0)
+    assert report.advice
+    assert "## Against the audit in first" in (second / "audit.md").read_text()
+    assert not (second / "scores.npz").exists()  # public
+
+    for options, expected, named in (
+        (("--against", str(second)), 10, "confidential"),
+        (("--against", str(first), "--seed", "1"), 2, "other images"),
+        (("--against", str(tmp_path)), 10, "no audit"),
+        (("--against", str(first), "--out", str(first)), 2, "--out"),
+        (("--gate", str(tmp_path / "none.yaml")), 2, "none.yaml"),
+    ):
+        out = () if "--out" in options else ("--out", str(tmp_path / "third"))
+        code, _, said = audit(*common, *out, *options)
+        assert code == expected, options
+        assert named in said
