@@ -115,3 +115,8 @@ class OutputConfig(Section):
         description="[address] Also log to this MLflow server (http://...) or database "
         "(sqlite:///runs/mlflow.db); an extra.",
     )
+    wandb: bool = Field(
+        False,
+        exclude_if=lambda is_on: not is_on,
+        description="[flag] Also write a Weights & Biases run, offline, in wandb/ (an extra).",
+    )

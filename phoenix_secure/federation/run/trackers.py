@@ -55,6 +55,10 @@ class Trackers:
             from phoenix_secure.federation.run.mlflow_tracker import MLflow
 
             self._tools.append(MLflow(config, uri=config.output.mlflow))
+        if config.output.wandb:
+            from phoenix_secure.federation.run.wandb_tracker import WandbOffline
+
+            self._tools.append(WandbOffline(config))
         self._extensions: list[Write] = [
             extension(ExtensionPoint.TRACKER, name) for name in config.output.trackers
         ]
