@@ -10,7 +10,12 @@ from pathlib import Path
 from phoenix_secure.api.results import ReportResult
 from phoenix_secure.compliance.build import DEFAULT_PROFILES
 from phoenix_secure.compliance.countersignature import Countersignature, countersign
-from phoenix_secure.compliance.output import attach_sweep, declare, write_report
+from phoenix_secure.compliance.output import (
+    attach_sweep,
+    attach_vulnerabilities,
+    declare,
+    write_report,
+)
 from phoenix_secure.compliance.schema import Edition, Profile
 from phoenix_secure.compliance.signing import server_identity
 from phoenix_secure.compliance.timestamp import STAMP, check_address, stamp_report
@@ -31,6 +36,7 @@ def report(
     *,
     governance: str | Path | None = None,
     sweep: str | Path | None = None,
+    vulnerabilities: str | Path | None = None,
     edition: str = "public",
     profiles: Sequence[str] = (),
     sections: Sequence[str] = (),
@@ -41,6 +47,7 @@ def report(
 ) -> ReportResult:
     """Build and sign the report of a finished run; the arguments are the command's options.
 
+    vulnerabilities an export of osv.dev, a JSON or zip file; nothing is asked
     sections  names of extensions that write its annex, which nothing verifies
     key       the server's identity.key, where it lies outside the run's folder
     out       ``run/report`` where left out
@@ -57,6 +64,8 @@ def report(
         declare(path, Path(governance).expanduser())
     if sweep is not None:
         attach_sweep(path, Path(sweep).expanduser())
+    if vulnerabilities is not None:
+        attach_vulnerabilities(path, Path(vulnerabilities).expanduser())
     if timestamp is not None:
         check_address(timestamp)
     written = write_report(

@@ -48,6 +48,12 @@ def build(
         Path | None,
         typer.Option("--sweep", help="Folder of the sweep that this run was chosen from."),
     ] = None,
+    vulnerabilities: Annotated[
+        Path | None,
+        typer.Option(
+            "--vulnerabilities", help="Export of osv.dev (.json, .zip) to look components up in."
+        ),
+    ] = None,
     edition: Annotated[
         Edition,
         typer.Option("--edition", help="confidential adds figures per site and class."),
@@ -94,6 +100,7 @@ def build(
         run,
         governance=governance,
         sweep=sweep,
+        vulnerabilities=vulnerabilities,
         edition=edition.value,
         profiles=[each.value for each in profiles or []],
         sections=sections or [],

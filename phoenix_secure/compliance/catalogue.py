@@ -83,6 +83,7 @@ TITLES = {
     "D4.side_channels": "Side channels",
     "D5.components": "Components",
     "D5.vulnerabilities": "Watching of vulnerabilities",
+    "D5.known_vulnerabilities": "Known vulnerabilities of components",
     "E1.plan": "Audit plan, fixed before the first score",
     "E2.game": "The attacker",
     "E3.coverage": "Which attacks were tried",
@@ -122,8 +123,8 @@ TITLES = {
     "H2.verify": "How to check this report",
 }
 
-# Left out of reports on runs of before there were marks, so that those reports still verify.
-ADDED = frozenset({"F6.marks"})
+# Left out where a run has none of it, so that reports of before there was such a field verify.
+ADDED = frozenset({"D5.known_vulnerabilities", "F6.marks"})
 
 
 class Answers:

@@ -16,14 +16,27 @@ from phoenix_secure.compliance.exports.registry import to_registry_entry
 from phoenix_secure.compliance.frontier import SWEEP, read_sweep
 from phoenix_secure.compliance.page import to_html, to_markdown
 from phoenix_secure.compliance.pdf import can_write_pdf, to_pdf
+from phoenix_secure.compliance.run_files import RunFiles
 from phoenix_secure.compliance.schema import Edition, Profile, Report
 from phoenix_secure.compliance.statement import sign_report
 from phoenix_secure.compliance.timestamp import STAMP
+from phoenix_secure.compliance.vulnerabilities import (
+    VULNERABILITIES,
+    pypi_packages,
+    read_vulnerabilities,
+)
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.files import storage_errors, write_bytes
 from protocol import Identity
 
-__all__ = ["WrittenReport", "attach_sweep", "declare", "mark_superseded", "write_report"]
+__all__ = [
+    "WrittenReport",
+    "attach_sweep",
+    "attach_vulnerabilities",
+    "declare",
+    "mark_superseded",
+    "write_report",
+]
 
 _SUPERSEDED = "SUPERSEDED.txt"
 
@@ -69,6 +82,16 @@ def attach_sweep(run: Path, sweep: Path) -> None:
     Raises:     ConfigError naming the file; then nothing is changed.
     """
     write_bytes(run / SWEEP, read_sweep(sweep))
+
+
+def attach_vulnerabilities(run: Path, listed: Path) -> None:
+    """Keep what a list of known vulnerabilities says of the run's components in its folder.
+
+    Raises:     ConfigError naming the file, EvidenceError for the run's; then nothing is changed.
+    """
+    components = RunFiles(run).document("versions.json")
+    content = read_vulnerabilities(listed, packages=pypi_packages(components))
+    write_bytes(run / VULNERABILITIES, content)
 
 
 def write_report(

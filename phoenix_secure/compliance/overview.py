@@ -5,6 +5,7 @@ Nothing here is a value of its own: every line follows from fields, which ``veri
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,7 @@ def sentences(report: Report) -> list[str]:
         if epsilon is None
         else "The evidence contradicts the limit that was promised: do not rely on it."
         if report.headline.failures
-        else f"It is proven that taking part changes little for one {unit}: {_strength(epsilon)}.",
+        else f"A proof limits what taking part gives away of one {unit}: {_strength(epsilon)}.",
         _found(report),
         f"{len(report.gaps)} questions have no answer yet; the report says who can give it."
         if report.gaps
@@ -180,7 +181,9 @@ def figures(report: Report) -> list[Figure]:
                 name="samples as near to a training image as a copy",
                 result=f"{copying['extracted']} of {copying['num_samples']:,}",
                 reference=f"{copying['extracted_control']} as near to an image never trained on",
-                comment="more than the reference: look at them",
+                comment="more than the reference: look at each"
+                if copying["extracted"] > copying["extracted_control"]
+                else "no more than the reference: as by chance",
                 field="E5.copying",
             )
         )
@@ -264,6 +267,11 @@ def measures(report: Report) -> list[Measure]:
         ),
         ("List of software components", "written (bom.cdx.json)", "D5.components"),
     ]
+    known = report.value("D5.known_vulnerabilities")
+    looked_up = "not looked up (report --vulnerabilities)"
+    if known is not None:
+        looked_up = f"{len(known['affected'])} found, by a list of {known['list']['newest_record']}"
+    rows.append(("Known vulnerabilities of components", looked_up, "D5.components"))
     if marks is not None:
         rows.append(("Marks on synthetic images", "on" if marks["marked"] else "off", "F6.marks"))
     for id, name in (
@@ -310,9 +318,12 @@ def _secured(report: Report) -> bool:
 
 
 def _strength(epsilon: float) -> str:
+    """In a reader's words: from even odds to how sure, by Bayes."""
+    sure = f"who was at even odds becomes at most {100 / (1 + math.exp(-epsilon)):.4g} % sure"
     if epsilon < 1:
-        return "the limit is strong"
-    return "the limit is real, and weaker than strong" if epsilon < 10 else "the limit is weak"
+        return f"the limit is strong ({sure})"
+    how = "the proof alone rules out little" if epsilon < 10 else "it rules out next to nothing"
+    return f"{how} ({sure})"
 
 
 def _largest(report: Report) -> Cell:

@@ -19,6 +19,7 @@ from phoenix_secure.compliance.clause_map import ClauseMap, load_clause_map
 from phoenix_secure.compliance.declared import GOVERNANCE
 from phoenix_secure.compliance.schema import Report, ReportField
 from phoenix_secure.compliance.sections.trust import ARTEFACTS
+from phoenix_secure.compliance.vulnerabilities import vulnerability_table
 from phoenix_secure.printed_text import markdown_cell, without_controls
 from phoenix_secure.yaml_text import parse_yaml
 
@@ -76,6 +77,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
     clauses = load_clause_map(report.clause_map)
     quality = report.value("F1.quality")
     copying = report.value("E5.copying")
+    known = report.value("D5.known_vulnerabilities")
     page = (
         _environment(autoescape=autoescape)
         .get_template(template)
@@ -99,6 +101,7 @@ def _render(template: str, report: Report, *, autoescape: bool, **more: Any) -> 
             quality=None if quality is None else _quality(quality),
             quality_columns=_QUALITY_COLUMNS,
             copies_unscreened=copying is None,
+            known_vulnerabilities=None if known is None else vulnerability_table(known),
             glossary=_glossary(),
             anchor=_anchor,
             label=overview.label(report),

@@ -7,6 +7,11 @@ from typing import Any
 from phoenix_secure.compliance.catalogue import Answers
 from phoenix_secure.compliance.facts import Facts
 from phoenix_secure.compliance.run_files import ROSTERS
+from phoenix_secure.compliance.vulnerabilities import (
+    VULNERABILITIES,
+    parse_vulnerabilities,
+    pypi_packages,
+)
 from phoenix_secure.evidence import Entry, Event
 from phoenix_secure.evidence.dsse import key_id
 
@@ -63,6 +68,18 @@ def answer_trust(answers: Answers) -> None:
     )
     answers.measured("D5.components", facts.versions, evidence=facts.where("versions.json"))
     answers.declared("D5.vulnerabilities", "/security/vulnerabilities")
+    if facts.files.has(VULNERABILITIES):
+        answers.handed_in(
+            "D5.known_vulnerabilities",
+            parse_vulnerabilities(
+                facts.files.content(VULNERABILITIES),
+                name=str(facts.files.root / VULNERABILITIES),
+                packages=pypi_packages(facts.versions),
+            ),
+            note="by a list that was handed in: nothing here checks that it is complete or "
+            "current. Python itself, and packages that the run did not record, are not looked up",
+            evidence=facts.where(VULNERABILITIES),
+        )
 
 
 def trust_table(settings: dict[str, Any]) -> dict[str, dict[str, str]]:

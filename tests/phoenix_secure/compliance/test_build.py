@@ -26,7 +26,8 @@ from protocol import SERVER, Identity
 
 def test_every_question_has_an_answer_of_one_kind(reported: Path) -> None:
     report = build_report(reported)
-    assert [each.id for each in report.fields] == list(TITLES)
+    handed_in = {"D5.known_vulnerabilities"}  # only with a list of them
+    assert [each.id for each in report.fields] == [id for id in TITLES if id not in handed_in]
     for each in report.fields:
         assert (each.value is None) == (each.kind is Kind.MISSING)
         assert each.kind is not Kind.MISSING or each.note

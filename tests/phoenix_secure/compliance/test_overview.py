@@ -12,6 +12,7 @@ import pytest
 from phoenix_secure.compliance.build import build_report
 from phoenix_secure.compliance.overview import (
     decisions,
+    figures,
     label,
     measures,
     open_questions,
@@ -54,6 +55,24 @@ def test_likenesses_count_beside_those_by_chance(
         if each.fields == ("E5.copying",)
     )
     assert told in risk.likelihood
+    (figure,) = (
+        each
+        for each in figures(with_value(report, "E5.copying", copying))
+        if each.field == "E5.copying"
+    )
+    assert ("as by chance" in figure.comment) == (near <= by_chance)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "told"),
+    [(0.5, "limit is strong"), (8.0, "99.97 % sure"), (40.0, "next to nothing")],
+)
+def test_the_sentence_on_the_proof_promises_no_more_than_epsilon_does(
+    report: Report, epsilon: float, told: str
+) -> None:
+    sentence = sentences(with_value(report, "C2.epsilon", epsilon))[1]
+    assert told in sentence
+    assert ("strong" in sentence) == (epsilon < 1)
 
 
 @pytest.mark.parametrize(("ceiling", "rules_out"), [(0.03, True), (0.9997, False)])

@@ -92,6 +92,7 @@ def test_the_page_has_the_order_of_an_impact_assessment(page: str) -> None:
     before = [page.index('class="strip"'), page.index('class="said"')]
     places = [*before, *(page.index(f'<h2 id="{id}"') for id in [*order, *annex])]
     assert places == sorted(places)
+    assert re.findall(r">Annex (\d+)\. ", page) == [str(n) for n in range(1, len(annex))]
 
 
 def _contrast(one: str, other: str) -> float:
