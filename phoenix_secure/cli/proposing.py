@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from phoenix_secure.cli.meeting import ViaOption
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 __all__ = ["propose"]
@@ -32,6 +33,7 @@ def propose(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes such as federation.rounds=3.")
     ] = None,
+    via: ViaOption = None,
     release: Annotated[
         Release, typer.Option("--release", help="The recipients of the trained model.")
     ] = Release.CONSORTIUM,
@@ -57,10 +59,15 @@ def propose(
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Put a plan before every site as a signed PySyft job; nothing runs before owners consent."""
+    """Put a plan before every site as a signed PySyft job; nothing runs before owners consent.
+
+    Say --via here if `run` will be told it: where people carry messages, waiting times that nobody
+    set are days, and owners approve those of the plan.
+    """
     from phoenix_secure.cli.governing import need_address, need_pysyft
     from phoenix_secure.cli.session import load_deployment_config
     from phoenix_secure.errors import ConfigError
+    from phoenix_secure.federation.deployment.exchange_folder import parse_via
     from phoenix_secure.federation.deployment.server_folder import find_server_folder
 
     if (syftbox is None) == (write is None):
@@ -75,7 +82,13 @@ def propose(
     from phoenix_secure.governance.propose import Proposer, job_name
 
     server = find_server_folder(federation)
-    settings = load_deployment_config(config, overrides or [], members=len(server.roster().members))
+    root = server.settings().folder if via is None else parse_via(via)
+    settings = load_deployment_config(
+        config,
+        overrides or [],
+        members=len(server.roster().members),
+        is_carried=root is not None,
+    )
     proposer = Proposer(settings, server=server, release=release.value, purpose=purpose)
     made = {}
     if write is not None:

@@ -90,6 +90,28 @@ def test_proposed_plan_is_the_one_that_run_federation_would_offer(cli, propose) 
     assert json.loads(out)["plan"] == again
 
 
+@pytest.mark.parametrize("is_said", ["on the command line", "in server.yaml"])
+def test_proposed_plan_is_that_of_a_run_whose_messages_are_carried(
+    cli, propose, governed, is_said: str
+) -> None:
+    more = "secure_aggregation.max_images=64"
+    plain = propose(more, "--syftbox", "syftbox")
+    via = ("--via", f"folder:{governed.exchange}")
+    if is_said == "in server.yaml":
+        file = governed.server.path / "server.yaml"
+        file.write_text(
+            yaml.safe_dump(yaml.safe_load(file.read_text()) | {"folder": str(governed.exchange)})
+        )
+        via = ()
+    carried = propose(more, *via, "--syftbox", "syftbox")
+    assert carried != plain
+    shape = ("data.name=digits", "data.image_size=8", "data.channels=1", more)
+    run = ("run", "run.yaml", *shape, "--federation", "f", *via, "--dry-run", "--format", "json")
+    code, out, err = cli(*run)
+    assert code == 0, err
+    assert json.loads(out)["plan"] == carried
+
+
 def test_review_in_words_says_what_is_missing_and_what_is_against_it(
     cli, propose, governed
 ) -> None:
