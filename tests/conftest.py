@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from chromium import find_browser
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a test imports numpy or torch
 
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30  # noqa: S108 - pytest makes a folder of its own
@@ -36,6 +38,19 @@ if has_room(MEMORY):
 settings.register_profile("quick", deadline=None, max_examples=20, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=200)
 settings.load_profile("quick")
+
+
+@pytest.fixture
+def browser_program() -> str:
+    """The program of a Chromium.
+
+    No package of an index holds a browser: where none is installed the test is reported as not
+    run. Tests that use it carry the marker ``browser``.
+    """
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("no Chromium here: install one, or name it in PHOENIX_SECURE_BROWSER")
+    return browser
 
 
 @pytest.hookimpl(wrapper=True)

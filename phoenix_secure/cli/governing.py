@@ -122,13 +122,23 @@ def reject(
     folder: FolderArgument,
     proposal: Annotated[str, typer.Argument(help="Its name or plan hash, or a prefix.")],
     reason: Annotated[
-        str, typer.Option("--reason", help="Why, in one line; the coordinator reads it.")
+        str,
+        typer.Option("--reason", help="Why, in one line; with PySyft the coordinator reads it."),
     ],
 ) -> None:
-    """Refuse a proposal, or withdraw the approval of one at once (`approver: syft`)."""
+    """Refuse a plan, or withdraw the approval of one at once.
+
+    It needs no key: whoever runs the site can always stop. The audit log keeps the reason.
+    """
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
-    desk = open_desk(SiteFolder(folder))
+    place = SiteFolder(folder)
+    if not uses_pysyft(place):
+        plan = place.find_plan(proposal)
+        place.reject(plan, reason=reason)
+        console.print(f"rejected: {plan}", soft_wrap=True)
+        return
+    desk = open_desk(place)
     found = desk.find(proposal)
     desk.reject(found, reason=reason)
     console.print(f"rejected: {found.job.name}", soft_wrap=True)

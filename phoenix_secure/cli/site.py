@@ -19,6 +19,7 @@ from phoenix_secure.cli.governing import (
 )
 from phoenix_secure.cli.joining import show_pending, site_init, site_join
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
+from phoenix_secure.cli.owner_page import ui
 from phoenix_secure.cli.words import tell
 
 __all__ = ["app"]
@@ -31,6 +32,7 @@ app.command()(publish)
 app.command()(review)
 app.command()(reject)
 app.command()(close_plans)
+app.command()(ui)
 
 
 @app.command()

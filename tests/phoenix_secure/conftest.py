@@ -4,9 +4,7 @@ One thread: two test processes share two cores, and sums repeat bit for bit.
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,22 +30,10 @@ class PageVisit:
     screenshot: Path
 
 
-def _browser() -> str | None:
-    named = os.environ.get("PHOENIX_SECURE_BROWSER")
-    names = (named,) if named else ("chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if (found := shutil.which(name))), None)
-
-
 @pytest.fixture
-def open_page(tmp_path: Path) -> Callable[..., PageVisit]:
-    """Open an HTML file in headless Chromium: ``open_page(path, width=1000, height=2000)``.
-
-    No package of an index holds a browser: where none is installed the test is reported as not
-    run. Tests that use it carry the marker ``browser``.
-    """
-    browser = _browser()
-    if browser is None:
-        pytest.skip("no Chromium here: install one, or name it in PHOENIX_SECURE_BROWSER")
+def open_page(tmp_path: Path, browser_program: str) -> Callable[..., PageVisit]:
+    """Open an HTML file in headless Chromium: ``open_page(path, width=1000, height=2000)``."""
+    browser = browser_program
 
     def visit(page: Path, *, width: int = 1000, height: int = 2000) -> PageVisit:
         shot, log = tmp_path / f"{page.stem}.png", tmp_path / "network.json"

@@ -218,6 +218,19 @@ class SiteFolder:
             raise ConfigError(f"{path} holds another plan than its name says: delete it")
         return found
 
+    def reject(self, plan: str, *, reason: str) -> None:
+        """Withdraw the approval of an offered plan, or say that there will be none.
+
+        Guarantee:  recorded in the audit log first; it holds from the next request on.
+        Raises:     ConfigError for a reason that is not one line; StorageError.
+        """
+        if not reason.isprintable() or not 0 < len(reason) <= 500:
+            raise ConfigError("the reason must be one line of 1 to 500 characters")
+        self.audit().record("rejected", plan=plan, why=reason)
+        path = self.approvals / f"{plan}.json"
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+
     def audit(self) -> AuditLog:
         """The site's audit log; a new site's is made.
 
