@@ -138,6 +138,14 @@ def admit(
             f"{role} of {request.federation}{where}: every key in the request signed it",
             soft_wrap=True,
         )
+        if is_new_key:
+            console.print(
+                "the key that it replaces signed it, too: whoever asks has that key"
+                if request.earlier_key
+                else f"the key that it replaces did NOT sign it: ask {request.party} why",
+                style=None if request.earlier_key else "yellow",
+                soft_wrap=True,
+            )
         heard = heard_words(request.party, given=given, option="--fingerprint")
         owner.admit(request, heard=heard, replaces=is_new_key)
         console.print(f"admitted {request.party}: {request.fingerprint.words}", soft_wrap=True)

@@ -195,7 +195,12 @@ def _renewed(folder: Path, welcome: Path, *, as_server: bool, output_format: For
     mark = Fingerprint(roster.hash)
     new = {each.epoch: [str(change) for change in each.changes] for each in renewal.new}
     if output_format is Format.JSON:
-        facts = {"folder": str(folder), "epoch": roster.epoch, "changes": new}
+        facts = {
+            "folder": str(folder),
+            "epoch": roster.epoch,
+            "changes": new,
+            "new_keys": renewal.has_new_keys,
+        }
         print_json({**facts, "words": mark.words, "fingerprint": mark.hex})
         return True
     for epoch, changes in new.items():
@@ -203,6 +208,10 @@ def _renewed(folder: Path, welcome: Path, *, as_server: bool, output_format: For
         console.print(line, markup=False, soft_wrap=True)
     if not new:
         console.print(f"the roster is that of before, epoch {roster.epoch}")
+    if renewal.has_new_keys:
+        console.print(
+            "This site's new keys are in place, and the old ones are deleted: start the site again"
+        )
     console.print(
         "The certificate is the new one. The roster's words, the same at every party, are"
     )

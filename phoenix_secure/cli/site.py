@@ -20,6 +20,7 @@ from phoenix_secure.cli.governing import (
 from phoenix_secure.cli.joining import show_pending, site_init, site_join
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 from phoenix_secure.cli.owner_page import ui
+from phoenix_secure.cli.renewing import pending_renewal, renew
 from phoenix_secure.cli.words import tell
 
 __all__ = ["app"]
@@ -27,6 +28,7 @@ __all__ = ["app"]
 app = typer.Typer(help="A data owner's side of a federation.", no_args_is_help=True)
 app.command("init")(site_init)
 app.command("join")(site_join)
+app.command()(renew)
 app.command()(approve)
 app.command()(publish)
 app.command()(review)
@@ -65,7 +67,8 @@ def start(
 def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> None:
     """The site's name, policy and the roster's fingerprint, to be compared by telephone.
 
-    Of a site that has not joined yet: the words of its request, for the federation's owner.
+    Of a site that has not joined yet, or renews its keys: the words of its request, for the
+    federation's owner.
     """
     from phoenix_secure.federation.deployment.fingerprints import Fingerprint
     from phoenix_secure.federation.deployment.held_rosters import roster_history
@@ -84,6 +87,7 @@ def show(folder: FolderArgument, output_format: FormatOption = Format.TEXT) -> N
         "fingerprint": roster.fingerprint,
         "members": [site for site, _ in roster.members],
         **roster_history(chain),
+        **pending_renewal(folder),
         "policy": settings.policy.model_dump(mode="json"),
     }
     tell(facts, output_format=output_format)

@@ -14,7 +14,7 @@ import pytest
 
 from ceremony import Ceremony, owner_of, refusal
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.deployment.renewing import take_rosters
+from phoenix_secure.federation.deployment.held_rosters import take_rosters
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.welcome import read_welcome
 from protocol import ChangeKind, Identity, RosterChain, labels

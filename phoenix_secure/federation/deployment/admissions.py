@@ -55,7 +55,8 @@ class Admissions:
         replaces   the owner says that it takes the place of an admitted party's keys
 
         Raises:     ConfigError when the request's name or one of its keys is an admitted party's
-                    or the owner's, or its key was revoked; it names both parties and what to do.
+                    or the owner's, its key was revoked, or an earlier key signed it that is not the
+                    party's; it names both parties and what to do.
         """
         admitted, party = self.all(), request.party
         if self._chain is not None and request.identity_key in self._chain.retired:
@@ -65,6 +66,7 @@ class Admissions:
             )
         if any(other.body == request.body for other in admitted):
             return True
+        self._require_continuity(request)
         is_known = any(other.party == party for other in admitted)
         if replaces and not is_known:
             raise ConfigError(f"--replaces {party}: no party of that name is admitted")
@@ -83,6 +85,18 @@ class Admissions:
         """Keep ``request``, which the owner confirmed, under the owner's signature."""
         signature = self._owner.sign(_message(request.data))
         write_bytes(self._path(request.party), encode([request.data, signature]))
+
+    def _require_continuity(self, request: JoinRequest) -> None:
+        """An earlier key that signed a request must be the one that its party has in the roster."""
+        if not request.earlier_key:
+            return
+        party, chain = request.party, self._chain
+        held = () if chain is None else (chain.current.key(party), chain.suspended.get(party))
+        if request.earlier_key not in held:
+            raise ConfigError(
+                f"{party}'s request is signed by an earlier key that is not {party}'s in the "
+                "roster in force: it is old, or another party's; ask for a new one (`site renew`)"
+            )
 
     def _require_distinct(self, requests: list[JoinRequest]) -> None:
         holders = {self._owner.public_key: "the federation's owner"}

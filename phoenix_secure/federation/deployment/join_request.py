@@ -6,10 +6,16 @@
     body     = encode(label, federation, role, party, suite, identity key, signing request of the
                       TLS key, node key or nothing, host or nothing, port)
 
+of a site that renews its keys and has those of before:
+
+    request  = encode(body, as above, earlier identity's signature)
+    body     = encode(other label, as above, earlier identity key)
+
 Each key proves that its holder made this request: the identity and the node's key sign the body,
 the TLS key its signing request. So nobody can register another's key as its own, and no part can be
 exchanged on the way. That the request is *clinic's* nothing here can prove; the fingerprint that
-the clinic reads by telephone does.
+the clinic reads by telephone does. An earlier key that signed as well says that whoever asks has
+it: the clinic, or its thief.
 """
 
 from __future__ import annotations
@@ -51,6 +57,8 @@ _PEER = "join request"
 
 # One label for each use of a key.
 _LABEL = b"phoenix-secure/join-request/v1"
+_RENEWAL_LABEL = b"phoenix-secure/join-request/renewal/v1"
+_CONTINUITY_LABEL = b"phoenix-secure/join-request/continuity/v1"
 _NODE_LABEL = b"phoenix-secure/join-request/node/v1"
 _FINGERPRINT_LABEL = b"phoenix-secure/join-request/fingerprint/v1"
 
@@ -63,6 +71,7 @@ class JoinRequest:
     tls_request    signing request of the TLS key (DER)
     node_key       of a site's SuperNode, as an uncompressed point; empty for the server
     host, port     where the server is reached; empty and 0 for a site
+    earlier_key    identity key that a site had before and signed with; empty: none
     """
 
     federation: str
@@ -73,6 +82,7 @@ class JoinRequest:
     node_key: bytes = b""
     host: str = ""
     port: int = 0
+    earlier_key: bytes = b""
     body: bytes = field(repr=False)
     data: bytes = field(repr=False)
 
@@ -102,8 +112,10 @@ class JoinRequest:
         return f"{self.party}.request"
 
 
-def site_request(keys: SiteKeys, *, federation: str, suite: Suite) -> JoinRequest:
-    """The request of a site, signed with its keys."""
+def site_request(
+    keys: SiteKeys, *, federation: str, suite: Suite, earlier: Identity | None = None
+) -> JoinRequest:
+    """The request of a site, signed with its keys, and with the identity that it had before."""
     party = keys.identity.id
     body = _body(
         federation=federation,
@@ -112,9 +124,11 @@ def site_request(keys: SiteKeys, *, federation: str, suite: Suite) -> JoinReques
         identity_key=keys.identity.public_key,
         tls_request=make_signing_request(keys.door, party=party, federation=federation),
         node_key=node_point(keys.node.public_key()),
+        earlier_key=b"" if earlier is None else earlier.public_key,
     )
     proof = keys.node.sign(_node_message(body), ec.ECDSA(hashes.SHA384()))
-    return parse_request(_signed(body, keys.identity, proof))
+    continuity = [] if earlier is None else [earlier.sign(_continuity_message(body))]
+    return parse_request(encode([body, keys.identity.sign(body), proof, *continuity]))
 
 
 def server_request(
@@ -130,7 +144,7 @@ def server_request(
         host=host,
         port=port,
     )
-    return parse_request(_signed(body, keys.identity, b""))
+    return parse_request(encode([body, keys.identity.sign(body), b""]))
 
 
 def read_request(path: Path) -> JoinRequest:
@@ -157,8 +171,14 @@ def parse_request(data: bytes) -> JoinRequest:
     body = bytes(outer.view("body", max_size=MAX_REQUEST_SIZE))
     signature = bytes(outer.view("signature", max_size=MAX_SIGNATURE_SIZE))
     proof = bytes(outer.view("node key's signature", max_size=_MAX_NODE_SIGNATURE))
-    outer.finish()
     request = _parse_body(body, data)
+    if request.earlier_key:
+        continuity = bytes(outer.view("earlier key's signature", max_size=MAX_SIGNATURE_SIZE))
+        if len(continuity) != signature_size(request.suite) or not verify_signature(
+            request.earlier_key, signature=continuity, message=_continuity_message(body)
+        ):
+            raise ValueError("the earlier identity key in it did not sign it")
+    outer.finish()
     if len(signature) != signature_size(request.suite) or not verify_signature(
         request.identity_key, signature=signature, message=body
     ):
@@ -174,7 +194,8 @@ def parse_request(data: bytes) -> JoinRequest:
 
 def _parse_body(body: bytes, data: bytes) -> JoinRequest:
     reader = Reader(body, peer=_PEER)
-    if bytes(reader.view("label", max_size=64)) != _LABEL:
+    label = bytes(reader.view("label", max_size=64))
+    if label not in (_LABEL, _RENEWAL_LABEL):
         raise reader.error("of another kind or version")
     federation = reader.text("federation")
     role, party = reader.text("role"), reader.text("party")
@@ -189,7 +210,11 @@ def _parse_body(body: bytes, data: bytes) -> JoinRequest:
     node_key = reader.exact("node key", size=0 if role == SERVER else NODE_SIZE)
     host = bytes(reader.view("host", max_size=_MAX_HOST)).decode("ascii", errors="replace")
     port = reader.uint("port", max_value=65_535)
+    is_renewal = label == _RENEWAL_LABEL
+    earlier_key = reader.exact("earlier key", size=key_size(suite)) if is_renewal else b""
     reader.finish()
+    if is_renewal and (role == SERVER or earlier_key == identity_key):
+        raise reader.error("earlier key: of a site that has another one now")
     if (role == SERVER) != bool(host) or (role == SERVER) != bool(port):
         raise reader.error("host and port: of a server alone")
     if host and canonical_host(host) != host:
@@ -203,6 +228,7 @@ def _parse_body(body: bytes, data: bytes) -> JoinRequest:
         node_key=node_key,
         host=host,
         port=port,
+        earlier_key=earlier_key,
         body=body,
         data=data,
     )
@@ -218,10 +244,11 @@ def _body(
     node_key: bytes = b"",
     host: str = "",
     port: int = 0,
+    earlier_key: bytes = b"",
 ) -> bytes:
     return encode(
         [
-            _LABEL,
+            _RENEWAL_LABEL if earlier_key else _LABEL,
             encode_text(federation),
             encode_text(SERVER if party == SERVER else "site"),
             encode_text(party),
@@ -231,12 +258,13 @@ def _body(
             node_key,
             host.encode("ascii"),
             encode_uint(port),
+            *([earlier_key] if earlier_key else []),
         ]
     )
 
 
-def _signed(body: bytes, identity: Identity, proof: bytes) -> bytes:
-    return encode([body, identity.sign(body), proof])
+def _continuity_message(body: bytes) -> bytes:
+    return encode([_CONTINUITY_LABEL, hashlib.sha256(body).digest()])
 
 
 def _node_message(body: bytes) -> bytes:

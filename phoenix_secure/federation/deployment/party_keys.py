@@ -70,13 +70,17 @@ class SiteKeys:
 
     def write(self, place: Path) -> None:
         """Write the site's secrets into ``place``, each with mode 0600 from the first moment on."""
+        self.write_renewable(place)
+        write_secret(place / "task.secret", os.urandom(_TASK_SECRET_SIZE))
+        write_secret(place / "approver.key", self.approver.export_seed())
+        write_bytes(place / "approver.pub", self.approver.public_key)
+
+    def write_renewable(self, place: Path) -> None:
+        """Those that other parties know: all but the approval key and what this machine keeps."""
         make_private_folder(place)
         write_secret(place / "door.key", _tls_pem(self.door))
         write_secret(place / "node.key", node_pem(self.node))
-        write_secret(place / "task.secret", os.urandom(_TASK_SECRET_SIZE))
         write_secret(place / "identity.key", self.identity.export_seed())
-        write_secret(place / "approver.key", self.approver.export_seed())
-        write_bytes(place / "approver.pub", self.approver.public_key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

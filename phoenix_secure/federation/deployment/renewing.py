@@ -18,7 +18,13 @@ from phoenix_secure.federation.deployment.certificates import (
     server_alternatives,
     server_name,
 )
+from phoenix_secure.federation.deployment.held_rosters import require_successor
 from phoenix_secure.federation.deployment.hosts import host_port
+from phoenix_secure.federation.deployment.key_renewal import (
+    finish_switch,
+    keys_named,
+    switch_keys,
+)
 from phoenix_secure.federation.deployment.party_folders import renew_server, renew_site
 from phoenix_secure.federation.deployment.party_keys import (
     node_point,
@@ -29,10 +35,9 @@ from phoenix_secure.federation.deployment.party_keys import (
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
 from phoenix_secure.federation.deployment.site_folder import SiteFolder, pinned_owner, read_rosters
 from phoenix_secure.federation.deployment.welcome import Welcome, read_welcome
-from phoenix_secure.files import write_bytes
-from protocol import SERVER, RemoteProtocolError, Roster, RosterChain, Succession
+from protocol import SERVER, Roster, RosterChain
 
-__all__ = ["Renewal", "has_joined", "note_rosters", "require_successor", "take_rosters"]
+__all__ = ["Renewal", "has_joined", "note_rosters"]
 
 
 def has_joined(folder: Path) -> bool:
@@ -40,70 +45,31 @@ def has_joined(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("site.yaml", "server.yaml"))
 
 
-def require_successor(held: RosterChain, offered: RosterChain) -> None:
-    """Refuse rosters that do not go on from those held; the same ones are fine.
-
-    Raises:     ConfigError that says whether they are older or another history.
-    """
-    match held.compare(offered):
-        case Succession.OLDER:
-            raise ConfigError(
-                f"rollback: these rosters end with epoch {offered.current.epoch}, and epoch "
-                f"{held.current.epoch} is in force here: ask the owner for the newest welcome"
-            )
-        case Succession.FORKED:
-            epoch = next(
-                ours.epoch
-                for ours, theirs in zip(held.rosters, offered.rosters, strict=False)
-                if ours.hash != theirs.hash
-            )
-            raise ConfigError(
-                f"fork: this is another roster of epoch {epoch} than the one here, and the owner's "
-                "key signed both: do not use it; compare the words of `show` with other parties "
-                "and with the owner, whose folder may be an old copy or in other hands"
-            )
-
-
-def take_rosters(folder: Path, data: bytes) -> tuple[Roster, ...]:
-    """Put the rosters in ``data`` in the place of those in ``folder``; returns the new ones.
-
-    Guarantee:  ``folder`` is changed in one step, and only by what the pinned owner signed and goes
-                on from what lies there.
-    Raises:     ConfigError; StorageError.
-    """
-    held = read_rosters(folder)
-    try:
-        offered = RosterChain.load(data, owner_key=pinned_owner(folder))
-    except RemoteProtocolError as error:
-        raise ConfigError(
-            f"the offered rosters are not those of the pinned owner ({error.detail})"
-        ) from error
-    require_successor(held, offered)
-    new = offered.rosters[len(held.rosters) :]
-    if new:
-        write_bytes(folder / "roster.bin", offered.to_bytes())
-    return new
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Renewal:
     """A welcome that goes on from what a party's folder holds.
 
-    new   rosters that the folder does not have yet, oldest first
+    new    rosters that the folder does not have yet, oldest first
+    keys   where the keys lie that the newest of them names: the folder itself, or the one in it
+           that ``site renew`` made
     """
 
     folder: Path
+    keys: Path
     welcome: Welcome
     rosters: RosterChain
     new: tuple[Roster, ...]
 
     @classmethod
     def open(cls, folder: Path, welcome: Path, *, as_server: bool) -> Renewal:
-        """Hold the welcome in a file against ``folder``; nothing is written.
+        """Hold the welcome in a file against ``folder``; nothing is written, but for a switch of
+        keys that was interrupted, which is finished first.
 
         Raises:     ConfigError naming the first thing that does not fit, and what to do.
         """
         party, federation, address = _facts(folder, as_server=as_server)
+        if not as_server:
+            finish_switch(folder)
         found = read_welcome(welcome)
         if (found.federation, found.party) != (federation, party):
             raise ConfigError(
@@ -118,9 +84,10 @@ class Renewal:
             )
         held, offered = read_rosters(folder), found.rosters()
         require_successor(held, offered)
-        _check_member(folder, offered, party=party)
-        _check_nodes(folder, found, offered.current)
-        tls = read_tls_key(folder / ("server.key" if as_server else "door.key"))
+        keys = folder if as_server else keys_named(folder, offered.current, party=party)
+        _check_member(keys, offered, party=party)
+        _check_nodes(keys, found, offered.current)
+        tls = read_tls_key(keys / ("server.key" if as_server else "door.key"))
         check_certificate(
             found.certificate,
             authority=found.ca_certificate,
@@ -136,23 +103,34 @@ class Renewal:
         _check_age(found, folder / ("server.crt" if as_server else "door.crt"))
         return cls(
             folder=folder,
+            keys=keys,
             welcome=found,
             rosters=offered,
             new=offered.rosters[len(held.rosters) :],
         )
 
+    @property
+    def has_new_keys(self) -> bool:
+        """Whether it puts the new keys of ``site renew`` in place."""
+        return self.keys != self.folder
+
     def complete(self) -> None:
         """Take it: certificate, nodes, and the rosters last. It can be done again.
+
+        New keys take the place of the old ones at one moment: killed before it, the site goes on
+        with the old ones; killed afterwards, with the new ones.
 
         Raises:     StorageError.
         """
         papers = self.welcome.papers()
         if self.welcome.party == SERVER:
             renew_server(self.folder, papers)
-        else:
-            renew_site(self.folder, papers)
-            # The site's own log says from when on it knew.
-            note_rosters(SiteFolder(self.folder), self.new)
+            return
+        renew_site(self.keys, papers)
+        if self.has_new_keys:
+            switch_keys(self.folder)
+        # The site's own log says from when on it knew.
+        note_rosters(SiteFolder(self.folder), self.new)
 
 
 def note_rosters(site: SiteFolder, new: tuple[Roster, ...]) -> None:
@@ -186,8 +164,8 @@ def _check_member(folder: Path, offered: RosterChain, *, party: str) -> None:
     if held != identity.public_key:
         raise ConfigError(
             f"the roster of epoch {roster.epoch} holds another key than this folder's as that of "
-            f"{party}: join in the folder in which {party} made its new keys; if it made none, "
-            "telephone the owner, who admitted somebody else"
+            f"{party}: new keys are made with `site renew`, or join in the folder in which {party} "
+            "made them; if it made none, telephone the owner, who admitted somebody else"
         )
 
 

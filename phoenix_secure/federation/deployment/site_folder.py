@@ -17,6 +17,7 @@
     training.key             root of the site's random draws; no other party can repeat them
     signed-models.jsonl      which models were signed over which sites, under all plans
 
+``next`` holds new keys that wait for a welcome, ``switch`` those that are being put in place.
 A site that has not joined yet has its keys and ``SITE.request`` here (``joining``).
 ``approver.key`` signs approvals; it is made here, for the owner of the images to take away.
 """
@@ -160,6 +161,7 @@ class SiteFolder:
         if roster.key(settings.site) != identity.public_key:
             raise ConfigError(
                 f"{self.identity_key} is not the key of {settings.site} in the roster: "
+                "if new keys were made with `site renew`, join with the welcome for them; else "
                 "restore it, or let the federation's owner make a new roster"
             )
         return identity

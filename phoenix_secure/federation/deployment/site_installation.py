@@ -78,6 +78,12 @@ def installer(
         roster = planned_roster(plan, read_rosters())
         if roster is None:
             raise SiteFailure(FailureCode.REFUSED, why="the plan names another roster")
+        if roster.key(settings.site) != identity.public_key:
+            raise SiteFailure(
+                FailureCode.REFUSED,
+                why="the plan's roster holds another key of this site than this process has: if "
+                "the keys were renewed meanwhile, start the site again",
+            )
         require_suite(config, roster)
         objection = settings.policy.model_objection(config)
         if objection is not None and not folder.has_promises(plan.hash):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
 from phoenix_secure.federation.deployment.exchange_folder import check_site_side
-from phoenix_secure.federation.deployment.held_rosters import HeldRosters
+from phoenix_secure.federation.deployment.held_rosters import HeldRosters, take_rosters
 from phoenix_secure.federation.deployment.hosts import proxy_of, require_free_port
-from phoenix_secure.federation.deployment.renewing import note_rosters, take_rosters
+from phoenix_secure.federation.deployment.key_renewal import finish_switch
+from phoenix_secure.federation.deployment.renewing import note_rosters
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 from phoenix_secure.federation.deployment.site_installation import installer
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
@@ -51,6 +52,7 @@ class SiteProcess:
     ) -> None:
         self._folder = folder
         self._say = say
+        finish_switch(folder.path)
         self.settings: SiteSettings = folder.settings()
         if via is not None:
             self.settings = self.settings.model_copy(update={"server": None, "folder": str(via)})

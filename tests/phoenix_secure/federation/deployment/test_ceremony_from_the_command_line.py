@@ -213,11 +213,48 @@ def test_init_says_that_it_is_for_trials(parties: Parties) -> None:
     assert "for rehearsals and trials" in " ".join(page.split())
 
 
+def test_site_renews_its_keys_in_its_folder_as_it_types_it(parties: Parties) -> None:
+    parties.found(sites=("clinic",))
+    parties.admit("server", "clinic")
+    parties.type("deploy", "sign", "chest")
+    parties.join("server", "clinic")
+    made = parties.type("site", "renew", "clinic")
+    words = parties.facts("site", "show", "clinic")["new keys"]
+    assert words in made.out
+    assert "the key of before signed the request, too" in made.out
+    assert parties.facts("site", "renew", "clinic")["words"] == words
+    request = "clinic/next/clinic.request"
+    parties.refused("deploy", "admit", "chest", request, said="say --replaces clinic")
+    admitted = parties.type(
+        *("deploy", "admit", "chest", request, "--replaces", "clinic"), typed=f"{words}\n"
+    )
+    assert "the key that it replaces signed it, too" in admitted.out
+    parties.type("deploy", "sign", "chest")
+    taken = parties.type("site", "join", "clinic", "chest/welcomes/clinic.welcome")
+    assert "new keys are in place, and the old ones are deleted" in taken.out
+    facts = parties.facts("site", "show", "clinic")
+    assert facts["changes"] == ["epoch 2: clinic rotated"]
+    assert "new keys" not in facts
+    other = parties.root / "elsewhere"
+    parties.type("site", "init", other, "--name", "clinic", "--federation", "net")
+    admitted = parties.type(
+        *("deploy", "admit", "chest", "elsewhere/clinic.request", "--replaces", "clinic"),
+        typed=f"{parties.words('elsewhere')}\n",
+    )
+    assert "did NOT sign it: ask clinic why" in admitted.out
+
+
 def test_five_parties_that_made_their_own_keys_train_a_secure_round(parties: Parties) -> None:
     exchange = parties.root / "exchange"
     exchange.mkdir()
     parties.found("--via", f"folder:{exchange}")
     parties.admit("server", *SITES)
+    parties.type("deploy", "sign", "chest")
+    parties.join("server", *SITES)
+    # One of them has new keys since.
+    words = parties.facts("site", "renew", "clinic")["words"]
+    request = "clinic/next/clinic.request"
+    parties.type("deploy", "admit", "chest", request, "--replaces", "clinic", typed=f"{words}\n")
     parties.type("deploy", "sign", "chest")
     parties.join("server", *SITES)
     assert len({parties.words(party) for party in ("server", *SITES)}) == 1

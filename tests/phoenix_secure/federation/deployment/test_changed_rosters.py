@@ -12,7 +12,7 @@ from phoenix_secure.compliance.verification.verify import load_roster, verify_re
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.evidence import Event, read_ledger
 from phoenix_secure.federation.deployment.deployed_sites import planned_roster_hash
-from phoenix_secure.federation.deployment.renewing import take_rosters
+from phoenix_secure.federation.deployment.held_rosters import take_rosters
 from phoenix_secure.federation.run.evidence import ledger_file, rosters_file
 from phoenix_secure.federation.run.folder import RunFolder
 from protocol import ChangeKind, Identity, RosterChain, RosterChange

@@ -33,12 +33,14 @@ from phoenix_secure.federation.deployment.signing_requests import (
     make_signing_request,
     open_signing_request,
 )
-from protocol import RemoteProtocolError
+from protocol import Identity, RemoteProtocolError
 from protocol.encoding import Reader, encode
 from protocol.suite import Suite
 
 KEYS = SiteKeys.generate("clinic", suite=Suite.CLASSICAL)
 REQUEST = site_request(KEYS, federation="net", suite=Suite.CLASSICAL)
+EARLIER = Identity.generate("clinic")
+RENEWAL = site_request(KEYS, federation="net", suite=Suite.CLASSICAL, earlier=EARLIER)
 REFUSED = (RemoteProtocolError, ValueError)
 
 
@@ -102,6 +104,28 @@ def test_any_flipped_bit_is_refused(bit: int) -> None:
 def test_any_truncation_is_refused(size: int) -> None:
     with pytest.raises(REFUSED):
         parse_request(REQUEST.data[:size])
+
+
+@given(st.integers(0, 8 * len(RENEWAL.data) - 1))
+def test_any_flipped_bit_of_a_renewal_is_refused(bit: int) -> None:
+    changed = bytearray(RENEWAL.data)
+    changed[bit // 8] ^= 1 << bit % 8
+    for data in (bytes(changed), RENEWAL.data[: bit // 8]):
+        with pytest.raises(REFUSED):
+            parse_request(data)
+
+
+@pytest.mark.parametrize("suite", Suite)
+def test_renewal_names_the_earlier_key_which_signed_it(suite: Suite) -> None:
+    keys = SiteKeys.generate("clinic", suite=suite)
+    earlier = Identity.generate("clinic", suite=suite)
+    made = site_request(keys, federation="net", suite=suite, earlier=earlier)
+    assert made.earlier_key == earlier.public_key
+    assert parse_request(made.data) == made
+    assert len(made.data) < MAX_REQUEST_SIZE
+    assert REQUEST.earlier_key == b""
+    with pytest.raises(RemoteProtocolError, match="earlier key"):
+        site_request(keys, federation="net", suite=suite, earlier=keys.identity)
 
 
 @given(st.binary(max_size=600))
