@@ -62,6 +62,7 @@ def to_markdown(report: AuditReport) -> str:
         "",
         *_compared(report),
         *_persons(report),
+        *_pooled(report),
         *_canaries(report),
         *_federated(report),
         *games_sections(report),
@@ -137,6 +138,27 @@ def _claim(report: AuditReport) -> list[str]:
     ]
 
 
+def _pooled(report: AuditReport) -> list[str]:
+    found = report.pooled
+    if found is None:
+        return []
+    lines = [
+        "## Sites",
+        "",
+        f"- {found.sites_answered} of {found.sites_asked} sites answered, {found.sites_entered} "
+        f"had images enough: {found.num_members} members and {found.num_others} held-out "
+        f"{found.unit}s together",
+        f"- noise on the counts: {found.noise}",
+    ]
+    if found.frechet is not None:
+        lines.append(
+            f"- {found.frechet_name}: {found.frechet:.3f} between {found.frechet_samples} samples "
+            f"and {found.frechet_held_out} held-out images; compare with distances of this name "
+            "alone"
+        )
+    return [*lines, ""]
+
+
 def _not_independent(report: AuditReport) -> list[str]:
     if report.persons is None:
         return []
@@ -194,6 +216,8 @@ def _row(one: AttackReport) -> str:
 
 
 def _reversed(report: AuditReport) -> str:
+    if report.pooled is not None:
+        return "- settings and directions were fixed in the plan, before training; none is reversed"
     names = [one.name for one in report.attacks if one.reversed]
     chosen = report.attacks[0].chosen_on
     return (

@@ -26,6 +26,7 @@ __all__ = [
     "PlannedCanaries",
     "PlannedGroup",
     "PlannedPersons",
+    "PlannedPool",
 ]
 
 
@@ -83,6 +84,23 @@ class PlannedCanaries(Part):
     delta: float
 
 
+class PlannedPool(Part):
+    """A pooled audit of a deployment: bins, bounds and minimum counts, alike at every site.
+
+    plan          SHA-256 of the plan that the sites' owners approved
+    max_images    members, and as many others, that one site enters at most
+    min_images    fewer of either are not entered
+    sites_needed  that must have so many before any count is asked for
+    """
+
+    plan: str
+    bins: int
+    ranges: dict[str, tuple[float, float]]  # of log2 of minus the score, by attack
+    max_images: int
+    min_images: int
+    sites_needed: int
+
+
 class AuditPlan(Part):
     """Everything that decides the figures."""
 
@@ -102,6 +120,9 @@ class AuditPlan(Part):
     evaluation: PlannedGroup
     # Unwritten where there are none: plans from before keep their hash.
     persons: PlannedPersons | None = Field(None, exclude_if=lambda persons: persons is None)
+    # Unwritten but for a pooled audit, whose images stay at their sites: ``evaluation`` then holds
+    # the most images that there can be, and no digest.
+    pooled: PlannedPool | None = Field(None, exclude_if=lambda pool: pool is None)
     num_calibration: int
     num_samples: int
     num_shadows: int

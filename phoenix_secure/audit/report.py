@@ -29,6 +29,7 @@ __all__ = [
     "Figure",
     "Outcome",
     "PersonsReport",
+    "PooledReport",
     "StratumReport",
     "TprReport",
     "Verdict",
@@ -224,6 +225,31 @@ class PersonsReport(Part):
     strata: tuple[StratumReport, ...]
 
 
+class PooledReport(Part):
+    """Who is behind the counts of a pooled audit, and the distance of samples from held-out images.
+
+    unit            what is counted: "image" or "person"
+    num_members     and ``num_others``: of all sites together
+    sites_asked     of the plan's roster
+    sites_answered  in the sum of counts
+    sites_entered   of those, who had images enough
+    noise           added to the counts, in words
+    frechet         Frechet distance of samples from held-out images; None where too few
+    """
+
+    unit: Literal["image", "person"]
+    num_members: int
+    num_others: int
+    sites_asked: int
+    sites_answered: int
+    sites_entered: int
+    noise: Literal["none: exact sums"]
+    frechet: float | None
+    frechet_name: str
+    frechet_held_out: int
+    frechet_samples: int
+
+
 class Verdict(Part):
     """The answer and what it rests on."""
 
@@ -273,7 +299,15 @@ class AuditReport(Part):
     copies: CopiesReport | None = Field(None, exclude_if=_is_none)
     compared: ComparedReport | None = Field(None, exclude_if=_is_none)
     advice: tuple[str, ...] = Field((), exclude_if=lambda advice: not advice)
+    pooled: PooledReport | None = Field(None, exclude_if=_is_none)
     seconds: float
+
+    @property
+    def num_images(self) -> tuple[int, int]:
+        """Members and others that figures rest on; persons, where a pooled audit counts them."""
+        if self.pooled is not None:
+            return self.pooled.num_members, self.pooled.num_others
+        return self.plan.evaluation.num_members, self.plan.evaluation.num_others
 
     @property
     def deciding(self) -> tuple[AttackReport, ...]:

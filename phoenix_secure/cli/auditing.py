@@ -20,7 +20,7 @@ from phoenix_secure.audit.report import AuditReport, Outcome
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.federation.run.folder import RunFolder
 
-__all__ = ["audit", "audit_finished_run"]
+__all__ = ["audit", "audit_finished_run", "print_pooled_audit"]
 
 _COLOURS = {Outcome.LEAK: "bold red", Outcome.NONE: "green", Outcome.INCONCLUSIVE: "yellow"}
 
@@ -67,6 +67,25 @@ def audit_finished_run(folder: RunFolder, *, profile: str, as_json: bool) -> str
     return found.report.verdict.headline
 
 
+def print_pooled_audit(folder: RunFolder, *, as_json: bool) -> None:
+    """The audit that the sites of a deployed run made; one line where there is none yet."""
+    file = folder.path / "audit" / "audit.json"
+    if not file.exists():
+        if not as_json:
+            console.print(
+                f"no pooled audit yet: `phoenix-secure resume {folder.path}` tries again",
+                soft_wrap=True,
+                markup=False,
+            )
+        return
+    report = AuditReport.model_validate_json(file.read_bytes())
+    if as_json:
+        verdict = report.verdict.model_dump(mode="json")
+        print_json({"event": "audited", "folder": str(file.parent), "verdict": verdict})
+    else:
+        _print(report, file.parent)
+
+
 @contextlib.contextmanager
 def _progress(*, quiet: bool) -> Iterator[attacks.Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -94,10 +113,13 @@ def _tell_superseded(found: AuditResult, run: Path) -> None:
 
 def _print(report: AuditReport, out: Path) -> None:
     persons = report.plan.persons
-    sizes = report.plan.evaluation if persons is None else persons
-    who = "" if persons is None else "persons: "
+    num_members, num_others = report.num_images
+    if persons is not None:
+        num_members, num_others = persons.num_members, persons.num_others
+    is_of_persons = persons is not None or (report.pooled and report.pooled.unit == "person")
+    who = "persons: " if is_of_persons else ""
     table = Table(
-        title=f"audit of {who}{sizes.num_members} members and {sizes.num_others} non-members "
+        title=f"audit of {who}{num_members} members and {num_others} non-members "
         f"({report.plan.profile})",
         box=box.SIMPLE,
         pad_edge=False,

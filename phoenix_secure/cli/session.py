@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from phoenix_secure.api.pooled_audits import deployed_run
 from phoenix_secure.cli.last_lines import print_closing
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import print_deployment_plan, print_plan, print_two_plans
@@ -166,9 +167,10 @@ def run_deployment(
     folder = RunFolder(run_dir)
     with folder.lock(), way.opened():
         sites = way.sites(config, display=display)
-        started = Run(sites)
+        started = deployed_run(sites)
         state = started.start(folder, overwrite=overwrite)
         _train_deployed(started, sites, folder, state, display=display, go_on=way.options)
+        _tell_audit(folder, config, output_format=output_format)
         _report(folder, config, output_format=output_format, server=way.server)
 
 
@@ -184,9 +186,10 @@ def resume_deployment(
         sites = way.sites(config, display=display, roster_hash=planned_roster_hash(folder))
         if skip:
             _skip_round(folder, config, output_format=output_format)
-        resumed = Run(sites)
+        resumed = deployed_run(sites)
         state = resumed.resume(folder)
         _train_deployed(resumed, sites, folder, state, display=display, go_on=way.options)
+        _tell_audit(folder, config, output_format=output_format)
         _report(folder, config, output_format=output_format, server=way.server)
 
 
@@ -319,6 +322,14 @@ def _train(
         display.interrupted(go_on)
         raise
     display.close(summary, folder=folder.path)
+
+
+def _tell_audit(folder: RunFolder, config: RunConfig, *, output_format: Format) -> None:
+    """What the sites found, where the plan has an audit."""
+    if config.audit.at_sites:
+        from phoenix_secure.cli.auditing import print_pooled_audit
+
+        print_pooled_audit(folder, as_json=output_format is Format.JSON)
 
 
 def _report(

@@ -46,6 +46,7 @@ def start(
     ] = None,
 ) -> None:
     """Keep the site running until Ctrl-C or SIGTERM; it serves approved plans only."""
+    from phoenix_secure.api.pooled_audits import site_examiner
     from phoenix_secure.cli.service import say, stop_event
     from phoenix_secure.federation.deployment.exchange_folder import parse_via
     from phoenix_secure.federation.deployment.site_folder import SiteFolder
@@ -54,7 +55,7 @@ def start(
     place = SiteFolder(folder)
     approver = open_desk(place).approver() if uses_pysyft(place) else None
     root = None if via is None else parse_via(via)
-    process = SiteProcess(place, say=say, approver=approver, via=root)
+    process = SiteProcess(place, say=say, approver=approver, via=root, make_examiner=site_examiner)
     settings = process.settings
     way = f"folder {settings.folder}" if settings.server is None else f"server {settings.server}"
     say(f"{settings.site} of {settings.federation}: {way}")

@@ -14,10 +14,10 @@ from phoenix_secure.data.keyed_split import keyed_roles, set_order, set_tags
 from phoenix_secure.data.percentiles import as_window
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images, slices_of
-from phoenix_secure.data.split import MEMBER
+from phoenix_secure.data.split import HELD_OUT, MEMBER
 from phoenix_secure.errors import ConfigError, NoImages
 
-__all__ = ["in_public_classes", "keyed_members"]
+__all__ = ["in_public_classes", "keyed_members", "keyed_parts"]
 
 
 def keyed_members(
@@ -30,7 +30,30 @@ def keyed_members(
     class_names: tuple[str, ...] = (),
     own_group: str | None = None,
 ) -> SiteImages:
-    """The members among a site's images, at the plan's form, in the order of their tags.
+    """The first part of ``keyed_parts``."""
+    members, _ = keyed_parts(
+        name,
+        path,
+        plan=plan,
+        key=key,
+        cache_dir=cache_dir,
+        class_names=class_names,
+        own_group=own_group,
+    )
+    return members
+
+
+def keyed_parts(
+    name: str,
+    path: str | None,
+    *,
+    plan: DataConfig,
+    key: bytes,
+    cache_dir: Path,
+    class_names: tuple[str, ...] = (),
+    own_group: str | None = None,
+) -> tuple[SiteImages, SiteImages]:
+    """Members and held-out images of a site, at the plan's form, in the order of their tags.
 
     name, path    of the site's own data
     plan          states image_size, channels, held_out, reference and fraction: public constants
@@ -38,7 +61,7 @@ def keyed_members(
     class_names   of the plan: labels count in them then, -1 for any other class of the site's own
     own_group     where this site's data says whose image it is, in place of the plan's data.group
 
-    Guarantee:  one image more or less in the folder changes one entry of the result, or none. None
+    Guarantee:  one image more or less in the folder changes one entry of one part, or none. None
                 left is an answer like any other. Where ``groups`` are set, one person more or less
                 changes that person's entries, or none.
     Raises:     ConfigError for a plan that states no form; DataError for a folder that is missing
@@ -67,18 +90,22 @@ def keyed_members(
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)
         groups = None if group is None else np.empty(0, np.int64)
-        return SiteImages(images=np.empty(form, np.uint8), labels=None, groups=groups)
+        nothing = SiteImages(images=np.empty(form, np.uint8), labels=None, groups=groups)
+        return nothing, nothing
     tags = set_tags(found, key=key)
-    is_member = (
-        keyed_roles(tags, held_out=plan.held_out, reference=plan.reference, fraction=plan.fraction)
-        == MEMBER
+    roles = keyed_roles(
+        tags, held_out=plan.held_out, reference=plan.reference, fraction=plan.fraction
     )
     order = set_order(found, key=key)
-    return in_public_classes(
-        SiteImages.of(found).take(order[is_member[order]]),
-        own=found.class_names,
-        public=class_names,
-    )
+
+    def part(role: int) -> SiteImages:
+        return in_public_classes(
+            SiteImages.of(found).take(order[roles[order] == role]),
+            own=found.class_names,
+            public=class_names,
+        )
+
+    return part(MEMBER), part(HELD_OUT)
 
 
 def in_public_classes(

@@ -30,5 +30,6 @@ class Event(enum.StrEnum):
     EVALUATED = "evaluated"  # the quality of samples
     AUDIT_PLANNED = "audit-planned"  # attacks and thresholds, before training
     AUDITED = "audited"  # the result of the audit, by hash
+    AUDIT_FAILED = "audit-failed"  # a pooled audit ended without a result
     MARKED = "marked"  # a synthetic picture, by hash, and the certificates of its mark
     EXPORTED = "exported"  # the model, file by file

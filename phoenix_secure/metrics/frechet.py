@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["frechet_distance"]
+__all__ = ["frechet_distance", "frechet_of_moments"]
 
 
 def frechet_distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
@@ -31,6 +31,27 @@ def frechet_distance(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> 
     traces = np.square(root_x).sum() + np.square(root_y).sum()
     overlap = np.linalg.svd(_few(root_x) @ _few(root_y).T, compute_uv=False).sum()
     return max(0.0, float(np.square(mean_x - mean_y).sum() + traces - 2 * overlap))
+
+
+def frechet_of_moments(
+    mean_x: npt.NDArray[np.float64],
+    cov_x: npt.NDArray[np.float64],
+    mean_y: npt.NDArray[np.float64],
+    cov_y: npt.NDArray[np.float64],
+) -> float:
+    """``frechet_distance`` from means (D,) and covariances (D, D), for few dimensions.
+
+    The trace of (S_x S_y)^(1/2) is the sum of the singular values of R_x R_y, where R are symmetric
+    roots of S: eigenvalues that rounding left below zero count as zero.
+    """
+    overlap = np.linalg.svd(_root(cov_x) @ _root(cov_y), compute_uv=False).sum()
+    traces = np.trace(cov_x) + np.trace(cov_y)
+    return max(0.0, float(np.square(mean_x - mean_y).sum() + traces - 2 * overlap))
+
+
+def _root(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
 
 
 def _few(root: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -232,17 +232,32 @@ def _answer_rest(answers: Answers, audit: AuditReport) -> None:
         "E7.conditions",
         {
             "software": f"phoenix-secure {audit.plan.version}",
-            "members": audit.plan.evaluation.num_members,
-            "non_members": audit.plan.evaluation.num_others,
+            "members": audit.num_images[0],
+            "non_members": audit.num_images[1],
             "seconds": round(audit.seconds, 1),
             "time": None if audited is None else audited.time,
             "in_the_ledger": audited is not None,
+            **_pool(audit),
         },
         note=None
         if audited is not None
         else "the audit was made where the server's key is not: its time is not in the ledger",
         evidence=(*facts.where(AUDIT), *facts.at(audited)),
     )
+
+
+def _pool(audit: AuditReport) -> dict[str, Any]:
+    """Who is behind pooled figures; nothing for an audit in one place."""
+    pooled = audit.pooled
+    if pooled is None:
+        return {}
+    return {
+        "where": "at every site with its own images; pooled histograms through a secure sum",
+        "sites_asked": pooled.sites_asked,
+        "sites_answered": pooled.sites_answered,
+        "sites_with_images_enough": pooled.sites_entered,
+        "noise": pooled.noise,
+    }
 
 
 def _row(attack: AttackReport) -> dict[str, Any]:

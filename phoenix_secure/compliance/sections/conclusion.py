@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from phoenix_secure.compliance.catalogue import Answers
-from phoenix_secure.compliance.facts import Facts
+from phoenix_secure.compliance.facts import AUDIT, Facts
 from phoenix_secure.compliance.frontier import SWEEP, parse_frontier
 from phoenix_secure.compliance.run_files import LEDGER
 from phoenix_secure.compliance.sections.images import num_images
@@ -49,6 +49,24 @@ def _answer_quality(answers: Answers) -> None:
             note="computed against real images without noise: outside any guarantee. Lower KID and "
             "FD are better; held-out real images show the best to hope for",
             evidence=facts.where("evaluation.json"),
+        )
+    elif facts.audit is not None and (pooled := facts.audit.pooled) and pooled.frechet is not None:
+        answers.measured(
+            "F1.quality",
+            {
+                "extractor": pooled.frechet_name,
+                "num_images": pooled.frechet_samples,
+                "rows": {
+                    "generated": {
+                        "frechet": pooled.frechet,
+                        "num_generated": pooled.frechet_samples,
+                        "num_reference": pooled.frechet_held_out,
+                    }
+                },
+            },
+            note="against the held-out images of all sites, from sums of features without noise: "
+            "outside any guarantee, and to be compared with distances of this name alone",
+            evidence=facts.where(AUDIT, "/pooled"),
         )
     else:
         answers.missing("F1.quality", "phoenix-secure evaluate, or evaluation.num_images above 0")

@@ -9,20 +9,14 @@ from pathlib import Path
 import torch
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.data.cache import default_cache_dir
-from phoenix_secure.data.class_order import in_class_order
-from phoenix_secure.data.keyed_split import open_split_key
-from phoenix_secure.data.own_images import in_public_classes, keyed_members
-from phoenix_secure.data.partition import partition_images, site_names
-from phoenix_secure.data.site_images import SiteImages
-from phoenix_secure.data.sources import load_images, rules_of
-from phoenix_secure.data.split import make_split
+from phoenix_secure.data.partition import site_names
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import BudgetExhausted, ConfigError
 from phoenix_secure.federation.deployment.held_rosters import HeldRosters
 from phoenix_secure.federation.deployment.site_budget import SiteBudget
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
+from phoenix_secure.federation.deployment.site_parts import site_parts
 from phoenix_secure.federation.deployment.site_settings import SiteSettings
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
@@ -35,6 +29,7 @@ from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.build import Handler, SitePlace, SiteRun, build_site
 from phoenix_secure.federation.site.model_state import DiskStates
 from phoenix_secure.federation.site.own_randomness import own_seeds
+from phoenix_secure.federation.site.pooled_audit import Examiner, SiteAudit
 from phoenix_secure.federation.site.privacy import make_summer, make_trainer
 from phoenix_secure.privacy.ledger import PrivacyLedger
 from phoenix_secure.rng import SeedTree
@@ -51,11 +46,13 @@ def installer(
     cancelled: threading.Event,
     rosters: Callable[[], RosterChain] | None = None,
     cache_dir: Path | None = None,
+    make_examiner: Callable[[], Examiner] | None = None,
 ) -> Callable[[Plan], Handler]:
     """Returns the function that the gate calls once for each approved plan.
 
     approver    says which other plans have part of the privacy budget
     rosters     reads those that this site holds; None: from its folder
+    make_examiner   makes what counts in pooled audits; without it, plans that have one are refused
 
     Raises (the result):    SiteFailure BUDGET where the site's privacy budget has no room,
                             REFUSED where its policy wants models that it computes itself, or
@@ -88,6 +85,8 @@ def installer(
         objection = settings.policy.model_objection(config)
         if objection is not None and not folder.has_promises(plan.hash):
             raise SiteFailure(FailureCode.REFUSED, why=f"policy: {objection}")
+        if config.audit.at_sites and make_examiner is None:
+            raise SiteFailure(FailureCode.REFUSED, why="audit.at_sites: nothing here can attack")
         torch.set_num_threads(config.federation.threads_per_site)
         try:
             budget.require_fit_to_start(plan)
@@ -100,7 +99,9 @@ def installer(
         device = pick_devices(settings.device)[0]
         strategies = deployment_strategies(config, seeds=seeds, device=device, cache_dir=images_in)
         config = _with_devices(_with_split(config, folder, plan=plan.hash), settings.devices)
-        own = _images(settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in)
+        own, held_out = site_parts(
+            settings, config, seeds, stream=stream, folder=folder, cache_dir=images_in
+        )
         terms = None
         if config.secure_aggregation.mode == "on":
             terms = choose_terms(
@@ -145,6 +146,15 @@ def installer(
                 note=folder.audit().record,
                 epoch=lambda: round_epoch(plan, read_rosters()),
             ),
+            audited=None
+            if make_examiner is None or not config.audit.at_sites
+            else SiteAudit(
+                examiner=make_examiner(),
+                held_out=held_out,
+                promises=folder.record(f"{plan.hash}-audit"),
+                first=memory / "audit-first.bin",
+                out=folder.path / "audits" / plan.hash,
+            ),
             trainer=(
                 make_trainer(
                     config,
@@ -159,63 +169,6 @@ def installer(
         )
 
     return install
-
-
-def _images(
-    settings: SiteSettings,
-    config: RunConfig,
-    seeds: SeedTree,
-    *,
-    stream: str,
-    folder: SiteFolder,
-    cache_dir: Path,
-) -> SiteImages:
-    """The members among this site's images, at the plan's size."""
-    if settings.data.source == "share-of-plan":
-        if config.data.name in OWN_DATA:
-            # Else a plan could name any folder of this machine.
-            raise ConfigError("data.source share-of-plan is for public data sets only")
-        dealt = partition_images(config, seeds=seeds, cache_dir=cache_dir)
-        return in_public_classes(
-            dealt.site_images(stream),
-            own=dealt.image_set.class_names,
-            public=config.release.class_names,
-        )
-    if config.data.split == "keyed":
-        return keyed_members(
-            settings.data.name,
-            settings.data.path,
-            plan=config.data,
-            key=open_split_key(folder.split_key),
-            cache_dir=cache_dir,
-            class_names=config.release.class_names,
-            own_group=settings.data.group,
-        )
-    group = settings.data.group or config.data.group
-    image_set = load_images(
-        settings.data.name,
-        path=settings.data.path,
-        image_size=config.data.image_size,
-        channels=config.data.channels,
-        cache_dir=cache_dir,
-        rules=rules_of(
-            config.data.model_copy(update={"group": group}),
-            cache_dir=cache_dir,
-            group_key=open_split_key(folder.split_key) if group else None,
-        ),
-    )
-    image_set = in_class_order(image_set, config.data.class_names)
-    split = make_split(
-        image_set.labels,
-        image_set.num_images,
-        groups=image_set.groups,
-        held_out=config.data.held_out,
-        reference=config.data.reference,
-        rng=seeds.child("site", stream, "split").numpy(),
-        dataset_digest=image_set.digest(),
-        seed=config.seed,
-    )
-    return SiteImages.of(image_set.take(split.members))
 
 
 def _with_devices(config: RunConfig, devices: int) -> RunConfig:

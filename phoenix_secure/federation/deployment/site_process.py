@@ -22,6 +22,7 @@ from phoenix_secure.federation.engines.supernode import CERTIFICATE_VARIABLE, KE
 from phoenix_secure.federation.site.approval import Approver
 from phoenix_secure.federation.site.gate import Gate
 from phoenix_secure.federation.site.kept_files import KeptFiles
+from phoenix_secure.federation.site.pooled_audit import Examiner
 from phoenix_secure.files import storage_errors
 from phoenix_secure.processes import Supervisor
 from phoenix_secure.secret_files import check_private, read_secret
@@ -36,7 +37,8 @@ class SiteProcess:
 
     ``via`` is the folder that messages travel in, above what the settings say. ``approver`` takes
     the place of the signed files in ``approvals``; it must be given where the
-    settings ask for another one.
+    settings ask for another one. ``make_examiner`` is asked for
+    what counts in pooled audits, once a plan has one (``site_installation``).
 
     Raises:     ConfigError for a setting, key, roster or permission that is not as it must be;
                 CheckpointError where promises, ledger or keys of before are missing or older.
@@ -49,6 +51,7 @@ class SiteProcess:
         say: Callable[[str], object],
         approver: Approver | None = None,
         via: Path | None = None,
+        make_examiner: Callable[[], Examiner] | None = None,
     ) -> None:
         self._folder = folder
         self._say = say
@@ -83,6 +86,7 @@ class SiteProcess:
                 approver=approver,
                 cancelled=self._cancelled,
                 rosters=rosters,
+                make_examiner=make_examiner,
             ),
             kept=kept.news,
         )

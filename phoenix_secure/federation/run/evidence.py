@@ -196,9 +196,13 @@ class RunEvidence:
         """Before what it fixes can be known; the sites sign it with whatever comes next."""
         self.ledger.append(Event.AUDIT_PLANNED, **facts)
 
-    def audited(self, *, file: str, sha256: str) -> None:
-        """The result of an audit, by hash."""
-        self.ledger.append(Event.AUDITED, file=file, sha256=sha256)
+    def audited(self, *, file: str, sha256: str, **facts: Any) -> None:
+        """The result of an audit, by hash; ``facts`` of a pooled one say who is in it."""
+        self.ledger.append(Event.AUDITED, file=file, sha256=sha256, **facts)
+
+    def audit_failed(self, plan: str, *, kind: str) -> None:
+        """A pooled audit without a result; only the kind, as of a round."""
+        self.ledger.append(Event.AUDIT_FAILED, plan=plan, kind=kind)
 
     def of(self, event: Event) -> list[Entry]:
         """All entries of one kind, oldest first."""

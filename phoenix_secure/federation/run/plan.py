@@ -17,6 +17,7 @@ from typing import Any
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import parse_config
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.secagg.pooled_terms import check_pooled_audit
 from protocol import Roster
 from protocol.encoding import is_id
 
@@ -66,6 +67,7 @@ class Plan:
             config.data.require_fixed_window("the sites' images would be on different scales")
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        check_pooled_audit(config)
         members = len(roster.members)
         if config.partition.num_sites != members:
             raise ConfigError(

@@ -186,19 +186,22 @@ def encode_update(
 def encode_sums(
     sums: IntegerSums, *, terms: SecureTerms, entropy: Callable[[int], bytes] = os.urandom
 ) -> Payload:
-    """The integers that a site enters under trust ``sum``: whole numbers already, and its noise.
+    """The integers that a site enters as whole numbers, and its noise where the terms have some.
 
     Guarantee:  ``noise`` has the law that the accounting assumes; beside it go constants.
     Raises:     ValueError for sums of another size or beyond the grid's limit, or terms of another
                 kind of run.
     """
-    if terms.grid is None or terms.noise is None or sums.words.shape != (terms.num_words,):
-        raise ValueError(f"expected sums of {terms.num_words} whole numbers under trust sum")
+    is_noised = terms.noise is not None
+    if terms.grid is None or is_noised == terms.is_exact or sums.words.shape != (terms.num_words,):
+        raise ValueError(f"expected sums of {terms.num_words} whole numbers, and terms for them")
     if np.abs(sums.words).max(initial=0) > terms.grid.limit:
         raise ValueError("expected sums within the grid's limit")
-    noise = draw_discrete_gaussian(
-        sums.words.size, variance=int(terms.noise.share_variance), entropy=entropy
-    )
+    noise = None
+    if terms.noise is not None:
+        noise = draw_discrete_gaussian(
+            sums.words.size, variance=int(terms.noise.share_variance), entropy=entropy
+        )
     extra = terms.metric_words.encode(num_images=1, num_steps=1, loss=0.0, clipped=False)
     return Payload(words=sums.words.astype(np.int32), extra=extra, noise=noise)
 

@@ -59,8 +59,9 @@ class SecureTerms:
     hides_metrics    sites count alike, and tell neither losses nor numbers of images
     noise            what the sites add, under privacy unit ``site``, trust ``sum`` or in a release;
                      else None
-    grid             under trust ``sum`` or in a release: the whole numbers that sums are made of;
-                     else None
+    grid             under trust ``sum``, in a release or a pooled audit: the whole numbers that
+                     sums are made of; else None
+    is_exact         whole numbers leave without noise, and that is meant: a pooled audit's
     suite            of keys and signatures; the roster's
     """
 
@@ -81,6 +82,7 @@ class SecureTerms:
     noise: SiteNoise | None = None
     clip_bit_value: float = 0.0
     grid: IntegerGrid | None = None
+    is_exact: bool = False
     suite: Suite = Suite.CLASSICAL
 
     @property

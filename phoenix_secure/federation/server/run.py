@@ -31,6 +31,7 @@ from phoenix_secure.federation.server.journal import SecureJournal
 from phoenix_secure.federation.server.model_chain import ModelChain
 from phoenix_secure.federation.server.party import ServerParty
 from phoenix_secure.federation.server.plaintext_round import PlaintextAggregator
+from phoenix_secure.federation.server.pooled_stage import PooledAuditor, audit_at_sites
 from phoenix_secure.federation.server.recorded_round import RecordedAggregator, Witnesses
 from phoenix_secure.federation.server.roster_watch import RosterWatch, WatchedAggregator
 from phoenix_secure.federation.server.rounds import FinishedRound, GivenUpRound, run_rounds
@@ -50,9 +51,13 @@ class Run:
     run folder is touched. All of a run's files go through the run folder; nothing is printed.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, auditor: PooledAuditor | None = None) -> None:
+        """``auditor`` makes plan and report of a pooled audit (``audit.at_sites``)."""
         self.backend = backend
         self.config: RunConfig = backend.config
+        if self.config.audit.at_sites and auditor is None:
+            raise ValueError("expected an auditor for audit.at_sites")
+        self._auditor = auditor if self.config.audit.at_sites else None
         self._trackers = Trackers(backend.config, privacy=backend.privacy)
 
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
@@ -95,6 +100,8 @@ class Run:
             roster=party.roster,
             plan=None if deployment is None else deployment.plan,
         )
+        if self._auditor is not None:
+            self._evidence(folder).audit_planned(stage="terms", terms=self._auditor.terms)
         state = ServerState.initial(
             self.backend.strategies.start_vector(), federation=self.config.federation
         )
@@ -149,10 +156,45 @@ class Run:
                 self._trackers.round(folder.path, report.to_dict())
                 self._draw(event.state, folder, evidence)
                 yield report
+            if self._auditor is not None:
+                yield from self._audit(folder, engine=engine, watch=watch, evidence=evidence)
+                witnesses.ask(engine)
         finally:
             engine.close()
         # The sites have answered: what follows needs nothing but the sum.
         yield from self._learn(folder)
+
+    def _audit(
+        self, folder: RunFolder, *, engine: Engine, watch: RosterWatch, evidence: RunEvidence
+    ) -> Iterator[StageReport]:
+        """Let the sites attack the final model with their own images."""
+        state, party = folder.load_state(config=self.config), self.backend.party(folder)
+
+        def epoch() -> RoundEpoch:
+            return watch.epoch
+
+        chain = _chain(
+            self.backend,
+            state,
+            party=party,
+            folder=folder,
+            journal=SecureJournal(folder.server_rounds),
+            epoch=epoch,
+        )
+        if self._auditor is None or chain is None:
+            raise AssertionError("who checked the settings refused a model that the server sends")
+        watch.round_begins(state.round_number)
+        yield from audit_at_sites(
+            self.backend,
+            self._auditor,
+            engine=engine,
+            party=party,
+            chain=chain,
+            folder=folder,
+            state=state,
+            evidence=evidence,
+            epoch=epoch,
+        )
 
     def _learn(self, folder: RunFolder) -> Iterator[FitReport]:
         if isinstance(self.backend.model, ReleasedModel | SelectedModel):

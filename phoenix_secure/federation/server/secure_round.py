@@ -76,10 +76,12 @@ class SecureAggregator:
         num_threads: int = 1,
         on_excluded: Callable[[Exclusion], object] = lambda exclusion: None,
         chain: ModelChain | None = None,
+        broadcast: Callable[[TrainRequest], Broadcast] = SentModel,
         epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
-        """``chain`` is the model as all sites compute it; None where they are sent one. ``epoch``
-        is the roster in force when a round begins; None where it does not change."""
+        """``chain`` is the model as all sites compute it; None where ``broadcast`` says what they
+        get, a model by default. ``epoch`` is the roster in force when a round begins; None where
+        it does not change."""
         self._engine = engine
         self._identity = party.identity
         self._epoch_now = epoch or (lambda: RoundEpoch.fixed(party.round_roster))
@@ -92,6 +94,7 @@ class SecureAggregator:
         self._on_excluded = on_excluded
         self._told: set[str] = set()
         self._chain = chain
+        self._other_broadcast = broadcast
         self._search = SuspectSearch(self.members(), terms=terms)
 
     def members(self) -> tuple[str, ...]:
@@ -174,7 +177,7 @@ class SecureAggregator:
 
     def _broadcast(self, request: TrainRequest, spec: RoundSpec) -> Broadcast:
         if self._chain is None:
-            return SentModel(request)
+            return self._other_broadcast(request)
         number = request.round_number
         return ComputedModel(self._chain, round_number=number, protocol_round=spec.round)
 

@@ -81,6 +81,10 @@ class SimulatedSites:
 
     def __init__(self, config: RunConfig, *, cache_dir: Path) -> None:
         torch.set_num_threads(config.federation.threads_per_site)
+        if config.audit.at_sites:
+            raise ConfigError(
+                "audit.at_sites is for deployments: in a simulation set audit.profile=fast"
+            )
         config = with_start(config.with_split())
         self.config = config
         keep_freed_memory()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.site_images import SiteImages
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.evidence.witness import Witness
 from phoenix_secure.federation.heterogeneity.run_strategies import RunStrategies
 from phoenix_secure.federation.round.epoch import RoundEpoch
@@ -19,6 +20,11 @@ from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note, with_exclusions
 from phoenix_secure.federation.site.model_state import SiteModel, StateStore
 from phoenix_secure.federation.site.plaintext_once import PlaintextOnce
+from phoenix_secure.federation.site.pooled_audit import (
+    PooledAudit,
+    SiteAudit,
+    with_pooled_audit,
+)
 from phoenix_secure.federation.site.privacy import (
     Trainer,
     open_site_privacy,
@@ -103,11 +109,13 @@ def build_site(
     run: SiteRun,
     place: SitePlace,
     trainer: Trainer | FeatureSummer,
+    audited: SiteAudit | None = None,
 ) -> Handler:
     """The handler of one site's stages, from the images that it holds.
 
     ``name`` is the position's name (``site-01``): random streams follow it, so that a deployment
-    and a simulation with the same ``place.seeds`` train alike.
+    and a simulation with the same ``place.seeds`` train alike. ``audited`` is this site's part in
+    a pooled audit; None without one.
 
     Raises:     ConfigError or DataError when the run is not possible on these images;
                 CheckpointError for a damaged record of promises.
@@ -163,7 +171,24 @@ def build_site(
         reply_after_s=run.config.secure_aggregation.reply_after_s if run.holds_replies else None,
         progress=run.progress,
     )
-    trained = worker.handle if secure is not None else PlaintextOnce(worker.handle)
+    trained: Handler = worker.handle if secure is not None else PlaintextOnce(worker.handle)
+    if audited is not None:
+        if model is None:
+            raise ConfigError("audit.at_sites needs a model that every site computes")
+        trained = with_pooled_audit(
+            trained,
+            PooledAudit.of(
+                audited,
+                own,
+                config=run.config,
+                identity=place.identity,
+                roster=place.round_roster,
+                model=model,
+                seeds=place.seeds,
+                note=partial(place.note, plan=run.id),
+                epoch=place.epoch,
+            ),
+        )
     handle = with_exclusions(
         trained, roster=place.round_roster, note=partial(place.note, plan=run.id)
     )

@@ -177,6 +177,15 @@ class SiteModel:
         self._from = offer.round_number, base
         return model
 
+    def state_for(self, offer: RoundOffer) -> KnownState:
+        """The state that ``offer`` starts from, as this site knows it or others have signed it.
+
+        ``offer`` must be signed by the server.
+
+        Raises:     SiteFailure BEHIND or ANOTHER_MODEL, as ``model_for``.
+        """
+        return self._base(offer)
+
     def confirm(self, round_number: int, summed: SummedRound, *, finished: RoundFinished) -> bytes:
         """Compute and keep the state after ``round_number``; the site's signature under it.
 

@@ -45,6 +45,12 @@ class SitePolicy(Section):
         "long as no site works with the server or with another site. Stands above min_collusion "
         "there; min_sites must be lowered as well.",
     )
+    allow_pooled_audit: bool = Field(
+        False,
+        description="[flag] Take part in plans with audit.at_sites: after the last round this site "
+        "attacks the model with its own images, and its histograms of scores enter a secure sum "
+        "without noise. The privacy guarantee of the plan does not cover that sum.",
+    )
     max_rounds: int = Field(
         1000, ge=1, le=100_000, description="[rounds] Longest run that this site takes part in."
     )
@@ -135,6 +141,11 @@ class SitePolicy(Section):
             return hiding
         if config.federation.rounds > self.max_rounds:
             return f"federation.rounds is above {self.max_rounds}"
+        if config.audit.at_sites and not self.allow_pooled_audit:
+            return (
+                "audit.at_sites lets sums over this site's images leave without noise; where you "
+                "accept that, policy.allow_pooled_audit: true says so"
+            )
         return self._privacy_objection(config)
 
     def _hiding_objection(self, config: RunConfig) -> str | None:

@@ -19,6 +19,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
@@ -31,10 +32,10 @@ from phoenix_secure.federation.round.messages import (
 )
 from phoenix_secure.federation.secagg.offers import BroadcastSum, RoundOffer
 from phoenix_secure.federation.secagg.payload import Payload
+from phoenix_secure.federation.secagg.sum_step import SummedRound
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.federation.site.exclusions import Note
 from phoenix_secure.federation.site.kept_files import FORGOTTEN
-from phoenix_secure.federation.site.model_state import SiteModel
 from phoenix_secure.federation.site.promises import SiteRecord
 from phoenix_secure.federation.site.releases import Releases
 from phoenix_secure.federation.site.residuals import Residuals
@@ -54,7 +55,7 @@ from protocol.entropy import Entropy, os_entropy
 from protocol.events import AttemptEnded, RoundFinished
 from protocol.messages import Envelope, KeyDirectory, RoundAnnouncement
 
-__all__ = ["SecureSite"]
+__all__ = ["BoundModel", "SecureSite"]
 
 _log = logging.getLogger(__name__)
 _STAGES = ("announce", "share", "mask", "check", "unmask", "result")
@@ -71,6 +72,20 @@ class _Attempt:
     session: ClientSession
     epoch: RoundEpoch
     answers: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # stage -> request, reply
+
+
+class BoundModel(Protocol):
+    """What a sum is bound to, as this site knows it (``SiteModel``)."""
+
+    def read(self, body: bytes) -> RoundOffer: ...
+
+    def own_signature(self, offer: RoundOffer) -> int | None: ...
+
+    def model_for(self, offer: RoundOffer, *, model_hash: bytes) -> WireModel: ...
+
+    def confirm(
+        self, round_number: int, summed: SummedRound, *, finished: RoundFinished
+    ) -> bytes: ...
 
 
 class SecureSite:
@@ -105,7 +120,7 @@ class SecureSite:
         note: Note = lambda event, **facts: None,
         model_size: int | None = None,
         local_steps: int = 1,
-        model: SiteModel | None = None,
+        model: BoundModel | None = None,
         epoch: Callable[[], RoundEpoch] | None = None,
     ) -> None:
         self._identity = identity

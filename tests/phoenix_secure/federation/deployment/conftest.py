@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from phoenix_secure.api.pooled_audits import deployed_run, site_examiner
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.initialise import Deployment, initialise, numbered_sites
@@ -89,7 +90,9 @@ class FolderFederation:
         self.stop = threading.Event()
         for name in self.sites:
             self.change(name, server=None, folder=str(self.exchange))
-            process = SiteProcess(self.site(name), say=lambda text: None)
+            process = SiteProcess(
+                self.site(name), say=lambda text: None, make_examiner=site_examiner
+            )
             thread = threading.Thread(target=process.run, args=(self.stop,))
             thread.start()
             self.threads.append(thread)
@@ -99,7 +102,9 @@ class FolderFederation:
 
     def job(self, *overrides: str, approved: bool = True, **more) -> Run:
         config = load_config(None, [*self.settings, *overrides])
-        job = Run(DeployedSites(config, server=self.server, **{"make_engine": self.engine, **more}))
+        job = deployed_run(
+            DeployedSites(config, server=self.server, **{"make_engine": self.engine, **more})
+        )
         if approved:
             for name in self.sites:
                 place = self.site(name)

@@ -1,0 +1,186 @@
+"""Terms of a pooled audit's two secure sums, and the plans that may have one.
+
+1. Each site says by a 1 or a 0 whether it has images enough, in all and of each class.
+2. The histograms, where so many sites said 1 that the figures are of three honest ones at least,
+   whoever of the others drops out or works with the server. Classes that too few sites have stay
+   zeros.
+
+So no sum of counts is ever over one or two sites. Both are exact sums, hidden among sites as a
+round's updates are, and under a federation id of their own: their messages mean nothing in a round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+
+import numpy as np
+
+from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.round.cohort import CohortDraw
+from phoenix_secure.federation.round.messages import TrainRequest
+from phoenix_secure.federation.round.state import ServerState
+from phoenix_secure.federation.secagg.pooled_layout import PooledCounts, PooledLayout
+from phoenix_secure.federation.secagg.sum_step import SummedRound
+from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.privacy.integer_grid import IntegerGrid
+from phoenix_secure.rng import SeedTree
+from protocol import Roster
+from protocol.parameters import MIN_HONEST, choose
+from protocol.suite import Suite
+from protocol.words import centre
+
+__all__ = [
+    "ABLE",
+    "COUNTS",
+    "check_pooled_audit",
+    "classes_asked",
+    "examined_request",
+    "pooled_roster",
+    "pooled_terms",
+    "released_parameters",
+    "sites_needed",
+    "summed_counts",
+]
+
+# The numbers of the two sums.
+ABLE, COUNTS = 1, 2
+_WORD_BITS = 32
+_DIGEST_SIZE = 32
+_ROSTER_LABEL = b"phoenix-secure/pooled-audit/v1:"
+_TERMS_LABEL = b"phoenix-secure/pooled-audit-terms/v1:"
+
+
+def check_pooled_audit(config: RunConfig) -> None:
+    """Refuse settings under which sites cannot attack a model that they made themselves.
+
+    Raises:     ConfigError naming the setting and the fix.
+    """
+    if not config.audit.at_sites:
+        return
+    secure = config.secure_aggregation
+    if config.privacy.unit == "site":
+        raise ConfigError(
+            "audit.at_sites lets sums leave without noise, and under privacy.unit = site they tell "
+            "of whole sites: set audit.at_sites=false"
+        )
+    if config.release.is_on or config.makes_generator:
+        raise ConfigError(
+            "audit.at_sites attacks a diffusion model that the sites train, and this plan makes "
+            "none: set audit.at_sites=false, and use `phoenix-secure audit` where the images are"
+        )
+    needed = {
+        "secure_aggregation.mode": (secure.mode, "on"),
+        "secure_aggregation.broadcast": (secure.broadcast or "sum", "sum"),
+        "filtering.threshold": (config.filtering.threshold, 0.0),
+        "exchange.personal": (config.exchange.personal, ()),
+    }
+    wrong = [
+        f"{name}={'[]' if value == () else value}"
+        for name, (found, value) in needed.items()
+        if found != value
+    ]
+    if wrong:
+        raise ConfigError(
+            f"audit.at_sites attacks the one model that every site computed: set {' '.join(wrong)}"
+        )
+    if config.data.held_out == 0:
+        raise ConfigError(
+            "audit.at_sites compares members with images that nobody trained on: raise "
+            "data.held_out"
+        )
+
+
+def pooled_terms(config: RunConfig) -> SecureTerms:
+    """The terms of both sums, over all sites of the plan.
+
+    Guarantee:  as ``choose_terms``; no sum can wrap around.
+    Raises:     ConfigError naming the setting.
+    """
+    check_pooled_audit(config)
+    settings, layout = config.secure_aggregation, PooledLayout.of(config)
+    n = config.partition.num_sites
+    try:
+        graph = choose(n, roster_size=n, gamma=settings.collusion, delta=settings.dropout)
+    except ValueError as error:
+        raise ConfigError(
+            f"a pooled audit is one secure sum over all {n} sites, and that is not possible "
+            f"({error}): set audit.at_sites=false"
+        ) from error
+    return SecureTerms(
+        num_parameters=layout.num_words,
+        cohort_size=n,
+        draw=CohortDraw(seeds=SeedTree(config.seed), participation=1.0, min_sites=n),
+        num_colluders=graph.num_colluders,
+        threshold=graph.threshold,
+        word_bits=_WORD_BITS,
+        scale=1.0,
+        clip_norm=layout.limit * math.sqrt(layout.num_words),
+        clip_value=float(layout.limit),
+        max_images=1,
+        collusion=settings.collusion,
+        policy_hash=_terms_hash(config, layout),
+        privacy_hash=hashlib.sha256(_TERMS_LABEL + b"exact").digest(),
+        hides_metrics=True,
+        grid=IntegerGrid(steps=1, limit=layout.limit),
+        is_exact=True,
+        suite=Suite(settings.suite),
+    )
+
+
+def sites_needed(terms: SecureTerms) -> int:
+    """Sites that must have images enough before any count is asked for: then three honest ones
+    are in the sum, though all that may drop out do, and all that may collude are in it."""
+    n = terms.cohort_size
+    return min(n, MIN_HONEST + terms.num_colluders + n - terms.threshold)
+
+
+def classes_asked(able: PooledCounts, terms: SecureTerms) -> frozenset[int] | None:
+    """From the first sum: the classes whose counts may be asked for; None where no count may be."""
+    needed = sites_needed(terms)
+    if able.entered < needed:
+        return None
+    return frozenset(np.flatnonzero(able.able >= needed).tolist())
+
+
+def summed_counts(summed: SummedRound, *, terms: SecureTerms, layout: PooledLayout) -> PooledCounts:
+    """What a sum holds; nothing is believed of it."""
+    words, _ = summed.words(terms)
+    return layout.read(centre(words, word_bits=terms.word_bits))
+
+
+def examined_request(state: bytes, *, first: bytes, number: int) -> TrainRequest:
+    """What the contexts of a sum bind: the digest of the model's state and, for counts, that of
+    the first sum; each byte is a number, since a request holds a vector."""
+    content = np.frombuffer(state + first.ljust(_DIGEST_SIZE, b"\0"), np.uint8)
+    return TrainRequest(round_number=number, parameters=content.astype(np.float32))
+
+
+def released_parameters(state: ServerState, config: RunConfig) -> np.ndarray:
+    """The weights that leave the federation: the moving average where there is one."""
+    return state.ema if config.ema.decay > 0 else state.parameters
+
+
+def pooled_roster(roster: Roster) -> Roster:
+    """The members of a plan's ``round_roster`` under a federation id of its pooled audit alone."""
+    digest = hashlib.sha256(_ROSTER_LABEL + roster.federation_id.encode())
+    return dataclasses.replace(roster, federation_id=digest.hexdigest())
+
+
+def _terms_hash(config: RunConfig, layout: PooledLayout) -> bytes:
+    """Over what decides a site's counts: the form, and how the model is read."""
+    values = {
+        "layout": dataclasses.asdict(layout),
+        "settings": config.model_dump(
+            mode="json",
+            include={
+                **dict.fromkeys(("seed", "model", "diffusion", "ema", "audit"), True),
+                "data": {"class_names", "image_size", "channels"},
+            },
+        ),
+    }
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(_TERMS_LABEL + text.encode()).digest()
