@@ -35,40 +35,44 @@ _NOBODY = SiteImages(images=np.zeros((0, 1, 8, 8), np.uint8), labels=None)
 Change = Callable[[PooledCounts], PooledCounts]
 
 
-def random_counts(
-    layout: PooledLayout, rng: np.random.Generator, *, size: int, able: tuple[int, ...]
-) -> PooledCounts:
-    """Counts that an honest site with ``size`` members and as many others may enter; of the
-    classes ``able`` as many as it must have."""
+def random_counts(layout: PooledLayout, rng: np.random.Generator, *, size: int) -> PooledCounts:
+    """Counts that an honest site may enter which has ``size`` members, and as many others, of each
+    class (in all, without classes)."""
 
     def histogram(total: int) -> np.ndarray:
         return rng.multinomial(total, rng.dirichlet(np.ones(layout.num_bins))).astype(np.int64)
 
-    half = size // 2
-    features = rng.integers(-127, 128, (size, NUM_FEATURES))
-    in_class = layout.min_images
+    num_classes = layout.num_classes
+    classes = tuple(
+        SideCounts(members=histogram(size), others=histogram(size)) for _ in range(num_classes)
+    )
+    total = size * max(1, num_classes)
+    members, others = histogram(total), histogram(total)
+    if classes:
+        members = np.sum([side.members for side in classes], axis=0)
+        others = np.sum([side.others for side in classes], axis=0)
+    first = rng.binomial(others, 0.5)
+    half = total // 2
+    features = rng.integers(-127, 128, (total, NUM_FEATURES))
     return PooledCounts(
         answered=1,
         entered=1,
-        able=np.array([number in able for number in range(layout.num_classes)], np.int64),
-        attacks=tuple(
-            AttackCounts(
-                members=histogram(size),
-                pseudo_members=histogram(half),
-                pseudo_others=histogram(size - half),
-            )
-            for _ in POOLED_ATTACKS
+        able=np.ones(num_classes, np.int64),
+        attacks=(
+            AttackCounts(members=members, pseudo_members=first, pseudo_others=others - first),
+            *(
+                AttackCounts(
+                    members=histogram(total),
+                    pseudo_members=histogram(half),
+                    pseudo_others=histogram(total - half),
+                )
+                for _ in POOLED_ATTACKS[1:]
+            ),
         ),
-        blind=SideCounts(members=histogram(size), others=histogram(size)),
-        classes=tuple(
-            SideCounts(
-                members=histogram(in_class if number in able else 0),
-                others=histogram(in_class if number in able else 0),
-            )
-            for number in range(layout.num_classes)
-        ),
+        blind=SideCounts(members=histogram(total), others=histogram(total)),
+        classes=classes,
         moments=FeatureMoments(
-            count=size, total=features.sum(axis=0), products=features.T @ features
+            count=total, total=features.sum(axis=0), products=features.T @ features
         ),
     )
 
@@ -122,7 +126,7 @@ class AuditedParties(Parties):
         self.layout = PooledLayout.of(self.config)
         rng = np.random.default_rng(7)
         self.examiners = {
-            name: ToldExaminer(random_counts(self.layout, rng, size=20 + 3 * place, able=(0, 1)))
+            name: ToldExaminer(random_counts(self.layout, rng, size=20 + 3 * place))
             for place, name in enumerate(self.names)
         }
         for name in self.names:
@@ -176,7 +180,7 @@ class AuditedParties(Parties):
             except StopIteration as end:
                 return end.value
 
-    def in_the_clear(self, *names: str, classes: tuple[int, ...]) -> np.ndarray:
+    def in_the_clear(self, *names: str, by_class: bool = True) -> np.ndarray:
         """The sum of the words of ``names``, from plain Python integers."""
         total = [0] * self.layout.num_words
         for name in names or self.names:
@@ -184,8 +188,7 @@ class AuditedParties(Parties):
             if examiner.own is None:
                 continue
             shown = [
-                side if number in classes else self.layout.empty().blind
-                for number, side in enumerate(examiner.own.classes)
+                side if by_class else self.layout.empty().blind for side in examiner.own.classes
             ]
             words = self.layout.to_words(dataclasses.replace(examiner.own, classes=tuple(shown)))
             total = [a + int(b) for a, b in zip(total, words, strict=True)]

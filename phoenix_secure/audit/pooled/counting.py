@@ -159,7 +159,13 @@ def denoiser_of(config: RunConfig, parameters: np.ndarray) -> PipelineDenoiser:
 
 def _selected(images: AuditedImages, layout: PooledLayout) -> Selection:
     key = images.seeds.child("order").entropy().to_bytes(32, "big")
-    return select(images.members, images.held_out, most=layout.max_images, key=key)
+    return select(
+        images.members,
+        images.held_out,
+        most=layout.max_images,
+        key=key,
+        by_class=layout.num_classes > 0,
+    )
 
 
 def _answered(layout: PooledLayout, chosen: Selection) -> PooledCounts:

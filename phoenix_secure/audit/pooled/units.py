@@ -16,6 +16,8 @@ from phoenix_secure.data.site_images import SiteImages
 
 __all__ = ["Selection", "SideUnits", "select"]
 
+Places = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class SideUnits:
@@ -36,14 +38,15 @@ class SideUnits:
     def num_units(self) -> int:
         return len(self.labels)
 
-    def first(self, num_units: int) -> SideUnits:
-        """The first so many."""
-        rows = np.flatnonzero(self.unit < num_units)
+    def take(self, places: Places) -> SideUnits:
+        """The units at ``places``, in that order."""
+        rows = [np.flatnonzero(self.unit == place) for place in places]
+        found = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
         return SideUnits(
-            images=self.images.take(rows),
-            unit=self.unit[rows],
-            labels=self.labels[:num_units],
-            coins=self.coins[:num_units],
+            images=self.images.take(found),
+            unit=np.repeat(np.arange(len(rows)), [len(each) for each in rows]),
+            labels=self.labels[places],
+            coins=self.coins[places],
         )
 
 
@@ -59,28 +62,46 @@ class Selection:
         """Of one side."""
         return self.members.num_units
 
-    def of_class(self, label: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """As many members as others of one class: their places among the units."""
-        places = [np.flatnonzero(side.labels == label) for side in (self.members, self.others)]
-        size = min(len(each) for each in places)
-        return places[0][:size], places[1][:size]
+    def of_class(self, label: int) -> tuple[Places, Places]:
+        """Members and others of one class, by their places among the units."""
+        ours, theirs = (
+            np.flatnonzero(side.labels == label) for side in (self.members, self.others)
+        )
+        return ours, theirs
 
 
-def select(members: SiteImages, held_out: SiteImages, *, most: int, key: bytes) -> Selection:
+def select(
+    members: SiteImages, held_out: SiteImages, *, most: int, key: bytes, by_class: bool = False
+) -> Selection:
     """At most ``most`` units of either side, as many of one as of the other.
 
-    key   32 secret bytes of the site: they decide order and coins, each unit's by itself
+    key        32 secret bytes of the site: they decide order and coins, each unit's by itself
+    by_class   as many of each class, so that the histograms of classes add up to the whole one:
+               what is left of it without some of them is nobody's
 
     A held-out image that equals a member was trained on: it is left out.
     """
     known = {image.tobytes() for image in members.images}
     fresh = [row for row, image in enumerate(held_out.images) if image.tobytes() not in known]
-    sides = [
-        _units(members, key=key),
-        _units(held_out.take(np.array(fresh, np.int64)), key=key),
-    ]
-    size = min(most, *(side.num_units for side in sides))
-    return Selection(members=sides[0].first(size), others=sides[1].first(size))
+    ours = _units(members, key=key)
+    theirs = _units(held_out.take(np.array(fresh, np.int64)), key=key)
+    pairs = _pairs(ours, theirs, by_class=by_class)[:most]
+    return Selection(members=ours.take(pairs[:, 0]), others=theirs.take(pairs[:, 1]))
+
+
+def _pairs(ours: SideUnits, theirs: SideUnits, *, by_class: bool) -> Places:
+    """(P, 2) places of one unit of either side, in the order of ours; of one class each."""
+    groups = np.unique(ours.labels[ours.labels >= 0]) if by_class else [None]
+    pairs = []
+    for label in groups:
+        sides = [
+            np.arange(each.num_units) if label is None else np.flatnonzero(each.labels == label)
+            for each in (ours, theirs)
+        ]
+        size = min(len(each) for each in sides)
+        pairs.append(np.stack([each[:size] for each in sides], axis=1))
+    found = np.concatenate([*pairs, np.empty((0, 2), np.int64)]).astype(np.int64)
+    return found[np.argsort(found[:, 0], kind="stable")]
 
 
 def _units(images: SiteImages, *, key: bytes) -> SideUnits:

@@ -13,7 +13,7 @@ sums are exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,8 @@ class PooledCounts:
 
     answered   sites: 1 for one; 0 for one whose examination failed, which enters zeros
     entered    of those, who had images enough
-    able       (K,) sites with images enough of each class; of them alone ``classes`` are
+    able       (K,) sites with images enough of each class
+    classes    of the first attack; zeros unless each of ``entered`` has enough of every class
     """
 
     answered: int
@@ -179,10 +180,10 @@ class PooledLayout:
         sizes = [2, self.num_classes, *[self.num_bins] * histograms, 1, NUM_FEATURES]
         yield from np.split(words, np.cumsum(sizes))
 
-    def check(self, counts: PooledCounts, *, num_sites: int, asked: Iterable[int]) -> None:
+    def check(self, counts: PooledCounts, *, num_sites: int, are_asked: bool) -> None:
         """Refuse sums that ``num_sites`` honest sites cannot have entered together.
 
-        asked       classes whose counts were asked for
+        are_asked   whether counts were asked for class by class
 
         Raises:     ValueError naming the rule, with no count in it.
         """
@@ -208,14 +209,24 @@ class PooledLayout:
             raise ValueError("more or fewer images than the sites may enter")
         if not int(counts.blind.members.sum()) == int(counts.blind.others.sum()) <= size:
             raise ValueError("the blind baseline is of other images than the attacks")
-        for number, side in enumerate(counts.classes):
-            self._check_class(side, int(counts.able[number]) if number in set(asked) else 0)
+        self._check_classes(counts, are_asked=are_asked)
         self._check_moments(counts.moments, most=most)
 
-    def _check_class(self, side: SideCounts, able: int) -> None:
-        members, others = int(side.members.sum()), int(side.others.sum())
-        if members != others or not able * self.min_images <= members <= able * self.max_images:
-            raise ValueError("more or fewer images of a class than the sites may enter")
+    def _check_classes(self, counts: PooledCounts, *, are_asked: bool) -> None:
+        """Class by class as many of either side, and together the first attack's histograms."""
+        sizes = [int(side.members.sum()) for side in counts.classes]
+        if sizes != [int(side.others.sum()) for side in counts.classes]:
+            raise ValueError("expected as many members as others of each class")
+        first = counts.attacks[0]
+        for whole, parts in (
+            (first.members, [side.members for side in counts.classes]),
+            (first.others, [side.others for side in counts.classes]),
+        ):
+            total = sum(parts, np.zeros_like(whole))
+            if not np.array_equal(total, whole if are_asked else np.zeros_like(whole)):
+                raise ValueError("the classes do not add up to what was asked for")
+        if are_asked and min(sizes) < counts.entered * self.min_images:
+            raise ValueError("fewer images of a class than the sites may enter")
 
     def _check_moments(self, moments: FeatureMoments, *, most: int) -> None:
         if not 0 <= moments.count <= most:

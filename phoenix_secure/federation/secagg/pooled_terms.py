@@ -2,11 +2,13 @@
 
 1. Each site says by a 1 or a 0 whether it has images enough, in all and of each class.
 2. The histograms, where so many sites said 1 that the figures are of three honest ones at least,
-   whoever of the others drops out or works with the server. Classes that too few sites have stay
-   zeros.
+   whoever of the others drops out or works with the server. Class by class only where every site
+   that enters counts has images enough of every class: else what the other classes leave of the
+   whole would be the counts of few sites, or of one.
 
-So no sum of counts is ever over one or two sites. Both are exact sums, hidden among sites as a
-round's updates are, and under a federation id of their own: their messages mean nothing in a round.
+So no sum of counts is ever over one or two sites, nor a difference of two. Both are exact sums,
+hidden among sites as a round's updates are, and under a federation id of their own: their messages
+mean nothing in a round.
 """
 
 from __future__ import annotations
@@ -139,11 +141,11 @@ def sites_needed(terms: SecureTerms) -> int:
 
 
 def classes_asked(able: PooledCounts, terms: SecureTerms) -> frozenset[int] | None:
-    """From the first sum: the classes whose counts may be asked for; None where no count may be."""
-    needed = sites_needed(terms)
-    if able.entered < needed:
+    """From the first sum: the classes whose counts may be asked for, all or none; None where no
+    count may be."""
+    if able.entered < sites_needed(terms):
         return None
-    return frozenset(np.flatnonzero(able.able >= needed).tolist())
+    return frozenset(range(len(able.able)) if (able.able == able.entered).all() else ())
 
 
 def summed_counts(summed: SummedRound, *, terms: SecureTerms, layout: PooledLayout) -> PooledCounts:

@@ -129,7 +129,7 @@ class PooledSums:
         found = yield from self._sum(COUNTS, first=first.digest)
         counts = found.counts
         try:
-            self._layout.check(counts, num_sites=len(found.sites), asked=classes)
+            self._layout.check(counts, num_sites=len(found.sites), are_asked=bool(classes))
         except ValueError as error:
             raise TrainingError(
                 f"no honest sites enter such counts: {error}; nothing of them is used"

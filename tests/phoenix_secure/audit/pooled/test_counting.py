@@ -116,6 +116,21 @@ def test_coins_are_about_half_and_follow_the_sites_key() -> None:
     assert first.images.images.tobytes() != other.images.images.tobytes()
 
 
+def test_classes_of_a_site_are_balanced_each_and_add_up_to_the_whole() -> None:
+    members, held_out = images(slice(0, 300), labelled=True), images(slice(400, 520), labelled=True)
+    for most in (500, 31):
+        found = select(members, held_out, most=most, key=KEY, by_class=True)
+        assert found.num_units == found.others.num_units <= most
+        for label in range(10):
+            ours, theirs = found.of_class(label)
+            assert len(ours) == len(theirs)
+    whole = select(members, held_out, most=500, key=KEY, by_class=True)
+    expected = np.minimum(
+        np.bincount(members.labels, minlength=10), np.bincount(held_out.labels, minlength=10)
+    )
+    assert whole.num_units == expected.sum()
+
+
 def test_images_of_one_person_are_one_unit_with_one_coin() -> None:
     found = images(slice(0, 60), labelled=True)
     people = np.repeat(np.arange(20), 3)
@@ -179,7 +194,7 @@ def test_histograms_are_those_of_the_attacks_own_scores(
     # No score ends in an end bin: the range holds what models say.
     for each in counts.attacks:
         assert not (each.members + each.others)[[0, -1]].any()
-    layout.check(counts, num_sites=1, asked=())
+    layout.check(counts, num_sites=1, are_asked=False)
     assert len(kept) == 1
 
 

@@ -43,11 +43,11 @@ def announcements(parties: AuditedParties) -> int:
 
 def test_sum_is_that_of_plain_integers_word_for_word(parties: AuditedParties) -> None:
     found = parties.audit()
-    expected = parties.in_the_clear(classes=(0, 1))
+    expected = parties.in_the_clear()
     np.testing.assert_array_equal(parties.layout.to_words(found.counts), expected)
     assert found.sites == parties.names
-    assert found.classes == {0, 1}
-    assert all(examiner.asked == [(0, 1)] for examiner in parties.examiners.values())
+    assert found.classes == {0, 1, 2}
+    assert all(examiner.asked == [(0, 1, 2)] for examiner in parties.examiners.values())
 
 
 def test_sites_attack_the_released_weights_of_the_state_that_they_computed(
@@ -102,7 +102,7 @@ def test_site_that_vanishes_leaves_the_audit_of_the_others(
     # Whose masked input arrived is in the sum, whatever becomes of the site afterwards.
     names = [name for name in parties.names if name != "site-02" or STAGES.index(stage) > 2]
     assert list(found.sites) == names
-    expected = parties.in_the_clear(*names, classes=(0, 1))
+    expected = parties.in_the_clear(*names)
     np.testing.assert_array_equal(parties.layout.to_words(found.counts), expected)
 
 
@@ -124,20 +124,26 @@ def test_seven_sites_bear_one_that_has_too_few_images(tmp_path: Path) -> None:
     trained(parties)
     found = parties.audit()
     assert (found.counts.answered, found.counts.entered) == (7, 6)
-    expected = parties.in_the_clear(classes=(0, 1))
+    expected = parties.in_the_clear()
     expected[0] += 1  # it answered
     np.testing.assert_array_equal(parties.layout.to_words(found.counts), expected)
 
 
-def test_class_that_too_few_sites_have_is_not_counted(tmp_path: Path) -> None:
-    parties = AuditedParties(tmp_path)
+@pytest.mark.parametrize("num_sites", [5, 7])
+def test_no_class_is_counted_where_one_site_has_too_few_images_of_one(
+    tmp_path: Path, num_sites: int
+) -> None:
+    """Also not the others: what they left of the whole would be one site's counts of that class."""
+    parties = AuditedParties(tmp_path, num_sites=num_sites)
     examiner = parties.examiners["site-04"]
-    examiner.own = dataclasses.replace(examiner.own, able=np.array([1, 0, 0]))
+    examiner.own = dataclasses.replace(examiner.own, able=np.array([1, 0, 1]))
     trained(parties)
     found = parties.audit()
-    assert found.classes == {0}
-    assert not found.counts.classes[1].members.any()
-    assert found.counts.classes[0].members.any()
+    assert found.classes == frozenset()
+    assert not any(side.members.any() or side.others.any() for side in found.counts.classes)
+    np.testing.assert_array_equal(
+        parties.layout.to_words(found.counts), parties.in_the_clear(by_class=False)
+    )
 
 
 def negative(counts: PooledCounts) -> PooledCounts:
@@ -174,8 +180,10 @@ def long_features(counts: PooledCounts) -> PooledCounts:
     return dataclasses.replace(counts, moments=moments)
 
 
-def unasked_class(counts: PooledCounts) -> PooledCounts:
-    return dataclasses.replace(counts, classes=counts.classes[::-1])
+def other_class(counts: PooledCounts) -> PooledCounts:
+    first, *rest = counts.classes
+    more = dataclasses.replace(first, members=first.members + 1, others=first.others + 1)
+    return dataclasses.replace(counts, classes=(more, *rest))
 
 
 def many_sites(counts: PooledCounts) -> PooledCounts:
@@ -183,7 +191,7 @@ def many_sites(counts: PooledCounts) -> PooledCounts:
 
 
 @pytest.mark.parametrize(
-    "lie", [negative, too_many, other_images, long_features, unasked_class, many_sites]
+    "lie", [negative, too_many, other_images, long_features, other_class, many_sites]
 )
 def test_counts_that_no_honest_sites_enter_are_not_used(
     parties: AuditedParties, lie: Callable[[PooledCounts], PooledCounts]
@@ -213,7 +221,7 @@ def test_examination_that_fails_enters_zeros_and_tells_nobody_but_the_site(
     assert (found.counts.answered, found.counts.entered) == (6, 6)
     others = [name for name in parties.names if name != "site-02"]
     np.testing.assert_array_equal(
-        parties.layout.to_words(found.counts), parties.in_the_clear(*others, classes=(0, 1))
+        parties.layout.to_words(found.counts), parties.in_the_clear(*others)
     )
     assert [line["event"] for line in parties.sites["site-02"].log] == ["training-failed"]
 
@@ -234,9 +242,7 @@ def test_server_killed_between_the_sums_goes_on_to_the_same_counts(
     for name in parties.names:
         parties.with_audit(name)  # sites too were started again
     found = parties.audit()
-    np.testing.assert_array_equal(
-        parties.layout.to_words(found.counts), parties.in_the_clear(classes=(0, 1))
-    )
+    np.testing.assert_array_equal(parties.layout.to_words(found.counts), parties.in_the_clear())
 
 
 def test_site_that_was_away_takes_the_final_state_that_others_signed(tmp_path: Path) -> None:
@@ -274,9 +280,11 @@ def test_second_sum_needs_the_first_one_that_the_site_heard(
     assert caught.value.code is FailureCode.BEHIND
 
 
-def test_server_that_pretends_another_first_sum_is_refused(
-    parties: AuditedParties, tmp_path: Path
-) -> None:
+def test_server_that_pretends_another_first_sum_is_refused(tmp_path: Path) -> None:
+    parties = AuditedParties(tmp_path)
+    examiner = parties.examiners["site-04"]
+    examiner.own = dataclasses.replace(examiner.own, able=np.array([1, 1, 0]))
+    trained(parties)
     sums = parties.sums()
     stages = sums.run()
     for report in stages:
@@ -286,6 +294,7 @@ def test_server_that_pretends_another_first_sum_is_refused(
     kept = tmp_path / "server" / "audit-first.bin"
     honest = sums._summed
     words = bytearray(honest.packed)
+    assert words[4 * 4] == 4
     words[4 * 4] = 5
     kept.write_bytes(dataclasses.replace(honest, packed=bytes(words)).to_bytes())
     with pytest.raises(TrainingError, match="another-model"):
