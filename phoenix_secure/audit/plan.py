@@ -89,8 +89,8 @@ class PlannedPool(Part):
 
     plan          SHA-256 of the plan that the sites' owners approved
     max_images    members, and as many others, that one site enters at most
-    min_images    fewer of either are not entered
-    sites_needed  that must have so many before any count is asked for
+    min_images    every site must have so many of either before any count is asked for
+    fewest_sites  whose counts are used at all
     """
 
     plan: str
@@ -98,7 +98,7 @@ class PlannedPool(Part):
     ranges: dict[str, tuple[float, float]]  # of log2 of minus the score, by attack
     max_images: int
     min_images: int
-    sites_needed: int
+    fewest_sites: int
 
 
 class AuditPlan(Part):

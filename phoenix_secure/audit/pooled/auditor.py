@@ -25,7 +25,7 @@ from phoenix_secure.audit.units import low_fpr_of
 from phoenix_secure.config import RunConfig
 from phoenix_secure.device import num_cores
 from phoenix_secure.federation.secagg.pooled_layout import FeatureMoments, PooledCounts
-from phoenix_secure.federation.secagg.pooled_terms import pooled_terms, sites_needed
+from phoenix_secure.federation.secagg.pooled_terms import fewest_entered, pooled_terms
 from phoenix_secure.federation.server.pooled_audit import PooledSum
 from phoenix_secure.federation.site.pooled_audit import AuditedImages
 from phoenix_secure.files import storage_errors, write_bytes
@@ -190,7 +190,7 @@ def _planned(
         ),
         fprs=_FPRS,
         # Of the fewest images that any sum can hold: nothing depends on how many there are.
-        low_fpr=low_fpr_of(_FPRS, num_others=pool.sites_needed * pool.min_images),
+        low_fpr=low_fpr_of(_FPRS, num_others=pool.fewest_sites * pool.min_images),
         confidence=0.95,
         significance=_SIGNIFICANCE,
         max_detectable_auc=_MAX_DETECTABLE,
@@ -212,7 +212,7 @@ def _pool(config: RunConfig, *, plan: str) -> PlannedPool:
         ranges={each.name: (each.bins.low, each.bins.high) for each in POOLED},
         max_images=config.audit.max_images,
         min_images=config.audit.min_images,
-        sites_needed=sites_needed(pooled_terms(config)),
+        fewest_sites=fewest_entered(pooled_terms(config)),
     )
 
 

@@ -1,14 +1,13 @@
 """Terms of a pooled audit's two secure sums, and the plans that may have one.
 
 1. Each site says by a 1 or a 0 whether it has images enough, in all and of each class.
-2. The histograms, where so many sites said 1 that the figures are of three honest ones at least,
-   whoever of the others drops out or works with the server. Class by class only where every site
-   that enters counts has images enough of every class: else what the other classes leave of the
-   whole would be the counts of few sites, or of one.
+2. The histograms, where all said 1; class by class, where all have images enough of every class.
+   One site without would make what the classes leave of the whole its own counts.
 
-So no sum of counts is ever over one or two sites, nor a difference of two. Both are exact sums,
-hidden among sites as a round's updates are, and under a federation id of their own: their messages
-mean nothing in a round.
+A site that said 0 takes no part in the second, so that a server gains nothing by a lie about the
+first: no sum of counts is ever over fewer than t - c honest sites, nor is a difference of two. Both
+are exact sums, hidden among sites as a round's updates are, and under a federation id of their own:
+their messages mean nothing in a round.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ __all__ = [
     "check_pooled_audit",
     "classes_asked",
     "examined_request",
+    "fewest_entered",
     "pooled_roster",
     "pooled_terms",
     "released_parameters",
-    "sites_needed",
     "summed_counts",
 ]
 
@@ -133,19 +132,30 @@ def pooled_terms(config: RunConfig) -> SecureTerms:
     )
 
 
-def sites_needed(terms: SecureTerms) -> int:
-    """Sites that must have images enough before any count is asked for: then three honest ones
-    are in the sum, though all that may drop out do, and all that may collude are in it."""
-    n = terms.cohort_size
-    return min(n, MIN_HONEST + terms.num_colluders + n - terms.threshold)
+def fewest_entered(terms: SecureTerms) -> int:
+    """The fewest sites whose counts are used: three honest ones and all that may collude."""
+    return MIN_HONEST + terms.num_colluders
 
 
-def classes_asked(able: PooledCounts, terms: SecureTerms) -> frozenset[int] | None:
-    """From the first sum: the classes whose counts may be asked for, all or none; None where no
-    count may be."""
-    if able.entered < sites_needed(terms):
+def classes_asked(
+    able: PooledCounts, *, num_sites: int, own: PooledCounts | None = None
+) -> frozenset[int] | None:
+    """From the first sum, over ``num_sites``: the classes whose counts may be asked for, all or
+    none; None where no count may be.
+
+    own   what this site itself entered into the first sum
+
+    Guarantee:  an honest site that goes on has images enough itself, and enters class by class
+                exactly if all others do: one that entered a 0 where the sum says that all entered
+                a 1 knows that the server lies. So the second sum is over the counts of t - c honest
+                sites at least, whatever the server says.
+    """
+    said = np.array([able.entered, *able.able]) == num_sites
+    if not said[0]:
         return None
-    return frozenset(range(len(able.able)) if (able.able == able.entered).all() else ())
+    if own is not None and (said & (np.array([own.entered, *own.able]) != 1)).any():
+        return None
+    return frozenset(range(len(able.able)) if said.all() else ())
 
 
 def summed_counts(summed: SummedRound, *, terms: SecureTerms, layout: PooledLayout) -> PooledCounts:

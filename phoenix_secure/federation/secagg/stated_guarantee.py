@@ -201,6 +201,11 @@ def _warnings(config: RunConfig, plan: PrivacyPlan) -> tuple[str, ...]:
             "privacy.release_metrics is on: sums of losses and numbers of images leave the sites "
             "without noise, outside the guarantee"
         )
+    if config.audit.at_sites:
+        found.append(
+            "audit.at_sites is on: pooled histograms of scores and sums of features leave the "
+            "sites without noise, outside the guarantee"
+        )
     if plan.planned.value > 20:
         found.append(f"epsilon {plan.planned.value:.4g} promises next to nothing")
     return tuple(found)

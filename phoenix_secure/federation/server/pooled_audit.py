@@ -25,9 +25,9 @@ from phoenix_secure.federation.secagg.pooled_terms import (
     COUNTS,
     classes_asked,
     examined_request,
+    fewest_entered,
     pooled_roster,
     pooled_terms,
-    sites_needed,
     summed_counts,
 )
 from phoenix_secure.federation.secagg.sum_step import SummedRound
@@ -39,7 +39,6 @@ from phoenix_secure.federation.server.secure_round import SecureAggregator
 from phoenix_secure.files import write_bytes
 from protocol import RemoteProtocolError
 from protocol.events import RoundCompleted
-from protocol.parameters import MIN_HONEST
 
 __all__ = ["PooledSum", "PooledSums"]
 
@@ -107,7 +106,7 @@ class PooledSums:
     def run(self) -> Stages[PooledSum]:
         """Ask who has images enough, then for the counts.
 
-        Guarantee:  no count is asked for that fewer than three honest sites would hide.
+        Guarantee:  no count is asked for unless every site of the first sum has images enough.
         Raises:     TrainingError where too few sites answer or have images enough, or the sum is
                     one that honest sites do not enter.
         """
@@ -119,12 +118,12 @@ class PooledSums:
                 raise AssertionError("a sum was broadcast")
             write_bytes(self._first_file, first.to_bytes(), mode=0o600)
         able = summed_counts(first, terms=self._terms, layout=self._layout)
-        classes = classes_asked(able, self._terms)
+        classes = classes_asked(able, num_sites=first.num_sites)
         if classes is None:
             raise TrainingError(
-                f"{sites_needed(self._terms)} sites must have audit.min_images = "
-                f"{self._layout.min_images} members and held-out images, and fewer do: raise "
-                "data.held_out, or lower audit.min_images, in the next plan"
+                f"every site must have audit.min_images = {self._layout.min_images} members and "
+                f"held-out images, and {first.num_sites - able.entered} of {first.num_sites} have "
+                "fewer: raise data.held_out, or lower audit.min_images, in the next plan"
             )
         found = yield from self._sum(COUNTS, first=first.digest)
         counts = found.counts
@@ -134,7 +133,7 @@ class PooledSums:
             raise TrainingError(
                 f"no honest sites enter such counts: {error}; nothing of them is used"
             ) from error
-        if counts.entered < MIN_HONEST + self._terms.num_colluders:
+        if counts.entered < fewest_entered(self._terms):
             raise TrainingError(
                 "too few sites entered counts: the examination of the others failed, and their own "
                 "logs say why; nothing is used"

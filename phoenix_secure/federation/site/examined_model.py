@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.messages import WireModel
 from phoenix_secure.federation.secagg.offers import RoundOffer
-from phoenix_secure.federation.secagg.pooled_layout import PooledLayout
+from phoenix_secure.federation.secagg.pooled_layout import PooledCounts, PooledLayout
 from phoenix_secure.federation.secagg.pooled_terms import (
     ABLE,
     COUNTS,
@@ -33,6 +34,7 @@ class ExaminedModel:
 
     model        the site's model of the training rounds
     keep         file for the first sum: a site that is started again in between goes on
+    own          what this site enters into the first sum
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class ExaminedModel:
         layout: PooledLayout,
         last_round: int,
         keep: Path,
+        own: Callable[[], PooledCounts],
     ) -> None:
         self._model = model
         self._terms = terms
         self._layout = layout
         self._last_round = last_round
         self._keep = keep
+        self._own = own
         self.examined: KnownState | None = None
 
     def read(self, body: bytes) -> RoundOffer:
@@ -74,7 +78,9 @@ class ExaminedModel:
             if kept is None:
                 raise SiteFailure(FailureCode.BEHIND, why="this site did not hear the first sum")
             if self.classes_asked() is None:
-                raise SiteFailure(FailureCode.REFUSED, why="too few sites have images enough")
+                raise SiteFailure(
+                    FailureCode.REFUSED, why="not all sites have images enough, this one among them"
+                )
             first = kept.digest
         wire = WireModel.of(examined_request(known.digest, first=first, number=number))
         if not hmac.compare_digest(wire.sha256, model_hash):
@@ -103,7 +109,9 @@ class ExaminedModel:
         if kept is None:
             return None
         return classes_asked(
-            summed_counts(kept, terms=self._terms, layout=self._layout), self._terms
+            summed_counts(kept, terms=self._terms, layout=self._layout),
+            num_sites=kept.num_sites,
+            own=self._own(),
         )
 
     def _first(self) -> SummedRound | None:

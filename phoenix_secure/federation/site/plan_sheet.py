@@ -89,6 +89,7 @@ class PlanSheet:
             "differential_privacy": _privacy_in_words(config),
             "secure_aggregation": _aggregation_in_words(config),
             "models": _models_in_words(config),
+            **_audit_in_words(config),
             "images": f"{config.data.image_size} pixels, {config.data.channels} channels",
             "bounds": self.bounds,
             "policy": self.policy.model_dump(mode="json"),
@@ -146,6 +147,17 @@ def _models_in_words(config: RunConfig) -> str:
     return words
 
 
+def _audit_in_words(config: RunConfig) -> dict[str, str]:
+    """What leaves beside updates, where the plan has a pooled audit."""
+    if not config.audit.at_sites:
+        return {}
+    most = config.audit.max_images
+    return {
+        "audit at the sites": f"up to {most} of this site's members and {most} held-out images: "
+        "their histograms of scores, and sums of features, enter a secure sum WITHOUT NOISE"
+    }
+
+
 def _privacy_in_words(config: RunConfig) -> str:
     """The differential privacy that the plan states, with its unit beside it."""
     privacy = config.privacy
@@ -170,6 +182,8 @@ def _privacy_in_words(config: RunConfig) -> str:
         words += "; NOISE FROM A SEED: no guarantee against whoever knows it"
     if privacy.release_metrics:
         words += "; sums of losses and image counts leave outside the guarantee"
+    if config.audit.at_sites:
+        words += "; the pooled audit's sums leave outside the guarantee"
     return words
 
 

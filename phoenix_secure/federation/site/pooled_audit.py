@@ -154,12 +154,21 @@ class PooledAudit:
         seeds    root of its own randomness
         """
         terms, layout = pooled_terms(config), PooledLayout.of(config)
+        images = AuditedImages(
+            config=config,
+            members=own,
+            held_out=audited.held_out,
+            seeds=seeds.child("audit"),
+            site=identity.id,
+            out=audited.out,
+        )
         examined = ExaminedModel(
             model,
             terms=terms,
             layout=layout,
             last_round=config.federation.rounds,
             keep=audited.first,
+            own=lambda: audited.examiner.able(images, layout=layout),
         )
         in_force = epoch or (lambda: RoundEpoch.fixed(roster))
 
@@ -178,14 +187,6 @@ class PooledAudit:
             note=note,
             model=examined,
             epoch=audit_epoch,
-        )
-        images = AuditedImages(
-            config=config,
-            members=own,
-            held_out=audited.held_out,
-            seeds=seeds.child("audit"),
-            site=identity.id,
-            out=audited.out,
         )
         return cls(
             secure, examined=examined, examiner=audited.examiner, images=images, layout=layout

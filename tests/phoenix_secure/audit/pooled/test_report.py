@@ -252,5 +252,5 @@ def test_plan_follows_from_settings_and_model_alone_and_keeps_its_terms() -> Non
     assert len({first, *others}) == 3
     planned = _planned(CONFIG, plan="ab" * 32, target_sha256="", guarantee=NO_GUARANTEE)
     assert planned.keeps(auditor.terms, skipped=())
-    assert planned.low_fpr == 0.05  # three false alarms of the fewest images: 5 sites of 20
+    assert planned.low_fpr == 0.05  # three false alarms of the fewest images: 4 sites of 20
     assert list(itertools.chain(planned.fprs)) == [0.1, 0.05, 0.01, 0.001]

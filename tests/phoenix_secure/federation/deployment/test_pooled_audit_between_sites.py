@@ -144,8 +144,19 @@ def test_policy_and_sheet_name_the_audit(folder_federation) -> None:
     sheet = PlanSheet.of(plan, policy=SitePolicy())
     assert any("policy.allow_pooled_audit" in each for each in sheet.objections)
     assert sheet.changed["audit.at_sites"] is True
+    assert "WITHOUT NOISE" in sheet.facts()["audit at the sites"]
     assert SitePolicy(allow_pooled_audit=True).objection(plan) is None
     assert Plan.from_bytes(plan.to_bytes()) == plan
+
+
+def test_guarantee_says_that_the_audit_is_outside_of_it(folder_federation) -> None:
+    private = ("privacy.unit=record", "privacy.noise_multiplier=1", "privacy.sampling_rate=0.3")
+    job = folder_federation.job(*AUDITED, *private, approved=False)
+    told = " ".join(job.backend.guarantee().warnings)
+    assert "audit.at_sites is on" in told
+    assert "outside the guarantee" in told
+    plain = folder_federation.job(*private, approved=False)
+    assert "audit.at_sites" not in " ".join(plain.backend.guarantee().warnings)
 
 
 @pytest.mark.parametrize(

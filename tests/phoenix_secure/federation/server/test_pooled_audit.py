@@ -15,7 +15,8 @@ from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
 from phoenix_secure.federation.round.stages import AUDIT_PREFIX
 from phoenix_secure.federation.secagg.pooled_layout import PooledCounts
-from phoenix_secure.federation.secagg.pooled_terms import released_parameters
+from phoenix_secure.federation.secagg.pooled_terms import pooled_terms, released_parameters
+from phoenix_secure.federation.secagg.sum_step import SummedRound
 from phoenix_secure.federation.server.attempt import STAGES
 from secure_parties import ServerKilled
 
@@ -85,48 +86,83 @@ def test_no_message_holds_a_sites_own_histogram_and_some_hold_the_pooled_one(
     assert on_the_wire(found.counts.moments.total)
 
 
-@pytest.mark.parametrize("stage", STAGES[:-1])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("stage", ["announce", "mask", "unmask"])
 def test_site_that_vanishes_leaves_the_audit_of_the_others(
-    parties: AuditedParties, stage: str
+    parties: AuditedParties, stage: str, number: int
 ) -> None:
     seen = []
 
     def fault(now: str, site: str, exchange: int) -> str | None:
         seen.extend([now] if now == ANNOUNCE and site == "site-01" else [])
-        is_second = len(seen) > 1
-        reached = STAGES.index(now.removeprefix(AUDIT_PREFIX)) >= STAGES.index(stage)
-        return "before" if site == "site-02" and is_second and reached else None
+        place = STAGES.index(now.removeprefix(AUDIT_PREFIX)), STAGES.index(stage)
+        is_gone = len(seen) > number or (len(seen) == number and place[0] >= place[1])
+        return "before" if site == "site-02" and is_gone else None
 
     parties.engine.fault = fault
     found = parties.audit()
     # Whose masked input arrived is in the sum, whatever becomes of the site afterwards.
-    names = [name for name in parties.names if name != "site-02" or STAGES.index(stage) > 2]
+    is_in = (number, stage) == (2, "unmask")
+    names = [name for name in parties.names if name != "site-02" or is_in]
     assert list(found.sites) == names
-    expected = parties.in_the_clear(*names)
-    np.testing.assert_array_equal(parties.layout.to_words(found.counts), expected)
+    np.testing.assert_array_equal(
+        parties.layout.to_words(found.counts), parties.in_the_clear(*names)
+    )
 
 
-def test_no_count_is_asked_for_where_a_site_has_too_few_images(tmp_path: Path) -> None:
-    # Of five sites one may be missing and one may collude: with four that have images, two honest
-    # ones could be left.
-    parties = AuditedParties(tmp_path)
+def test_site_that_missed_the_first_sum_has_no_part_in_the_second(
+    parties: AuditedParties,
+) -> None:
+    seen = []
+
+    def fault(now: str, site: str, exchange: int) -> str | None:
+        seen.extend([now] if now == ANNOUNCE and site == "site-01" else [])
+        return "before" if site == "site-02" and len(seen) < 2 else None
+
+    parties.engine.fault = fault
+    found = parties.audit()
+    assert "site-02" not in found.sites
+    assert parties.examiners["site-02"].asked == []
+
+
+@pytest.mark.parametrize("num_sites", [5, 7])
+def test_no_count_is_asked_for_where_a_site_has_too_few_images(
+    tmp_path: Path, num_sites: int
+) -> None:
+    parties = AuditedParties(tmp_path, num_sites=num_sites)
     parties.examiners["site-03"].own = None
     trained(parties)
-    with pytest.raises(TrainingError, match="5 sites must have"):
+    with pytest.raises(TrainingError, match=f"1 of {num_sites} have fewer"):
         parties.audit()
-    assert announcements(parties) == 5
+    assert announcements(parties) == num_sites
     assert not any(examiner.asked for examiner in parties.examiners.values())
 
 
-def test_seven_sites_bear_one_that_has_too_few_images(tmp_path: Path) -> None:
-    parties = AuditedParties(tmp_path, num_sites=7)
-    parties.examiners["site-03"].own = None
+@pytest.mark.parametrize("num_poor", [1, 2])
+def test_server_that_lies_about_the_first_sum_gets_no_counts_of_fewer_sites(
+    tmp_path: Path, num_poor: int
+) -> None:
+    """It says to all that every site has images enough: who has not knows better."""
+    parties = AuditedParties(tmp_path)
+    poor = parties.names[:num_poor]
+    for name in poor:
+        parties.examiners[name].own = None
     trained(parties)
-    found = parties.audit()
-    assert (found.counts.answered, found.counts.entered) == (7, 6)
-    expected = parties.in_the_clear()
-    expected[0] += 1  # it answered
-    np.testing.assert_array_equal(parties.layout.to_words(found.counts), expected)
+    with pytest.raises(TrainingError, match=f"{num_poor} of 5 have fewer"):
+        parties.audit()
+    say(parties, word=1, honest=5 - num_poor, lie=5)
+    if num_poor == 1:
+        found = parties.audit()
+        assert found.sites == parties.names[1:]
+        np.testing.assert_array_equal(
+            parties.layout.to_words(found.counts),
+            parties.in_the_clear(*found.sites, by_class=False),
+        )
+    else:  # three are fewer than t
+        with pytest.raises(TrainingError, match="no secure sum"):
+            parties.audit()
+    assert not any(parties.examiners[name].asked for name in poor)
 
 
 @pytest.mark.parametrize("num_sites", [5, 7])
@@ -229,16 +265,7 @@ def test_examination_that_fails_enters_zeros_and_tells_nobody_but_the_site(
 def test_server_killed_between_the_sums_goes_on_to_the_same_counts(
     parties: AuditedParties,
 ) -> None:
-    heard = []
-
-    def fault(stage: str, site: str, exchange: int) -> str | None:
-        heard.append(stage)
-        return "crash" if heard.count(ANNOUNCE) > len(parties.names) else None
-
-    parties.engine.fault = fault
-    with pytest.raises(ServerKilled):
-        parties.audit()
-    parties.engine.fault = lambda stage, site, exchange: None
+    first_sum(parties)
     for name in parties.names:
         parties.with_audit(name)  # sites too were started again
     found = parties.audit()
@@ -280,26 +307,69 @@ def test_second_sum_needs_the_first_one_that_the_site_heard(
     assert caught.value.code is FailureCode.BEHIND
 
 
-def test_server_that_pretends_another_first_sum_is_refused(tmp_path: Path) -> None:
+def test_server_that_lies_about_a_class_gets_no_counts_of_the_site_without_it(
+    tmp_path: Path,
+) -> None:
+    """Else the whole, less the classes of all others, would be that site's own histogram."""
     parties = AuditedParties(tmp_path)
     examiner = parties.examiners["site-04"]
     examiner.own = dataclasses.replace(examiner.own, able=np.array([1, 1, 0]))
     trained(parties)
-    sums = parties.sums()
-    stages = sums.run()
-    for report in stages:
-        if report.stage == AUDIT_PREFIX + "result":
-            break
-    # It claims that all sites have images of the third class, too.
-    kept = tmp_path / "server" / "audit-first.bin"
-    honest = sums._summed
-    words = bytearray(honest.packed)
-    assert words[4 * 4] == 4
-    words[4 * 4] = 5
-    kept.write_bytes(dataclasses.replace(honest, packed=bytes(words)).to_bytes())
+    first_sum(parties)
+    say(parties, word=4, honest=4, lie=5)
+    found = parties.audit()
+    assert "site-04" not in found.sites
+    assert examiner.asked == []
+
+
+def test_server_that_pretends_a_first_sum_which_sites_did_not_hear_is_refused(
+    tmp_path: Path,
+) -> None:
+    parties = AuditedParties(tmp_path)
+    examiner = parties.examiners["site-04"]
+    examiner.own = dataclasses.replace(examiner.own, able=np.array([1, 1, 0]))
+    trained(parties)
+    first_sum(parties)
+    say(parties, word=4, honest=4, lie=5, places=("server",))
     with pytest.raises(TrainingError, match="another-model"):
         parties.audit()
     assert not any(examiner.asked for examiner in parties.examiners.values())
+
+
+def first_sum(parties: AuditedParties) -> None:
+    """Up to the server's death before the second one."""
+    heard = []
+
+    def fault(stage: str, site: str, exchange: int) -> str | None:
+        heard.append(stage)
+        return "crash" if heard.count(ANNOUNCE) > len(parties.names) else None
+
+    parties.engine.fault = fault
+    with pytest.raises(ServerKilled):
+        parties.audit()
+    parties.engine.fault = lambda stage, site, exchange: None
+
+
+def say(
+    parties: AuditedParties,
+    *,
+    word: int,
+    honest: int,
+    lie: int,
+    places: tuple[str, ...] | None = None,
+) -> None:
+    """What a server that signs a false first sum leaves at sites and in its own folder."""
+    for place in places or (*parties.names, "server"):
+        kept = parties.path / place / "audit-first.bin"
+        summed = SummedRound.from_bytes(
+            kept.read_bytes(),
+            peer="test",
+            packed_size=pooled_terms(parties.config).masked_bytes,
+        )
+        words = bytearray(summed.packed)
+        assert words[4 * word] == honest
+        words[4 * word] = lie
+        kept.write_bytes(dataclasses.replace(summed, packed=bytes(words)).to_bytes())
 
 
 def test_audit_of_other_sites_after_one_was_signed_is_refused(parties: AuditedParties) -> None:
