@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ROWS, PAGE = ROOT / "docs/results/performance.csv", ROOT / "docs/performance.md"
-USUAL_HOURS = 1 / 12
+USUAL_HOURS = 1 / 4
 
 
 @dataclass(frozen=True, kw_only=True)
