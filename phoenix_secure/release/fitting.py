@@ -65,8 +65,7 @@ def squared_distance(errors: torch.Tensor) -> torch.Tensor:
 class GeneratorFit:
     """The fit of ``network`` to ``means``, a step at a time, on the device where it is.
 
-    The networks of a mixture are fitted each for itself: fitted as one they share the averages
-    out among them, and none of them draws what belongs together.
+    The networks of a mixture are fitted each for itself: each has the class means alone.
 
     penalty     of a batch of images (B, C, H, W) and their labels (B,), added to the loss
 
