@@ -43,8 +43,9 @@ class DataParallel:
     shape      channels, height and width of an image, before ``model.space_to_depth``
     device     of this process; the others take the CUDA devices after it, or the CPU, too
 
-    Notes:      Processes talk over the loopback interface, unencrypted: whoever may read it on this
-                machine (root) sees noised images, weights and gradients.
+    Notes:      Processes talk over the loopback interface, unencrypted and, as gloo and NCCL are,
+                unauthenticated: noised images, weights and gradients of single steps are on it.
+                For machines whose users are all trusted with the images.
     Raises:     ConfigError where there are fewer devices. TrainingError on use once a process has
                 gone; the group is closed then.
     """

@@ -96,7 +96,8 @@ class SiteSettings(Section):
         ge=1,
         le=64,
         description="[devices] Devices of this machine that share each local step: CUDA devices "
-        "from `device` on, or as many processes on the CPU. Not for persons (privacy.unit group).",
+        "from `device` on, or as many processes on the CPU. Not for persons (privacy.unit group), "
+        "nor on a machine with users who may not see the images.",
     )
     data: SiteData = Field(description="This site's images.")
     policy: SitePolicy = Field(SitePolicy(), description="What every plan must meet.")
