@@ -29,7 +29,7 @@ from safetensors.torch import save
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.release.class_sums import ClassMeans
 from phoenix_secure.release.features import FeatureMap
-from phoenix_secure.release.generator import AnyGenerator, networks_of
+from phoenix_secure.release.networks import AnyGenerator, networks_of
 from phoenix_secure.rng import SeedTree
 
 __all__ = ["GeneratorFit", "known_classes", "squared_distance"]

@@ -1,4 +1,4 @@
-"""The generator G(z, k), and its folder: safetensors weights and a JSON description.
+"""A fitted generator, its images, and its folder: safetensors weights and a JSON description.
 
 ::
 
@@ -11,36 +11,27 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load_file, save
-from torch import nn
 
 from phoenix_secure.data.images import from_unit_range
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import replace_folder, sha256_of, write_bytes
 from phoenix_secure.release.classifier import LinearClassifier
-from phoenix_secure.rng import SeedTree
+from phoenix_secure.release.networks import AnyGenerator, GeneratorForm, empty_generator
 
 __all__ = [
     "DESCRIPTION",
-    "AnyGenerator",
     "FittedGenerator",
-    "Generator",
-    "GeneratorForm",
-    "MixedGenerator",
-    "build_generator",
     "load_generator",
-    "networks_of",
     "sample_generated",
     "save_generator",
 ]
@@ -49,121 +40,10 @@ DESCRIPTION = "release.json"
 _WEIGHTS = "generator.safetensors"
 _CLASSIFIER = "classifier.safetensors"
 _FORMAT = "phoenix-secure/generator/v3"
-_GLOBAL_GENERATOR = threading.Lock()
 _log = logging.getLogger(__name__)
 _BATCH = 500
 _MOST_DRAWS = 30  # of one image, until the classifier reads its class
-_HIDDEN = 256
-_WIDTH = 64
-_FINE = 8  # channels at the full size
-_SATURATION = 0.1  # of black and white: inputs at which they are reached are finite
 _SHARPEST = 100.0
-_LARGEST = 4096  # pixels a side, numbers in a latent: a folder cannot ask for any memory it likes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratorForm:
-    """The sizes that decide the network; ``num_classes`` = 1 is one without labels.
-
-    num_networks    that draw the images between them
-    """
-
-    channels: int
-    image_size: int
-    num_classes: int
-    latent_size: int
-    num_networks: int = 1
-
-    def __post_init__(self) -> None:
-        form = self.channels, self.image_size, self.num_classes
-        sizes = (*form, self.latent_size, self.num_networks)
-        if not all(isinstance(size, int) and 1 <= size <= _LARGEST for size in sizes):
-            raise ValueError(f"expected sizes of a generator from 1 to {_LARGEST}, got {sizes}")
-
-
-class Generator(nn.Module):
-    """Latents (B, latent_size) and labels (B,) -> images (B, C, H, W) in [0, 1].
-
-    The last doubling folds 2 x 2 pixels into channels; one convolution of few channels works at the
-    full size. It takes away the pattern that folding leaves, and draws fine detail. Black and white
-    are reached, not only approached.
-    """
-
-    def __init__(self, form: GeneratorForm) -> None:
-        super().__init__()
-        self.form = form
-        doublings = 2 if form.image_size <= 32 else 3
-        self._side = -(-form.image_size // 2**doublings)
-        inputs = form.latent_size + (form.num_classes if form.num_classes > 1 else 0)
-        times = 1 if form.channels == 1 else 2
-        width = _WIDTH * 2 ** (doublings - 2) * times
-        self._shape = width, self._side, self._side
-        flat = width * self._side**2
-        self.dense = nn.Sequential(
-            *(nn.Linear(inputs, _HIDDEN), nn.BatchNorm1d(_HIDDEN), nn.ReLU()),
-            *(nn.Linear(_HIDDEN, flat), nn.BatchNorm1d(flat), nn.ReLU()),
-        )
-        layers: list[nn.Module] = []
-        for _ in range(doublings - 1):
-            layers += [
-                nn.Upsample(scale_factor=2, mode="bilinear"),
-                nn.Conv2d(width, width // 2, 3, padding=1),
-                nn.BatchNorm2d(width // 2),
-                nn.ReLU(),
-            ]
-            width //= 2
-        fine = _FINE * times
-        layers += [
-            nn.Conv2d(width, 4 * fine, 3, padding=1),
-            nn.PixelShuffle(2),
-            nn.BatchNorm2d(fine),
-            nn.ReLU(),
-            nn.Conv2d(fine, form.channels, 3, padding=1),
-        ]
-        self.image = nn.Sequential(*layers)
-
-    def forward(
-        self, latents: torch.Tensor, labels: torch.Tensor, *, sharpness: float = 1.0
-    ) -> torch.Tensor:
-        if self.form.num_classes > 1:
-            one_hot = F.one_hot(labels, self.form.num_classes).to(latents.dtype)
-            latents = torch.cat([latents, one_hot], 1)
-        folded = self.dense(latents).view(len(latents), *self._shape)
-        # NHWC: convolutions of few channels take half the time on a CPU.
-        folded = folded.contiguous(memory_format=torch.channels_last)
-        size = self.form.image_size
-        logits = self.image(folded)[:, :, :size, :size].contiguous()
-        images: torch.Tensor = (logits * sharpness).sigmoid() * (1 + 2 * _SATURATION) - _SATURATION
-        return images.clamp(0, 1)
-
-
-class MixedGenerator(nn.Module):
-    """Several generators: a latent's first number decides which of them draws the image, each as
-    likely as any other.
-
-    What is odd about one of them is odd about its share of the images alone.
-    """
-
-    def __init__(self, form: GeneratorForm) -> None:
-        super().__init__()
-        self.form = form
-        self.networks = nn.ModuleList(Generator(form) for _ in range(form.num_networks))
-
-    def forward(
-        self, latents: torch.Tensor, labels: torch.Tensor, *, sharpness: float = 1.0
-    ) -> torch.Tensor:
-        size, num = self.form.image_size, len(self.networks)
-        whose = (torch.special.ndtr(latents[:, 0]) * num).long().clamp(max=num - 1)
-        images = latents.new_empty(len(latents), self.form.channels, size, size)
-        for number, network in enumerate(self.networks):
-            places = (whose == number).nonzero()[:, 0]
-            if len(places):
-                drawn = network(latents[places], labels[places], sharpness=sharpness)
-                images = images.index_copy(0, places, drawn)
-        return images
-
-
-AnyGenerator = Generator | MixedGenerator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,24 +74,6 @@ class FittedGenerator:
         """Known classes in turn, (num_images,) int64."""
         known = np.array(self.known, np.int64)
         return known[np.arange(num_images) % known.size]
-
-
-def build_generator(form: GeneratorForm, *, seeds: SeedTree) -> AnyGenerator:
-    """Freshly initialised, the same for the same ``seeds``."""
-    # torch initialises from its global generator, which is lent to one thread and put back.
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.child("release", "initial-weights").entropy() % (1 << 63))
-        return _network(form)
-
-
-def networks_of(generator: AnyGenerator) -> list[Generator]:
-    """The networks that draw the images of ``generator`` between them."""
-    found = [generator] if isinstance(generator, Generator) else generator.networks
-    return [each for each in found if isinstance(each, Generator)]
-
-
-def _network(form: GeneratorForm) -> AnyGenerator:
-    return Generator(form) if form.num_networks == 1 else MixedGenerator(form)
 
 
 def sample_generated(
@@ -349,7 +211,7 @@ def load_generator(path: Path, *, device: torch.device) -> FittedGenerator:
             raise ValueError("expected a latent scale and a sharpness within their bounds")
         if sha256_of(path / _WEIGHTS) != found["weights_sha256"]:
             raise ValueError("expected the weights of the description")
-        network = _network(form)
+        network = empty_generator(form)
         network.load_state_dict(load_file(path / _WEIGHTS))
         classifier = _loaded_classifier(path, form, sha256=found.get("classifier_sha256"))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

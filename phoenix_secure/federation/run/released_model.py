@@ -38,14 +38,9 @@ from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.class_sums import class_means
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit, known_classes
-from phoenix_secure.release.generator import (
-    FittedGenerator,
-    GeneratorForm,
-    build_generator,
-    sample_generated,
-    save_generator,
-)
+from phoenix_secure.release.generator import FittedGenerator, sample_generated, save_generator
 from phoenix_secure.release.layout import ReleaseLayout
+from phoenix_secure.release.networks import GeneratorForm, build_generator
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalTrainer
 

@@ -26,11 +26,7 @@ from phoenix_secure.federation.run.sampling import GlobalModel
 from phoenix_secure.federation.run.start_release import kept_release
 from phoenix_secure.pictures import Encode, save_grid
 from phoenix_secure.release.classifier import LinearClassifier
-from phoenix_secure.release.generator import (
-    FittedGenerator,
-    sample_generated,
-    save_generator,
-)
+from phoenix_secure.release.generator import FittedGenerator, sample_generated, save_generator
 from phoenix_secure.release.refining import refinement
 from phoenix_secure.rng import SeedTree
 

@@ -18,8 +18,9 @@ from phoenix_secure.release.classifier import LinearClassifier
 from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit
-from phoenix_secure.release.generator import FittedGenerator, GeneratorForm, build_generator
+from phoenix_secure.release.generator import FittedGenerator
 from phoenix_secure.release.layout import ReleaseLayout
+from phoenix_secure.release.networks import GeneratorForm, build_generator
 from phoenix_secure.release.refining import refinement
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer

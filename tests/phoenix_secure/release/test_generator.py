@@ -18,15 +18,17 @@ from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit, known_classes, squared_distance
 from phoenix_secure.release.generator import (
     FittedGenerator,
-    Generator,
-    GeneratorForm,
-    MixedGenerator,
-    build_generator,
     load_generator,
     sample_generated,
     save_generator,
 )
 from phoenix_secure.release.layout import layout_of_release
+from phoenix_secure.release.networks import (
+    Generator,
+    GeneratorForm,
+    MixedGenerator,
+    build_generator,
+)
 from phoenix_secure.rng import SeedTree
 
 FORM = GeneratorForm(channels=1, image_size=8, num_classes=10, latent_size=4)

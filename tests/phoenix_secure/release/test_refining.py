@@ -13,13 +13,9 @@ from phoenix_secure.release.class_sums import ClassMeans
 from phoenix_secure.release.classifier import FACTOR, LinearClassifier
 from phoenix_secure.release.features import FeatureMap
 from phoenix_secure.release.fitting import GeneratorFit
-from phoenix_secure.release.generator import (
-    FittedGenerator,
-    GeneratorForm,
-    build_generator,
-    sample_generated,
-)
+from phoenix_secure.release.generator import FittedGenerator, sample_generated
 from phoenix_secure.release.layout import layout_of_release
+from phoenix_secure.release.networks import GeneratorForm, build_generator
 from phoenix_secure.release.refining import refinement
 from phoenix_secure.release.scattering import Scattering
 from phoenix_secure.rng import SeedTree
