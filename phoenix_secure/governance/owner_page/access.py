@@ -86,6 +86,10 @@ class Access:
             self._cookie = secrets.token_urlsafe(_TOKEN_BYTES)
             return self._cookie
 
+    def was_used(self, link: str) -> bool:
+        """Whether it is the right link, which opened the session before."""
+        return self.is_spent and _same(link, self.link)
+
     def knows(self, request: PageRequest, *, place: str) -> bool:
         """Whether the browser that opened the session asks for ``place``, and it goes on."""
         cookie = self._cookie

@@ -9,6 +9,7 @@
     GET  /at/PLACE/plan/HASH     one plan, and the commands that approve or reject it
     GET  /at/PLACE/live          the round; loads itself again
     GET  /at/PLACE/log           the audit log, in pages
+    GET  /at/PLACE/audits        what the site's own attacks on finished models found
     GET  /at/PLACE/checks        what the site finds about its own files
     POST /at/PLACE/leave         ends the session
 
@@ -38,6 +39,7 @@ from phoenix_secure.federation.run.plan import Plan
 from phoenix_secure.federation.site.plan_sheet import one_line
 from phoenix_secure.governance.owner_page.access import COOKIE, Access, Refusal, refusal_of
 from phoenix_secure.governance.owner_page.messages import PageReply, PageRequest
+from phoenix_secure.governance.owner_page.own_audits import own_audits
 from phoenix_secure.governance.owner_page.site_state import PlanStanding, SiteState, Standing
 from phoenix_secure.printed_text import without_controls
 
@@ -47,7 +49,7 @@ _PACKAGE = "phoenix_secure.governance.owner_page"
 _LOG_LINES = 200
 _LINK = re.compile(r"/open/([A-Za-z0-9_-]{43})")
 _INSIDE = re.compile(
-    r"/at/([A-Za-z0-9_-]{22})/(|live|checks|leave|log(?:\?before=\d{1,9})?|plan/\S+)"
+    r"/at/([A-Za-z0-9_-]{22})/(|live|audits|checks|leave|log(?:\?before=\d{1,9})?|plan/\S+)"
 )
 _PLAN = re.compile(r"plan/([0-9a-f]{64})")
 
@@ -106,10 +108,11 @@ class OwnerPage:
             return self._show("error.html.j2", status=500, said=str(error))
 
     def _open(self, request: PageRequest) -> PageReply:
-        was_spent = self._access.is_spent
-        cookie = self._access.open(request.form().get("link", ""))
+        link = request.form().get("link", "")
+        was_used = self._access.was_used(link)
+        cookie = self._access.open(link)
         if cookie is None:
-            if was_spent and request.form().get("link") == self._access.link:
+            if was_used:
                 self._say(
                     "the link was tried a second time: if that was not you, press Ctrl-C, since "
                     "somebody else has read it"
@@ -151,6 +154,9 @@ class OwnerPage:
             )
         if what == "live":
             return self._show("live.html.j2", state=state, live=state.live())
+        if what == "audits":
+            audits = own_audits(self._place.path)
+            return self._show("audits.html.j2", state=state, audits=audits)
         if what == "checks":
             words = Fingerprint(state.rosters.current.hash).words
             return self._show("checks.html.j2", state=state, checks=state.checks(), words=words)

@@ -45,7 +45,7 @@ def elements(html: str) -> list[str]:
 
 def pages(site: OwnedSite, visitor: Visitor) -> Iterator[tuple[str, str]]:
     plans = [f"plan/{path.stem}" for path in site.place.plans.glob("*.json")]
-    for below in ("", "live", "log", "log?before=1", "checks", *plans):
+    for below in ("", "live", "log", "log?before=1", "audits", "checks", *plans):
         yield below, visitor.text(below)
 
 
@@ -202,7 +202,7 @@ def test_page_in_a_browser_without_scripts(
         home = browser.evaluate("location.href")
         sheet = f"plan/{plan.hash}"
         for width, dark, shown in (
-            (390, False, ("", "live", "log", "checks", sheet)),
+            (390, False, ("", "live", "log", "audits", "checks", sheet)),
             (1000, False, ("", sheet)),
             (390, True, ("",)),
         ):
