@@ -105,6 +105,8 @@ LIGHT = {
     # Its budget is accounted for, by the library that charges it.
     f"site approve {SITE} PLAN --yes": frozenset({"flwr", "matplotlib", "pandas", "syft"}),
     f"site log {SITE}": NO_NUMBERS,
+    f"site reject {SITE} PLAN --reason later": NO_NUMBERS,
+    f"site renew {SITE}": NO_NUMBERS,
     "deploy init other --sites 5": NO_NUMBERS,
     "deploy found chest": NO_NUMBERS,
     "deploy show chest": NO_NUMBERS,

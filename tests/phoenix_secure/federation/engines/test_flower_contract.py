@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import inspect
 import subprocess
 import sys
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
@@ -25,6 +27,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.runtime import run_clientapp
 
+import phoenix_secure
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.party_keys import new_node_key, node_line
 from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
@@ -46,6 +49,33 @@ def test_other_versions_are_refused_with_the_fix(version) -> None:
 
 def test_installed_version_is_one_that_was_tried() -> None:
     check_flower_version()
+
+
+def imported_from_flower() -> set[tuple[str, str]]:
+    """(module, name) of every import from Flower in our own code."""
+    found: set[tuple[str, str]] = set()
+    for path in Path(phoenix_secure.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "flwr" in text else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flwr"):
+                found |= {(str(node.module), alias.name) for alias in node.names}
+    return found
+
+
+def test_every_name_that_we_import_from_flower_is_where_it_was() -> None:
+    """All that moved or went, in one list: what a new version costs."""
+    names = imported_from_flower()
+    assert len(names) > 40
+    moved = []
+    for module, name in sorted(names):
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            moved.append(module)
+            continue
+        if not hasattr(found, name) and importlib.util.find_spec(f"{module}.{name}") is None:
+            moved.append(f"{module}.{name}")
+    assert moved == []
 
 
 def test_supernode_loop_uses_time_only_to_sleep() -> None:
