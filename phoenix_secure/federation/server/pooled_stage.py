@@ -76,14 +76,17 @@ def audit_at_sites(
     folder: RunFolder,
     state: ServerState,
     evidence: RunEvidence,
+    begin: Callable[[], object],
     epoch: Callable[[], RoundEpoch],
 ) -> Iterator[StageReport]:
     """Let the sites of ``engine`` audit the final ``state``, once.
 
+    begin   looks up the roster in force, which ``epoch`` then is
+
     An audit that fails leaves the run as it is: the log and the evidence say so, and ``resume``
     tries again.
     """
-    if evidence.of(Event.AUDITED):
+    if any("transcript" in entry.facts for entry in evidence.of(Event.AUDITED)):
         return
     started, target = time.perf_counter(), chain.base.digest.hex()
     guarantee = backend.guarantee(folder)
@@ -105,6 +108,7 @@ def audit_at_sites(
         return backend.model.sample(num_images, purpose="evaluation")
 
     try:
+        begin()
         sums = PooledSums(
             backend.config,
             engine=engine,

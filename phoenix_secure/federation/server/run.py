@@ -183,7 +183,6 @@ class Run:
         )
         if self._auditor is None or chain is None:
             raise AssertionError("who checked the settings refused a model that the server sends")
-        watch.round_begins(state.round_number)
         yield from audit_at_sites(
             self.backend,
             self._auditor,
@@ -193,6 +192,7 @@ class Run:
             folder=folder,
             state=state,
             evidence=evidence,
+            begin=lambda: watch.round_begins(state.round_number),
             epoch=epoch,
         )
 
