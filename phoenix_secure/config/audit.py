@@ -55,8 +55,8 @@ class AuditConfig(Section):
         ge=20,
         le=1000,
         exclude_if=lambda least: least == _LEAST,
-        description="[images] A site with fewer members or held-out images than this, in all or of "
-        "one class, enters no counts of them (at_sites).",
+        description="[images] Members, and held-out images, that every site must have before any "
+        "count is asked for; of each class, before counts are by class (at_sites).",
     )
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from phoenix_secure.audit.questions import score_by_class
 from phoenix_secure.audit.records import Records
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.images import to_unit_range
+from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.device import num_cores, pick_devices
 from phoenix_secure.diffusion.sampling import build_pipeline
 from phoenix_secure.diffusion.unet import build_unet
@@ -158,12 +159,16 @@ def denoiser_of(config: RunConfig, parameters: np.ndarray) -> PipelineDenoiser:
 
 
 def _selected(images: AuditedImages, layout: PooledLayout) -> Selection:
-    key = images.seeds.child("order").entropy().to_bytes(32, "big")
+    def counted(side: SiteImages) -> SiteImages:
+        # Persons only where the plan counts them: else units would differ between sites.
+        has_persons = images.config.data.group is not None
+        return side if has_persons else dataclasses.replace(side, groups=None)
+
     return select(
-        images.members,
-        images.held_out,
+        counted(images.members),
+        counted(images.held_out),
         most=layout.max_images,
-        key=key,
+        key=images.seeds.child("order").entropy().to_bytes(32, "big"),
         by_class=layout.num_classes > 0,
     )
 

@@ -198,6 +198,25 @@ def test_histograms_are_those_of_the_attacks_own_scores(
     assert len(kept) == 1
 
 
+def test_persons_are_counted_only_where_the_plan_counts_them(
+    examined: tuple[AuditedImages, PooledLayout, np.ndarray],
+) -> None:
+    audited, layout, _ = examined
+    sides = {}
+    for name in ("members", "held_out"):
+        side = getattr(audited, name)
+        people = np.arange(len(side.images)) // 2 + (1000 if name == "held_out" else 0)
+        sides[name] = dataclasses.replace(side, groups=people)
+    own = dataclasses.replace(audited, **sides)
+    plan = audited.config.model_copy(
+        update={"data": audited.config.data.model_copy(update={"group": "folder:1"})}
+    )
+    examiner = SiteExaminer()
+    assert examiner.able(own, layout=layout).entered == 1  # thirty images
+    grouped = dataclasses.replace(own, config=plan)
+    assert examiner.able(grouped, layout=layout).entered == 0  # fifteen persons
+
+
 def test_a_site_with_too_few_images_says_so_and_enters_zeros(
     examined: tuple[AuditedImages, PooledLayout, np.ndarray],
 ) -> None:
