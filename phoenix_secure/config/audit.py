@@ -10,7 +10,7 @@ from phoenix_secure.config.section import Section
 
 __all__ = ["AuditConfig"]
 
-_BINS, _MOST, _LEAST = 512, 500, 20
+_BINS, _MOST, _LEAST = 2048, 500, 20
 
 
 class AuditConfig(Section):
@@ -38,7 +38,7 @@ class AuditConfig(Section):
     bins: int = Field(
         _BINS,
         ge=8,
-        le=4096,
+        le=8192,
         exclude_if=lambda bins: bins == _BINS,
         description="[bins] Of each histogram of scores (at_sites), evenly over the logarithm.",
     )

@@ -73,7 +73,7 @@ POOLED = (
         name="loss",
         levels=_LOSS_LEVELS,
         queries=len(_LOSS_LEVELS) * _NUM_NOISES,
-        bins=LogBins(low=-16.0, high=4.0),
+        bins=LogBins(low=-14.0, high=4.0),
         score=_loss,
     ),
     PooledAttack(

@@ -27,6 +27,8 @@ __all__ = ["FIXED", "pooled_report"]
 
 FIXED = "no image: fixed in the plan, before training"
 _FEWEST = 10  # members and others of a class, for an interval
+# Pairs of a member and another that may lie in one bin: they could move an AUC by half of it.
+_MOST_TIES = 0.1
 
 
 def pooled_report(
@@ -51,7 +53,7 @@ def pooled_report(
     reports = attack_reports(scored, units=units, plan=plan)
     return AuditReport(
         edition=edition,
-        verdict=decide(reports, units=units, canaries=None, plan=plan),
+        verdict=decide(reports, units=units, canaries=None, plan=plan, doubts=_doubts(counts)),
         game=_game(plan, pooled),
         target=target,
         plan=plan,
@@ -88,6 +90,20 @@ def _units(counts: PooledCounts, *, plan: AuditPlan, one: str) -> Units:
         blind=_blind(counts.blind, num_members=num_members, plan=plan),
         low_fpr=plan.low_fpr,
     )
+
+
+def _doubts(counts: PooledCounts) -> tuple[str, ...]:
+    """Attacks whose bins hide the order of scores: nothing found says nothing then."""
+    doubts = []
+    for attack, found in zip(POOLED, counts.attacks, strict=True):
+        pairs = int(found.members.sum()) * int(found.others.sum())
+        ties = float(found.members @ found.others) / pairs
+        if ties > _MOST_TIES:
+            doubts.append(
+                f"{attack.name}: {ties:.0%} of all pairs of a member and another lie in one bin, "
+                "and their order is lost: raise audit.bins in the next plan"
+            )
+    return tuple(doubts)
 
 
 def _blind(side: SideCounts, *, num_members: int, plan: AuditPlan) -> BlindBaseline:

@@ -35,7 +35,7 @@ from phoenix_secure.privacy.guarantee import NO_GUARANTEE
 CONFIG = load_config(
     None,
     [
-        *("partition.num_sites=5", "audit.at_sites=true", "audit.bins=128"),
+        *("partition.num_sites=5", "audit.at_sites=true", "audit.bins=512"),
         *("data.held_out=0.2", "data.class_names=[a,b]", "audit.max_images=400"),
     ],
 )
@@ -112,7 +112,7 @@ def test_pooled_figures_are_those_of_the_scores_in_one_place_figure_for_figure(
         # In the clear: every score of every site, rounded to the plan's bins.
         ours, theirs = (
             np.concatenate(
-                [attack.bins.of(made[0][attack.name][n], num_bins=128) for made in sites]
+                [attack.bins.of(made[0][attack.name][n], num_bins=512) for made in sites]
             )
             for n in (0, 1)
         )
@@ -192,6 +192,19 @@ def test_members_that_differ_without_the_model_are_no_leak() -> None:
     found = report_of(pooled(*parts))
     assert found.blind.differs
     assert found.verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_scores_that_the_bins_do_not_tell_apart_leave_the_audit_inconclusive() -> None:
+    rng = np.random.default_rng(6)
+    parts = []
+    for _ in range(5):
+        scores, chosen, blind = site(rng, 150, shift=0.0)
+        alike = {name: tuple(-0.3 + side * 1e-6 for side in each) for name, each in scores.items()}
+        parts.append(count_scores(alike, chosen, layout=LAYOUT, blind=blind))
+    found = report_of(pooled(*parts))
+    assert found.attacks[0].auc.value == 0.5
+    assert found.verdict.outcome is Outcome.INCONCLUSIVE
+    assert any("raise audit.bins" in reason for reason in found.verdict.reasons)
 
 
 def test_a_baseline_that_one_site_could_not_make_leaves_the_audit_inconclusive() -> None:
