@@ -10,7 +10,7 @@ from phoenix_secure.audit.report_games import (
 )
 from phoenix_secure.printed_text import markdown_cell
 
-__all__ = ["games_sections"]
+__all__ = ["games_sections", "p_text"]
 
 
 def games_sections(report: AuditReport) -> list[str]:
@@ -22,7 +22,8 @@ def games_sections(report: AuditReport) -> list[str]:
     ]
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
+    """A p-value for people, None included."""
     return "not estimable" if value is None else f"{value:.2g}"
 
 
@@ -31,7 +32,7 @@ def _dataset_inference(found: DatasetInferenceReport | None) -> list[str]:
         return []
     rows = [
         f"| {markdown_cell(one.suspect)} | {one.num_suspect} | {one.num_unseen} | "
-        f"{_p(one.p_value)} | {_p(one.blind_p)} |"
+        f"{p_text(one.p_value)} | {p_text(one.blind_p)} |"
         for one in found.suspects
     ]
     return [
@@ -46,8 +47,8 @@ def _dataset_inference(found: DatasetInferenceReport | None) -> list[str]:
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"- all members, adjusted over all tests of this audit: p {_p(found.p_adjusted)}",
-        f"- placebo, unseen images against other unseen ones: p {_p(found.placebo_p)}",
+        f"- all members, adjusted over all tests of this audit: p {p_text(found.p_adjusted)}",
+        f"- placebo, unseen images against other unseen ones: p {p_text(found.placebo_p)}",
         f"- {found.queries_per_record:.0f} queries an image, {found.seconds:.1f} s",
         "",
     ]
@@ -63,7 +64,7 @@ def _extraction(found: ExtractionReport | None) -> list[str]:
         "",
         f"- {found.num_samples} samples: near copies of {found.extracted} of {found.num_members} "
         f"members; control, of {found.num_control} unseen images: {found.extracted_control} "
-        f"(p {_p(found.p_value)}, adjusted {_p(found.p_adjusted)})",
+        f"(p {p_text(found.p_value)}, adjusted {p_text(found.p_adjusted)})",
         f"- of its {found.num_claims} claims {found.claims_right} are copies of members, and "
         f"{found.claims_right_control} of unseen images",
         f"- a sample is a copy of a member with a chance of at most {found.rate_high:.2%} (95 %); "

@@ -16,6 +16,7 @@ from phoenix_secure.api import attacks
 from phoenix_secure.api.results import AuditResult
 from phoenix_secure.audit.gate import FAILED as GATE_FAILED
 from phoenix_secure.audit.gate import Gate
+from phoenix_secure.audit.markdown_games import p_text
 from phoenix_secure.audit.report import AuditReport, Outcome
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.federation.run.folder import RunFolder
@@ -183,8 +184,8 @@ def _of_other_games(report: AuditReport) -> list[str]:
     """What the games beside the membership of single images found, a line each."""
     lines = []
     if (use := report.dataset_inference) is not None:
-        p = "not estimable" if use.p_adjusted is None else f"p {use.p_adjusted:.2g}"
-        lines.append(f"dataset inference: all members against unseen images, {p}")
+        p = p_text(use.p_adjusted)
+        lines.append(f"dataset inference: all members against unseen images, p {p}")
     if (copies := report.extraction) is not None:
         lines.append(
             f"extraction: near copies of {copies.extracted} of {copies.num_members} members, "

@@ -15,6 +15,7 @@ from phoenix_secure.errors import CheckpointError, PhoenixError
 from phoenix_secure.experiments.results import audit_figures, privacy_figures, quality_figures
 from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.run.extension import extended
+from phoenix_secure.federation.run.metrics_file import read_metrics
 from phoenix_secure.federation.run.summary import RunSummary, read_summary
 
 __all__ = ["RunRecord", "differing_settings", "find_runs", "read_run", "records_or_reasons"]
@@ -82,7 +83,7 @@ def read_run(path: Path) -> RunRecord:
         raise CheckpointError(f"{path} is not a run folder: config.yaml is missing")
     config = extended(load_config(path / _CONFIG, as_written=True), path / "extended.json")
     is_finished = PointFolder(path).read("summary.json") is not None
-    metrics = list(_metrics(path / "metrics.jsonl"))
+    metrics = read_metrics(path / "metrics.jsonl")
     done = metrics[-1]["round_number"] if metrics else 0
     return RunRecord(
         path=path,
@@ -107,20 +108,6 @@ def differing_settings(configs: Sequence[RunConfig]) -> dict[str, list[str]]:
         for name, values in rows.items()
         if len(set(values)) > 1 and not name.startswith(_APART)
     }
-
-
-def _metrics(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    try:
-        # A process that was killed may have left half of the last line.
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        for line in lines:
-            values = json.loads(line)
-            values["round_number"] += 0
-            yield values
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: see what `resume` says of the run") from error
 
 
 def _flat(values: dict[str, Any], *, prefix: str) -> Iterator[tuple[str, str]]:

@@ -46,6 +46,7 @@ from phoenix_secure.federation.run.extension import (
     extended,
     write_extension,
 )
+from phoenix_secure.federation.run.metrics_file import read_metrics
 from phoenix_secure.files import append_line, storage_errors, write_bytes
 
 __all__ = ["RunFolder", "settings_hash"]
@@ -300,13 +301,11 @@ class RunFolder:
         append_line(self.metrics_file, json.dumps(line, sort_keys=True))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl, oldest first (a line cut by a crash is left out)."""
-        lines: list[dict[str, Any]] = []
-        if self.metrics_file.exists():
-            for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError):
-                    lines.append(json.loads(text))
-        return lines
+        """All whole lines of metrics.jsonl, oldest first (a line cut by a crash is left out).
+
+        Raises:     CheckpointError for a line that is damaged otherwise.
+        """
+        return read_metrics(self.metrics_file)
 
     def keep_metrics_until(self, round_number: int) -> None:
         """Drop lines of rounds whose checkpoint was never written."""
