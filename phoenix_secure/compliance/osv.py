@@ -180,7 +180,7 @@ def _is_in(group: Range, ours: Version) -> bool:
     # At one version: what ends there, what begins there, what has it for its last one.
     steps = [(_start(each.fixed), 0) for each in group.events if each.fixed]
     steps += [(_start(each.introduced), 1) for each in group.events if each.introduced]
-    steps += [(_start(each.last_affected), 2) for each in group.events if each.last_affected]
+    steps += [(Version(each.last_affected), 2) for each in group.events if each.last_affected]
     is_affected = False
     for at, kind in sorted(steps):
         if kind == 0 and ours >= at:

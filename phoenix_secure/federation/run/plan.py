@@ -17,7 +17,7 @@ from typing import Any
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import parse_config
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.federation.secagg.pooled_terms import check_pooled_audit
+from phoenix_secure.federation.secagg.pooled_plans import check_pooled_audit
 from protocol import Roster
 from protocol.encoding import is_id
 

@@ -1,4 +1,4 @@
-"""Terms of a pooled audit's two secure sums, and the plans that may have one.
+"""Terms of a pooled audit's two secure sums.
 
 1. Each site says by a 1 or a 0 whether it has images enough, in all and of each class.
 2. The histograms, where all said 1; class by class, where all have images enough of every class.
@@ -25,6 +25,7 @@ from phoenix_secure.federation.round.cohort import CohortDraw
 from phoenix_secure.federation.round.messages import TrainRequest
 from phoenix_secure.federation.round.state import ServerState
 from phoenix_secure.federation.secagg.pooled_layout import PooledCounts, PooledLayout
+from phoenix_secure.federation.secagg.pooled_plans import check_pooled_audit
 from phoenix_secure.federation.secagg.sum_step import SummedRound
 from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.integer_grid import IntegerGrid
@@ -37,7 +38,6 @@ from protocol.words import centre
 __all__ = [
     "ABLE",
     "COUNTS",
-    "check_pooled_audit",
     "classes_asked",
     "examined_request",
     "fewest_entered",
@@ -53,46 +53,6 @@ _WORD_BITS = 32
 _DIGEST_SIZE = 32
 _ROSTER_LABEL = b"phoenix-secure/pooled-audit/v1:"
 _TERMS_LABEL = b"phoenix-secure/pooled-audit-terms/v1:"
-
-
-def check_pooled_audit(config: RunConfig) -> None:
-    """Refuse settings under which sites cannot attack a model that they made themselves.
-
-    Raises:     ConfigError naming the setting and the fix.
-    """
-    if not config.audit.at_sites:
-        return
-    secure = config.secure_aggregation
-    if config.privacy.unit == "site":
-        raise ConfigError(
-            "audit.at_sites lets sums leave without noise, and under privacy.unit = site they tell "
-            "of whole sites: set audit.at_sites=false"
-        )
-    if config.release.is_on or config.makes_generator:
-        raise ConfigError(
-            "audit.at_sites attacks a diffusion model that the sites train, and this plan makes "
-            "none: set audit.at_sites=false, and use `phoenix-secure audit` where the images are"
-        )
-    needed = {
-        "secure_aggregation.mode": (secure.mode, "on"),
-        "secure_aggregation.broadcast": (secure.broadcast or "sum", "sum"),
-        "filtering.threshold": (config.filtering.threshold, 0.0),
-        "exchange.personal": (config.exchange.personal, ()),
-    }
-    wrong = [
-        f"{name}={'[]' if value == () else value}"
-        for name, (found, value) in needed.items()
-        if found != value
-    ]
-    if wrong:
-        raise ConfigError(
-            f"audit.at_sites attacks the one model that every site computed: set {' '.join(wrong)}"
-        )
-    if config.data.held_out == 0:
-        raise ConfigError(
-            "audit.at_sites compares members with images that nobody trained on: raise "
-            "data.held_out"
-        )
 
 
 def pooled_terms(config: RunConfig) -> SecureTerms:
