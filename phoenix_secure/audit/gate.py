@@ -60,7 +60,10 @@ class Gate(Part):
             found = read_yaml(path)
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}: give a YAML file of rules") from None
-        if isinstance(found, dict) and isinstance(found.get("max_tpr"), dict):
+        if not isinstance(found, dict):
+            known = ", ".join(cls.model_fields)
+            raise ConfigError(f"{path} holds no rules: give one or more of {known}")
+        if isinstance(found.get("max_tpr"), dict):
             # Keys of YAML are text here; these are numbers.
             rates = {
                 parse_value(str(rate), name="max_tpr"): tpr

@@ -141,7 +141,9 @@ class ReleaseConfig(Section):
     @model_validator(mode="after")
     def _each_draws_its_share(self) -> Self:
         if self.generators > 1 and self.latent_scale != 1:
-            raise ValueError("latent_scale is for one generator: leave it out, or generators")
+            raise ValueError(
+                "latent_scale is for one generator: set it to 1, or leave generators out"
+            )
         return self
 
     @property
