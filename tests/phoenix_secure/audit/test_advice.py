@@ -48,6 +48,7 @@ def test_a_leak_names_losses_classes_and_an_epsilon_that_would_bound_it() -> Non
     assert auc_ceiling(approximate_dp(epsilon, delta=1e-5)) <= limit + 5e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("auc", [0.52, 0.6, 0.75, 0.95])
 def test_the_epsilon_is_the_largest_that_keeps_the_auc(auc: float) -> None:
     """Against the slow way: every epsilon in turn."""
