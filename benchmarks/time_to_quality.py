@@ -149,10 +149,8 @@ def ours(images: np.ndarray, *, steps: int, config: RunConfig) -> torch.nn.Modul
     training = config.training.model_copy(update={"local_steps": min(steps, STEPS_PER_ROUND)})
     config = config.model_copy(update={"federation": federation, "training": training})
     network = build_unet(config.model, image_size=28, channels=1, num_classes=10, seeds=SeedTree(0))
-    trainer, site = (
-        LocalTrainer(config, num_classes=10, device=CPU),
-        SiteImages(images=images, labels=None),
-    )
+    trainer = LocalTrainer(config, num_classes=10, device=CPU)
+    site = SiteImages(images=images, labels=None)
     weights = to_vector(network)
     average = weights.copy()
     for number in range(rounds):
