@@ -73,6 +73,8 @@ class RandomTrainer:
 class NoStrategies:
     """Stands in for a run's strategies: the whole vector travels, images stay as they are."""
 
+    release = None
+
     def __init__(self, num_parameters: int, config: RunConfig) -> None:
         self.exchange = SimpleNamespace(
             num_uploaded=num_parameters, num_parameters=num_parameters, num_personal=0

@@ -121,6 +121,7 @@ class FlowerHarness:
             node_key=self.root / f"{site}.key",
             task_secret=self.root / "task.secret",
             port=self.ports[site],
+            wake=self.root / f"{site}.wake",
             environment=self.environment,
             log=self.root / f"{site}.log",
         )
@@ -129,6 +130,7 @@ class FlowerHarness:
             str(HERE / "flower_site.py"),
             f"127.0.0.1:{self.ports[site]}",
             str(self.root / "task.secret"),
+            str(self.root / f"{site}.wake"),
             *child.command,
         ]
         self.spawn(site, worker, child)

@@ -20,7 +20,7 @@ def keep_running(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    address, secret_file, *supernode = sys.argv[1:]
+    address, secret_file, wake, *supernode = sys.argv[1:]
     threading.Thread(target=keep_running, args=(supernode,), daemon=True).start()
     where = FlowerAddress(address=address, secret=Path(secret_file).read_bytes())
-    serve_flower(where, handle=carry_out, stop=threading.Event())
+    serve_flower(where, handle=carry_out, stop=threading.Event(), wake=Path(wake))

@@ -89,10 +89,14 @@ def supernode(
     node_key: Path,
     task_secret: Path,
     port: int,
+    wake: Path,
     environment: dict[str, str],
     log: Path,
 ) -> Child:
-    """Flower's SuperNode in process isolation: it starts nothing and imports no bundle."""
+    """Flower's SuperNode in process isolation: it starts nothing and imports no bundle.
+
+    It touches ``wake`` when there is a task.
+    """
     return Child(
         name="supernode",
         command=[
@@ -105,6 +109,10 @@ def supernode(
             *("--host", LOOPBACK, "--port", str(port)),
             *("--node-config", f'site="{site}"'),
         ],
-        environment=environment | {"PHOENIX_SUPERNODE_STATE": str(log.with_suffix(".node"))},
+        environment=environment
+        | {
+            "PHOENIX_SUPERNODE_STATE": str(log.with_suffix(".node")),
+            "PHOENIX_SUPERNODE_WAKE": str(wake),
+        },
         log=log,
     )

@@ -149,7 +149,12 @@ class SiteProcess:
             address=f"{LOOPBACK}:{settings.supernode_port}",
             secret=read_secret(self._folder.task_secret),
         )
-        serve_flower(where, handle=self._gate, stop=stop)
+        serve_flower(where, handle=self._gate, stop=stop, wake=self._wake)
+
+    @property
+    def _wake(self) -> Path:
+        """What the SuperNode touches when there is a task for this process."""
+        return self._folder.logs / "supernode.wake"
 
     def _supervisor(self) -> Supervisor:
         settings, folder = self.settings, self._folder
@@ -165,6 +170,7 @@ class SiteProcess:
             node_key=folder.node_key,
             task_secret=folder.task_secret,
             port=settings.supernode_port,
+            wake=self._wake,
             environment=quiet_flower() | {"FLWR_HOME": str(home)} | _door(folder),
             log=folder.logs / "supernode.log",
         )

@@ -24,11 +24,11 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     inflate_object_from_contents,
-    pull_objects,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from phoenix_secure.federation.engines.exchange import FailureCode
+from phoenix_secure.federation.engines.prompt_pulls import pull_promptly
 from phoenix_secure.federation.engines.wire import ERROR_CODE, max_objects, max_stored_bytes
 
 __all__ = ["Pulling", "failed_reply", "object_ids", "pull_reply"]
@@ -148,7 +148,7 @@ def _contents(client: RuntimeHttpClient, tree: ObjectTree, request: Pulling) -> 
                 raise _TooLargeError
         return content
 
-    return pull_objects(ids, counted)
+    return pull_promptly(ids, counted)
 
 
 def _inflated(contents: dict[str, bytes], reply_id: str, request: Pulling) -> Message | None:

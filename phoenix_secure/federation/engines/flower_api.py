@@ -29,6 +29,7 @@ from phoenix_secure.federation.engines.flower_address import FlowerAddress, spar
 __all__ = [
     "TaskHeartbeat",
     "acquire_task",
+    "claiming_client",
     "control_client",
     "list_nodes",
     "register_node",
@@ -69,11 +70,8 @@ def start_run(client: ControlHttpClient, *, bundle: bytes, bundle_hash: str) -> 
     return int(client.StartRun(StartRunRequest(fab=fab)).run_id)
 
 
-def acquire_task(where: FlowerAddress, *, task_type: str) -> str | None:
-    """Claim the next task of that type; its token, or None when there is none.
-
-    Raises:     httpx.HTTPError when the API is away or the secret is refused.
-    """
+def claiming_client(where: FlowerAddress) -> RuntimeHttpClient:
+    """A client that may claim tasks."""
     interceptors: list[RuntimeVersionHttpInterceptor | SuperExecAuthHttpInterceptor] = [
         RuntimeVersionHttpInterceptor(component_name="SuperExec")
     ]
@@ -84,11 +82,15 @@ def acquire_task(where: FlowerAddress, *, task_type: str) -> str | None:
                 protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"}),
             )
         )
-    client = _runtime_client(where, interceptors)
-    try:
-        answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=[task_type]))
-    finally:
-        client.close()
+    return _runtime_client(where, interceptors)
+
+
+def acquire_task(client: RuntimeHttpClient, *, task_type: str) -> str | None:
+    """Claim the next task of that type by a ``claiming_client``; its token, or None.
+
+    Raises:     httpx.HTTPError when the API is away or the secret is refused.
+    """
+    answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=[task_type]))
     return answer.token if answer.HasField("task") and answer.token else None
 
 

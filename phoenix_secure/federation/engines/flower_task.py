@@ -25,6 +25,7 @@ from phoenix_secure.federation.engines.flower_address import FlowerAddress
 from phoenix_secure.federation.engines.flower_api import (
     TaskHeartbeat,
     acquire_task,
+    claiming_client,
     control_client,
     start_run,
     task_client,
@@ -45,10 +46,7 @@ class ServerTask:
         with control_client(superlink) as client:
             run_id = start_run(client, bundle=bundle, bundle_hash=bundle_hash(bundle))
         while True:
-            token = acquire_task(superlink, task_type=TaskType.SERVER_APP)
-            if token is None:
-                time.sleep(0.2)
-                continue
+            token = _next_token(superlink)
             self._client = task_client(superlink, token=token, component="flwr-serverapp")
             given = self._client.PullTaskInput(PullTaskInputRequest())
             if given.run.run_id == run_id:
@@ -75,6 +73,16 @@ class ServerTask:
             self._client.PushTaskOutput(PushTaskOutputRequest(sub_status=sub_status))
         except httpx.HTTPError:
             _log.info("the SuperLink did not hear that the run ended")
+
+
+def _next_token(superlink: FlowerAddress) -> str:
+    client = claiming_client(superlink)
+    try:
+        while (token := acquire_task(client, task_type=TaskType.SERVER_APP)) is None:
+            time.sleep(0.2)
+        return token
+    finally:
+        client.close()
 
 
 class _LosableGrid(HttpGrid):

@@ -1,7 +1,10 @@
 """Flower's SuperNode, quicker to hear and to come back, as a process of its own.
 
-- Stock Flower looks for messages every three seconds, which a protocol of five stages pays in
-  every stage of every round. ``PHOENIX_SUPERNODE_POLL_S`` sets the pause.
+- Stock Flower looks for messages every three seconds, which a protocol of six stages pays in
+  every stage of every round. ``PHOENIX_SUPERNODE_POLL_S`` sets the pause. The worker's answer is
+  looked for in this process alone, and more often.
+- The site's worker would have to ask all the time whether there is a task. This SuperNode touches
+  the file ``PHOENIX_SUPERNODE_WAKE`` when there is one.
 - A SuperNode that was killed is refused (exit code 305) until the SuperLink has missed its
   heartbeats for a minute. This one remembers its node id in ``PHOENIX_SUPERNODE_STATE`` and first
   signs off, with its own key, what died.
@@ -15,10 +18,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +39,7 @@ from flwr.supernode.fleet_http_connection import http_request_response
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from phoenix_secure.federation.engines.flower_address import check_flower_version
+from phoenix_secure.federation.engines.prompt_pulls import use_prompt_pulls
 from phoenix_secure.files import write_bytes
 from phoenix_secure.processes import die_with_parent
 
@@ -43,6 +48,7 @@ __all__ = [
     "KEY_VARIABLE",
     "POLL_VARIABLE",
     "STATE_VARIABLE",
+    "WAKE_VARIABLE",
     "CertifiedClient",
     "main",
 ]
@@ -51,7 +57,11 @@ CERTIFICATE_VARIABLE = "PHOENIX_SUPERNODE_CERTIFICATE"
 KEY_VARIABLE = "PHOENIX_SUPERNODE_CERTIFICATE_KEY"
 POLL_VARIABLE = "PHOENIX_SUPERNODE_POLL_S"
 STATE_VARIABLE = "PHOENIX_SUPERNODE_STATE"
+WAKE_VARIABLE = "PHOENIX_SUPERNODE_WAKE"
 _DEFAULT_POLL_S = 0.3
+# Flower's pause between two looks at the server, and its pause between two looks for an answer.
+_SERVER_PAUSE_S = 3
+_ANSWER_POLL_S = 0.02
 
 NodeKeys = tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey]
 
@@ -59,11 +69,11 @@ NodeKeys = tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey]
 class _ShorterPauses:
     """The module ``time`` as the SuperNode's loop sees it."""
 
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
+    def __init__(self, server_s: float) -> None:
+        self._server_s = server_s
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, self._longest_s))
+        time.sleep(self._server_s if seconds == _SERVER_PAUSE_S else _ANSWER_POLL_S)
 
 
 class CertifiedClient(FleetHttpClient):
@@ -109,8 +119,22 @@ def main() -> None:
     # The loop calls time.sleep(3) and time.sleep(0.5) and nothing else of the module.
     vars(start_client_internal)["time"] = _ShorterPauses(pause)
     vars(start_client_internal)["http_request_response"] = _connection
+    use_prompt_pulls(start_client_internal, "pull_objects")
+    if wake := os.environ.get(WAKE_VARIABLE):
+        vars(start_client_internal)["_pull_and_store_message"] = functools.partial(
+            _pull_and_wake, start_client_internal._pull_and_store_message, Path(wake)
+        )
     vars(fleet_http_connection)["FleetHttpClient"] = CertifiedClient
     flower_supernode()
+
+
+def _pull_and_wake(pull: Callable[..., int | None], wake: Path, **given: Any) -> int | None:
+    """Flower's ``pull``, and a touch of ``wake`` for the worker where it brought a message."""
+    found = pull(**given)
+    if found is not None:
+        with contextlib.suppress(OSError):  # a full disk: the worker looks by itself before long
+            wake.touch()
+    return found
 
 
 @contextlib.contextmanager

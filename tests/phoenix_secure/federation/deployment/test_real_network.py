@@ -25,6 +25,7 @@ from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Rep
 from phoenix_secure.federation.engines.flower_address import node_key_bytes
 from phoenix_secure.federation.engines.flower_api import (
     acquire_task,
+    claiming_client,
     control_client,
     list_nodes,
     register_node,
@@ -170,6 +171,14 @@ def test_server_that_ships_another_bundle_is_refused_and_its_code_never_runs(
     assert not mark.exists()
 
 
+def claim(where) -> None:
+    client = claiming_client(where)
+    try:
+        acquire_task(client, task_type=TaskType.SERVER_APP)
+    finally:
+        client.close()
+
+
 def test_outsider_with_the_ca_certificate_reaches_nothing(federation) -> None:
     server = federation.server
     inside = server.superlink(server.settings())
@@ -181,11 +190,11 @@ def test_outsider_with_the_ca_certificate_reaches_nothing(federation) -> None:
                 ask()
     for secret in (None, inside.secret):
         with pytest.raises(httpx.HTTPStatusError, match="403"):
-            acquire_task(dataclasses.replace(outside, secret=secret), task_type=TaskType.SERVER_APP)
+            claim(dataclasses.replace(outside, secret=secret))
     # Even on the server's own machine, a process without the secret takes over no run.
     for secret in (None, bytes(32)):
         with pytest.raises(httpx.HTTPStatusError, match="401"):
-            acquire_task(dataclasses.replace(inside, secret=secret), task_type=TaskType.SERVER_APP)
+            claim(dataclasses.replace(inside, secret=secret))
 
 
 @pytest.mark.parametrize("door", ["proxy", "superlink"])

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
+import threading
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from flwr.common.config import get_fab_config
 from flwr.server.superlink.linkstate import linkstate_factory
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import NodeStatus, TaskType
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.grid import HttpGrid
@@ -37,8 +39,14 @@ from phoenix_secure.federation.engines.flower_address import (
     node_key_bytes,
     quiet_flower,
 )
+from phoenix_secure.federation.engines.flower_site import _touched, _wait
+from phoenix_secure.federation.engines.prompt_pulls import (
+    FIRST_PAUSE_S,
+    pull_promptly,
+    use_prompt_pulls,
+)
 from phoenix_secure.federation.engines.superlink import BoundedLinkState
-from phoenix_secure.federation.engines.supernode import CertifiedClient
+from phoenix_secure.federation.engines.supernode import CertifiedClient, _pull_and_wake
 
 
 @pytest.mark.parametrize("version", ["1.40.0", "1.42.0", "2.0.0", "1.41.0rc1"])
@@ -89,6 +97,60 @@ def test_supernode_loop_uses_time_only_to_sleep() -> None:
         and node.value.id == "time"
     }
     assert used == {"sleep"}
+    pauses = {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"
+    }
+    assert pauses == {3, 0.5}  # between looks at the server, and for an answer of this process
+
+
+def test_content_on_its_way_is_fetched_where_we_stand_in() -> None:
+    assert "obj_contents = pull_objects(\n                obj_ids_to_pull,\n" in inspect.getsource(
+        start_client_internal
+    )
+    assert "message = pull_and_inflate_object_from_tree(\n" in inspect.getsource(
+        run_clientapp.pull_task_input
+    )
+    for name in ("pull_objects", "pull_and_inflate_object_from_tree"):
+        parameters = inspect.signature(getattr(inflatable_utils, name)).parameters
+        assert FIRST_PAUSE_S < parameters["initial_backoff"].default == 1
+    with pytest.raises(KeyError):
+        use_prompt_pulls(run_clientapp, "pull_objects")
+
+
+def test_content_that_is_late_is_asked_for_until_it_is_there() -> None:
+    missing = {"a": 0, "b": 3}
+
+    def fetch(object_id: str) -> bytes:
+        missing[object_id] -= 1
+        if missing[object_id] >= 0:
+            raise inflatable_utils.ObjectUnavailableError(object_id)
+        return object_id.encode()
+
+    assert pull_promptly(list(missing), fetch) == {"a": b"a", "b": b"b"}
+    assert missing == {"a": -1, "b": -1}
+
+
+def test_supernode_wakes_the_worker_when_a_message_is_there(tmp_path) -> None:
+    assert "run_id = _pull_and_store_message(\n                state=state," in inspect.getsource(
+        start_client_internal.start_client_internal
+    )
+    wake = tmp_path / "wake"
+    assert _pull_and_wake(lambda *, state: None, wake, state=1) is None
+    assert not wake.exists()
+    assert _pull_and_wake(lambda *, state: state, wake, state=7) == 7
+    assert wake.exists()
+    assert _pull_and_wake(lambda *, state: 0, tmp_path / "no" / "folder", state=1) == 0
+
+
+def test_worker_waits_until_it_is_woken(tmp_path) -> None:
+    wake, stop = tmp_path / "wake", threading.Event()
+    seen = _touched(wake)
+    assert seen == 0
+    threading.Timer(0.05, wake.touch).start()
+    _wait(stop, wake, seen=seen, poll_s=60)  # would be a minute without
+    assert _touched(wake) > 0
 
 
 def test_supernode_opens_its_connection_where_we_stand_in() -> None:
