@@ -30,14 +30,17 @@ def plain_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def save_grid(images: np.ndarray, path: Path, *, encode: Encode, scale: int = 2) -> None:
-    """Write images (N, C, H, W) uint8 as one PNG, near-square, each pixel ``scale`` wide."""
-    write_bytes(path, encode(grid_picture(images, scale=scale)))
+def save_grid(
+    images: np.ndarray, path: Path, *, encode: Encode, scale: int = 2, columns: int | None = None
+) -> None:
+    """Write images (N, C, H, W) uint8 as one PNG, each pixel ``scale`` wide; near-square where no
+    number of columns is given."""
+    write_bytes(path, encode(grid_picture(images, scale=scale, columns=columns)))
 
 
-def grid_picture(images: np.ndarray, *, scale: int = 2) -> Image.Image:
+def grid_picture(images: np.ndarray, *, scale: int = 2, columns: int | None = None) -> Image.Image:
     """The picture that ``save_grid`` writes."""
-    columns = math.ceil(math.sqrt(len(images)))
+    columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     _, channels, height, width = images.shape
     gap = 1

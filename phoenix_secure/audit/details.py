@@ -1,4 +1,4 @@
-"""Details beside the verdict: the game, the exposed records, and a screen of the samples."""
+"""Details beside the verdict: the game, figures by group, and a screen of the samples."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from attacks import copying as copies
 from attacks import extraction
 from attacks.records import Images
 from attacks.statistics.auc import auc
-from attacks.statistics.strata import by_group, worst_records
+from attacks.statistics.strata import by_group
 from phoenix_secure.audit.classes import matched_by_class
 from phoenix_secure.audit.plan import AuditPlan
 from phoenix_secure.audit.questions import ITS_CLASS
-from phoenix_secure.audit.report import CopyingReport, ExposedReport, Figure, StratumReport
+from phoenix_secure.audit.report import CopyingReport, Figure, StratumReport
 from phoenix_secure.audit.roles import Roles
 from phoenix_secure.audit.scoring import Scored
 from phoenix_secure.audit.target import Target
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["copying", "exposed", "game", "strata"]
+__all__ = ["copying", "game", "strata"]
 
 _FEWEST = 10  # members and non-members of a stratum
-_NUM_EXPOSED = 10
 _OTHER_GAMES = {
     "dataset-inference": "Dataset inference has another game: the unit is a set of images. The "
     "attacker is shown a set of which all or none was trained on, holds as many images that were "
@@ -160,19 +159,6 @@ def _sites(
             )
         )
     return found
-
-
-def exposed(one: Scored, *, roles: Roles) -> tuple[ExposedReport, ...]:
-    """The members with the highest scores; adjusted p below 0.05: exposed even as worst of many."""
-    worst = worst_records(
-        one.scores,
-        membership=roles.evaluation.membership,
-        k=min(_NUM_EXPOSED, len(roles.members)),
-    )
-    return tuple(
-        ExposedReport(index=int(roles.members[record.index]), p_adjusted=record.adjusted)
-        for record in worst
-    )
 
 
 def copying(

@@ -335,11 +335,30 @@ def _exposed(report: AuditReport) -> list[str]:
     if not report.exposed:
         return []
     certain = [one for one in report.exposed if one.p_adjusted <= 0.05]
-    listed = ", ".join(f"{one.index} (p {one.p_adjusted:.2g})" for one in report.exposed)
+    rows = [
+        f"| {one.index} | {one.p_adjusted:.2g} | {markdown_cell(one.class_name or '-')} | "
+        f"{markdown_cell(one.site or '-')} | {', '.join(map(str, one.nearest_members)) or '-'} | "
+        f"{_distance(one.member_distance)} | {_distance(one.isolation)} | "
+        f"{_distance(one.non_member_distance)} | {_distance(one.sample_distance)} |"
+        for one in report.exposed
+    ]
     return [
         "## Members that stand out (confidential)",
         "",
-        f"- by position among the members: {listed}",
-        f"- exposed even as the worst of many (p <= 0.05): {len(certain)}",
+        f"Exposed even as the worst of many (p <= 0.05): {len(certain)}. Pictures: `exposed.png` "
+        "(the member, the members nearest to it, the nearest non-member, the nearest sample).",
+        "",
+        "| member | p | class | site | nearest members | distance | isolation | to a non-member | "
+        "to a sample |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "Positions count the member images. Distances: root mean square difference of pixels in "
+        "-1..1. Isolation: share of members that have another one nearer to them; high for an "
+        "outlier, which is learnt by heart first. A sample this near, and no member: a copy.",
         "",
     ]
+
+
+def _distance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

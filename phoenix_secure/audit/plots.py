@@ -14,6 +14,7 @@ from attacks.distances import k_nearest
 from attacks.epsilon.ceilings import tpr_ceiling
 from attacks.epsilon.trade_off import approximate_dp
 from attacks.statistics.roc import band, roc
+from phoenix_secure.audit.exposed import exposed_rows
 from phoenix_secure.audit.report import AttackReport, AuditReport
 from phoenix_secure.audit.suite import Findings
 from phoenix_secure.data.images import from_unit_range
@@ -22,7 +23,7 @@ from phoenix_secure.marks.marker import described_png
 from phoenix_secure.marks.xmp import SourceType
 from phoenix_secure.pictures import save_grid
 
-__all__ = ["save_histograms", "save_nearest", "save_roc"]
+__all__ = ["save_exposed", "save_histograms", "save_nearest", "save_roc"]
 
 _BLUE, _RED, _GREY = "#1b6ca8", "#b3541e", "#888888"
 _NEXT = ("#1b6ca8", "#2e8b57", "#7b4ea3", "#c9a227")  # the attacks after the best
@@ -141,6 +142,13 @@ def save_nearest(findings: Findings, path: Path) -> None:
     pairs = np.stack([findings.samples[order], members[found.indices[order, 0]]], axis=1)
     encode = functools.partial(described_png, source=SourceType.COMPOSITE)
     save_grid(from_unit_range(pairs.reshape(-1, *members.shape[1:])), path, encode=encode)
+
+
+def save_exposed(findings: Findings, path: Path) -> None:
+    """A row for each member that stands out: itself, what is near it. Confidential only."""
+    rows = exposed_rows(findings.report.exposed, images=findings.images, samples=findings.samples)
+    encode = functools.partial(described_png, source=SourceType.COMPOSITE)
+    save_grid(rows.reshape(-1, *rows.shape[2:]), path, encode=encode, columns=rows.shape[1])
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -123,10 +123,25 @@ class StratumReport(Part):
 
 
 class ExposedReport(Part):
-    """A member that stands out; confidential edition only. ``index`` counts the member images."""
+    """A member that stands out; confidential edition only.
+
+    index                counts the member images, as do ``nearest_members``, nearest first
+    member_distance      root mean square difference of pixels in [-1, 1] to the nearest of them
+    isolation            share of members that have another one nearer to them than that
+    non_member_distance, sample_distance     to the nearest non-member and sample; None: no samples
+
+    Audits of before have ``index`` and ``p_adjusted`` alone.
+    """
 
     index: int
     p_adjusted: float
+    class_name: str | None = None
+    site: str | None = None
+    nearest_members: tuple[int, ...] = ()
+    member_distance: float | None = None
+    isolation: float | None = None
+    non_member_distance: float | None = None
+    sample_distance: float | None = None
 
 
 class CopiesReport(Part):

@@ -16,9 +16,11 @@ from phoenix_secure.audit.advice import advice_on
 from phoenix_secure.audit.attack import Attack
 from phoenix_secure.audit.canaries import evaluate_canaries, load_canaries
 from phoenix_secure.audit.choice import RunnableAttacks, choose_attacks
+from phoenix_secure.audit.exposed import find_exposed
 from phoenix_secure.audit.federated_view import federated_view, require_federated
 from phoenix_secure.audit.figures import adjusted_together, attack_reports
 from phoenix_secure.audit.games import play_games
+from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.member_copies import member_copies
 from phoenix_secure.audit.persons import EvaluatedPersons
 from phoenix_secure.audit.plan import AuditPlan
@@ -57,6 +59,7 @@ class Findings:
     roles: Roles
     scored: tuple[Scored, ...]
     samples: NDArray[np.float32] | None
+    images: AuditImages
 
 
 def run_audit(
@@ -193,7 +196,9 @@ def run_audit(
         strata=details.strata(
             scored[best], target=target, roles=roles, plan=plan, with_sites=confidential
         ),
-        exposed=details.exposed(scored[best], roles=roles) if confidential else (),
+        exposed=find_exposed(scored[best], images=target.images, roles=roles, samples=samples)
+        if confidential
+        else (),
         copying=details.copying(samples, target=target, roles=roles, seeds=seeds),
         canaries=canaries,
         federated=federated,
@@ -205,7 +210,9 @@ def run_audit(
         seconds=time.perf_counter() - started,
     )
     report = report.model_copy(update={"advice": advice_on(report)})
-    return Findings(report=report, roles=roles, scored=tuple(scored), samples=samples)
+    return Findings(
+        report=report, roles=roles, scored=tuple(scored), samples=samples, images=target.images
+    )
 
 
 def _scored(

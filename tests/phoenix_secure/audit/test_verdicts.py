@@ -150,7 +150,8 @@ def test_everything_is_written_and_reads_back(of_overfitted) -> None:
     text = (out / "audit.md").read_text()
     assert "leak found" in text
     assert again.plan_sha256 in text
-    for name in ("roc.png", "scores.png", "nearest.png"):
+    assert "Members that stand out" in text
+    for name in ("roc.png", "scores.png", "nearest.png", "exposed.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
@@ -176,6 +177,7 @@ def test_the_public_edition_shows_no_single_image(overfitted_run: Path, tmp_path
     findings = audit(overfitted_run, tmp_path, attacks=("nearest", "sima"))
     write_findings(findings, out=tmp_path)
     assert not (tmp_path / "nearest.png").exists()
+    assert not (tmp_path / "exposed.png").exists()
     assert findings.report.exposed == ()
     assert all(one.kind == "class" for one in findings.report.strata)
     assert "Members that stand out" not in (tmp_path / "audit.md").read_text()
