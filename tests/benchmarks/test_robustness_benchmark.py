@@ -1,0 +1,70 @@
+"""The comparison of lies inside secure sums: the liar lies, the others do not, and it is undone."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from phoenix_secure.federation.site import site_input
+from phoenix_secure.federation.site.worker import SiteWorker
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
+
+
+@pytest.fixture(scope="module")
+def robustness() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("robustness", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_liars_images_alone_are_changed(robustness: ModuleType) -> None:
+    honest = robustness.WithLiar("none", robustness.BASE).partition
+    for attack in ("labels", "mark"):
+        found = robustness.WithLiar(attack, robustness.BASE).partition
+        for name in honest.parts:
+            ours, theirs = honest.site_images(name), found.site_images(name)
+            same = (ours.images == theirs.images).all() and (ours.labels == theirs.labels).all()
+            assert same == (name != robustness.LIAR)
+
+
+@pytest.mark.long
+def test_rounds_with_a_liar_are_measured_and_nothing_of_the_lie_stays(
+    robustness: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = [each for each in robustness.BASE if "rounds=" not in each and "num_images" not in each]
+    quick += ["federation.rounds=2", "training.local_steps=1", "evaluation.num_images=50"]
+    monkeypatch.setattr(robustness, "BASE", [*quick, "sampling.num_steps=2"])
+    before = SiteWorker._train, site_input.encode_update
+    rows = {
+        attack: robustness.measure(attack, "tight", tmp_path / attack, seed=1)
+        for attack in ("none", "noise", "absent")
+    }
+    assert (SiteWorker._train, site_input.encode_update) == before
+    assert all(row["rounds"] == 2 and not row["refused"] for row in rows.values())
+    weights = {}
+    for attack in rows:
+        run = robustness.RunFolder(tmp_path / attack)
+        weights[attack] = run.load_state(config=run.load_config()).parameters
+    moved = {name: np.linalg.norm(w - weights["none"]) for name, w in weights.items()}
+    assert moved["noise"] > 0.7  # two rounds of half a clip norm, where honest steps are small
+    assert 0 < moved["absent"] < 0.3
+    table = tmp_path / "rows.csv"
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--out", str(tmp_path / "no"), "--only", "x", "--csv", str(table)]
+    )
+    robustness.main()
+    assert not table.exists()
+    assert set(rows["none"]) <= set(robustness.COLUMNS)
+    with (tmp_path / "all.csv").open("w", newline="") as file:
+        csv.DictWriter(file, robustness.COLUMNS).writerows(rows.values())
