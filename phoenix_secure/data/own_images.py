@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.inspection import ReadingRules
 from phoenix_secure.data.keyed_split import keyed_roles, set_order, set_tags
+from phoenix_secure.data.own_class_names import OwnClasses, check_own_classes, in_words_of_plan
 from phoenix_secure.data.percentiles import as_window
 from phoenix_secure.data.site_images import SiteImages
 from phoenix_secure.data.sources import load_images, slices_of
@@ -18,6 +20,8 @@ from phoenix_secure.data.split import HELD_OUT, MEMBER
 from phoenix_secure.errors import ConfigError, NoImages
 
 __all__ = ["in_public_classes", "keyed_members", "keyed_parts"]
+
+_NO_CLASSES: OwnClasses = MappingProxyType({})
 
 
 def keyed_members(
@@ -29,6 +33,7 @@ def keyed_members(
     cache_dir: Path,
     class_names: tuple[str, ...] = (),
     own_group: str | None = None,
+    own_classes: OwnClasses = _NO_CLASSES,
 ) -> SiteImages:
     """The first part of ``keyed_parts``."""
     members, _ = keyed_parts(
@@ -39,6 +44,7 @@ def keyed_members(
         cache_dir=cache_dir,
         class_names=class_names,
         own_group=own_group,
+        own_classes=own_classes,
     )
     return members
 
@@ -52,6 +58,7 @@ def keyed_parts(
     cache_dir: Path,
     class_names: tuple[str, ...] = (),
     own_group: str | None = None,
+    own_classes: OwnClasses = _NO_CLASSES,
 ) -> tuple[SiteImages, SiteImages]:
     """Members and held-out images of a site, at the plan's form, in the order of their tags.
 
@@ -59,6 +66,7 @@ def keyed_parts(
     plan          states image_size, channels, held_out, reference and fraction: public constants
     key           the site's own (``keyed_split.open_split_key``)
     class_names   of the plan: labels count in them then, -1 for any other class of the site's own
+    own_classes   this site's names of the plan's classes, where they differ
     own_group     where this site's data says whose image it is, in place of the plan's data.group
 
     Guarantee:  one image more or less in the folder changes one entry of one part, or none. None
@@ -69,6 +77,7 @@ def keyed_parts(
     """
     if plan.image_size is None or plan.channels is None:
         raise ConfigError("the plan must state data.image_size and data.channels")
+    check_own_classes(own_classes, public=class_names or plan.class_names)
     group = own_group or plan.group
     try:
         found = load_images(
@@ -86,6 +95,7 @@ def keyed_parts(
                 each_alone=True,
             ),
         )
+        found = in_words_of_plan(found, own_classes, each_alone=True)
         found = in_class_order(found, plan.class_names, each_alone=True)
     except NoImages:
         form = (0, plan.channels, plan.image_size, plan.image_size)

@@ -10,6 +10,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config.images import OWN_DATA
 from phoenix_secure.data.class_order import in_class_order
 from phoenix_secure.data.keyed_split import open_split_key
+from phoenix_secure.data.own_class_names import check_own_classes, in_words_of_plan
 from phoenix_secure.data.own_images import in_public_classes, keyed_parts
 from phoenix_secure.data.partition import DataPartition, partition_images
 from phoenix_secure.data.site_images import SiteImages
@@ -58,7 +59,9 @@ def site_parts(
             cache_dir=cache_dir,
             class_names=config.release.class_names,
             own_group=settings.data.group,
+            own_classes=settings.data.classes,
         )
+    check_own_classes(settings.data.classes, public=config.data.class_names)
     group = settings.data.group or config.data.group
     image_set = load_images(
         settings.data.name,
@@ -72,6 +75,7 @@ def site_parts(
             group_key=open_split_key(folder.split_key) if group else None,
         ),
     )
+    image_set = in_words_of_plan(image_set, settings.data.classes)
     image_set = in_class_order(image_set, config.data.class_names)
     split = make_split(
         image_set.labels,

@@ -55,10 +55,21 @@ class SiteData(Section):
         "the plan: folder:LEVEL, column:NAME, array:NAME, dicom:PatientID or file.",
     )
 
+    classes: dict[Annotated[str, Field(min_length=1)], str | None] = Field(
+        {},
+        exclude_if=lambda classes: not classes,
+        description="[names] This site's name of a class (a folder, or a value of its label "
+        "column) and the plan's, such as `{ben: benign, mal: malignant, other: null}`. null leaves "
+        "such images out; several may be one class of the plan. A class without an entry keeps its "
+        "name.",
+    )
+
     @model_validator(mode="after")
     def _own_images_have_a_path(self) -> Self:
         if self.source == "own" and not self.path:
             raise ValueError("source own needs path, the folder or file of this site's images")
+        if self.source != "own" and self.classes:
+            raise ValueError("classes is for own images: those of the plan have its classes")
         return self
 
 

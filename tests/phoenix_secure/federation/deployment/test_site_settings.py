@@ -50,3 +50,14 @@ def test_paths_are_absolute_and_know_the_home_folder(
     assert found.data.path == "/home/someone/d.npz"
     assert found.syft is not None
     assert found.syft.folder == "/home/someone/box"
+
+
+def test_own_names_of_classes_are_for_own_images(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_text(
+        file.read_text().replace('npz, path: "d.npz"', "npz, path: d, classes: {b: x, o: null}")
+    )
+    assert load_site_settings(file).data.classes == {"b": "x", "o": None}
+    file.write_text(file.read_text().replace("name: npz, path: d", "source: share-of-plan"))
+    with pytest.raises(ConfigError, match="classes is for own images"):
+        load_site_settings(file)
