@@ -47,6 +47,7 @@ def audit(
     edition: Literal["public", "confidential"] = "public",
     out: str | Path | None = None,
     against: str | Path | None = None,
+    by: str | None = None,
     progress: Progress = _SILENT,
 ) -> AuditResult:
     """Try to tell members from non-members of ``target``; the arguments are the command's options.
@@ -55,6 +56,8 @@ def audit(
     claim       (epsilon, delta) that somebody claims for it
     out         folder of the results; ``target/audit`` where left out
     against     folder of a confidential audit of the same images, to compare with
+    by          column:NAME, array:NAME or folder:LEVEL of the images' own metadata: figures for
+                each of its values; confidential edition only
 
     Raises:     ConfigError, DataError, CheckpointError.
     """
@@ -66,6 +69,10 @@ def audit(
         edition=edition,
         federated=federated,
     )
+    if by is not None and edition != "confidential":
+        raise ConfigError(
+            f"--by {by} tells about groups of people: with --edition confidential alone"
+        )
     path = Path(target).expanduser()
     folder = Path(out).expanduser() if out is not None else path / "audit"
     before = _path(against)
@@ -81,11 +88,9 @@ def audit(
         device=device,
         cache_dir=default_cache_dir(),
         claim=claim,
+        by=by,
     )
     records = None if opened.run is None else AuditRecords.of(opened.run)
-    before = _path(against)
-    if before is not None and before.resolve() == folder.resolve():
-        raise ConfigError(f"--against {before} is where the results go: choose another --out")
     return _attack(opened, request, out=folder, records=records, against=earlier, progress=progress)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from attacks import copying as copies
 from attacks import extraction
 from attacks.records import Images
-from attacks.statistics.auc import auc
+from attacks.statistics.auc import Auc, auc
 from attacks.statistics.strata import by_group
 from phoenix_secure.audit.classes import matched_by_class
 from phoenix_secure.audit.plan import AuditPlan
@@ -75,32 +77,27 @@ def _knows_classes(plan: AuditPlan) -> tuple[str, ...]:
 def strata(
     one: Scored, *, target: Target, roles: Roles, plan: AuditPlan, with_sites: bool
 ) -> tuple[StratumReport, ...]:
-    """AUC per class, and per site in the confidential edition, of the attack ``one``.
+    """AUC of the attack ``one`` by class; in the confidential edition also by site and by value of
+    the user's column.
 
-    Intervals hold for all classes (or all sites) together.
+    Intervals hold for all rows of a kind together.
     """
     found: list[StratumReport] = []
-    images, members = target.images, roles.evaluation.membership
+    images = target.images
     inside, outside = images.members.labels, images.non_members.labels
     if inside is not None and outside is not None:
-        names = images.members.class_names
-        groups = np.concatenate([inside[roles.members], outside[roles.non_members]])
-        for stratum in by_group(
-            one.scores, membership=members, groups=groups, confidence=plan.confidence
-        ):
-            area = stratum.auc
-            found.append(
-                StratumReport(
-                    kind="class",
-                    group=names[int(stratum.group)],
-                    num_members=stratum.num_members,
-                    num_non_members=stratum.num_non_members,
-                    auc=None
-                    if area is None
-                    else Figure(value=area.value, low=area.interval.low, high=area.interval.high),
-                    reason=stratum.reason,
-                )
-            )
+        names = np.array(images.members.class_names)
+        numbers = np.concatenate([inside[roles.members], outside[roles.non_members]])
+        found += _by_value(one, names[numbers], kind="class", order=names, roles=roles, plan=plan)
+    if with_sites and images.column is not None:
+        values = np.concatenate(
+            [
+                images.column.members[roles.members],
+                images.column.non_members[roles.non_members],
+            ]
+        )
+        order = np.unique(values)
+        found += _by_value(one, values, kind="column", order=order, roles=roles, plan=plan)
     if with_sites and images.member_sites is not None:
         found += _sites(
             one,
@@ -112,6 +109,45 @@ def strata(
             else (inside[roles.members], outside[roles.non_members]),
         )
     return tuple(found)
+
+
+def _by_value(
+    one: Scored,
+    values: np.ndarray,
+    *,
+    kind: Literal["class", "column"],
+    order: np.ndarray,
+    roles: Roles,
+    plan: AuditPlan,
+) -> list[StratumReport]:
+    """A row for each of the ``values`` (N,) of evaluated images, in the order given."""
+    rows = {
+        str(stratum.group): stratum
+        for stratum in by_group(
+            one.scores,
+            membership=roles.evaluation.membership,
+            groups=values,
+            confidence=plan.confidence,
+        )
+    }
+    return [
+        StratumReport(
+            kind=kind,
+            group=name,
+            num_members=rows[name].num_members,
+            num_non_members=rows[name].num_non_members,
+            auc=_figure(rows[name].auc),
+            reason=rows[name].reason,
+        )
+        for name in map(str, order)
+        if name in rows
+    ]
+
+
+def _figure(area: Auc | None) -> Figure | None:
+    if area is None:
+        return None
+    return Figure(value=area.value, low=area.interval.low, high=area.interval.high)
 
 
 def _sites(
@@ -152,9 +188,7 @@ def _sites(
                 group=str(name),
                 num_members=len(rows),
                 num_non_members=len(theirs),
-                auc=None
-                if area is None
-                else Figure(value=area.value, low=area.interval.low, high=area.interval.high),
+                auc=_figure(area),
                 reason=reason,
             )
         )

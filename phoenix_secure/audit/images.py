@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix_secure.audit.user_column import UserColumn, values_of_file, values_of_run
 from phoenix_secure.data.archive import read_arrays
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.sources import load_images, load_run_images
@@ -28,6 +29,7 @@ class AuditImages:
     num_duplicates:    non-members and reference images left out because an equal image (pixel for
                        pixel) is a member, or was met before.
     scale:             how the pixels of the files were read.
+    column:            what the user groups them by, where asked for.
     """
 
     members: ImageSet
@@ -36,6 +38,7 @@ class AuditImages:
     member_sites: NDArray[np.str_] | None
     num_duplicates: int
     scale: str = "bytes"
+    column: UserColumn | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -44,7 +47,7 @@ class AuditImages:
         return int(channels), int(height), int(width)
 
 
-def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
+def images_of_run(folder: RunFolder, *, cache_dir: Path, by: str | None = None) -> AuditImages:
     """The split that the run was trained with, and its data set from the cache.
 
     Raises:     DataError for a missing split, a data set that is not there or is another one, or a
@@ -75,6 +78,10 @@ def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
                 fresh.append(int(index))
         kept.append(fresh)
         dropped += len(part) - len(fresh)
+    column = None
+    if by is not None:
+        values = values_of_run(data, image_set, seed=config.seed, cache_dir=cache_dir, by=by)
+        column = UserColumn(name=by, members=values[split.members], non_members=values[kept[0]])
     if not kept[0]:
         raise DataError(f"{folder.path}: every held-out image equals a member: use other images")
     return AuditImages(
@@ -84,11 +91,17 @@ def images_of_run(folder: RunFolder, *, cache_dir: Path) -> AuditImages:
         member_sites=_sites(folder.path / "sites.npz", split.members, image_set.num_images),
         num_duplicates=dropped,
         scale=_scale_of(image_set),
+        column=column,
     )
 
 
 def images_of_files(
-    members: Path, non_members: Path, reference: Path | None, *, shape: tuple[int, int, int] | None
+    members: Path,
+    non_members: Path,
+    reference: Path | None,
+    *,
+    shape: tuple[int, int, int] | None,
+    by: str | None = None,
 ) -> AuditImages:
     """The user's own folders or .npz files.
 
@@ -135,6 +148,13 @@ def images_of_files(
         member_sites=None,
         num_duplicates=0,
         scale=scale,
+        column=None
+        if by is None
+        else UserColumn(
+            name=by,
+            members=values_of_file(members, sets["--members"], by=by),
+            non_members=values_of_file(non_members, sets["--non-members"], by=by),
+        ),
     )
 
 

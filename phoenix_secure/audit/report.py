@@ -112,9 +112,9 @@ class BlindReport(Part):
 
 
 class StratumReport(Part):
-    """An attack's AUC inside one class, or for the members of one site."""
+    """An attack's AUC in one class, for members of one site, or for one value of a column."""
 
-    kind: Literal["class", "site"]
+    kind: Literal["class", "site", "column"]
     group: str
     num_members: int
     num_non_members: int

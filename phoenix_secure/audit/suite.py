@@ -182,6 +182,7 @@ def run_audit(
             "kind": target.kind,
             **target.facts,
             "pixels read as": target.images.scale,
+            **_column_facts(target),
             **reading_facts(target, reading),
         },
         plan=plan,
@@ -296,6 +297,11 @@ def _derived(
         else:
             skipped["combined"] = "needs two attacks and 40 images to choose on"
     return found
+
+
+def _column_facts(target: Target) -> dict[str, str]:
+    column = target.images.column
+    return {} if column is None else {"groups of images": column.name}
 
 
 def _mean_loss(loss: Scored, rows: NDArray[np.bool_]) -> float:

@@ -78,10 +78,12 @@ def open_target(
     device: str,
     cache_dir: Path,
     claim: tuple[float, float] | None = None,
+    by: str | None = None,
 ) -> Target:
     """Find out what ``path`` is, and load model and images.
 
     claim:      (epsilon, delta) that somebody states for it; a run brings its own.
+    by:         what images are grouped by (``user_column``).
     Raises:     ConfigError for a path that is none of the three or images that are not named;
                 CheckpointError for a damaged model; DataError for images that do not fit.
     """
@@ -98,6 +100,7 @@ def open_target(
             device=device,
             cache_dir=cache_dir,
             stated=stated,
+            by=by,
         )
     if members is None or non_members is None:
         raise ConfigError(
@@ -107,7 +110,7 @@ def open_target(
     if (path / "model_index.json").exists():
         saved = open_others_model(path, device=pick_devices(device)[0])
         model = PipelineDenoiser(saved.pipeline, device=pick_devices(device)[0])
-        images = images_of_files(members, non_members, reference, shape=model.shape)
+        images = images_of_files(members, non_members, reference, shape=model.shape, by=by)
         images = number_classes(images, model=model, class_names=saved.class_names)
         model.null_label = find_null_class(model, images)
         pipeline, sampled = sampling_pipeline(saved.pipeline)
@@ -135,7 +138,9 @@ def open_target(
     return Target(
         kind="samples",
         sha256=samples.digest(),
-        images=images_of_files(members, non_members, reference, shape=(shape[0], *shape[1:])),
+        images=images_of_files(
+            members, non_members, reference, shape=(shape[0], *shape[1:]), by=by
+        ),
         samples=to_unit_range(samples.images),
         claim=stated,
         facts={"samples": f"{samples.num_images} images", "weights": "not seen"},
@@ -151,6 +156,7 @@ def _open_run(
     device: str,
     cache_dir: Path,
     stated: Claim | None,
+    by: str | None,
 ) -> Target:
     config = folder.load_config()
     if not folder.model.exists():
@@ -169,11 +175,11 @@ def _open_run(
         model = PipelineDenoiser(pipeline, device=pick_devices(device)[0])
         shape = model.shape
     if members is not None and non_members is not None:
-        images = images_of_files(members, non_members, reference, shape=shape)
+        images = images_of_files(members, non_members, reference, shape=shape, by=by)
     elif members is not None or non_members is not None:
         raise ConfigError("--members and --non-members belong together: give both or neither")
     else:
-        images = images_of_run(folder, cache_dir=cache_dir)
+        images = images_of_run(folder, cache_dir=cache_dir, by=by)
     if images.shape != shape:
         raise DataError(
             f"images of shape {images.shape} do not fit the model's {shape}: restore the "

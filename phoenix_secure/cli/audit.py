@@ -77,6 +77,14 @@ def audit(
         Path | None,
         typer.Option("--against", help="Compare with this confidential audit of the same images."),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="Figures for each value of column:NAME (of a table beside the pictures), "
+            "array:NAME (of an .npz) or folder:LEVEL, such as column:scanner; confidential.",
+        ),
+    ] = None,
     gate: Annotated[
         Path | None,
         typer.Option("--gate", help="YAML of limits; exit code 5 where one is broken, else 0."),
@@ -115,6 +123,7 @@ def audit(
         edition=edition.value,
         out=out,
         against=against,
+        by=by,
         gate=gate,
         as_json=as_json,
     )
