@@ -240,9 +240,11 @@ def check_images(config: RunConfig, num_records: Mapping[str, int]) -> None:
             f"{_counted(idle)}: updates would be noise alone. Set it to "
             f"{two_digits_up(1 / min(idle.values())):g} or more, or leave these sites out"
         )
-    for site, num in num_records.items():
-        if privacy.delta > 1 / num**2:
-            _log.warning(LARGE_DELTA, privacy.delta, many, 1 / num**2, site)
+    large = {site: num for site, num in num_records.items() if privacy.delta > 1 / num**2}
+    if large:
+        site = max(large, key=lambda name: large[name])
+        others = f" (and {len(large) - 1} more)" if len(large) > 1 else ""
+        _log.warning(LARGE_DELTA, privacy.delta, many, 1 / large[site] ** 2, site + others)
 
 
 def _listed(sites: Iterable[str]) -> str:

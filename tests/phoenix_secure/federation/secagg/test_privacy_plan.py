@@ -166,6 +166,18 @@ def test_the_rate_that_a_refusal_names_is_the_least_that_works(least: int, more:
     check_images(at_rate(float(found[1])), sites)
 
 
+def test_a_large_delta_is_told_once_with_the_strictest_site(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
+    check_images(config, {"site-01": 2000, "site-02": 3000, "site-03": 900})
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        "privacy.delta = 1e-06 is above 1/images^2 = 1.1e-07 of site-02 (and 1 more): a smaller "
+        "one says more"
+    )
+
+
 def test_the_guarantee_names_unit_adjacency_and_delta_beside_epsilon() -> None:
     config = configured(*RECORD, "privacy.epsilon=2", "privacy.delta=1e-6")
     plan = plan_privacy(config, terms=None)
