@@ -18,11 +18,13 @@ from phoenix_secure.federation.run.marks import signer_folder
 from phoenix_secure.marks.check import Answer, Checked, check_marks
 from phoenix_secure.marks.credentials import can_sign
 from phoenix_secure.marks.signer import certificate_file, fingerprint_of
+from phoenix_secure.printed_text import without_controls
 
 __all__ = ["check"]
 
 _COLOURS = {Answer.MARKED: "green", Answer.CHANGED: "bold red", Answer.UNMARKED: "yellow"}
 _SHOWN = 20  # pictures of one answer
+_LONGEST = 600  # characters: a guarantee has up to 450
 
 
 def check(target: Path, *, run: Path | None, output_format: Format) -> int:
@@ -77,8 +79,14 @@ def _in_words(each: Checked) -> str:
     parts = [f"IPTC source type {each.source_type or 'none'}", f"credentials {said.state.value}"]
     if said.signer:
         parts.append(f"signed by {said.signer!r}")
-    parts += [f"{name} {value[:160]}" for name, value in origin.to_dict().items()]
+    parts += [f"{name} {_cut(value)}" for name, value in origin.to_dict().items()]
     return "; ".join(parts + list(said.problems))
+
+
+def _cut(value: str) -> str:
+    """What anybody may have written into the picture, on one line of bounded length."""
+    flat = " ".join(without_controls(value).split())
+    return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]} (cut: --format json has all)"
 
 
 def _as_dict(each: Checked) -> dict[str, Any]:

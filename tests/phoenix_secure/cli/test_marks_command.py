@@ -11,6 +11,8 @@ from phoenix_secure.evidence import Event
 from phoenix_secure.evidence.ledger import read_ledger
 from phoenix_secure.federation.run.evidence import ledger_file
 from phoenix_secure.files import sha256_of
+from phoenix_secure.marks.marker import Marker
+from phoenix_secure.marks.origin import Origin
 
 
 def test_a_run_s_pictures_and_samples_are_tied_to_its_ledger(
@@ -64,6 +66,22 @@ def test_marks_are_off_with_a_reason_that_the_ledger_keeps(cli, config_file: Pat
     (entry,) = ledger.of(Event.MARKED)
     assert entry.facts["certificates_sha256"] is None
     assert cli("marks", "check", "runs/tiny/samples.png").code == 8
+
+
+def test_what_a_stranger_wrote_into_a_picture_stays_on_one_bounded_line(
+    cli, tmp_path: Path
+) -> None:
+    said = "fine \x1b[2J\u202e" + "long " * 200
+    marker = Marker(Origin(model="ab" * 32, guarantee=said))
+    (tmp_path / "g.png").write_bytes(marker(Image.new("L", (8, 8))))
+    outcome = cli("marks", "check", "g.png")
+    assert outcome.code == 0
+    (line,) = outcome.out.splitlines()
+    assert "\x1b" not in line
+    assert "\u202e" not in line
+    assert "(cut: --format json has all)" in line
+    whole = json.loads(cli("marks", "check", "g.png", "--format", "json").out)
+    assert whole["files"][0]["guarantee"].count("long") == 200
 
 
 def test_wrong_targets_are_one_line(cli, tmp_path: Path) -> None:
