@@ -52,8 +52,8 @@ def to_markdown(report: AuditReport) -> str:
         *_attacks(report.attacks, fprs=report.plan.fprs),
         "",
         *(f"- not run: {name}, which {markdown_cell(why)}" for name, why in report.skipped.items()),
-        "- p: the smaller of a rank test and a test at "
-        f"FPR {report.plan.low_fpr}, adjusted over all attacks (Holm)",
+        f"- p: of a rank test{_or_at_low_fpr(report.plan.low_fpr)}, adjusted over all attacks "
+        "(Holm)",
         f"- placebo: the same attack on non-members alone, outside its band = not used "
         f"({sum(not one.placebo_inside for one in report.attacks)} of {len(report.attacks)})",
         _reversed(report),
@@ -118,6 +118,10 @@ def _compared(report: AuditReport) -> list[str]:
 
 def _interval(found: Figure) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _or_at_low_fpr(fpr: float | None) -> str:
+    return "" if fpr is None else f" or of one at FPR {fpr:g}, whichever is smaller"
 
 
 def _detectable(report: AuditReport) -> str:
@@ -187,8 +191,8 @@ def _persons(report: AuditReport) -> list[str]:
         "- mean: of the scores of a person's images; ratio: the log likelihood ratio of them all "
         "(the sum of what each is above the middle of the tuning split; left out where all persons "
         "have as many images, and both rank alike)",
-        f"- p: the smaller of a rank test of persons and one at FPR {planned.low_fpr}, adjusted "
-        "over all rows (Holm); a person's class is that of most of her images",
+        f"- p: of a rank test of persons{_or_at_low_fpr(planned.low_fpr)}, adjusted over all rows "
+        "(Holm); a person's class is that of most of her images",
         _blind(found.blind),
         "",
         *_attacks(found.attacks, fprs=report.plan.fprs),

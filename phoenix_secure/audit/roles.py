@@ -85,10 +85,12 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     from the order of the files, and two like sets lead to like groups.
     Non-members of the tuning split come from the reference images where there are any, so that all
     held-out images remain for the evaluation; else a quarter of the non-members is set aside.
+    Where these shares would be too few for any figure, the tuning split takes the fewest that will
+    do, and the evaluation the rest.
     Where the set says whose its images are, one person's stand together in that order, and no
     person has images in two groups: those of the one who would are left out of the later group.
 
-    Raises:     TooFewImages when fewer than four records a side remain.
+    Raises:     TooFewImages when fewer than four records a side would remain.
     """
     key = seeded_split_key(seeds.child("roles"))
     members = set_order(images.members, key=key)
@@ -98,23 +100,25 @@ def draw_roles(images: AuditImages, *, profile: Profile, seeds: SeedTree) -> Rol
     if reference is not None:
         order = set_order(reference, key=key)
         calibration = _records(reference, order)
-    if calibration is not None and reference is not None and len(calibration.images) >= 40:
+    num_spare = 0 if calibration is None else len(calibration.images)
+    is_wanted = num_spare >= 40 or len(others) // 4 < _FEWEST <= num_spare
+    if calibration is not None and reference is not None and is_wanted:
         num = len(calibration.images)
-        size = min(profile.max_choice, num // 2, len(members) // 4)
+        size = max(_FEWEST, min(profile.max_choice, num // 2, len(members) // 4))
         choice_others = calibration.take(np.arange(size))
         calibration = calibration.take(np.arange(_after(reference, order, size), num))
         source = "reference images"
     else:
-        size = min(profile.max_choice, len(others) // 4, len(members) // 4)
+        size = max(_FEWEST, min(profile.max_choice, len(others) // 4, len(members) // 4))
         choice_others = _records(images.non_members, others[:size])
         others = others[_after(images.non_members, others, size) :]
         source = "non-members set aside"
     start = _after(images.members, members, size)
     num = min(profile.max_records, len(members) - start, len(others))
-    if min(num, size) < _FEWEST:
+    if num < _FEWEST:
         raise TooFewImages(
             f"{images.members.num_images} members and {images.non_members.num_images} non-members "
-            "are too few: at least 20 of each are needed for any figure"
+            f"are too few: at least {2 * _FEWEST} of each are needed for any figure"
         )
     inside, outside = members[start : start + num], others[:num]
     return Roles(

@@ -120,8 +120,9 @@ def decide(
     elif smallest > plan.max_detectable_auc:
         outcome = Outcome.INCONCLUSIVE
         reasons.append(
-            f"with {units.num_members} members and {units.num_others} non-members only an AUC "
-            f"above {smallest:.2f} would be found: use more {many}"
+            f"with {units.num_members} members and {units.num_others} non-members "
+            + (f"only an AUC above {smallest:.2f}" if smallest < 1 else "hardly any leak")
+            + f" would be found: use more {many}"
         )
     elif blind.differs is None:
         outcome = Outcome.INCONCLUSIVE

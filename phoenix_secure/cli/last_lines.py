@@ -52,7 +52,8 @@ def closing_lines(
     for limit in guarantee.get("not_protected", ()):
         yield "not protected", str(limit)
     yield "not proven", "all sites ran in one process: nothing here tried a network or its owners"
-    yield "next", _next(config, folder, epsilon=epsilon)
+    too_few = audited is None and config.audit.profile != "none"
+    yield "next", _next(config, folder, epsilon=epsilon, can_audit=not too_few)
     yield (
         "",
         f"phoenix-secure verify {folder / 'report' / 'report.json'} --roster "
@@ -60,7 +61,9 @@ def closing_lines(
     )
 
 
-def _next(config: RunConfig, folder: Path, *, epsilon: float | None) -> str:
+def _next(config: RunConfig, folder: Path, *, epsilon: float | None, can_audit: bool) -> str:
+    if epsilon is None and not can_audit:
+        return "bring more images: no attack could be tried on so few"
     if epsilon is None:
         return f"phoenix-secure audit {folder} --profile fast     # harder attacks on this model"
     asked = config.privacy.epsilon

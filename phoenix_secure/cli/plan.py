@@ -241,7 +241,7 @@ def _evaluation(sites: SimulatedSites, *, seconds: float) -> dict[str, Any]:
     if sites.evaluator is None:
         return {}
     return {
-        "images_evaluated": sites.config.evaluation.num_images,
+        "images_evaluated": sites.evaluator.num_images,
         "estimated_evaluation_seconds": round(seconds, 1),
     }
 

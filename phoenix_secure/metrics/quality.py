@@ -24,7 +24,7 @@ from phoenix_secure.metrics.manifold import manifold_scores
 
 __all__ = [
     "FRECHET_NUM_IMAGES",
-    "MIN_IMAGES",
+    "TELLING_IMAGES",
     "Quality",
     "QualityTable",
     "compare",
@@ -35,7 +35,9 @@ __all__ = [
 # The Frechet distance is biased by the number of images, so that values are comparable at one
 # number only. 500 is what a data set of 5000 keeps back at the default fractions.
 FRECHET_NUM_IMAGES = 500
-MIN_IMAGES = 50  # with fewer, chance is larger than any difference between two models
+# With fewer, KID tells a trained model from noise, and chance is larger than any difference between
+# two models (docs/metrics.md has the measurement).
+TELLING_IMAGES = 50
 KID_NUM_SUBSETS = 50
 KID_MAX_SUBSET_SIZE = 1000  # the published choice; a larger one costs time and moves nothing
 NEAREST_K = 5  # the choice of Naeem et al. (2020)
@@ -91,7 +93,7 @@ class QualityTable:
 
 def min_images(*, kid_subset_size: int | None = None, nearest_k: int = NEAREST_K) -> int:
     """Number of images needed on each side (one subset's worth would give KID a deviation of 0)."""
-    return max(MIN_IMAGES, 2 * (kid_subset_size or 0), nearest_k + 1)
+    return max(2 * (kid_subset_size or 0), nearest_k + 1)
 
 
 def quality(

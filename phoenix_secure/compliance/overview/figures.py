@@ -62,7 +62,8 @@ def figures(report: Report) -> list[Figure]:
                 field="E5.copying",
             )
         )
-    rows = (report.value("F1.quality") or {}).get("rows") or {}
+    quality = report.value("F1.quality") or {}
+    rows = quality.get("rows") or {}
     kid = {name: row.get("kid") for name, row in rows.items()}
     if kid.get("generated") is not None:
         reference = [f"{name} {each:.3g}" for name, each in kid.items() if name != "generated"]
@@ -71,8 +72,12 @@ def figures(report: Report) -> list[Figure]:
                 name="KID of the samples (distance from real images)",
                 result=f"{kid['generated']:.3g}",
                 reference="; ".join(part for part in reference if not part.endswith(" None")),
-                comment="lower is better",
+                comment=f"lower is better{_counted(quality.get('num_images'))}",
                 field="F1.quality",
             )
         )
     return found
+
+
+def _counted(num_images: int | None) -> str:
+    return "" if num_images is None else f"; from {num_images:,} images of each kind"

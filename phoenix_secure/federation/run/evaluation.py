@@ -17,7 +17,7 @@ from phoenix_secure.device import num_cores
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.metrics.feature_cache import FeatureCache
 from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0, inception
-from phoenix_secure.metrics.quality import compare, min_images
+from phoenix_secure.metrics.quality import TELLING_IMAGES, compare, min_images
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
@@ -43,7 +43,10 @@ class Sampler(Protocol):
 
 
 class Evaluator:
-    """Compares samples with the reference images that the run keeps back."""
+    """Compares samples with the reference images that the run keeps back.
+
+    num_images   of each kind: as many as the settings ask for, or as are kept back
+    """
 
     def __init__(
         self, config: RunConfig, partition: DataPartition, *, seeds: SeedTree, device: torch.device
@@ -52,17 +55,17 @@ class Evaluator:
         self._partition = partition
         self._seeds = seeds
         self._device = device
-        self._size = min(config.evaluation.num_images, _num_kept_back(partition))
+        self.num_images = min(config.evaluation.num_images, _num_kept_back(partition))
 
     def quality_of(self, model: Sampler) -> dict[str, Any]:
         """The quality table as plain data, for JSON."""
         split, images = self._partition.split, self._partition.image_set
-        generated = model.sample(self._size, purpose="evaluation")
+        generated = model.sample(self.num_images, purpose="evaluation")
         with workers(num_cores()):
             return compare(
                 generated,
-                reference=to_unit_range(images.take(split.reference[: self._size]).images),
-                held_out=to_unit_range(images.take(split.held_out[: self._size]).images),
+                reference=to_unit_range(images.take(split.reference[: self.num_images]).images),
+                held_out=to_unit_range(images.take(split.held_out[: self.num_images]).images),
                 extractor=self._extractor,
                 rng=self._seeds.child("evaluation").numpy(),
                 metrics=self._settings.metrics,
@@ -84,7 +87,8 @@ def evaluator_of(
 ) -> Evaluator | None:
     """The evaluator that the settings ask for; None where no sample is evaluated.
 
-    With too few pictures for any figure there is none, and the log says so.
+    Fewer pictures than the settings ask for lower the number, and with too few for any figure there
+    is none; the log says so.
 
     Raises:     ConfigError when the settings ask for too few images.
     """
@@ -100,7 +104,8 @@ def evaluator_of(
             "evaluation.num_images needs images that nobody trains on: raise data.held_out and "
             "data.reference, or set evaluation.num_images=0"
         )
-    if _num_kept_back(partition) < needed:
+    kept_back = _num_kept_back(partition)
+    if kept_back < needed:
         _log.warning(
             "samples are not evaluated: %d images are held out and %d are for reference, and %d of "
             "each are needed; bring more, or raise data.held_out and data.reference",
@@ -109,6 +114,17 @@ def evaluator_of(
             needed,
         )
         return None
+    if kept_back < min(wished, TELLING_IMAGES):
+        _log.warning(
+            "samples are evaluated on %d images in place of %d: %d are held out and %d are for "
+            "reference; so few tell a trained model from noise, and not one model from another "
+            "(%d do)",
+            kept_back,
+            wished,
+            len(partition.split.held_out),
+            len(partition.split.reference),
+            TELLING_IMAGES,
+        )
     return Evaluator(config, partition, seeds=seeds, device=device)
 
 

@@ -17,7 +17,6 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_participations
 from phoenix_secure.federation.round.report import TermsRecord
-from phoenix_secure.federation.round.small_consortium import assumes_no_colluders
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise, choose_site_noise
@@ -26,11 +25,12 @@ from phoenix_secure.federation.secagg.release_noise import (
     plaintext_release_noise,
 )
 from phoenix_secure.federation.secagg.step_noise import step_noise
+from phoenix_secure.federation.secagg.thresholds import choose_threshold
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.release.layout import ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
-from protocol.parameters import MIN_CLIENTS, MIN_HONEST, choose, highest_threshold, max_input
+from protocol.parameters import MIN_CLIENTS, MIN_HONEST, highest_threshold, max_input
 from protocol.suite import Suite
 
 __all__ = ["SecureTerms", "choose_terms", "summed_noise"]
@@ -221,21 +221,11 @@ def choose_terms(
     """
     settings = config.secure_aggregation
     n = cohort_size(config)
-    _require_enough_sites(config, cohort=n)
+    graph = choose_threshold(config, cohort=n)
     try:
-        graph = choose(
-            n,
-            roster_size=config.partition.num_sites,
-            gamma=settings.collusion,
-            delta=settings.dropout,
-        )
         largest = max_input(n, word_bits=settings.word_bits)
     except ValueError as error:
-        raise ConfigError(
-            f"secure aggregation over {n} of {config.partition.num_sites} sites is not possible "
-            f"with secure_aggregation.collusion = {settings.collusion:g} and dropout = "
-            f"{settings.dropout:g}: {error}"
-        ) from error
+        raise ConfigError(f"secure_aggregation.word_bits: {error}") from error
     if not config.privacy.hides_metrics and settings.max_images is None and largest_site is None:
         raise ConfigError(
             "between machines nobody knows the largest site: set secure_aggregation.max_images "
@@ -304,31 +294,6 @@ def choose_terms(
         clip_bit_value=count,
         grid=grid,
         suite=Suite(settings.suite),
-    )
-
-
-def _require_enough_sites(config: RunConfig, *, cohort: int) -> None:
-    """Refuse cohorts in which no sum hides among three honest sites.
-
-    Raises:     ConfigError naming the settings, also those of the way on for three or four sites.
-    """
-    least = MIN_HONEST if assumes_no_colluders(config) else MIN_CLIENTS
-    if cohort >= least:
-        return
-    raised = (
-        "Raise partition.num_sites or federation.participation; or, on images that are not "
-        "secret, switch it off with secure_aggregation.mode=off"
-    )
-    if least == MIN_CLIENTS and MIN_HONEST <= config.partition.num_sites < MIN_CLIENTS:
-        raised += (
-            f". {config.partition.num_sites} sites that trust each other not to work with the "
-            "server may set secure_aggregation.collusion=0, where every site's policy says "
-            "allow_no_colluders: true (docs/secure-rounds.md, Three or four sites)"
-        )
-    raise ConfigError(
-        f"secure aggregation needs at least {least} sites in a round, and there would be "
-        f"{cohort}: with fewer, a sum would hide an update among fewer than {MIN_HONEST} honest "
-        f"ones. {raised}"
     )
 
 

@@ -192,7 +192,7 @@ def evaluation_seconds(sites: SimulatedSites, *, step_s: float | None = None) ->
     started = time.perf_counter()
     evaluator.extract(to_unit_range(images))
     extract_s = (time.perf_counter() - started) / len(images)
-    num_images = config.evaluation.num_images
+    num_images = evaluator.num_images
     found = num_images * _SETS * extract_s
     if step_s is not None:
         passes = config.sampling.num_steps * (1 if config.sampling.guidance_scale == 1 else 2)

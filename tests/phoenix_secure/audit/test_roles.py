@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.profiles import profile_named
 from phoenix_secure.audit.records import Records
-from phoenix_secure.audit.roles import Group, draw_roles
+from phoenix_secure.audit.roles import Group, TooFewImages, draw_roles
 from phoenix_secure.audit.target import Target
 from phoenix_secure.config_file import load_config
 from phoenix_secure.data.bundled import load_digits
@@ -79,6 +80,41 @@ def test_digests_of_private_images_are_keyed_by_the_run(tmp_path: Path) -> None:
     open_run = target(run=RunFolder(tmp_path / "a"), config=load_config(None, []))
     assert open_run.digest_key() is None
     assert target().digest_key() is None
+
+
+@pytest.mark.parametrize(
+    ("num", "num_evaluated"),
+    [
+        ((48, 6, 6), 6),  # what 60 pictures leave at the default shares
+        ((48, 8, 0), 4),
+        ((8, 200, 0), 4),
+        ((400, 12, 39), 12),
+        ((48, 7, 3), None),
+        ((7, 48, 48), None),
+    ],
+)
+def test_few_images_are_dealt_out_as_long_as_four_a_side_remain(
+    num: tuple[int, int, int], num_evaluated: int | None
+) -> None:
+    ends = np.cumsum(num)
+    digits = load_digits()
+    few = AuditImages(
+        members=digits.take(np.arange(ends[0])),
+        non_members=digits.take(np.arange(ends[0], ends[1])),
+        reference=digits.take(np.arange(ends[1], ends[2])) if num[2] else None,
+        member_sites=None,
+        num_duplicates=0,
+    )
+    profile = profile_named("smoke")
+    if num_evaluated is None:
+        with pytest.raises(TooFewImages, match=f"{num[0]} members.*at least 8"):
+            draw_roles(few, profile=profile, seeds=SeedTree(1))
+        return
+    roles = draw_roles(few, profile=profile, seeds=SeedTree(1))
+    assert len(roles.evaluation.images) == 2 * num_evaluated
+    assert len(roles.choice.images) >= 8
+    sets = [group_contents(group) for group in (roles.choice, roles.evaluation)]
+    assert not sets[0] & sets[1]
 
 
 def test_no_person_is_in_two_groups_of_an_audit() -> None:

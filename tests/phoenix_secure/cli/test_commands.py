@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.marks.origin import model_digest
 
 
@@ -228,19 +229,28 @@ def test_every_command_explains_itself(cli, command: list[str]) -> None:
 
 
 @pytest.mark.long
-def test_a_folder_of_forty_pictures_is_trained_on_and_what_cannot_be_judged_is_said(
-    cli, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("num_pictures", [60, 20])
+def test_a_folder_of_few_pictures_is_trained_on_and_judged_on_fewer_where_that_says_something(
+    cli, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, num_pictures: int
 ) -> None:
-    rng = np.random.default_rng(0)
-    for number in range(40):
+    digits = load_digits()
+    for number in range(num_pictures):
         file = tmp_path / "pictures" / f"{number % 2}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
+        Image.fromarray(digits.images[number, 0]).save(file)
     settings = ["data.name=image-folder", f"data.path={tmp_path / 'pictures'}"]
     settings += ["evaluation.num_images=500", "audit.profile=smoke", "output.report=true"]
     outcome = cli("run", str(config_file), *settings, "data.max_images=null", "federation.rounds=1")
     assert outcome.code == 0, outcome.err
-    assert "samples are not evaluated: 4 images are held out" in caplog.text
-    assert "no audit: 32 members and 4 non-members are too few" in caplog.text
     assert Path("runs/tiny/report/report.html").exists()
-    assert cli("run", str(config_file), "evaluation.num_images=9").code == 2
+    if num_pictures == 60:
+        assert "samples are evaluated on 6 images in place of 500" in caplog.text
+        assert "6 images in each row: enough to tell a trained model from noise" in outcome.out
+        assert json.loads(Path("runs/tiny/evaluation.json").read_text())["num_images"] == 6
+        assert "audit of 6 members and 6 non-members" in outcome.out
+        assert "use more images" in outcome.out
+    else:
+        assert "samples are not evaluated: 2 images are held out" in caplog.text
+        assert "no audit: 16 members and 2 non-members are too few" in caplog.text
+        assert "phoenix-secure audit" not in outcome.out
+    assert cli("run", str(config_file), "evaluation.num_images=5").code == 2

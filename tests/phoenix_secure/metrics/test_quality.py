@@ -16,7 +16,6 @@ from phoenix_secure.metrics.features import FeatureExtractor, efficientnet_lite0
 from phoenix_secure.metrics.frechet import frechet_distance
 from phoenix_secure.metrics.quality import (
     FRECHET_NUM_IMAGES,
-    MIN_IMAGES,
     QualityTable,
     compare,
     min_images,
@@ -126,6 +125,25 @@ def test_same_generator_same_table_and_plain_json(
     }  # fmt: skip
 
 
+@pytest.mark.long
+def test_ten_images_tell_noise_from_real_digits_and_six_mostly_do(pixels: np.ndarray) -> None:
+    """What a run on 60 pictures is told by: a distance beside another, with its deviation."""
+    rng = np.random.default_rng(4)
+    extract = efficientnet_lite0(device=torch.device("cpu"))
+    real = extract(pixels[:400])
+    noise = extract(rng.random((100, 1, 28, 28), dtype=np.float32) * 2 - 1)
+    told = dict.fromkeys((6, 10), 0)
+    for size in told:
+        for _ in range(40):
+            drawn = rng.permutation(len(real))
+            reference = real[drawn[:size]]
+            good = quality(real[drawn[size : 2 * size]], reference, rng=rng)
+            bad = quality(noise[rng.permutation(100)[:size]], reference, rng=rng)
+            told[size] += bad.kid - good.kid > 2 * np.hypot(bad.kid_std, good.kid_std)
+    assert told[10] == 40
+    assert 30 <= told[6] < 40  # the page's "nine times out of ten"
+
+
 def test_only_inception_features_are_called_fid(pixels: np.ndarray, classifier: Classifier) -> None:
     table = judge(pixels[:50], pixels, classifier, size=50)
     assert "FID" not in table.frechet_name
@@ -148,7 +166,7 @@ def test_frechet_is_taken_at_its_fixed_number_of_images() -> None:
     [
         (lambda x: np.where(x > 0, np.nan, x), "generated images hold NaN"),
         (lambda x: (x + 1) * 127.5, "generated images span 0 to 255"),
-        (lambda x: x[:40], "40 images are too few.*at least 50"),
+        (lambda x: x[:5], "5 images are too few.*at least 6"),
         (lambda x: x[:, :, :14, :14], "shape"),
         (lambda x: np.repeat(x, 3, axis=1), "shape"),
     ],
@@ -165,7 +183,7 @@ def test_features_that_cannot_be_judged_are_refused() -> None:
     rng = np.random.default_rng(3)
     good = rng.normal(size=(60, 4))
     bad = {
-        "too few": good[:49],
+        "too few": good[:5],
         "3 and 4 dimensions": good[:, :3],
         "NaN": np.where(good > 1, np.inf, good),
         "shape": good[0],
@@ -179,4 +197,4 @@ def test_features_that_cannot_be_judged_are_refused() -> None:
         quality(good, np.ones((60, 4)), rng=rng)
     with pytest.raises(DataError, match="at least 80"):
         quality(good, good, rng=rng, kid_subset_size=40)
-    assert (min_images(), min_images(nearest_k=70)) == (MIN_IMAGES, 71)
+    assert (min_images(), min_images(nearest_k=70)) == (6, 71)

@@ -136,7 +136,7 @@ def test_three_or_four_sites_without_a_colluder_are_accepted_by_their_own_policy
 
 
 def test_dropout_that_three_sites_cannot_bear_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"dropout = 0\.1.*t <= n - dropouts"):
+    with pytest.raises(ConfigError, match=r"dropout=0\.1: set secure_aggregation\.dropout=0$"):
         terms("secure_aggregation.collusion=0", num_sites=3)
 
 
@@ -156,7 +156,6 @@ def test_small_cohorts_of_many_sites_are_refused_too() -> None:
     [
         (["secure_aggregation.dropout=0.3"], 5),
         (["secure_aggregation.collusion=0.45"], 5),
-        ([], 129),
     ],
 )
 def test_demands_that_cannot_be_met_are_refused(overrides: list[str], num_sites: int) -> None:
