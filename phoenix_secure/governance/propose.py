@@ -7,9 +7,10 @@ from pathlib import Path
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.federation.deployment.deployed_sites import DeployedSites
 from phoenix_secure.federation.deployment.server_folder import ServerFolder
-from phoenix_secure.federation.engines.bundle import bundle_hash, make_bundle
 from phoenix_secure.federation.run.plan import Plan
+from phoenix_secure.federation.server.run import require_startable
 from phoenix_secure.federation.site.policy import Release
 from phoenix_secure.files import write_bytes
 from phoenix_secure.governance.code_digest import installed_code
@@ -29,8 +30,10 @@ def job_name(plan: Plan) -> str:
 class Proposer:
     """Signed proposals of one plan to all sites of the federation in ``server``.
 
-    Raises:     ConfigError for settings that make no sense in a deployment, or a server folder
-                whose key is not the roster's.
+    Guarantee:  the plan is the one that a run over these sites offers, whatever it resolves first
+                (the model that it starts from), and a run that is proposed can begin.
+    Raises:     ConfigError for settings that such a run refuses, or a server folder whose key is
+                not the roster's.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class Proposer:
         self._identity: Identity = server.identity(roster)
         self.federation = roster.federation_id
         self.sites = tuple(site for site, _ in roster.members)
-        self.plan = Plan.make(config, roster=roster, bundle_hash=bundle_hash(make_bundle()))
+        planned = DeployedSites(config, server=server)
+        require_startable(planned)
+        self.plan = planned.plan
         self._proposals = {
             site: Proposal(
                 site=site,

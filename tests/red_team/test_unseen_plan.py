@@ -225,7 +225,8 @@ def test_both_approvers_show_the_same_and_a_jobs_name_is_no_plan(
     from phoenix_secure.governance.propose import Proposer
 
     server = ServerFolder(tmp_path / "f" / "server")
-    config = load_config(None, [*SHAPE, "partition.num_sites=7"])
+    ready = ("secure_aggregation.max_images=64", "evaluation.num_images=0")
+    config = load_config(None, [*SHAPE, "partition.num_sites=7", *ready])
     changed = config.model_copy(update={"seed": 1})
     told, hidden = (
         Proposer(each, server=server, release="consortium", purpose="a study")
@@ -234,7 +235,7 @@ def test_both_approvers_show_the_same_and_a_jobs_name_is_no_plan(
     settings = yaml.safe_load(site.place.settings_file.read_text())
     settings |= {"approver": "syft", "syft": {"folder": str(tmp_path / "box")}}
     hidden.submit(tmp_path / "box", name=told.plan.hash)
-    site.offer()
+    site.offer(*ready)
     before = site.command("plans").out.splitlines()
     site.place.settings_file.write_text(yaml.safe_dump(settings))
     assert site.command("review").code == 0

@@ -41,7 +41,16 @@ from phoenix_secure.marks.signer import MarkSigner
 from phoenix_secure.pictures import save_curves
 from phoenix_secure.rng import SeedTree
 
-__all__ = ["Run", "build_aggregator"]
+__all__ = ["Run", "build_aggregator", "require_startable"]
+
+
+def require_startable(backend: Backend) -> None:
+    """Refuse what can be planned with ``backend`` and not be run.
+
+    Raises:     ConfigError naming the setting.
+    """
+    if isinstance(backend.model, SelectedModel):
+        _ = backend.model.release
 
 
 class Run:
@@ -62,8 +71,7 @@ class Run:
 
     def start(self, folder: RunFolder, *, overwrite: bool) -> ServerState:
         """Make the run folder and keep the initial state in it."""
-        if isinstance(self.backend.model, SelectedModel):
-            _ = self.backend.model.release  # a run needs one before it begins
+        require_startable(self.backend)
         folder.create(self.config, overwrite=overwrite)
         return self._prepare(folder)
 

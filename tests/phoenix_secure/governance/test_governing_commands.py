@@ -13,10 +13,17 @@ from command_line import phoenix
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.deployment.site_process import SiteProcess
+from phoenix_secure.federation.run.plan import Plan
 
 pytestmark = pytest.mark.long
 
 SITE = "f/sites/site-01"
+SHAPE = (
+    "data.name=digits",
+    "data.image_size=8",
+    "data.channels=1",
+    "secure_aggregation.max_images=64",
+)
 
 
 @pytest.fixture
@@ -32,14 +39,13 @@ def cli(governed) -> Callable[..., tuple[int, str, str]]:
 def propose(governed, cli) -> Callable[..., str]:
     settings = load_config(None, []).model_dump(mode="json")
     (governed.root / "run.yaml").write_text(yaml.safe_dump({"seed": settings["seed"]}))
-    shape = ("data.name=digits", "data.image_size=8", "data.channels=1")
 
     def call(*more: str) -> str:
         code, out, err = cli(
             "deploy",
             "propose",
             "run.yaml",
-            *shape,
+            *SHAPE,
             "--federation",
             "f",
             "--purpose",
@@ -79,23 +85,63 @@ def test_owner_reviews_approves_and_withdraws(cli, propose, governed) -> None:
 
 def test_proposed_plan_is_the_one_that_run_federation_would_offer(cli, propose) -> None:
     plan = propose()
-    shape = ("data.name=digits", "data.image_size=8", "data.channels=1")
-    more = ("secure_aggregation.max_images=64",)
-    again = propose("secure_aggregation.max_images=64", "--syftbox", "syftbox")
+    again = propose("training.local_steps=7", "--syftbox", "syftbox")
     assert again != plan
+    more = ("training.local_steps=7",)
     code, out, err = cli(
-        "run", "run.yaml", *shape, *more, "--federation", "f", "--dry-run", "--format", "json"
+        "run", "run.yaml", *SHAPE, *more, "--federation", "f", "--dry-run", "--format", "json"
     )
     assert code == 0, err
     assert json.loads(out)["plan"] == again
+
+
+def test_proposed_plan_names_the_model_that_a_run_would_start_from(cli, propose, governed) -> None:
+    small = ("data.name=digits", "data.max_images=200", "model.block_channels=[8]")
+    small += ("model.attention=[false]", "training.local_steps=1", "federation.rounds=1")
+    small += ("evaluation.num_images=0", "sampling.num_steps=2", "output.num_samples=1")
+    code, _, err = cli("run", "run.yaml", *small, "--run-dir", "start")
+    assert code == 0, err
+    start = "model.init_from=start"
+    plan = propose(start, "--syftbox", "syftbox")
+    run = ("run", "run.yaml", *SHAPE, start, "--federation", "f", "--dry-run", "--format", "json")
+    code, out, err = cli(*run)
+    assert code == 0, err
+    assert json.loads(out)["plan"] == plan
+    (file,) = (governed.syftbox / "site-01@trial.invalid").rglob("plan.json")
+    assert Plan.from_bytes(file.read_bytes()).config.model.start is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["secure_aggregation.max_images=null"], "set secure_aggregation.max_images"),
+        (["evaluation.num_images=10"], "set evaluation.num_images=0"),
+        (["audit.profile=smoke"], "set audit.profile=none"),
+        (["secure_aggregation.dropout=0.4"], "set secure_aggregation.dropout=0.2"),
+        (["data.image_size=9"], "data.image_size = 9"),
+        (["federation.participation=0.2"], "federation.participation"),
+    ],
+)
+def test_what_a_run_refuses_cannot_be_proposed(
+    cli, governed, propose, settings: list[str], named: str
+) -> None:
+    """Owners signed plans that could never begin."""
+    more = (*SHAPE, *settings, "--federation", "f")
+    code, _, err = cli(
+        *("deploy", "propose", "run.yaml", *more, "--purpose", "a study", "--write", "out"),
+    )
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert named in err
+    assert not (governed.root / "out").exists()
+    refused = cli("run", "run.yaml", *more, "--run-dir", "run")
+    assert (refused[0], refused[2]) == (code, err)
 
 
 @pytest.mark.parametrize("is_said", ["on the command line", "in server.yaml"])
 def test_proposed_plan_is_that_of_a_run_whose_messages_are_carried(
     cli, propose, governed, is_said: str
 ) -> None:
-    more = "secure_aggregation.max_images=64"
-    plain = propose(more, "--syftbox", "syftbox")
+    plain = propose()
     via = ("--via", f"folder:{governed.exchange}")
     if is_said == "in server.yaml":
         file = governed.server.path / "server.yaml"
@@ -103,10 +149,9 @@ def test_proposed_plan_is_that_of_a_run_whose_messages_are_carried(
             yaml.safe_dump(yaml.safe_load(file.read_text()) | {"folder": str(governed.exchange)})
         )
         via = ()
-    carried = propose(more, *via, "--syftbox", "syftbox")
+    carried = propose(*via, "--syftbox", "syftbox")
     assert carried != plain
-    shape = ("data.name=digits", "data.image_size=8", "data.channels=1", more)
-    run = ("run", "run.yaml", *shape, "--federation", "f", *via, "--dry-run", "--format", "json")
+    run = ("run", "run.yaml", *SHAPE, "--federation", "f", *via, "--dry-run", "--format", "json")
     code, out, err = cli(*run)
     assert code == 0, err
     assert json.loads(out)["plan"] == carried
@@ -160,8 +205,8 @@ def test_wrong_input_gets_one_line(cli, arguments, named) -> None:
 )
 def test_proposals_with_wrong_options_leave_nothing(cli, propose, governed, more, named) -> None:
     code, _, err = cli(
-        *("deploy", "propose", "run.yaml", "data.name=digits", "data.image_size=8"),
-        *("data.channels=1", "--federation", "f", "--purpose", "a study", *more),
+        *("deploy", "propose", "run.yaml", *SHAPE),
+        *("--federation", "f", "--purpose", "a study", *more),
     )
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert named in err
