@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config.faults import explain, field_at
+from phoenix_secure.config.faults import explain
+from phoenix_secure.config.meant import field_at
 from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config.scalars import is_text
 from phoenix_secure.errors import ConfigError
@@ -57,7 +58,7 @@ def _nearest(path: Path) -> str:
         if (other := path.with_suffix(suffix)).is_file() and other != path:
             return f"did you mean {other}? Or "
     stem = path.stem if path.suffix in _SUFFIXES else path.name
-    close = difflib.get_close_matches(stem, shipped_configs(), n=1, cutoff=0.7)
+    close = difflib.get_close_matches(stem.lower(), shipped_configs(), n=1, cutoff=0.7)
     return f"did you mean {close[0]}? Or " if close else ""
 
 
@@ -95,17 +96,23 @@ def parse_config(
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        blamed = _override_behind(error, overrides) or source
-        raise ConfigError(f"{blamed}: {explain(error, of=RunConfig)}") from error
+        blamed = _override_behind(error, overrides)
+        if blamed is None:
+            raise ConfigError(f"{source}: {explain(error, of=RunConfig)}") from error
+        fault = explain(error, of=RunConfig, written=blamed.partition("=")[0].strip())
+        raise ConfigError(f"override {shorten(blamed)}: {fault}") from error
 
 
 def _override_behind(error: ValidationError, overrides: tuple[str, ...]) -> str | None:
     """The override that brought the first fault, not the file that it is laid over."""
-    where = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
+    first = error.errors(include_url=False)[0]
+    where = [str(part) for part in first["loc"]]
     for override in reversed(overrides):
         keys = override.partition("=")[0].strip().split(".")
-        if keys == where[: len(keys)]:
-            return f"override {shorten(override)}"
+        # A section that nobody knows is at fault before the setting below it is looked at.
+        is_above = first["type"] == "extra_forbidden" and where == keys[: len(where)]
+        if keys == where[: len(keys)] or is_above:
+            return override
     return None
 
 
@@ -174,7 +181,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     keys = name.strip().split(".")
     if not separator or not all(keys):
-        raise ConfigError(f"override {shorten(override)} must look like section.key=value")
+        raise ConfigError(
+            f"override {shorten(override)} must look like section.key=value, without blanks "
+            "around ="
+        )
     _set(tree, keys, _read_value(keys, text, name=f"override {shorten(override)}"))
 
 

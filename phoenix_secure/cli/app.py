@@ -31,6 +31,7 @@ from phoenix_secure.cli.audit import audit
 from phoenix_secure.cli.doctor import doctor
 from phoenix_secure.cli.evaluate import evaluate
 from phoenix_secure.cli.home import read_home
+from phoenix_secure.cli.mistaken import answer_to
 from phoenix_secure.cli.reading import told_on_terminal
 from phoenix_secure.cli.run import resume, run
 from phoenix_secure.cli.sample import sample
@@ -100,27 +101,20 @@ def _run() -> int:
         errors.print(f"error: {_one_line(str(error))}", style="red", markup=False)
         return error.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.info_name == "run":
+        answer = None
+        if isinstance(error, click.UsageError):
+            answer = answer_to(error, arguments=sys.argv[1:])
+        if answer is not None and isinstance(error, click.NoSuchOption):
             # Without its guess: an option that is spelt alike is not what was meant.
-            click.NoSuchOption(error.option_name, ctx=error.ctx).show()
-            errors.print(f"settings have no dashes: {_as_setting(error.option_name)}")
-        else:
-            error.show()
+            error = click.NoSuchOption(error.option_name, ctx=error.ctx)
+        error.show()
+        if answer is not None:
+            errors.print(without_controls(answer), markup=False)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         errors.print("interrupted", style="yellow")
         return 130
     return result if isinstance(result, int) else 0
-
-
-def _as_setting(option: str) -> str:
-    """What a setting that was given as an option looks like."""
-    from phoenix_secure.config import RunConfig
-    from phoenix_secure.config.faults import setting_called
-
-    name, _, value = option.partition("=")
-    found = setting_called(name, of=RunConfig)
-    return f"{found}={value or '...'}" if found else "federation.rounds=3"
 
 
 def _written() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from phoenix_secure.config.other_names import known_as
+from phoenix_secure.config.meant import settings_called
 from phoenix_secure.config.run import RunConfig
 from phoenix_secure.config.section import Section
 from phoenix_secure.errors import ConfigError
@@ -55,10 +55,8 @@ def explained(name: str | None = None) -> list[Explanation]:
     if chosen:
         return chosen
     names = {part for each in found for part in (each.name, each.name.partition(".")[0])}
-    near = difflib.get_close_matches(name, sorted(names), n=1)
-    ends = [each.name for each in found if each.name.endswith(f".{name}")]
-    others = [other] if (other := known_as(name.rpartition(".")[2])) else []
-    meant = [*ends, *others, *near]
+    meant = settings_called(name, of=RunConfig)
+    meant += difflib.get_close_matches(name, sorted(names), n=1)
     if not meant:
         raise ConfigError(f"there is no setting {name[:80]}: `config explain` shows all")
     raise ConfigError(f"there is no setting {name[:80]}: did you mean {meant[0]}?")

@@ -2,89 +2,70 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import get_args
+import re
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
-from phoenix_secure.config.other_names import SWEEP_KEYS, known_as
+from phoenix_secure.config.meant import field_at, inner_section, nearest_value, settings_called
+from phoenix_secure.config.other_names import SWEEP_KEYS
 from phoenix_secure.yaml_text import shorten
 
-__all__ = ["explain", "field_at", "setting_called"]
+__all__ = ["explain"]
+
+_UNIT = re.compile(r"^\[[^\]]*\] ")  # before the sentence of a setting
 
 
-def explain(error: ValidationError, *, of: type[BaseModel]) -> str:
+def explain(error: ValidationError, *, of: type[BaseModel], written: str = "") -> str:
     """The first fault: dotted name, what is wrong, the value in at most 200 characters, and the
-    nearest valid name for an unknown one.
+    nearest valid name or value for an unknown one.
 
-    of      the section that the input was for
+    of       the section that the input was for
+    written  the dotted name as it was given, where that is known to be longer than the fault's
     """
     first = error.errors(include_url=False, include_context=False)[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     location = [part for part in first["loc"] if isinstance(part, str)]
     name = _shown(".".join(location)) or "settings"
     if first["type"] == "extra_forbidden":
-        return f"unknown setting {name}: {_hint(location, of)}{more}"
-    message = _shown(first["msg"].removeprefix("Value error, "), 400)
+        location = written.split(".") if written else location
+        return f"unknown setting {_shown('.'.join(location))}: {_hint(location, of)}{more}"
+    message = _message(first["type"], first["msg"], first["input"], location=location, of=of)
     given = "" if isinstance(first["input"], dict) else f" (got {shorten(first['input'])})"
-    return f"{name}: {message}{given}{more}"
+    return f"{name}: {_shown(message, 400)}{given}{more}"
+
+
+def _message(kind: str, text: str, given: Any, *, location: list[str], of: type[BaseModel]) -> str:
+    """What is wrong, in the words of the settings and not of the library that checks them."""
+    field = field_at(location, of=of) if location else None
+    section = None if field is None else inner_section(field)
+    if kind == "model_type" and section is not None:
+        first = next(iter(section.model_fields))
+        return f"this is a section: set {'.'.join([*location, first])} or another setting in it"
+    if kind == "string_pattern_mismatch" and field is not None and field.description:
+        return f"expected {_UNIT.sub('', field.description).rstrip('.')}"
+    message = text.removeprefix("Value error, ")
+    if isinstance(given, str) and message.lower().startswith("input should be '"):
+        near = nearest_value(given, re.findall(r"'([^']*)'", message))
+        return message if near is None else f"{message}; did you mean {near}?"
+    return message
 
 
 def _hint(location: list[str], root: type[BaseModel]) -> str:
     """What an unknown setting was meant to be: by others' names for it, in another section, or
     spelt almost so."""
-    key, valid = location[-1][:100], list(_section(location[:-1], root).model_fields)
-    if len(location) == 1 and key in SWEEP_KEYS and key not in valid:
+    key = location[-1]
+    section = field_at(location[:-1], of=root) if len(location) > 1 else None
+    inner = root if section is None else inner_section(section) or root
+    if len(location) == 1 and key in SWEEP_KEYS and key not in inner.model_fields:
         return "this file is a sweep: use `phoenix-secure sweep`"
-    elsewhere = _sections_with(key, root)
-    other = known_as(key)
-    if other is not None and field_at(other.split("."), of=root) is not None:
-        return f"did you mean {other}?"
-    if elsewhere:
-        return f"did you mean {' or '.join(elsewhere[:3])}?"
-    close = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
-    if close:
-        return f"did you mean {'.'.join([*location[:-1], *close])}?"
-    return f"valid here: {', '.join(valid)}"
-
-
-def setting_called(name: str, *, of: type[BaseModel]) -> str | None:
-    """The dotted name of the one setting that ``name`` may be meant for: by others' name for it, or
-    its own without the section; None where nothing or too much fits."""
-    key = name.strip("-").replace("-", "_")[:100]
-    other = known_as(key)
-    if other is not None and field_at(other.split("."), of=of) is not None:
-        return other
-    found = _sections_with(key, of)
-    return found[0] if len(found) == 1 else None
-
-
-def _sections_with(key: str, root: type[BaseModel]) -> list[str]:
-    """The dotted names of the settings called ``key``."""
-    return [
-        f"{section}.{key}" for section in root.model_fields if field_at([section, key], of=root)
-    ]
-
-
-def field_at(keys: list[str], *, of: type[BaseModel]) -> FieldInfo | None:
-    """The field that the dotted name ``keys`` leads to; None where there is none."""
-    try:
-        return _section(keys[:-1], of).model_fields.get(keys[-1])
-    except KeyError:
-        return None
-
-
-def _section(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
-    model = root
-    for key in location:
-        field = model.model_fields[key]
-        candidates = (field.annotation, *get_args(field.annotation))
-        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not found:
-            raise KeyError(key)
-        model = found[0]
-    return model
+    if "." in key and field_at([*location[:-1], *key.split(".")], of=root) is not None:
+        above, _, below = key.rpartition(".")
+        return f"in a file, write `{below}:` below `{above}:`"
+    found = settings_called(".".join(location), of=root)
+    if found:
+        return f"did you mean {' or '.join(found[:3])}?"
+    return f"valid here: {', '.join(inner.model_fields)}"
 
 
 def _shown(text: str, limit: int = 200) -> str:

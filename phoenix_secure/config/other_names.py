@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SWEEP_KEYS", "known_as"]
+__all__ = ["SWEEP_KEYS", "known_as", "known_value"]
 
 # Top-level keys of a sweep file that no settings file has.
 SWEEP_KEYS = frozenset({"axes", "base", "points"})
@@ -24,6 +24,7 @@ _OTHER_NAMES = {
     "ema_decay": "ema.decay",
     "eps": "privacy.epsilon",
     "epochs": "training.local_epochs",
+    "federation.strategy": "federation.server_optimizer",
     "fraction_fit": "federation.participation",
     "gpu": "device",
     "guidance": "sampling.guidance_scale",
@@ -34,8 +35,12 @@ _OTHER_NAMES = {
     "lr": "training.learning_rate",
     "max_grad_norm": "privacy.clip_norm",
     "min_fit_clients": "federation.min_sites",
+    "model.name": "model.preset",
+    "model.type": "model.preset",
     "mu": "training.proximal_mu",
     "n_clients": "partition.num_sites",
+    "noise": "privacy.noise_multiplier",
+    "noise_scale": "privacy.noise_multiplier",
     "num_clients": "partition.num_sites",
     "num_rounds": "federation.rounds",
     "num_server_rounds": "federation.rounds",
@@ -52,7 +57,26 @@ _OTHER_NAMES = {
     "wd": "training.weight_decay",
 }
 
+_OTHER_VALUES = {
+    "client": "site",
+    "example": "record",
+    "gpu": "cuda",
+    "hospital": "site",
+    "image": "record",
+    "instance": "record",
+    "patient": "group",
+    "person": "group",
+    "sample": "record",
+    "subject": "group",
+}
+
 
 def known_as(key: str) -> str | None:
-    """The dotted name of the setting that others call ``key``; case and hyphens do not matter."""
+    """The dotted name of the setting that others call ``key``, with or without a section; case and
+    hyphens do not matter."""
     return _OTHER_NAMES.get(key.lower().replace("-", "_"))
+
+
+def known_value(text: str) -> str | None:
+    """What we call the value that others call ``text``."""
+    return _OTHER_VALUES.get(text.lower())

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from phoenix_secure.config import RunConfig
 from phoenix_secure.config.faults import explain
 from phoenix_secure.config.paths import absolute_path
 from phoenix_secure.config.section import Section
@@ -103,6 +104,11 @@ def load_spec(path: Path) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate(tree)
     except ValidationError as error:
+        if not {"axes", "points"} & set(tree) and set(tree) & set(RunConfig.model_fields):
+            raise ConfigError(
+                f"{path} holds the settings of one run: use `phoenix-secure run`, or name it as "
+                "base: in a sweep"
+            ) from error
         raise ConfigError(f"{path}: {explain(error, of=SweepSpec)}") from error
     if not spec.axes and not spec.points:
         raise ConfigError(f"{path}: nothing to run: give axes or points")

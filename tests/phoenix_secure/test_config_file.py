@@ -85,7 +85,7 @@ def test_settings_are_frozen() -> None:
     ("overrides", "message"),
     [
         (["federation.round=3"], "did you mean federation.rounds?"),
-        (["fedration.rounds=3"], "did you mean federation?"),
+        (["fedration.rounds=3"], "did you mean federation.rounds?"),
         (["partition.alpha=0"], "partition.alpha: Input should be greater than 0"),
         (["federation.rounds=.nan"], "federation.rounds"),
         (["training.learning_rate=.inf"], "training.learning_rate"),
@@ -102,7 +102,7 @@ def test_settings_are_frozen() -> None:
         (["federation.min_sites=9"], "exceeds partition.num_sites"),
         (["evaluation.extractor=inception"], "inception_weights"),
         (["device=tpu"], "device"),
-        (["data=3"], "data: Input should be"),
+        (["data=3"], "data: this is a section: set data.name"),
         (["rounds"], "must look like section.key=value"),
         (["federation.rounds=true"], "a flag stands where a number belongs (got True)"),
         (["federation.rounds=1:30"], "federation.rounds: Input should be a valid integer"),

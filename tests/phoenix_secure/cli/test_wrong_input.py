@@ -73,7 +73,7 @@ def without_labels() -> list[str]:
         ),
         (lambda: ["model.norm_groups=5"], SETTINGS, ["norm_groups"]),
         (lambda: ["device=cuda:99"], SETTINGS, ["cuda:99", "use auto or cpu"]),
-        (lambda: ["evaluation.num_images=20"], SETTINGS, ["evaluation.num_images"]),
+        (lambda: ["evaluation.num_images=5"], SETTINGS, ["evaluation.num_images"]),
         (
             lambda: ["partition.num_sites=4"],
             SETTINGS,
@@ -192,19 +192,32 @@ def test_unknown_reference_and_wrong_size_are_named(cli, finished_run: Path) -> 
 @pytest.mark.parametrize(
     ("option", "setting"),
     [
-        ("--rounds=3", "federation.rounds=..."),
-        ("--epsilon", "privacy.epsilon=..."),
-        ("--local-epochs", "training.local_epochs=..."),
-        ("--nonsense", "federation.rounds=3"),
+        ("--rounds=3", "settings have no dashes: federation.rounds=3"),
+        ("--epsilon", "settings have no dashes: privacy.epsilon=..."),
+        ("--epochs 2", "settings have no dashes: training.local_epochs=2"),
+        ("--seed 3", "settings have no dashes: seed=3"),
+        ("--federation.rounds 3", "settings have no dashes: federation.rounds=3"),
+        ("--batch-size=8", "training.batch_size=8 or sampling.batch_size=8"),
+        ("--nonsense", "`phoenix-secure config explain` shows all"),
+        ("--output-dir x", "the folder of all results is --run-dir"),
+        ("--config x", "phoenix-secure run FILE"),
     ],
 )
 def test_a_setting_with_dashes_is_answered_with_the_setting(
     cli, config_file: Path, option: str, setting: str
 ) -> None:
-    outcome = cli("run", str(config_file), option)
+    outcome = cli("run", str(config_file), *option.split())
     assert outcome.code == SETTINGS
-    assert outcome.err.rstrip().endswith(f"settings have no dashes: {setting}")
-    assert "--run-dir" not in outcome.err
+    assert outcome.err.rstrip().endswith(setting)
+    assert "Did you mean" not in outcome.err
+
+
+def test_commands_of_other_tools_are_answered_and_a_sweep_has_no_settings_to_change(cli) -> None:
+    outcome = cli("train", "a.yaml")
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (2, "that is: phoenix-secure run")
+    outcome = cli("sweep", "a.yaml", "--seed", "3")
+    assert outcome.code == SETTINGS
+    assert "settings have no dashes" not in outcome.err
 
 
 @pytest.mark.parametrize("arguments", [["runn"], ["run"], ["sample", "x", "--num", "0"]])
