@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from phoenix_secure.cli.listing import print_listing
 from phoenix_secure.cli.output import Format, FormatOption, console, print_json
 
 if TYPE_CHECKING:
@@ -25,13 +26,18 @@ def runs() -> None:
 
 @app.command("list")
 def list_runs(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds them.")] = Path("runs"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder that holds them; default runs.")
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Show each run's state, guarantee, quality and audit; sweeps' runs are found, too."""
     from phoenix_secure.experiments.runs import find_runs, records_or_reasons
 
-    found = list(records_or_reasons(list(find_runs(folder))))
+    # Nobody who has not run anything yet named a folder that is missing.
+    is_new = folder is None and not Path("runs").exists()
+    folder = folder or Path("runs")
+    found = [] if is_new else list(records_or_reasons(list(find_runs(folder))))
     if output_format is Format.JSON:
         print_json([_line(path, each) for path, each in found])
         return
@@ -55,10 +61,13 @@ def list_runs(
                 *(_shown(figures[key]) for key in ("epsilon", "kid", "audit_auc")),
             ]
         )
-    _print_table(columns, rows)
+    if rows:
+        print_listing(columns, rows)
     for path, each in found:
         if isinstance(each, str):
-            console.print(f"{path} can't be read: {each}", style="yellow", soft_wrap=True)
+            console.print(
+                f"{path} can't be read: {each}", style="yellow", soft_wrap=True, markup=False
+            )
 
 
 def compare(
@@ -84,8 +93,9 @@ def compare(
     from phoenix_secure.experiments.exports import save_run_curves, save_table
     from phoenix_secure.experiments.runs import differing_settings, find_runs, read_run
 
-    # A folder that is no run and holds none is named by ``read_run``.
-    found = [path for folder in folders for path in (list(find_runs(folder)) or [folder])]
+    # A folder that is no run and holds none is named by ``read_run``; one named twice counts once.
+    named = [path for folder in folders for path in (list(find_runs(folder)) or [folder])]
+    found = list({path.resolve(): path for path in named}.values())
     if len(found) < 2:
         raise ConfigError("one run has nothing to be compared with: name two or more")
     records = [read_run(path) for path in found]
@@ -110,7 +120,7 @@ def compare(
             }
         )
         return
-    _print_table(columns, rows)
+    print_listing(columns, rows)
     if not settings:
         console.print("all settings are the same")
 
@@ -179,15 +189,3 @@ def _line(path: Path, each: RunRecord | str) -> dict[str, Any]:
         "planned_rounds": each.rounds[1],
         **each.figures(),
     }
-
-
-def _print_table(columns: tuple[str, ...] | list[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rich.table import Table
-
+from phoenix_secure.cli.listing import print_listing
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.experiments.progress import PointState, PointStatus, sweep_status
 
@@ -27,15 +26,13 @@ def status(folder: Path, *, output_format: Format) -> None:
             }
         )
         return
-    table = Table()
-    for title in ("point", "state", "round", "seconds", "to know"):
-        is_number = title in ("round", "seconds")
-        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    rows = []
     for each in found.points:
         rounds = "-" if each.rounds is None else f"{each.rounds[0]} of {each.rounds[1]}"
         seconds = "-" if each.seconds is None else f"{each.seconds:,.0f}"
-        table.add_row(each.point, each.state.value, rounds, seconds, _to_know(each))
-    console.print(table)
+        rows.append([each.point, each.state.value, rounds, seconds, _to_know(each)])
+    titles = ("point", "state", "round", "seconds", "to know")
+    print_listing(titles, rows, left=("state", "to know"))
     shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     left = found.seconds_left
     more = f"; about {left / 60:,.0f} minutes of one worker left" if left else ""

@@ -33,7 +33,7 @@ def save_table(columns: Sequence[str], rows: Sequence[Sequence[str]], path: Path
 
     Raises:     ConfigError for another suffix; StorageError.
     """
-    match path.suffix:
+    match path.suffix.lower():
         case ".csv":
             text = io.StringIO(newline="")
             csv.writer(text, lineterminator="\n").writerows([columns, *rows])
@@ -50,7 +50,7 @@ def save_run_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
 
     Raises:     ConfigError for a suffix that is no picture's; StorageError.
     """
-    if path.suffix not in PLOT_SUFFIXES:
+    if path.suffix.lower() not in PLOT_SUFFIXES:
         raise ConfigError(f"{path} must end in {', '.join(PLOT_SUFFIXES)}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -85,16 +85,16 @@ def save_figure(figure: Figure, path: Path) -> None:
     Guarantee:  equal figures give equal bytes: no date is written.
     Raises:     ConfigError for a suffix that is no picture's; StorageError.
     """
-    if path.suffix not in PLOT_SUFFIXES:
+    if path.suffix.lower() not in PLOT_SUFFIXES:
         raise ConfigError(f"{path} must end in {', '.join(PLOT_SUFFIXES)}")
     from matplotlib import rc_context
 
-    facts = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix)
+    facts = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix.lower())
 
     def write(temporary: Path) -> None:
         # The ids inside an SVG are random without a salt.
         with rc_context({"svg.hashsalt": "phoenix-secure"}):
-            figure.savefig(temporary, format=path.suffix[1:], metadata=facts)
+            figure.savefig(temporary, format=path.suffix[1:].lower(), metadata=facts)
 
     replace_file(path, write)
 

@@ -13,7 +13,6 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import CheckpointError, PhoenixError
 from phoenix_secure.experiments.results import audit_figures, privacy_figures, quality_figures
-from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.run.extension import extended
 from phoenix_secure.federation.run.metrics_file import read_metrics
 from phoenix_secure.federation.run.summary import RunSummary, read_summary
@@ -21,6 +20,8 @@ from phoenix_secure.federation.run.summary import RunSummary, read_summary
 __all__ = ["RunRecord", "differing_settings", "find_runs", "read_run", "records_or_reasons"]
 
 _CONFIG = "config.yaml"
+# Other programs have a config.yaml, too. A run's stands beside one of these from its first moment.
+_BESIDE = {".lock", "versions.json", "metrics.jsonl", "summary.json", "checkpoints"}
 _DEPTH = 4  # folders below the one that is searched: a sweep has its runs in points/NAME/run
 # Settings that say where something lies or how it is shown, and nothing of what was trained.
 _APART = ("output.",)
@@ -67,7 +68,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
     depth = len(folder.parts)
     for place, folders, files in os.walk(folder):
         path = Path(place)
-        if _CONFIG in files:
+        if _CONFIG in files and _BESIDE.intersection((*files, *folders)):
             yield path
             folders.clear()
         folders[:] = sorted(folders) if len(path.parts) - depth < _DEPTH else []
@@ -82,15 +83,17 @@ def read_run(path: Path) -> RunRecord:
     if not (path / _CONFIG).is_file():
         raise CheckpointError(f"{path} is not a run folder: config.yaml is missing")
     config = extended(load_config(path / _CONFIG, as_written=True), path / "extended.json")
-    is_finished = PointFolder(path).read("summary.json") is not None
+    summary = read_summary(path) if (path / "summary.json").exists() else None
     metrics = read_metrics(path / "metrics.jsonl")
     done = metrics[-1]["round_number"] if metrics else 0
+    if summary is not None:
+        done = max(done, summary.rounds)
     return RunRecord(
         path=path,
         config=config,
-        status="finished" if is_finished else "unfinished",
+        status="unfinished" if summary is None else "finished",
         rounds=(done, config.federation.rounds),
-        summary=read_summary(path) if is_finished else None,
+        summary=summary,
         metrics=metrics,
     )
 

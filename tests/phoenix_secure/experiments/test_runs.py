@@ -72,6 +72,41 @@ def test_half_a_last_line_is_no_round_and_a_damaged_one_is_named(tmp_path: Path)
     assert isinstance(reason, str)
 
 
+def test_a_finished_run_says_its_rounds_without_their_lines_and_a_damaged_summary_is_named(
+    tmp_path: Path,
+) -> None:
+    run = _run(tmp_path / "a", rounds_done=4, is_finished=True)
+    (run / "metrics.jsonl").unlink()
+    assert read_run(run).rounds == (4, 4)
+    (run / "summary.json").write_text('{"rounds": 4')
+    with pytest.raises(CheckpointError, match=r"no readable summary\.json"):
+        read_run(run)
+
+
+def test_settings_of_other_programs_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "config.yaml").write_text("title: a blog\n")
+    _run(tmp_path / "site" / "runs" / "a", rounds_done=1, is_finished=False)
+    assert list(find_runs(tmp_path)) == [tmp_path / "site" / "runs" / "a"]
+    (tmp_path / "site" / "runs" / "a" / "config.yaml").write_text("{{{")
+    listed = phoenix("runs", "list", str(tmp_path)).out.splitlines()
+    assert len(listed) == 1
+    assert "can't be read" in listed[0]
+
+
+def test_before_the_first_run_there_is_none_and_a_missing_folder_that_was_named_is_an_error(
+    tmp_path: Path,
+) -> None:
+    assert "no runs in runs" in phoenix("runs", "list", cwd=tmp_path).out
+    assert phoenix("runs", "list", "runs", cwd=tmp_path).code == CheckpointError.exit_code
+
+
+def test_a_run_named_twice_is_compared_with_others_only(tmp_path: Path) -> None:
+    run = _run(tmp_path / "a", rounds_done=4, is_finished=True)
+    twice = phoenix("compare", str(run), f"{run}/", cwd=tmp_path)
+    assert (twice.code, "nothing to be compared" in twice.err) == (2, True)
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a run folder"):
         read_run(tmp_path)

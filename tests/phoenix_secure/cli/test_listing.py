@@ -1,0 +1,29 @@
+"""Tables on terminals of every width: never a number over two lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from phoenix_secure.cli import listing
+from phoenix_secure.cli.listing import print_listing
+
+COLUMNS = ("run", "data", "KID", "AUC")
+ROWS = [["runs/first", "image-folder", "34.27", "0.5278"], ["[red]x", "digits", "", "0.5031"]]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_cell_is_broken_whatever_the_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing.console, "width", width)
+    print_listing(COLUMNS, ROWS)
+    lines = capsys.readouterr().out.splitlines()
+    for cell in (cell for row in ROWS for cell in row):
+        assert any(cell in line for line in lines), cell
+    is_table = any("data" in line and "KID" in line for line in lines)
+    assert is_table is (width > 40)
+    if is_table:
+        assert max(map(len, lines)) <= width
+    else:
+        assert "  KID: 34.27" in lines
+        assert sum("KID" in line for line in lines) == 1  # an empty cell has no line
