@@ -15,9 +15,9 @@ from phoenix_secure.api import models, runs
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import PhoenixError
-from phoenix_secure.experiments.dp_images.judging import judge_images, judging_seconds
-from phoenix_secure.experiments.dp_images.rows import Row
-from phoenix_secure.experiments.dp_images.table import add_row, locked
+from phoenix_secure.experiments.benchmarks.dp_images import Row
+from phoenix_secure.experiments.benchmarks.judging import judge_images, judging_seconds
+from phoenix_secure.experiments.benchmarks.table import add_row, locked
 from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.round.report import RunEvent
 from phoenix_secure.federation.run.folder import RunFolder

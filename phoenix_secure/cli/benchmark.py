@@ -101,7 +101,7 @@ def dp_images(
         --csv /tmp/practice.csv release.fit_steps=100
     """
     from phoenix_secure.cli import benchmarking
-    from phoenix_secure.experiments.dp_images.rows import NUM_IMAGES
+    from phoenix_secure.experiments.benchmarks.dp_images import NUM_IMAGES
 
     rows = benchmarking.rows_of(
         datasets=dataset or ["mnist"],

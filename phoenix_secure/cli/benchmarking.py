@@ -16,8 +16,8 @@ from phoenix_secure.api import benchmarks
 from phoenix_secure.api.benchmarks import RowReport
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.errors import ConfigError, TrainingError
-from phoenix_secure.experiments.dp_images.rows import Method, Row, Setting, Trust, plan_rows
-from phoenix_secure.experiments.dp_images.table import markdown, read_rows
+from phoenix_secure.experiments.benchmarks.dp_images import Method, Row, Setting, Trust, plan_rows
+from phoenix_secure.experiments.benchmarks.table import markdown, read_rows
 from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
 
 __all__ = ["print_markdown", "print_rows", "rows_of", "run"]

@@ -12,7 +12,7 @@ import pytest
 from built_once import built_once
 from command_line import Outcome, phoenix
 from phoenix_secure.config_file import load_config
-from phoenix_secure.experiments.dp_images.table import read_rows
+from phoenix_secure.experiments.benchmarks.table import read_rows
 from phoenix_secure.federation.secagg.privacy_plan import check_images
 
 ROW = [

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.experiments.dp_images.rows import Method, Row, Setting, Trust, plan_rows
+from phoenix_secure.experiments.benchmarks.dp_images import Method, Row, Setting, Trust, plan_rows
 
 
 def rows_of(**changes: object) -> list[Row]:

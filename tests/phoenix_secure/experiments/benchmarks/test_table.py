@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.errors import ConfigError
-from phoenix_secure.experiments.dp_images.table import COLUMNS, add_row, locked, markdown, read_rows
+from phoenix_secure.experiments.benchmarks.table import (
+    COLUMNS,
+    add_row,
+    locked,
+    markdown,
+    read_rows,
+)
 
 
 def row(number: int) -> dict[str, object]:

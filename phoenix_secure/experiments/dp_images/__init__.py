@@ -1,1 +1,0 @@
-"""The benchmark of differentially private image synthesis, as its field runs it."""
