@@ -1,9 +1,8 @@
-"""The benchmark of private image synthesis: rows, each one run and the worth of its images."""
+"""Benchmarks of the field: rows, each one run and the worth of its images."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from phoenix_secure.api import models, runs
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
 from phoenix_secure.errors import PhoenixError
-from phoenix_secure.experiments.benchmarks.dp_images import Row
 from phoenix_secure.experiments.benchmarks.judging import judge_images, judging_seconds
+from phoenix_secure.experiments.benchmarks.row import BenchmarkRow, Outcome
 from phoenix_secure.experiments.benchmarks.table import add_row, locked
 from phoenix_secure.experiments.store import PointFolder
 from phoenix_secure.federation.round.report import RunEvent
@@ -26,7 +25,7 @@ from phoenix_secure.federation.secagg import privacy_plan
 from phoenix_secure.federation.simulation.estimate import run_seconds
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 
-__all__ = ["BenchmarkResult", "RowReport", "dp_images", "row_seconds"]
+__all__ = ["BenchmarkResult", "RowReport", "row_seconds", "run_rows"]
 
 _CPU = "cpu.json"
 _CPU_EVERY_S = 5.0
@@ -39,7 +38,7 @@ class RowReport:
     what    started, sampling, judging, kept, done, failed, or elsewhere: another process is at it
     """
 
-    row: Row
+    row: BenchmarkRow
     what: str
     text: str = ""
     event: RunEvent | None = None
@@ -58,8 +57,8 @@ class BenchmarkResult:
     failed: list[str] = field(default_factory=list)
 
 
-def dp_images(
-    rows: Sequence[Row],
+def run_rows(
+    rows: Sequence[BenchmarkRow],
     *,
     out: str | Path,
     csv: str | Path,
@@ -107,12 +106,12 @@ def dp_images(
                 on_report(RowReport(row=row, what="done", result=result))
             else:
                 on_report(RowReport(row=row, what="kept", result=result))
-            add_row(table, result)
+            add_row(table, result, form=row.form)
             found.append(result)
     return BenchmarkResult(rows=found, csv=table, failed=failed)
 
 
-def row_seconds(row: Row) -> tuple[float, float]:
+def row_seconds(row: BenchmarkRow) -> tuple[float, float]:
     """Seconds of a row's run and of judging its images on this machine, from a few measured steps.
 
     Raises:       ConfigError, DataError: whatever is wrong with the row.
@@ -124,13 +123,16 @@ def row_seconds(row: Row) -> tuple[float, float]:
     with _known_delta():
         found = [SimulatedSites(each, cache_dir=default_cache_dir()) for each in phases]
     judging = judging_seconds(
-        found[0].partition.image_set, num_images=row.num_images, device=found[0].devices[0]
+        found[0].partition.image_set,
+        num_images=row.num_images,
+        device=found[0].devices[0],
+        pixel_classifiers=row.pixel_classifiers,
     )
     return sum(run_seconds(sites) for sites in found), judging
 
 
 def _run_row(
-    row: Row,
+    row: BenchmarkRow,
     place: Path,
     *,
     device: str,
@@ -160,43 +162,20 @@ def _run_row(
         seed=row.seed,
         cache_dir=default_cache_dir(),
         device=pick_devices(device)[0],
+        pixel_classifiers=row.pixel_classifiers,
         inception_weights=None if inception_weights is None else Path(inception_weights),
         progress=lambda stage: on_report(RowReport(row=row, what="judging", text=stage)),
     )
-    result = {
-        "dataset": row.dataset,
-        "image_size": row.image_size,
-        "method": row.method.value,
-        "setting": row.setting.value,
-        "trust": row.trust.value,
-        "epsilon": f"{row.epsilon:g}",
-        "delta": f"{row.delta:g}",
-        "seed": row.seed,
-        "accuracy": f"{figures.accuracy:.4f}",
-        "kid": f"{figures.kid:.4f}",
-        "fd": f"{figures.fd:.3f}",
-        "recall": f"{figures.recall:.4f}",
-        **_noise(row, run),
-        "core_hours": f"{_cpu_seconds(PointFolder(place)) / 3600:.3f}",
-        "command": row.command,
-        "figures": figures.to_dict(),
-        "digest": row.digest,
-    }
+    phases = [first_folder(run), run] if row.config.release.is_first_of_two else [run]
+    guarantees = (runs.open_run(phase).summary.guarantee for phase in phases)
+    outcome = Outcome(
+        figures=figures,
+        guarantees=tuple(each for each in guarantees if each is not None),
+        core_hours=_cpu_seconds(PointFolder(place)) / 3600,
+    )
+    result = {**row.cells(outcome), "figures": figures.to_dict(), "digest": row.digest}
     PointFolder(place).write("result.json", result)
     return result
-
-
-def _noise(row: Row, run: Path) -> dict[str, str]:
-    """The mechanism's noise multiplier, and how much more than that is in the sum of all sites."""
-    phases = [first_folder(run), run] if row.config.release.is_first_of_two else [run]
-    guarantees = [runs.open_run(phase).summary.guarantee or {} for phase in phases]
-    shared = guarantees[-1].get("trust")
-    surplus = math.sqrt(row.num_sites) if shared is None else shared["surplus"]
-    return {
-        # Of a release and of the steps after it, where there are both.
-        "noise_multiplier": " ".join(f"{each['noise_multiplier']:.4f}" for each in guarantees),
-        "surplus": f"{surplus:.4f}",
-    }
 
 
 @contextmanager

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -16,17 +15,23 @@ from phoenix_secure.api import benchmarks
 from phoenix_secure.api.benchmarks import RowReport
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.errors import ConfigError, TrainingError
-from phoenix_secure.experiments.benchmarks.dp_images import Method, Row, Setting, Trust, plan_rows
-from phoenix_secure.experiments.benchmarks.table import markdown, read_rows
+from phoenix_secure.experiments.benchmarks import dfd_mnist, dp_images
+from phoenix_secure.experiments.benchmarks.row import BenchmarkRow, choice
+from phoenix_secure.experiments.benchmarks.table import (
+    Column,
+    TableForm,
+    form_of,
+    markdown,
+    read_rows,
+)
 from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
 
-__all__ = ["print_markdown", "print_rows", "rows_of", "run"]
+__all__ = ["dfd_rows", "dp_rows", "print_markdown", "print_rows", "run"]
 
-Choice = TypeVar("Choice", bound=StrEnum)
-_SHOWN = ("accuracy", "kid", "fd", "recall", "noise_multiplier", "surplus", "core_hours")
+_FORMS = (dp_images.FORM, dfd_mnist.FORM)
 
 
-def rows_of(
+def dp_rows(
     *,
     datasets: Sequence[str],
     settings: Sequence[str],
@@ -36,16 +41,16 @@ def rows_of(
     seeds: Sequence[int],
     num_images: int,
     overrides: Sequence[str],
-) -> list[Row]:
-    """The rows that the options ask for.
+) -> list[dp_images.Row]:
+    """The rows of ``dp-images`` that the options ask for.
 
     Raises:     ConfigError naming the option.
     """
-    return plan_rows(
+    return dp_images.plan_rows(
         datasets=datasets,
-        settings=[_choice(Setting, each, "--setting") for each in settings],
-        trusts=[_choice(Trust, each, "--trust") for each in trusts],
-        methods=[_choice(Method, each, "--method") for each in methods],
+        settings=[choice(dp_images.Setting, each, option="--setting") for each in settings],
+        trusts=[choice(dp_images.Trust, each, option="--trust") for each in trusts],
+        methods=[choice(dp_images.Method, each, option="--method") for each in methods],
         epsilons=epsilons,
         seeds=seeds,
         num_images=num_images,
@@ -53,7 +58,32 @@ def rows_of(
     )
 
 
-def print_rows(rows: Sequence[Row], *, out: Path, output_format: Format) -> None:
+def dfd_rows(
+    *,
+    dataset: str,
+    methods: Sequence[str],
+    partitions: Sequence[str],
+    epsilons: Sequence[str],
+    seeds: Sequence[int],
+    num_images: int,
+    overrides: Sequence[str],
+) -> list[dfd_mnist.Row]:
+    """The rows of ``dfd-mnist`` that the options ask for.
+
+    Raises:     ConfigError naming the option.
+    """
+    return dfd_mnist.plan_rows(
+        dataset=dataset,
+        methods=[choice(dfd_mnist.Method, each, option="--method") for each in methods],
+        partitions=[choice(dfd_mnist.Partition, each, option="--partition") for each in partitions],
+        epsilons=[dfd_mnist.epsilon_of(each) for each in epsilons],
+        seeds=seeds,
+        num_images=num_images,
+        overrides=overrides,
+    )
+
+
+def print_rows(rows: Sequence[BenchmarkRow], *, out: Path, output_format: Format) -> None:
     """What would run, and about how long: rows that differ in seed or epsilon are measured once."""
     measured: dict[str, tuple[float, float]] = {}
     plans: list[dict[str, Any]] = []
@@ -83,7 +113,8 @@ def print_rows(rows: Sequence[Row], *, out: Path, output_format: Format) -> None
         times = ["done", ""]
         if not plan["is_done"]:
             times = [f"{plan['run_seconds']:,}", f"{plan['judging_seconds']:,}"]
-        table.add_row(plan["row"], f"{plan['delta']:g}", *times)
+        delta = "" if plan["delta"] is None else f"{plan['delta']:g}"
+        table.add_row(plan["row"], delta, *times)
     console.print(table)
     console.print(
         f"about {total / 3600:.1f} hours one after the other on this machine as busy as it is now; "
@@ -94,16 +125,19 @@ def print_rows(rows: Sequence[Row], *, out: Path, output_format: Format) -> None
 def print_markdown(csv: Path) -> None:
     """The table as documents have it.
 
-    Raises:     ConfigError where there is no row.
+    Raises:     ConfigError where there is no row, or the table is of no benchmark.
     """
-    rows = read_rows(csv)
+    if not csv.exists():
+        raise ConfigError(f"no table {csv}: `phoenix-secure benchmark --help` says what makes one")
+    form = form_of(csv, forms=_FORMS)
+    rows = read_rows(csv, form=form)
     if not rows:
-        raise ConfigError(f"{csv} holds no row: run `phoenix-secure benchmark dp-images` first")
-    console.print(markdown(rows), soft_wrap=True)
+        raise ConfigError(f"{csv} holds no row: run `phoenix-secure benchmark {form.command}`")
+    console.print(markdown(rows, form=form), soft_wrap=True)
 
 
 def run(
-    rows: Sequence[Row],
+    rows: Sequence[BenchmarkRow],
     *,
     out: Path,
     csv: Path,
@@ -114,7 +148,7 @@ def run(
     """Run the rows, and print what came out."""
     try:
         with _Display(len(rows), output_format=output_format) as display:
-            done = benchmarks.dp_images(
+            done = benchmarks.run_rows(
                 rows,
                 out=out,
                 csv=csv,
@@ -129,7 +163,7 @@ def run(
     if output_format is Format.JSON:
         print_json({"event": "finished", "csv": str(csv), "rows": done.rows, "failed": done.failed})
     else:
-        _print_results(done.rows)
+        _print_results(done.rows, form=rows[0].form)
         console.print(f"table: {csv}   runs and images: {out}", soft_wrap=True)
     if done.failed:
         raise TrainingError(
@@ -203,29 +237,21 @@ class _Display:
         words = {"kept": "kept from before", "elsewhere": "another process is at it"}
         text = words.get(report.what, report.what)
         if report.what == "done" and report.result is not None:
-            text = f"accuracy {float(report.result['accuracy']):.1%}"
+            cells = (f"{each.title} {report.result[each.name]}" for each in report.row.form.shown)
+            text = ", ".join(cells)
         console.print(f"{report.row.name}: {text} {report.text}".rstrip(), soft_wrap=True)
 
 
-def _print_results(rows: Sequence[dict[str, Any]]) -> None:
+def _print_results(rows: Sequence[dict[str, Any]], *, form: TableForm) -> None:
     table = Table()
-    for column in ("row", *_SHOWN):
-        table.add_column(column.replace("_", " "), overflow="fold")
+    columns = (*form.kinds, Column("seed", "seed"), *form.shown)
+    for column in columns:
+        table.add_column(column.title, overflow="fold")
     for row in rows:
-        what = (row["dataset"], row["method"], row["setting"], row["trust"])
-        name = f"{' '.join(what)}, epsilon {row['epsilon']}, seed {row['seed']}"
-        table.add_row(name, *(str(row[column]) for column in _SHOWN))
+        table.add_row(*(str(row[column.name]) for column in columns))
     console.print(table)
 
 
-def _cost_key(row: Row) -> str:
+def _cost_key(row: BenchmarkRow) -> str:
     values = row.config.model_dump(mode="json", exclude={"seed": True, "privacy": {"epsilon"}})
     return json.dumps([values, row.num_images], sort_keys=True)
-
-
-def _choice(kind: type[Choice], name: str, option: str) -> Choice:
-    try:
-        return kind(name)
-    except ValueError:
-        known = ", ".join(kind)
-        raise ConfigError(f"{option} {name}: use {known}") from None

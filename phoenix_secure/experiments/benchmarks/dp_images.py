@@ -7,18 +7,19 @@ N images to train on; 60,000 labelled synthetic images.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.experiments.benchmarks.row import ALWAYS, BenchmarkRow, Outcome, planned
+from phoenix_secure.experiments.benchmarks.table import Column, TableForm
 
 __all__ = ["DATASETS", "NUM_IMAGES", "Method", "Row", "Setting", "Trust", "plan_rows"]
 
@@ -82,15 +83,6 @@ DATASETS = {
     ),
 }
 
-_ALWAYS = (
-    "evaluation.num_images=0",  # the benchmark evaluates, on images that the run never loads
-    "audit.profile=none",
-    "output.report=false",
-    "output.samples_every_rounds=0",
-    # Threads that wait for each other burn cores: rows side by side use two cores better.
-    "federation.threads_per_site=1",
-    "federation.workers=1",
-)
 # The same steps wherever the noise is made: one noised mean gradient, one step of Adam.
 _STEPS = (
     "model.block_channels=[16,32]",  # noise grows with the number of parameters: few
@@ -145,22 +137,45 @@ _BOTH = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One row of the table: one run, and what its images are worth.
+FORM = TableForm(
+    command="dp-images",
+    columns=(
+        *("dataset", "image_size", "method", "setting", "trust", "epsilon", "delta", "seed"),
+        *("accuracy", "kid", "fd", "noise_multiplier", "surplus", "core_hours", "command"),
+        "recall",
+    ),
+    kinds=(
+        Column("dataset", "data"),
+        Column("epsilon", "epsilon"),
+        Column("method", "method"),
+        Column("setting", "where"),
+        Column("trust", "trust"),
+    ),
+    shown=(
+        Column("accuracy", "accuracy", digits=3),
+        Column("kid", "KID", digits=3),
+        Column("fd", "FD", digits=1),
+        Column("recall", "recall", digits=2),
+        Column("noise_multiplier", "noise"),
+        Column("surplus", "surplus", digits=2),
+        Column("core_hours", "core-hours", digits=2),
+    ),
+)
 
-    num_images   synthetic images that the classifier is trained on
-    overrides    changes to the settings, such as release.fit_steps=400
-    """
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row(BenchmarkRow):
+    """One row of the table."""
+
+    form: ClassVar[TableForm] = FORM
+    pixel_classifiers: ClassVar[bool] = False
 
     dataset: str
     setting: Setting
     trust: Trust
     method: Method
     epsilon: float
-    seed: int
     num_images: int = NUM_IMAGES
-    overrides: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> int:
@@ -178,34 +193,46 @@ class Row:
 
     @property
     def config(self) -> RunConfig:
-        """The settings of its run.
-
-        Raises:     ConfigError naming the setting, for overrides that do not go with the row.
-        """
         return load_config(None if self.method is Method.DP_SGD else "release", self._settings)
 
     @property
-    def name(self) -> str:
-        """Of its folder; the same for the same settings alone."""
+    def label(self) -> str:
         what = (self.dataset, self.setting, self.trust, self.method)
-        short = f"{'-'.join(what)}-epsilon-{self.epsilon:g}-seed-{self.seed}"
-        return f"{short}-{self.digest[:8]}"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the resolved settings, and of how many images are sampled."""
-        values = {"run": self.config.model_dump(mode="json"), "images": self.num_images}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        return f"{'-'.join(what)}-epsilon-{self.epsilon:g}-seed-{self.seed}"
 
     @property
     def command(self) -> str:
-        """What makes this row again."""
         words = ["phoenix-secure", "benchmark", "dp-images", "--dataset", self.dataset]
         words += ["--setting", self.setting, "--trust", self.trust, "--method", self.method]
         words += ["--epsilon", f"{self.epsilon:g}", "--seed", str(self.seed)]
         if self.num_images != NUM_IMAGES:
             words += ["--num-images", str(self.num_images)]
         return shlex.join([*words, *self.overrides])
+
+    def cells(self, outcome: Outcome) -> dict[str, str]:
+        figures = outcome.figures
+        shared = outcome.guarantees[-1].get("trust")
+        surplus = math.sqrt(self.num_sites) if shared is None else shared["surplus"]
+        noise = [each["noise_multiplier"] for each in outcome.guarantees]
+        return {
+            "dataset": self.dataset,
+            "image_size": str(self.image_size),
+            "method": self.method.value,
+            "setting": self.setting.value,
+            "trust": self.trust.value,
+            "epsilon": f"{self.epsilon:g}",
+            "delta": f"{self.delta:g}",
+            "seed": str(self.seed),
+            "accuracy": f"{figures.accuracy:.4f}",
+            "kid": f"{figures.kid:.4f}",
+            "fd": f"{figures.fd:.3f}",
+            "recall": f"{figures.recall:.4f}",
+            # Of a release and of the steps after it, where there are both.
+            "noise_multiplier": " ".join(f"{each:.4f}" for each in noise),
+            "surplus": f"{surplus:.4f}",
+            "core_hours": f"{outcome.core_hours:.3f}",
+            "command": self.command,
+        }
 
     @property
     def _settings(self) -> list[str]:
@@ -225,7 +252,7 @@ class Row:
             "secure_aggregation.word_bits=32",
             "secure_aggregation.dropout=0.1",
             f"secure_aggregation.mode={'off' if self.trust is Trust.CENTRAL else 'on'}",
-            *_ALWAYS,
+            *ALWAYS,
         ]
         if self.method is not Method.DP_SGD:
             # A public bound on the images of one site: a power of two above what it holds here.
@@ -308,12 +335,7 @@ def plan_rows(
             "--trust central is of --setting one_place, sum and site-local are of ten sites: no "
             "row is left"
         )
-    for row in rows:
-        try:
-            _ = row.config
-        except ConfigError as error:
-            raise ConfigError(f"{row.command}: {error}") from error
-    return rows
+    return planned(rows)
 
 
 def _trusts(setting: Setting, wished: Sequence[Trust]) -> list[Trust]:

@@ -1,6 +1,6 @@
 """What the synthetic images of one row are worth.
 
-A classifier is trained on them alone, for a fixed number of passes, and judged on the real test
+Classifiers are trained on them alone, for a fixed number of passes, and judged on the real test
 images: nothing is chosen with their help. KID, FD and recall compare the same number of synthetic
 and real test images by the features of a network that knows none of the data sets.
 
@@ -21,10 +21,12 @@ import numpy as np
 import torch
 
 from phoenix_secure.data.archive import read_arrays
+from phoenix_secure.data.catalogue import facts_of
 from phoenix_secure.data.images import ImageSet, to_unit_range
 from phoenix_secure.data.sources import load_run_images, load_test_images
 from phoenix_secure.data.split import load_split
 from phoenix_secure.device import num_cores
+from phoenix_secure.experiments.benchmarks.pixel_classifiers import pixel_accuracies
 from phoenix_secure.experiments.readability import load_judge, readability
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import replace_file
@@ -50,15 +52,19 @@ _LEAST_ACCURACY = {"mnist": 0.98, "fashion-mnist": 0.85, "cifar10": 0.55}
 class Figures:
     """One row's figures.
 
-    accuracy       share of real test images that a classifier of synthetic ones names rightly
+    accuracy       share of real test images that a CNN of synthetic ones names rightly
+    logreg, mlp    the same of two classifiers of pixels; None where they were not asked for
     kid, fd        kernel and Frechet distance by ``extractor``, at ``num_compared`` images
     recall         share of real test images near a synthetic one
     fid            by the Inception network; None without its weights
     readable       share of synthetic images that a classifier of real ones is at least 90 % sure
                    of, and the same of real test images; None where there is no such classifier
+                   for images of this size
     """
 
     accuracy: float
+    logreg: float | None
+    mlp: float | None
     kid: float
     fd: float
     precision: float
@@ -84,6 +90,7 @@ def judge_images(
     seed: int,
     cache_dir: Path,
     device: torch.device,
+    pixel_classifiers: bool = False,
     inception_weights: Path | None = None,
     progress: Callable[[str], object] = lambda stage: None,
 ) -> Figures:
@@ -114,6 +121,16 @@ def judge_images(
             learning_rate=_LEARNING_RATE,
         )
         accuracy = classifier.accuracy(test, labels=real.labels)
+        plain = None
+        if pixel_classifiers:
+            progress("training two classifiers of pixels")
+            plain = pixel_accuracies(
+                synthetic,
+                labels=labels,
+                test=test,
+                test_labels=real.labels,
+                rng=seeds.child("pixel-classifiers").numpy(),
+            )
         progress("comparing features")
         size = min(_COMPARED, len(test), len(synthetic))
         rng = seeds.child("compared").numpy()
@@ -131,7 +148,8 @@ def judge_images(
             network = inception(inception_weights, device=device)
             fid = frechet_distance(*_features(network, pair, name=_name_of(real, size), kept=kept))
         readable = readable_real = None
-        if is_published:
+        # The judge has learnt images of the set's own size: others it reads less surely.
+        if is_published and real.image_size == facts_of(real.name).image_size:
             progress("reading with a classifier of real images")
             judge = load_judge(
                 real.name,
@@ -144,6 +162,8 @@ def judge_images(
                 readable_real = judge.real.share
     return Figures(
         accuracy=accuracy,
+        logreg=None if plain is None else plain.logreg,
+        mlp=None if plain is None else plain.mlp,
         kid=scores.kid,
         fd=frechet_distance(generated, reference),
         precision=scores.precision,
@@ -182,7 +202,9 @@ def real_images(run: Path, *, cache_dir: Path) -> tuple[ImageSet, bool]:
     return images.take(load_split(folder.split_file, image_set=images).held_out), False
 
 
-def judging_seconds(images: ImageSet, *, num_images: int, device: torch.device) -> float:
+def judging_seconds(
+    images: ImageSet, *, num_images: int, device: torch.device, pixel_classifiers: bool = False
+) -> float:
     """Seconds of judging ``num_images`` images of the form of ``images``, from a few of them."""
     few = images.take(np.arange(min(_CALIBRATION, images.num_images)))
     assert few.labels is not None  # noqa: S101 - every data set of the benchmark has labels
@@ -199,12 +221,17 @@ def judging_seconds(images: ImageSet, *, num_images: int, device: torch.device) 
         epochs=1,
         batch_size=_BATCH,
     )
-    of_one = (time.perf_counter() - started) / len(pixels)
+    of_one = EPOCHS * (time.perf_counter() - started) / len(pixels)
+    if pixel_classifiers:
+        started = time.perf_counter()
+        rng = np.random.default_rng(0)
+        pixel_accuracies(pixels, labels=labels, test=pixels[:1], test_labels=labels[:1], rng=rng)
+        of_one += (time.perf_counter() - started) / len(pixels)
     started = time.perf_counter()
     with workers(num_cores()):
         efficientnet_lite0(device=device)(pixels[:128])
     of_feature = (time.perf_counter() - started) / min(128, len(pixels))
-    return num_images * EPOCHS * of_one + min(_COMPARED, num_images) * of_feature
+    return num_images * of_one + min(_COMPARED, num_images) * of_feature
 
 
 def _name_of(real: ImageSet, size: int) -> str:

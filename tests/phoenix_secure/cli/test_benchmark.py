@@ -12,6 +12,7 @@ import pytest
 from built_once import built_once
 from command_line import Outcome, phoenix
 from phoenix_secure.config_file import load_config
+from phoenix_secure.experiments.benchmarks.dp_images import FORM
 from phoenix_secure.experiments.benchmarks.table import read_rows
 from phoenix_secure.federation.secagg.privacy_plan import check_images
 
@@ -49,7 +50,7 @@ def test_a_row_is_run_once_and_its_command_makes_it_again(finished: Path, tmp_pa
     again = events(benchmark(tmp_path))
 
     assert [each["event"] for each in again] == ["kept", "finished"]
-    (line,) = read_rows(tmp_path / "t.csv")
+    (line,) = read_rows(tmp_path / "t.csv", form=FORM)
     assert (line["setting"], line["trust"]) == ("one_place", "central")
     assert 0 <= float(line["accuracy"]) <= 1
     assert 0 <= float(line["recall"]) <= 1

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from phoenix_secure.errors import ConfigError
+from phoenix_secure.experiments.benchmarks import dfd_mnist
+from phoenix_secure.experiments.benchmarks.dp_images import FORM
 from phoenix_secure.experiments.benchmarks.table import (
-    COLUMNS,
     add_row,
+    form_of,
     locked,
     markdown,
     read_rows,
@@ -18,16 +20,21 @@ from phoenix_secure.experiments.benchmarks.table import (
 
 
 def row(number: int) -> dict[str, object]:
-    return dict.fromkeys(COLUMNS, "-") | {"seed": number, "command": f"make row, number {number}"}
+    return dict.fromkeys(FORM.columns, "-") | {
+        "seed": number,
+        "command": f"make row, number {number}",
+    }
 
 
 def test_rows_of_many_writers_are_all_there_and_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "table.csv"
     with ThreadPoolExecutor(8) as writers:
-        added = list(writers.map(lambda number: add_row(path, row(number % 12)), range(24)))
+        added = list(
+            writers.map(lambda number: add_row(path, row(number % 12), form=FORM), range(24))
+        )
 
     assert sum(added) == 12
-    found = read_rows(path)
+    found = read_rows(path, form=FORM)
     assert sorted(int(each["seed"]) for each in found) == list(range(12))
     assert all(each["command"] == f"make row, number {each['seed']}" for each in found)
     assert path.read_text().startswith(
@@ -51,7 +58,7 @@ def test_rows_of_several_seeds_are_one_line_with_their_spread() -> None:
         texts = {name: str(value) for name, value in row(seed).items()}
         rows.append(texts | figures | {"accuracy": accuracy, "surplus": "1", "command": command})
     other = rows[0] | {"command": rows[0]["command"] + " release.y=2"}
-    lines = markdown([*rows, other]).splitlines()
+    lines = markdown([*rows, other], form=FORM).splitlines()
 
     assert len(lines) == 4
     assert "| 2 | 0.920 ± 0.028 | 1.000 ± 0.000 |" in lines[2]
@@ -63,6 +70,17 @@ def test_a_table_of_something_else_is_not_written_to(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
 
+    with pytest.raises(ConfigError, match="dp-images` and `benchmark dfd-mnist"):
+        form_of(other, forms=(FORM, dfd_mnist.FORM))
     with pytest.raises(ConfigError, match="--csv"):
-        add_row(other, row(0))
+        add_row(other, row(0), form=FORM)
     assert other.read_text() == "a,b\n1,2\n"
+
+
+def test_a_table_s_own_benchmark_is_known_by_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    add_row(path, row(0), form=FORM)
+
+    assert form_of(path, forms=(dfd_mnist.FORM, FORM)) is FORM
+    with pytest.raises(ConfigError, match="dfd-mnist"):
+        read_rows(path, form=dfd_mnist.FORM)
