@@ -167,7 +167,7 @@ def dfd_mnist(
     ] = "mnist",
     num_images: Annotated[
         int | None,
-        typer.Option("--num-images", min=100, help="Synthetic images of a row. Default 20,000."),
+        typer.Option("--num-images", min=100, help="Synthetic images of a row. Default 10,000."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the rows' runs.")] = Path(
         "runs/dfd_mnist"

@@ -24,7 +24,7 @@ from phoenix_secure.experiments.benchmarks.table import Column, TableForm
 
 __all__ = ["DATASETS", "NUM_IMAGES", "Method", "Partition", "Row", "epsilon_of", "plan_rows"]
 
-NUM_IMAGES = 20_000  # the paper does not say how many it trains its classifiers on
+NUM_IMAGES = 10_000  # the paper does not say how many it trains its classifiers on
 DELTA = 1e-5
 _SITES = 10
 _SITE_IMAGES = 300
