@@ -17,13 +17,7 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.errors import ConfigError, TrainingError
 from phoenix_secure.experiments.benchmarks import dfd_mnist, dp_images
 from phoenix_secure.experiments.benchmarks.row import BenchmarkRow, choice
-from phoenix_secure.experiments.benchmarks.table import (
-    Column,
-    TableForm,
-    form_of,
-    markdown,
-    read_rows,
-)
+from phoenix_secure.experiments.benchmarks.table import form_of, markdown, read_rows
 from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
 
 __all__ = ["dfd_rows", "dp_rows", "print_markdown", "print_rows", "run"]
@@ -163,7 +157,8 @@ def run(
     if output_format is Format.JSON:
         print_json({"event": "finished", "csv": str(csv), "rows": done.rows, "failed": done.failed})
     else:
-        _print_results(done.rows, form=rows[0].form)
+        if done.rows:
+            console.print(markdown(done.rows, form=rows[0].form), soft_wrap=True)
         console.print(f"table: {csv}   runs and images: {out}", soft_wrap=True)
     if done.failed:
         raise TrainingError(
@@ -240,16 +235,6 @@ class _Display:
             cells = (f"{each.title} {report.result[each.name]}" for each in report.row.form.shown)
             text = ", ".join(cells)
         console.print(f"{report.row.name}: {text} {report.text}".rstrip(), soft_wrap=True)
-
-
-def _print_results(rows: Sequence[dict[str, Any]], *, form: TableForm) -> None:
-    table = Table()
-    columns = (*form.kinds, Column("seed", "seed"), *form.shown)
-    for column in columns:
-        table.add_column(column.title, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(row[column.name]) for column in columns))
-    console.print(table)
 
 
 def _cost_key(row: BenchmarkRow) -> str:

@@ -69,14 +69,21 @@ def test_a_row_is_run_once_and_its_command_makes_it_again(finished: Path, tmp_pa
     assert (row["row"], row["is_done"]) == (folder.name, True)
 
 
-def test_the_table_is_printed_as_documents_have_it(finished: Path) -> None:
-    printed = phoenix("benchmark", "table", finished / "t.csv")
+def test_the_table_is_printed_as_documents_have_it(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    printed = phoenix("benchmark", "table", tmp_path / "t.csv")
 
     assert printed.code == 0, printed.err
     title, _, line, *_ = printed.out.splitlines()
     assert title.startswith("| method | sites' images | epsilon | seeds | LogReg | MLP | CNN |")
     assert line.startswith("| release | two-classes | 1000 | 1 | 0.")
     assert "release.fit_steps=3" in line
+    # A run of rows ends with the same lines.
+    ended = benchmark(
+        tmp_path, "--method", "release", "--epsilon", "none", "--format", "text"
+    ).out.splitlines()
+    assert "kept from before" in ended[0]
+    assert {title, line} <= set(ended)
 
 
 def test_a_row_that_was_stopped_after_training_only_judges(finished: Path, tmp_path: Path) -> None:
