@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -18,16 +16,11 @@ from phoenix_secure.data.decode import (
 from phoenix_secure.data.listing import Listing
 from phoenix_secure.data.medical import can_read
 from phoenix_secure.data.reading_progress import report
-from phoenix_secure.errors import DataError
 
-__all__ = ["is_mask_by_name", "kind_of", "pictures_among", "require_no_masks"]
+__all__ = ["kind_of", "pictures_among"]
 
 _HEAD = 352  # bytes: as far as the last mark below
 
-_MASK = re.compile(
-    r"[ _.-]+(masks?|seg|segmentation|gt|groundtruth|annotations?)([ _.-]*\d+)?(\.\w+)?$",
-    re.IGNORECASE,
-)
 _NAMES = {
     "DICOM": DICOM_SUFFIXES,
     "NIfTI": NIFTI_SUFFIXES,
@@ -75,32 +68,6 @@ def pictures_among(listing: Listing) -> tuple[list[Path], list[tuple[Path, str]]
         else:
             others.append((file, kind))
     return pictures, others
-
-
-def is_mask_by_name(file: Path) -> bool:
-    """Whether a file's own name says mask, as a_mask.png does, whatever lies beside it."""
-    return _MASK.search(file.name) is not None
-
-
-def require_no_masks(pictures: Sequence[Path]) -> None:
-    """Refuse masks beside the pictures that they are of, such as a.png and a_mask.png.
-
-    Raises:     DataError that names the first pair.
-    """
-    pairs = [
-        (file, Path(str(file)[: found.start()]).name)
-        for file in pictures
-        if (found := _MASK.search(str(file)))
-    ]
-    if not pairs:
-        return
-    stems = {(file.parent, file.stem) for file in pictures}
-    for file, stem in pairs:
-        if (file.parent, stem) in stems:
-            raise DataError(
-                f"{file} looks like a mask of the picture {stem!r} beside it, and would be an "
-                "image of its own: move the masks away"
-            )
 
 
 def _kind_of(file: Path) -> str | None:

@@ -21,7 +21,7 @@ from phoenix_secure.data.decode import (
 )
 from phoenix_secure.data.decoded_cache import Decoded, decoded_key, find_decoded, keep_decoded
 from phoenix_secure.data.deep_export import SCALE_FILE, DeepScale
-from phoenix_secure.data.file_kinds import is_mask_by_name, pictures_among, require_no_masks
+from phoenix_secure.data.file_kinds import pictures_among
 from phoenix_secure.data.folder_parts import within_part
 from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
 from phoenix_secure.data.groups import GroupKind
@@ -35,6 +35,11 @@ from phoenix_secure.data.label_files import (
 )
 from phoenix_secure.data.labels import class_name, require_few, require_unlike
 from phoenix_secure.data.listing import Listing, list_folder
+from phoenix_secure.data.masks import (
+    is_mask_by_name,
+    require_no_mask_folders,
+    require_no_masks,
+)
 from phoenix_secure.data.percentiles import Percentiles
 from phoenix_secure.data.reading_progress import report
 from phoenix_secure.data.scale import shown_window
@@ -43,8 +48,6 @@ from phoenix_secure.errors import DataError, NoImages
 
 __all__ = ["load_folder", "stack_pictures"]
 
-_IMAGE_FOLDERS = {"image", "images", "img", "imgs"}
-_MASK_FOLDERS = {"mask", "masks", "label", "labels", "annotations", "segmentations", "gt"}
 _MAX_FILE_BYTES = 1 << 31
 _AS_THEY_ARE = " (audit and evaluate take images as they are: resize the files for those)"
 
@@ -73,6 +76,7 @@ def load_folder(
         raise DataError(f"no folder at {folder}: set path to the folder that holds the images")
     rule = inspection.rules.group
     listing, part = within_part(list_folder(folder, inspection), inspection)
+    require_no_mask_folders(listing)
     pictures, others = pictures_among(listing)
     people_first = rule is not None and str(rule) == "folder:1"
     classes = () if people_first else listing.children
@@ -259,12 +263,6 @@ def _labels_of_folders(
     require_few(len(folders), where=f"sub-folders of {listing.root}")
     names = tuple(class_name(folder.name) for folder in folders)
     require_unlike(names, where=str(listing.root), fix="put them into one folder")
-    lower = {name.lower() for name in names}
-    if lower & _IMAGE_FOLDERS and lower & _MASK_FOLDERS:
-        raise DataError(
-            f"the sub-folders of {listing.root} look like images and their masks, not classes: "
-            f"set path to the images, such as {listing.root / sorted(names)[0]}"
-        )
     depth = len(listing.root.parts)
     number = {folder.name: place for place, folder in enumerate(folders)}
     labels = np.array([number[file.parts[depth]] for file in pictures])

@@ -17,6 +17,7 @@ __all__ = [
     "parts_of_name",
     "require_one_configuration",
     "speaks_of_no_part",
+    "words_of_name",
 ]
 
 PARTS = ("train", "test", "validation", "all")
@@ -61,8 +62,17 @@ def parts_of_name(name: str) -> frozenset[str]:
     """
     if not _HINT.search(name):
         return frozenset()
-    words = {*_LETTERS.findall(name.lower()), *(w.lower() for w in _CAMEL.findall(name))}
+    words = {*_LETTERS.findall(name.lower()), *words_of_name(name)}
     return frozenset(p for p, known in _PATTERNS.items() if any(map(known.fullmatch, words)))
+
+
+def words_of_name(name: str) -> frozenset[str]:
+    """The words of a name, in small letters; capitals begin one.
+
+    >>> sorted(words_of_name("JPEGImages_2"))
+    ['images', 'jpeg']
+    """
+    return frozenset(word.lower() for word in _CAMEL.findall(name))
 
 
 def part_of_name(name: str) -> str | None:
