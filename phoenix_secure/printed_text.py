@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
 
-__all__ = ["markdown_cell", "without_controls"]
+__all__ = ["markdown_cell", "without_controls", "without_marks"]
 
 # Embeddings, overrides and isolates (Unicode Standard Annex 9): they show words in another order
 # than the one that is signed. The marks U+200E, U+200F and U+061C are part of some languages.
@@ -23,6 +24,15 @@ def without_controls(text: str) -> str:
     'Clinic gnik A[31m'
     """
     return text.translate(_CHANGED)
+
+
+def without_marks(text: str) -> str:
+    """``text`` without characters that nobody sees, such as joiners or soft hyphens.
+
+    >>> without_marks("P\u200b7")
+    'P7'
+    """
+    return "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
 def markdown_cell(text: Any) -> str:

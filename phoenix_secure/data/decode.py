@@ -14,7 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from phoenix_secure.data.depth import deep_values, stored_bits, windowed_picture
+from phoenix_secure.data.depth import (
+    deep_values,
+    spread_transparency,
+    stored_bits,
+    windowed_picture,
+)
 from phoenix_secure.data.dicom import NoPixels, dicom_images, dicom_person, is_dicom
 from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.inspection import Inspection, ReadingRules
@@ -84,7 +89,11 @@ def decode_picture(
         inspection.saw_bits(bits)
         shallow = windowed_picture(content, picture, bits=bits, window=inspection.window, name=name)
         shallow.load()
-        return conform_picture(shallow, image_size=image_size, channels=channels, name=name)
+        pixels = conform_picture(shallow, image_size=image_size, channels=channels, name=name)
+        if picture.has_transparency_data and pixels.min() == 255:
+            # As programs leave it that know of no transparency.
+            inspection.note("transparent everywhere, and so white", name)
+        return pixels
 
 
 def stored_values(content: bytes, *, name: str) -> npt.NDArray[Any]:
@@ -124,6 +133,7 @@ def _opened(
                 _require_one_picture(picture, name=name, inspection=inspection)
                 bits = stored_bits(content, picture, name=name)
                 require_whole(content, picture, bits=bits, name=name)
+                spread_transparency(picture, bits=bits)
                 yield picture, bits
     except DataError:
         raise

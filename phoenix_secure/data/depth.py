@@ -18,9 +18,15 @@ from phoenix_secure.data.scale import Window, apply_window, shown_window
 from phoenix_secure.data.stored_image import require_finite
 from phoenix_secure.errors import DataError
 
-__all__ = ["deep_values", "stored_bits", "windowed_picture"]
+__all__ = [
+    "deep_values",
+    "spread_transparency",
+    "stored_bits",
+    "windowed_picture",
+]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
+_COLOUR_MAP = 320
 _MODE_BITS = {"I": 32, "F": 32, "I;16": 16, "I;16L": 16, "I;16B": 16, "I;16N": 16}
 _PNG_DEPTH, _PNG_COLOUR = 24, 25  # offsets of two bytes of IHDR
 _PNG_GREY_ALPHA, _PNG_RGBA = 4, 6
@@ -31,7 +37,8 @@ _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L
 def stored_bits(content: bytes, picture: Image.Image, *, name: str) -> int:
     """Bits per channel of an opened picture as the file stores them.
 
-    Raises:     DataError for signed 8-bit values, which Pillow reads as unsigned.
+    Raises:     DataError for signed 8-bit values, which Pillow reads as unsigned, and for a palette
+                in 0..255 where TIFF says 0..65535, of which it makes black.
     """
     bits = _MODE_BITS.get(picture.mode, 1 if picture.mode == "1" else 8)
     if picture.format == "PNG":
@@ -41,8 +48,10 @@ def stored_bits(content: bytes, picture: Image.Image, *, name: str) -> int:
         bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
         if bits <= 8 and 2 in tags.get(_SAMPLE_FORMAT, (1,)):
             raise DataError(f"{name} holds signed 8-bit values: convert it to unsigned ones")
+        if 0 < max(tags.get(_COLOUR_MAP, (0,))) < 256:
+            raise DataError(f"{name} has a palette of 8 bits, where TIFF has 16: convert it to RGB")
     elif picture.format == "PPM" and picture.mode not in ("1", "F"):
-        bits = max(8, int(_maxval(picture)).bit_length())
+        bits = int(_maxval(picture)).bit_length()
     return bits
 
 
@@ -58,7 +67,9 @@ def windowed_picture(
                 a window that reaches beyond them; for a deep form that cannot be read exactly.
     """
     if bits <= 8:
-        return picture if window is None else _windowed_bytes(picture, window, name=name)
+        if window is None:
+            return picture
+        return _windowed_bytes(picture, window, bits=bits, name=name)
     if window is None:
         raise DataError(
             f"{name} has more than 8 bits per channel ({bits}): convert it to 8 bits first, or set "
@@ -77,7 +88,19 @@ def windowed_picture(
     return found
 
 
-def _windowed_bytes(picture: Image.Image, window: Window, *, name: str) -> Image.Image:
+def spread_transparency(picture: Image.Image, *, bits: int) -> None:
+    """Bring the transparent grey of a PNG to 0..255, as Pillow brings the pixels and not this."""
+    grey = picture.info.get("transparency")
+    if picture.format == "PNG" and picture.mode == "L" and bits < 8 and isinstance(grey, int):
+        picture.info["transparency"] = grey * (255 // (2**bits - 1))
+
+
+def _windowed_bytes(picture: Image.Image, window: Window, *, bits: int, name: str) -> Image.Image:
+    if 1 < bits < 8 and window != (0, 255):
+        raise DataError(
+            f"{name} has {bits} bits per channel, which are brought to 0..255 when they are read: "
+            "leave data.window out, or convert the picture to 8 bits"
+        )
     if window[0] < 0 or window[1] > 255:
         raise DataError(
             f"{name} has 8 bits per channel, where data.window {shown_window(window)} is for more: "

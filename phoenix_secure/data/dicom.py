@@ -74,12 +74,16 @@ def dicom_images(content: bytes, *, name: str) -> Iterator[StoredImage]:
             raise NoPixels(f"{name} is a DICOM object without pixels")
         _require_readable(dataset, name=name)
         pixels = _pixels().iter_pixels(dataset)
-        num_frames = int(dataset.get("NumberOfFrames") or 1)
+        num_frames = _num_frames(dataset)
     for number in range(num_frames):
         with _quietly(name):
             values = _next_frame(pixels, dataset, name=name)
             image = _image(values, dataset, frame=number)
         yield image
+
+
+def _num_frames(dataset: Any) -> int:
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _kind(dataset: Any) -> str:
@@ -110,9 +114,12 @@ def _image(values: npt.NDArray[Any], dataset: Any, *, frame: int) -> StoredImage
     functional = _functional_groups(dataset, frame)
     spacing = _spacing([_item(functional, "PixelMeasuresSequence"), dataset])
     if kind == "PALETTE COLOR":
+        entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
+        whole = np.arange(first, first + (entries or 1 << 16), dtype=np.int32)
+        # Entries of 8 bits are kept in words of 16, too, whatever the descriptor says.
+        is_deep = _pixels().apply_color_lut(whole, dataset).max() > 255
         values = _pixels().apply_color_lut(values, dataset)
-        depth = 8 * values.dtype.itemsize
-        values = np.rint(values.astype(np.float64) * (255 / (2**depth - 1))).astype(np.uint8)
+        values = np.rint(values.astype(np.float64) / (257 if is_deep else 1)).astype(np.uint8)
         return StoredImage(values=values, bits=8, is_bytes=True, spacing_mm=spacing)
     if kind not in _GREY:
         return StoredImage(values=values, bits=bits, is_bytes=bits == 8, spacing_mm=spacing)
@@ -201,6 +208,21 @@ def _require_readable(dataset: Any, *, name: str) -> None:
         raise DataError(
             f"{name} has a photometric interpretation that is not read here: convert it"
         )
+    if (int(dataset.get("SamplesPerPixel") or 1) == 1) != (kind in (*_GREY, "PALETTE COLOR")):
+        raise DataError(
+            f"{name} states {'one channel' if kind not in _GREY else 'several channels'} and the "
+            f"photometric interpretation {kind}, which contradict each other: write it again with "
+            "a DICOM tool"
+        )
+    bits = int(dataset.get("BitsStored") or 0)
+    if bits and int(dataset.get("HighBit", bits - 1)) != bits - 1:
+        # pydicom would take the values as many times larger as there are bits below them.
+        raise DataError(
+            f"{name} keeps its values in other bits than the lowest (HighBit), which is not read "
+            "here: write it again with a DICOM tool"
+        )
+    if float(dataset.get("RescaleSlope", 1) or 0) == 0:
+        raise DataError(f"{name} rescales every value to one (RescaleSlope 0): repair or remove it")
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if not 0 < rows * columns <= _MAX_PIXELS:
         raise DataError(f"{name} says {rows} x {columns} pixels: no image that can be trained on")
@@ -211,6 +233,10 @@ def _require_readable(dataset: Any, *, name: str) -> None:
         )
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     if not syntax.is_encapsulated:
+        frame = rows * columns * int(dataset.get("SamplesPerPixel") or 1)
+        stated = frame * int(dataset.get("BitsAllocated") or 0) * _num_frames(dataset) // 8
+        if kind != "YBR_FULL_422" and len(dataset.PixelData) >= stated + max(2, stated):
+            raise DataError(f"{name} holds more frames than it says: write it again")
         return
     if not _pixels().get_decoder(syntax).is_available:
         raise DataError(f"{name} is compressed as {syntax.name}: {_DECODER}, or decompress it")
@@ -220,7 +246,7 @@ def _require_readable(dataset: Any, *, name: str) -> None:
 
 def _require_plain_codestreams(dataset: Any, *, form: tuple[int, int], name: str) -> None:
     """Refuse JPEG 2000 frames that decoders would work on for minutes, or for ever."""
-    num_frames = int(dataset.get("NumberOfFrames") or 1)
+    num_frames = _num_frames(dataset)
     for frame in _import().encaps.generate_frames(dataset.PixelData, number_of_frames=num_frames):
         if frame.startswith(_JP2_FILE):
             raise DataError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from phoenix_secure.data.groups import GroupRule
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inventory import Inventory, grouped
+from phoenix_secure.data.labels import require_writable
 from phoenix_secure.data.nifti import Slices
 from phoenix_secure.data.percentiles import Percentiles
 from phoenix_secure.data.scale import Window, shown_window
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 SYSTEM_FILE = "hidden, or of the operating system"
 WHOLE_SET = "whole set"
+_DARK = 31  # of 255: what five bits hold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,11 +143,18 @@ class Inspection:
     ) -> ImageSet:
         """``image_set`` with its inventory; the log tells what was passed over.
 
-        Raises:     DataError under ``strict``.
+        Raises:     DataError under ``strict``, and for names of classes that cannot be shown.
         """
         self.require_complete()
+        require_writable(image_set.class_names, where=self.source)
         if len(self._own_windows) > 1:
             self.note("files have windows of their own that differ: data.window reads all alike")
+        high, stated = int(image_set.images.max()), self._window or self._own_windows
+        if high <= _DARK and not stated and not self.rules.each_alone:
+            self.note(
+                f"all images are nearly black (no pixel above {high} of 255), as masks or values "
+                "of a few bits are: data.window says which values become black and white"
+            )
         labels = image_set.labels
         if labels is not None and image_set.class_names[0] == "0" and labels.min() > 0:
             self.note("no image is of class 0: do the labels count from 1?")

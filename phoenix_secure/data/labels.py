@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phoenix_secure.errors import DataError
+from phoenix_secure.printed_text import without_controls, without_marks
 
 __all__ = [
     "LABEL_NAMES",
@@ -19,6 +20,7 @@ __all__ = [
     "pick_label",
     "require_few",
     "require_unlike",
+    "require_writable",
 ]
 
 LABEL_NAMES = ("label", "labels")
@@ -100,13 +102,27 @@ def require_unlike(names: Iterable[str], *, where: str, fix: str) -> None:
     """
     found: dict[str, str] = {}
     for name in names:
-        key = class_name(name.casefold()).strip()
+        key = class_name(without_marks(name.casefold())).strip()
         if key in found:
             raise DataError(
                 f"{where} holds the classes {found[key]!r} and {name!r}, which differ in capitals, "
                 f"spaces or encoding alone: {fix}"
             )
         found[key] = name
+
+
+def require_writable(names: Iterable[str], *, where: str) -> None:
+    """Refuse names of classes that a terminal, a file or a page could not show.
+
+    Raises:     DataError that names the first.
+    """
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or without_controls(name) != name:
+            wrong = "is no text" if not isinstance(name, str) else "cannot be shown"
+            raise DataError(
+                f"{where} has a class whose name {wrong} ({ascii(name)[:60]}): give it one of "
+                "letters and digits"
+            )
 
 
 def class_name(name: str) -> str:

@@ -22,6 +22,7 @@ __all__ = ["Axis", "Slices", "is_nifti", "nifti_images"]
 
 _GZIP = b"\x1f\x8b"
 _MAX_BYTES = 1 << 31  # of one volume
+_LABELS = 1002  # NIFTI_INTENT_LABEL
 _MAX_GZIP_RATIO = 1032  # of deflate
 _HEADER_SIZE = 540  # of NIfTI-2, the longer one
 
@@ -94,6 +95,7 @@ def nifti_images(content: bytes, *, name: str, slices: Slices | None) -> Iterato
                     "0), so that no slice is known to be axial: set its sform with a NIfTI tool"
                 )
             volume, zooms = _as_ras(header, volume)
+            slope, inter = header.get_slope_inter()
     except DataError:
         raise
     except Exception as error:
@@ -101,7 +103,6 @@ def nifti_images(content: bytes, *, name: str, slices: Slices | None) -> Iterato
             f"{name} cannot be read as NIfTI ({type(error).__name__}): it is truncated or damaged; "
             "replace or remove it"
         ) from error
-    slope, inter = header.get_slope_inter()
     is_scaled = (slope, inter) not in ((None, None), (1.0, 0.0))
     axis = {Axis.SAGITTAL: 0, Axis.CORONAL: 1, Axis.AXIAL: 2}[slices.axis]
     across, down = (each for each in range(3) if each != axis)
@@ -139,6 +140,8 @@ def _volume(content: bytes, *, name: str) -> tuple[Any, npt.NDArray[Any]]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise DataError(f"{name} holds values of type {dtype}, expected plain numbers: convert it")
+    if int(header["intent_code"]) == _LABELS:
+        raise DataError(f"{name} holds labels of regions, as its header says, and is no image")
     offset = int(header.get_data_offset())
     end = offset + math.prod(shape) * dtype.itemsize
     is_compressed = content[:2] == _GZIP
@@ -159,6 +162,8 @@ def _volume(content: bytes, *, name: str) -> tuple[Any, npt.NDArray[Any]]:
             raise DataError(f"{name} is truncated: copy it again")
     else:
         body = content
+    if offset < kind.sizeof_hdr:
+        raise DataError(f"{name} is damaged: its header says that its values lie in the header")
     count = math.prod(shape)
     return header, np.frombuffer(body, dtype, count, offset).reshape(shape, order="F")
 

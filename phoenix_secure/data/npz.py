@@ -255,7 +255,7 @@ def _named(
         return whole, None, ()
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(f"{path}: expected one integer label for each of {len(images)} images")
     class_names = _class_names(names, path=path)
     has_name = (labels >= 0) & (labels < len(class_names))
@@ -278,7 +278,7 @@ def _checked_labels(
             f"{path}: labels have shape {labels.shape}, expected one for each of "
             f"{num_images} images"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu":
         raise DataError(f"{path}: labels are {labels.dtype}, expected integers 0, 1, 2, ...")
     known = None if names is None else _class_names(names, path=path)
     return numbered(labels, names=known, where=str(path))

@@ -49,6 +49,8 @@ def conform_picture(
             "convert it to 8-bit grey or RGB first"
         )
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "LAB":
+        picture = picture.convert("RGB")  # the one way that Pillow knows
     if picture.has_transparency_data:
         opaque = Image.new("RGBA", picture.size, "white")
         opaque.alpha_composite(picture.convert("RGBA"))

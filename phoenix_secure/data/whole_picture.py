@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from phoenix_secure.errors import DataError
 __all__ = ["require_whole"]
 
 _AT_ONCE = 1 << 20  # bytes
+_PLAIN = (b"P1", b"P2", b"P3")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where each pass of Adam7 begins, and its steps (PNG specification, section 8.2).
 _ADAM7 = (
@@ -32,9 +34,12 @@ def require_whole(content: bytes, picture: Image.Image, *, bits: int, name: str)
     if picture.format == "PNG":
         if _inflated(content) < _png_size(content):
             raise DataError(f"{name} holds fewer rows than its header says: copy it again")
-    elif picture.format == "PPM" and content[:2] in (b"P4", b"P5", b"P6"):
-        end = _ppm_end(picture, size=2 if bits > 8 else 1)
-        if content[end:].strip():
+    elif picture.format == "PPM" and content[:2] in (*_PLAIN, b"P4", b"P5", b"P6"):
+        if content[:2] in _PLAIN:
+            goes_on = _plain_goes_on(content, picture)
+        else:
+            goes_on = bool(content[_ppm_end(picture, size=2 if bits > 8 else 1) :].strip())
+        if goes_on:
             raise DataError(
                 f"{name} holds more than one picture, or something behind it: save each as a file "
                 "of its own"
@@ -71,6 +76,14 @@ def _png_data(content: bytes) -> Iterator[bytes]:
         if content[at + 4 : at + 8] == b"IDAT":
             yield content[at + 8 : end]
         at = end + 4
+
+
+def _plain_goes_on(content: bytes, picture: Any) -> bool:
+    """Whether more numbers stand in a plain PPM file than its header says."""
+    size = int(picture.width) * int(picture.height) * len(picture.getbands())
+    rest = re.sub(rb"#[^\r\n]*", b"", content[int(picture.tile[0].offset) :])
+    # The bits of P1 need no space between them.
+    return len(b"".join(rest.split()) if content[:2] == b"P1" else rest.split()) > size
 
 
 def _ppm_end(picture: Any, *, size: int) -> int:

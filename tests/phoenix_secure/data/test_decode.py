@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phoenix_secure.data.decode import decode_picture
+from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.errors import DataError
 
 
@@ -61,6 +64,55 @@ def test_transparency_is_flattened_onto_white() -> None:
     assert np.array_equal(decode(encode(opaque)), COLOURS.transpose(2, 0, 1))
     grey = Image.fromarray(COLOURS[:, :, 0]).convert("LA")
     assert np.array_equal(decode(encode(grey))[0], COLOURS[:, :, 0])
+
+
+def test_a_picture_of_which_nothing_is_seen_is_told() -> None:
+    inspection = Inspection("here", ReadingRules())
+    clear = Image.fromarray(np.dstack([COLOURS, np.zeros((8, 8), dtype=np.uint8)]))
+    seen = Image.fromarray(np.dstack([COLOURS, np.eye(8, dtype=np.uint8)]))
+    for name, picture in (("clear", clear), ("seen", seen), ("white", Image.new("L", (8, 8), 255))):
+        decode_picture(
+            encode(picture), image_size=None, channels=1, name=name, inspection=inspection
+        )
+    assert inspection.num_told == 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_grey_that_a_png_names_transparent_is_white(bits: int) -> None:
+    """Pillow brings the pixels to 0..255, and not the grey that is named."""
+    rows = b"".join(bytes([0, *([0b01010101] * bits)]) for _ in range(8))
+    pixels = np.unpackbits(np.frombuffer(rows[1 : 1 + bits], np.uint8)).reshape(8, bits)
+    values = pixels @ (1 << np.arange(bits)[::-1])
+    header = struct.pack(">IIBBBBB", 8, 8, bits, 0, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    content += chunk(b"tRNS", struct.pack(">H", values[1]))
+    content += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    wanted = np.where(values == values[1], 255, values * 255 // (2**bits - 1))
+    assert (decode(content)[0] == wanted).all()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    length, checksum = len(body), zlib.crc32(kind + body)
+    return struct.pack(">I", length) + kind + body + struct.pack(">I", checksum)
+
+
+def test_lab_becomes_grey_as_it_becomes_rgb() -> None:
+    lab = Image.new("LAB", (8, 8), (150, 128, 128))  # neutral
+    colours = decode(encode(lab, "TIFF"))
+    assert np.ptp(colours) <= 2
+    assert np.abs(decode(encode(lab, "TIFF"), channels=1) - colours.mean()).max() <= 1
+
+
+def test_a_palette_of_8_bits_in_a_tiff_is_not_read_as_black() -> None:
+    content = encode(Image.fromarray(COLOURS).quantize(), "TIFF")
+    assert decode(content).mean() > 50
+    with Image.open(io.BytesIO(content)) as opened:
+        palette = opened.tag_v2[320]
+    stored = struct.pack(f"<{len(palette)}H", *palette)
+    assert stored in content
+    shallow = struct.pack(f"<{len(palette)}H", *(value // 256 for value in palette))
+    with pytest.raises(DataError, match="palette of 8 bits"):
+        decode(content.replace(stored, shallow))
 
 
 def test_pictures_are_turned_upright() -> None:

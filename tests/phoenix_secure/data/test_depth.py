@@ -210,6 +210,18 @@ def test_8_bit_pictures_under_a_window() -> None:
     assert np.array_equal(decode(shallow, (50, 200)), expected(values, 50, 200))
 
 
+@pytest.mark.parametrize("maxval", [3, 15, 100])
+def test_fewer_bits_under_a_window_are_refused(maxval: int) -> None:
+    """They are brought to 0..255 while they are read: a window of stored values makes white."""
+    values = (RAMP * maxval).astype(np.uint8)
+    content = f"P5 16 16 {maxval}\n".encode() + values.tobytes()
+    whole = decode(content)
+    assert whole.max() == 255
+    with pytest.raises(DataError, match=r"bits per channel, which are brought to 0\.\.255"):
+        decode(content, (0, maxval))
+    assert np.array_equal(decode(content, (0, 255)), whole)
+
+
 def test_orientation_holds_for_deep_pictures() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3

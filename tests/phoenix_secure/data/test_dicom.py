@@ -94,6 +94,40 @@ def test_a_window_is_in_the_unit_that_the_file_rescales_to() -> None:
     assert np.array_equal(read(inverted, window=(-1000, 3000))[0][0], 255 - wanted)
 
 
+@pytest.mark.parametrize(
+    ("elements", "told"),
+    [
+        ({"BitsStored": 12, "HighBit": 15}, "other bits than the lowest"),
+        ({"RescaleSlope": "0", "RescaleIntercept": "7"}, "RescaleSlope 0"),
+        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "contradict each other"),
+        ({"Rows": 4}, "more frames than it says"),
+    ],
+)
+def test_values_that_pydicom_would_read_otherwise_are_refused(
+    elements: dict[str, object], told: str
+) -> None:
+    values = np.stack([RAMP, RAMP, RAMP]) if "SamplesPerPixel" in elements else RAMP
+    made = dataset(values, **elements)
+    if "SamplesPerPixel" in elements:
+        del made.NumberOfFrames
+    with pytest.raises(DataError, match=f"a.dcm .*{told}"):
+        read(made, window=(0, 4095))
+
+
+@pytest.mark.parametrize("descriptor", [8, 16])
+@pytest.mark.parametrize("words", ["u1", "<u2"])
+def test_a_palette_of_8_bits_is_as_bright_in_words_of_16(descriptor: int, words: str) -> None:
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    made = dataset(values, PhotometricInterpretation="PALETTE COLOR")
+    entries = np.arange(256) // 2 + 100
+    for colour in ("Red", "Green", "Blue"):
+        name = f"{colour}PaletteColorLookupTable"
+        setattr(made, f"{name}Descriptor", [256, 0, descriptor])
+        setattr(made, f"{name}Data", entries.astype(words).tobytes())
+    (found,) = read(made)
+    assert np.array_equal(found, np.stack([entries[values]] * 3))
+
+
 @given(
     st.floats(-500, 4500),
     st.floats(1.5, 5000),

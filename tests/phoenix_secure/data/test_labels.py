@@ -327,3 +327,37 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
 def test_numbers_become_names_up_to_the_limit() -> None:
     labels, names = numbered(np.array([MAX_CLASSES - 1]), names=None, where="x")
     assert (labels.tolist(), len(names)) == ([MAX_CLASSES - 1], MAX_CLASSES)
+
+
+@pytest.mark.parametrize("kind", ["timedelta64[s]", "datetime64[s]", "bool", "float64"])
+def test_an_array_of_other_than_whole_numbers_is_no_labels(tmp_path: Path, kind: str) -> None:
+    images = np.full((4, 8, 8), 90, np.uint8)
+    np.savez(tmp_path / "d.npz", images=images, labels=np.arange(4).astype(kind))
+    with pytest.raises(DataError, match="expected integers"):
+        load(tmp_path / "d.npz", "npz")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", " ", "\u202eabc"])
+def test_a_class_name_that_cannot_be_shown_is_refused(tmp_path: Path, name: str) -> None:
+    images = np.full((2, 8, 8), 90, np.uint8)
+    np.savez(tmp_path / "d.npz", images=images, labels=[0, 1], class_names=["a", name])
+    with pytest.raises(DataError, match="cannot be shown") as refused:
+        load(tmp_path / "d.npz", "npz")
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("high", [1, 15])
+def test_values_of_a_few_bits_are_told(tmp_path: Path, high: int) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) % (high + 1)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (note,) = inventory_notes(load(tmp_path))
+    assert note.startswith(f"all images are nearly black (no pixel above {high} of 255)")
+    stated = ReadingRules(window=(0, high))
+    whole = load_images("image-folder", path=str(tmp_path), cache_dir=tmp_path, rules=stated)
+    assert inventory_notes(whole) == ()
+    assert whole.images.max() == 255
+
+
+def inventory_notes(found: ImageSet) -> tuple[str, ...]:
+    assert found.inventory is not None
+    return found.inventory.notes

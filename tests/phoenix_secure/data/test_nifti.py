@@ -173,6 +173,33 @@ def test_hostile_and_damaged_volumes_are_refused_and_nothing_is_allocated(
     assert "a.nii" in str(caught.value)
 
 
+@pytest.mark.parametrize("intercept", [np.nan, np.inf])
+def test_a_scale_that_is_no_number_is_refused(intercept: float) -> None:
+    with pytest.raises(DataError, match=r"a\.nii cannot be read as NIfTI"):
+        read(placed(scl_slope=2, scl_inter=intercept))
+
+
+def test_a_header_is_not_read_as_values() -> None:
+    with pytest.raises(DataError, match="values lie in the header"):
+        read(placed(vox_offset=0))
+
+
+def test_a_map_of_labels_is_no_image() -> None:
+    with pytest.raises(DataError, match="labels of regions"):
+        read(placed(intent_code=1002))
+
+
+def placed(**fields: object) -> bytes:
+    """A volume that is read, but for these fields of its header."""
+    content = volume(np.ones((4, 4, 4), np.int16))
+    assert len(read(content)) == 4
+    header = nib.Nifti1Image.from_bytes(content).header
+    header["vox_offset"] = 352
+    for name, value in fields.items():
+        header[name] = value
+    return bytes(header.binaryblock + content[348:])
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_bytes_changed_anywhere_are_read_or_refused(seed: int) -> None:

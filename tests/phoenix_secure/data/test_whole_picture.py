@@ -82,6 +82,9 @@ def test_rows_that_are_missing_at_the_end_are_missed() -> None:
         b"P5 8 8 255\n" + bytes(range(64)),
         b"P5 8 8 15\n" + bytes(64),
         b"P6 8 8 255\n" + bytes(192),
+        b"P1 8 8\n" + b"01 1" * 21 + b"1 # the last\n",
+        b"P2 8 8 255\n" + b"7 " * 64,
+        b"P3 8 8 255\n" + b"7\n" * 192,
     ],
 )
 def test_a_second_picture_in_a_ppm_file_is_refused(content: bytes) -> None:
