@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -228,7 +227,7 @@ def file_group(content: bytes, *, name: str, rule: GroupRule | None) -> int | No
     if rule is None or rule.kind not in (GroupKind.FILE, GroupKind.DICOM):
         return None
     if rule.kind is GroupKind.FILE:
-        return rule.number(hashlib.sha256(content).hexdigest())
+        return rule.number_of_file(content)
     try:
         value = dicom_person(content, name=name)
     except DataError:

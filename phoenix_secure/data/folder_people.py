@@ -39,7 +39,7 @@ def people_of_folder(
             table, values = people_of_table(tables, pictures, root=root, rule=rule)
         case GroupKind.ARRAY:
             raise ConfigError(f"data.group {rule} is for an .npz file, not for a folder")
-    kept, people, spellings = [], [], Spellings(rule)
+    kept, people, spellings = [], [], Spellings(rule, each_alone=inspection.rules.each_alone)
     for number, picture in enumerate(pictures):
         try:
             if values is None:

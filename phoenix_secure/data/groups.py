@@ -1,8 +1,9 @@
 """Whose image it is: identifiers of people become numbers where they are read.
 
-    number(id) = first 63 bits of HMAC-SHA256(key, label | id)
+    number(id) = first 63 bits of HMAC-SHA256(key, label | spelled_alike(id))
 
-under the site's split key (``keyed_split``). The identifiers themselves go no further: not into the
+under the site's split key (``keyed_split``): one person under two spellings has one number, at one
+site and at two. The identifiers themselves go no further: not into the
 image set, the run folder, the log, or a message.
 """
 
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from phoenix_secure.config.images import group_form
 from phoenix_secure.data.parts import part_of_name
 from phoenix_secure.errors import ConfigError, DataError
+from phoenix_secure.printed_text import without_marks
 
 __all__ = [
     "GroupKind",
@@ -34,11 +36,13 @@ __all__ = [
     "next_group",
     "of_their_own",
     "person",
+    "spelled_alike",
 ]
 
 Groups = npt.NDArray[np.int64]
 
 _LABEL = b"phoenix-secure/group/v1:"
+_QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 # What tables say where nobody is named: as one person, all those would be.
 _NOBODY = frozenset(("", "nan", "none", "null", "na", "n/a", "nat", "<na>", "?", "-"))
 
@@ -84,14 +88,25 @@ class GroupRule:
         """The number of one person."""
         return group_number(identifier, key=self.key)
 
+    def number_of_file(self, content: bytes) -> int:
+        """The number of the person whom a file shows that names nobody."""
+        return _number(hashlib.sha256(content).hexdigest(), key=self.key)
+
 
 def group_number(identifier: str, *, key: bytes) -> int:
-    """The number of the person ``identifier`` names: 0..2^63 - 1.
+    """The number of the person ``identifier`` names, in whatever spelling: 0..2^63 - 1.
 
     Guarantee:  equal identifiers have equal numbers under one key, whatever else is in the set;
                 without the key, nobody learns an identifier from its number by trying.
+
+    >>> group_number("P007", key=bytes(32)) == group_number("p 7", key=bytes(32))
+    True
     """
-    digest = hmac.digest(key, _LABEL + identifier.encode(), hashlib.sha256)
+    return _number(spelled_alike(identifier), key=key)
+
+
+def _number(text: str, *, key: bytes) -> int:
+    digest = hmac.digest(key, _LABEL + text.encode(), hashlib.sha256)
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -123,12 +138,13 @@ def person(value: Any, *, name: str, rule: GroupRule) -> str:
 class Spellings:
     """The identifiers of one set, which must differ in more than their spelling.
 
-    One person under two spellings would count as two, and each would be protected as if the images
-    of the other were somebody else's.
+    Two spellings are one number: this asks whether they are one person. Where no image may decide
+    about another nobody is asked, and they are one.
     """
 
-    def __init__(self, rule: GroupRule) -> None:
+    def __init__(self, rule: GroupRule, *, each_alone: bool) -> None:
         self._rule = rule
+        self._each_alone = each_alone
         self._seen: dict[str, tuple[str, str]] = {}
 
     def take(self, identifier: str, *, name: str) -> str:
@@ -136,21 +152,39 @@ class Spellings:
 
         Raises:     DataError naming this image and one of the other spelling, and never the value.
         """
-        first, where = self._seen.setdefault(_plain(identifier), (identifier, name))
+        if self._each_alone:
+            return identifier
+        first, where = self._seen.setdefault(spelled_alike(identifier), (identifier, name))
         if first != identifier:
             raise DataError(
                 f"{where} and {name}: {self._rule} names two persons who differ only in capitals, "
-                "spaces, leading zeros or a decimal .0. Write each person in one way, or tell two "
-                "persons apart by more than that"
+                "spaces, quotes, kinds of dashes, leading zeros or a decimal .0. Write each person "
+                "in one way, or tell two persons apart by more than that"
             )
         return identifier
 
 
-def _plain(identifier: str) -> str:
-    """What is left of an identifier without its spelling: P007, p7 and ' P 7' are one."""
-    text = "".join(unicodedata.normalize("NFKC", identifier).casefold().split())
-    text = re.sub(r"^(\d+)\.0+$", r"\1", text)
-    return re.sub(r"(?<!\d)0+(?=\d)", "", text)
+def spelled_alike(identifier: str) -> str:
+    """What is left of an identifier without its spelling.
+
+    >>> {spelled_alike(each) for each in ("P007", " P 7", "'p7'", "P\u200b7", "P\uff17")}
+    {'p7'}
+    >>> {spelled_alike(each) for each in ("A-07", "a\u20137")}, spelled_alike("+7,0")
+    ({'a-7'}, '7')
+    """
+    folded = unicodedata.normalize("NFKC", without_marks(identifier)).casefold()
+    text = "".join(_letter(each) for each in "".join(folded.split()))
+    text = re.sub(r"^\+?(\d+)[.,]0+$", r"\1", text)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^\+(?=\d)", "", text))
+
+
+def _letter(letter: str) -> str:
+    if letter in _QUOTES:
+        return ""
+    if unicodedata.category(letter) == "Pd":
+        return "-"
+    digit = unicodedata.decimal(letter, None)
+    return letter if digit is None else str(digit)
 
 
 def folder_person(file: Path, *, root: Path, rule: GroupRule) -> str:

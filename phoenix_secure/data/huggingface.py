@@ -91,7 +91,7 @@ def load_huggingface(
     column = _undecoded(table, image_column, reference=reference)
 
     named = np.zeros(len(table), np.int64)
-    spellings = None if rule is None else Spellings(rule)
+    spellings = None if rule is None else Spellings(rule, each_alone=each_alone)
 
     def read(index: int, name: str) -> bytes:
         content = (column[index][image_column] or {}).get("bytes")

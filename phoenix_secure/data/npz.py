@@ -168,7 +168,7 @@ def _with_groups(
         )
     groups = np.zeros(len(images), np.int64)
     whole = np.ones(len(images), bool)
-    spellings = Spellings(rule)
+    spellings = Spellings(rule, each_alone=inspection.rules.each_alone)
     for index, value in enumerate(people.tolist()):
         what = f"image {index} of {path}"
         try:

@@ -273,7 +273,7 @@ def _extended(name: str, path: str | None, *, group: GroupRule | None) -> ImageS
             if people is None:
                 raise ValueError(f"it has no entry {group.name}, which data.group names")
             named = [person(each, name=name, rule=group) for each in people]
-            spellings = Spellings(group)
+            spellings = Spellings(group, each_alone=False)
             for number, each in enumerate(named):
                 spellings.take(each, name=f"image {number} of {name}")
             groups = np.array([group.number(each) for each in named], np.int64)

@@ -70,7 +70,8 @@ def person_hashes(groups: np.ndarray, *, key: bytes) -> list[str]:
 
 def person_tag(*, key: bytes) -> str:
     """As ``comparison_tag``, for hashes of persons."""
-    return _mac(key, b"comparison of persons").hex()
+    # Before, two spellings of one person had two numbers: such hashes compare with none of these.
+    return _mac(key, b"comparison of persons, in any spelling").hex()
 
 
 def data_digest(

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from own_folder import PERSONS, OwnFolderSite, digit_pictures
+from phoenix_secure.data.groups import GroupRule
+from phoenix_secure.data.inspection import ReadingRules
+from phoenix_secure.data.sources import load_images
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.messages import TrainReply
 from phoenix_secure.privacy.ledger import PrivacyLedger
@@ -70,3 +73,24 @@ def test_persons_are_not_protected_where_nobody_says_who_they_are(tmp_path: Path
     site = OwnFolderSite(tmp_path, images=digit_pictures(10))
     with pytest.raises(ConfigError, match=r"set\s+data\.group"):
         site.plan("privacy.unit=group", "privacy.noise_multiplier=1")
+
+
+def test_a_picture_under_another_spelling_leaves_nobody_out(tmp_path: Path) -> None:
+    """The one that came later was left out: one picture of "P0" took all those of "p0" away."""
+    site = OwnFolderSite(tmp_path, images=digit_pictures(12), persons=["p0"] * 6 + ["p1"] * 6)
+
+    def counts() -> tuple[int, int]:
+        found = load_images(
+            "image-folder",
+            path=str(site.images),
+            image_size=8,
+            channels=1,
+            cache_dir=tmp_path,
+            rules=ReadingRules(group=GroupRule.of("folder:1", key=bytes(32)), each_alone=True),
+        )
+        assert found.num_groups is not None
+        return found.num_images, found.num_groups
+
+    assert counts() == (12, 2)
+    site.add(digit_pictures(13)[12], "0.png", person="P0")
+    assert counts() == (13, 2)
