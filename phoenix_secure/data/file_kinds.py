@@ -21,6 +21,8 @@ __all__ = ["kind_of", "pictures_among"]
 
 _HEAD = 352  # bytes: as far as the last mark below
 
+# Pictures inside, as a rule, that would count a second time.
+_BACKUPS = ("~", ".bak", ".orig", ".old")
 _NAMES = {
     "DICOM": DICOM_SUFFIXES,
     "NIfTI": NIFTI_SUFFIXES,
@@ -74,6 +76,8 @@ def _kind_of(file: Path) -> str | None:
     name = file.name.lower()
     if name == "dicomdir":
         return "DICOM directory (no image), not read"
+    if name.endswith(_BACKUPS):
+        return "backup copy, not read"
     suffix = ".nii.gz" if name.endswith(".nii.gz") else file.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return None

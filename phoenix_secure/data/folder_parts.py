@@ -9,6 +9,7 @@ from phoenix_secure.data.file_kinds import kind_of
 from phoenix_secure.data.inspection import WHOLE_SET, Inspection
 from phoenix_secure.data.listing import Listing
 from phoenix_secure.data.parts import (
+    are_terse_parts,
     named_parts,
     part_of_name,
     part_of_path,
@@ -40,6 +41,12 @@ def within_part(listing: Listing, inspection: Inspection) -> tuple[Listing, str]
             f"the sub-folders of {listing.root} look like parts of a data set, not classes "
             f"({one.relative_to(listing.root)}): set path to one of them, such as {one}, "
             "or data.part to train, test, validation, or all"
+        )
+    terse = [folder.name for folder in listing.children]
+    if wanted is None and are_terse_parts(terse):
+        raise DataError(
+            f"the sub-folders of {listing.root} look like parts or folds of a data set, not "
+            f"classes ({', '.join(terse[:3])}): set path to one of them, or data.part to all"
         )
     start = len(str(listing.root))
     speaking = [file for file in listing.files if not speaks_of_no_part(str(file)[start:])]

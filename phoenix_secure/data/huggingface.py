@@ -19,7 +19,13 @@ from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.labels import numbered, pick_label, require_few
 from phoenix_secure.data.listing import list_folder
-from phoenix_secure.data.parts import part_of_name, part_of_path, require_one_configuration
+from phoenix_secure.data.parts import (
+    PART_COLUMNS,
+    part_of_name,
+    part_of_path,
+    parts_of_columns,
+    require_one_configuration,
+)
 from phoenix_secure.data.selection import balanced_indices
 from phoenix_secure.errors import ConfigError, DataError, NoImages
 
@@ -27,6 +33,7 @@ __all__ = ["load_huggingface"]
 
 _IMAGE_COLUMNS = ("image", "img", "images")
 _TABLES = (".parquet", ".arrow")
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # of Arrow's streams
 
 
 def load_huggingface(
@@ -59,11 +66,15 @@ def load_huggingface(
         table = _read_folder(folder, part=part, inspection=inspection, is_chosen=test)
     elif (on_hub := hub_name(reference)) is not None:
         table = _read_hub(on_hub, part=part, cache=cache_dir / "huggingface")
+    elif folder.is_file():
+        raise DataError(f"{reference} is a file: set path to the folder that holds it")
     else:
         raise DataError(
             f"no folder at {reference}: nothing was asked of the hub, whose data sets are written "
             "hf://OWNER/NAME"
         )
+    if (column := _part_column(table, reference=reference, inspection=inspection)) is not None:
+        table = _rows_of_part(table, column, part=part, inspection=inspection)
     if len(table) == 0:
         raise NoImages(f"the {part} split of {reference} is empty")
     image_column = _pick(table.column_names, _IMAGE_COLUMNS)
@@ -154,16 +165,67 @@ def _read_folder(folder: Path, *, part: str, inspection: Inspection, is_chosen: 
         if file.suffix.lower() == ".parquet":
             return parquet.ParquetFile(file).read()
         with arrow.memory_map(str(file)) as source:  # as ``Dataset.save_to_disk`` writes it
-            return arrow.ipc.open_stream(source).read_all()
+            found = arrow.ipc.open_stream(source).read_all()
+            source.seek(source.size() - len(_END_OF_STREAM))
+            # One that was cut off behind a batch has fewer rows, and reads well.
+            if source.read() != _END_OF_STREAM:
+                raise ValueError("no end of stream")
+            return found
 
     try:
-        return datasets.Dataset(arrow.concat_tables([read(file) for file in files]))
+        tables = [read(file) for file in files]
+        features = [datasets.Features.from_arrow_schema(table.schema) for table in tables]
+        for file, own in zip(files, features, strict=True):
+            if own != features[0]:
+                # The first one's names of classes would be taken for the numbers of all.
+                raise DataError(
+                    f"{files[0]} and {file} do not have the same columns and class names: write "
+                    "them alike"
+                )
+        return datasets.Dataset(arrow.concat_tables(tables))
+    except DataError:
+        raise
     except Exception as error:
         # Arrow answers damaged files and schemas with many types of its own.
         raise DataError(
             f"cannot read {files[0]} or the files beside it ({type(error).__name__}): "
             "they are damaged, or do not have the same columns"
         ) from error
+
+
+def _part_column(table: Any, *, reference: str, inspection: Inspection) -> str | None:
+    """The column that says of which part each row is, where that is to be looked at.
+
+    Raises:     DataError where it has several, and nobody said which one is meant.
+    """
+    if inspection.rules.part == "all":
+        return None
+    columns = [name for name in table.column_names if name.lower() in PART_COLUMNS]
+    if inspection.rules.each_alone or inspection.rules.part is not None:
+        return columns[0] if columns else None
+    values = {name: _values(table, name) for name in columns}
+    for name, parts in parts_of_columns(values).items():
+        raise DataError(
+            f"column {name} of {reference} says which rows are {' and '.join(parts)} ones: set "
+            f"data.part to {' or '.join(parts)}, or to all"
+        )
+    return None
+
+
+def _rows_of_part(table: Any, column: str, *, part: str, inspection: Inspection) -> Any:
+    """The rows that speak of no other part: each for itself."""
+    kept = []
+    for number, value in enumerate(_values(table, column)):
+        if part_of_name(str(value)) in (None, part):
+            kept.append(number)
+        else:
+            inspection.not_chosen(f"row {number}", why=f"of another part, as column {column} says")
+    return table.select(kept)
+
+
+def _values(table: Any, column: str) -> list[Any]:
+    values: list[Any] = table.with_format("arrow")[:][column].to_pylist()
+    return values
 
 
 def _files_of_part(
@@ -246,7 +308,7 @@ def _labels(
         # Counted from the labels, the classes would follow from the images.
         return None, ()
     where = f"column {column} of {reference}"
-    values = table.with_format("arrow")[:][column].to_pylist()
+    values = _values(table, column)
     if each_alone and names is not None:
         # A missing or strange label leaves its own row out, when that is read, and no other.
         require_few(len(names), where=where)
@@ -268,8 +330,7 @@ def _people(table: Any, *, reference: str, rule: GroupRule | None) -> list[Any] 
             f"{reference} has no column {rule.name}, as data.group {rule} needs, only "
             f"{', '.join(table.column_names)}"
         )
-    values: list[Any] = table.with_format("arrow")[:][rule.name].to_pylist()
-    return values
+    return _values(table, rule.name)
 
 
 def _undecoded(table: Any, column: str, *, reference: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ from phoenix_secure.data.labels import (
     require_few,
     require_unlike,
 )
+from phoenix_secure.data.masks import file_stem
+from phoenix_secure.data.parts import parts_of_columns
 from phoenix_secure.errors import DataError
 
 __all__ = ["Table", "is_label_file", "people_of_table", "read_label_file", "read_tables"]
@@ -103,9 +108,9 @@ def people_of_table(
         people[name] = value if people.setdefault(name, value) == value else None
     values = []
     for picture in pictures:
-        relative = picture.relative_to(root)
-        named = people.get(str(relative))
-        values.append(people.get(str(relative.with_suffix(""))) if named is None else named)
+        whole, stem = _keys(picture, root=root)
+        named = people.get(whole)
+        values.append(people.get(stem) if named is None else named)
     return table.file, values
 
 
@@ -148,6 +153,13 @@ def read_label_file(
     file, rows, file_column, label_column, unused = usable[0]
     for name in unused:
         inspection.note("columns that look like labels, not used", name)
+    if inspection.rules.part is None:
+        columns = {name: [row.get(name) for row in rows] for row in rows[:1] for name in row}
+        for name, (*some, last) in parts_of_columns(columns).items():
+            raise DataError(
+                f"column {name} of {file} says which pictures are {', '.join(some)} and {last} "
+                "ones: move those of one part into a folder of their own, or set data.part to all"
+            )
     values = _matched(rows, file_column, label_column, pictures, file=file, inspection=inspection)
     labels, names = _as_classes(values, where=f"column {label_column} of {file}")
     for name in names:
@@ -160,17 +172,17 @@ def _rows(file: Path) -> list[Row]:
     if file.stat().st_size > _MAX_BYTES:
         raise DataError(f"{file} is too large for a file of labels: move it away")
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = _text(file)
         if file.suffix.lower() == ".jsonl":
             return [
                 _object(line, where=f"line {number} of {file}")
                 for number, line in enumerate(text.split("\n"), start=1)
                 if line.strip()
             ]
-        delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-        if delimiter == "," and ";" in text.partition("\n")[0]:
-            delimiter = ";"
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        delimiter, text = _delimited(text)
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+        )
         columns = [name.strip() for name in next(lines, [])]
         _require_once([name for name in columns if name], where=f"the first line of {file}")
         rows = []
@@ -187,6 +199,22 @@ def _rows(file: Path) -> list[Row]:
         raise DataError(
             f"{file} cannot be read as a table ({type(error).__name__}): repair it, or move it away"
         ) from error
+
+
+def _text(file: Path) -> str:
+    content = file.read_bytes()
+    # As spreadsheets write "Unicode text".
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_wide else "utf-8-sig")
+
+
+def _delimited(text: str) -> tuple[str, str]:
+    """What stands between the columns, by the first line, and the text without a line sep=;."""
+    stated = re.match(r"sep=(.)\r?\n", text)
+    if stated:
+        return stated[1], text[stated.end() :]
+    first = text.partition("\n")[0]
+    return max(",;\t|", key=first.count), text
 
 
 def _object(line: str, *, where: str) -> Row:
@@ -225,8 +253,7 @@ def _matched(
     """The value of each picture; rows of other files are passed over."""
     place = {}
     for number, picture in enumerate(pictures):
-        relative = picture.relative_to(file.parent)
-        for key in {str(relative), str(relative.with_suffix(""))}:
+        for key in set(_keys(picture, root=file.parent)):
             # A stem that two pictures share names neither.
             place[key] = -1 if key in place else number
     values: list[Any] = [None] * len(pictures)
@@ -250,7 +277,18 @@ def _matched(
 
 
 def _named(row: Row, file_column: str) -> str:
-    return str(row.get(file_column)).removeprefix("./").replace("\\", "/")
+    named = unicodedata.normalize("NFC", str(row.get(file_column)).strip())
+    return named.replace("\\", "/").removeprefix("./")
+
+
+def _keys(picture: Path, *, root: Path) -> tuple[str, str]:
+    """How a row may name a picture: with its suffix or without, letters as NFC or NFD."""
+    relative = picture.relative_to(root)
+    whole, stem = (
+        unicodedata.normalize("NFC", str(each))
+        for each in (relative, relative.with_name(file_stem(relative)))
+    )
+    return whole, stem
 
 
 def _told(value: Any) -> bool:

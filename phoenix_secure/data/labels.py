@@ -102,7 +102,7 @@ def require_unlike(names: Iterable[str], *, where: str, fix: str) -> None:
     """
     found: dict[str, str] = {}
     for name in names:
-        key = class_name(without_marks(name.casefold())).strip()
+        key = class_name(without_marks(name.casefold())).strip(" '\"")
         if key in found:
             raise DataError(
                 f"{where} holds the classes {found[key]!r} and {name!r}, which differ in capitals, "

@@ -17,6 +17,9 @@ _SYSTEM_NAMES = frozenset(
         *("__macosx", "icon\r"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot"),
+        *("@synoresource", "recycler", "lost.dir", "found.000", "picasa.ini", "zbthumbnail.info"),
+        # Copies of the pictures around them.
+        *("thumbs", "thumbnails", "_thumbs", "_thumbnails"),
         *("~snapshot", "lost+found", "__pycache__", "network trash folder", "temporary items"),
     )
 )

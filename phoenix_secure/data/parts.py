@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from phoenix_secure.errors import DataError
 
 __all__ = [
     "PARTS",
+    "PART_COLUMNS",
+    "are_terse_parts",
     "named_parts",
     "part_of_name",
     "part_of_path",
+    "parts_of_columns",
     "parts_of_name",
     "require_one_configuration",
     "speaks_of_no_part",
@@ -38,7 +42,12 @@ _PATTERNS = {
     )
     for part, words in _WORDS.items()
 }
+PART_COLUMNS = frozenset(
+    ("split", "splits", "set", "subset", "part", "partition", "phase", "usage", "dataset", "fold")
+)
 _HINT = re.compile(r"tr|te|ts|val|dev|ho", re.IGNORECASE)  # no name without it speaks of a part
+_FOLD = re.compile(r"(?:fold|split)s?[ _-]*\d+", re.IGNORECASE)
+_TERSE = frozenset(("tr", "te", "ts", "va", "vl"))  # as parts together, each a name of its own
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _NO_CONFIGURATION = re.compile(
@@ -122,6 +131,31 @@ def require_one_configuration(files: Sequence[Path], *, root: Path) -> None:
             f"{root} holds several sets or configurations: {one.relative_to(root)} and "
             f"{other.relative_to(root)} are not shards of one; set path to a folder of one"
         )
+
+
+def parts_of_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    """The columns of a table that say of which part each row is, where rows are of several.
+
+    >>> parts_of_columns({"split": ["train", "test", None], "label": [0, 1, 1]})
+    {'split': ['test', 'train']}
+    """
+    found = {
+        name: named_parts(set(map(str, values)))
+        for name, values in columns.items()
+        if name.lower() in PART_COLUMNS
+    }
+    return {name: parts for name, parts in found.items() if len(parts) > 1}
+
+
+def are_terse_parts(names: Sequence[str]) -> bool:
+    """Whether several names together look like parts, none of which says so alone.
+
+    >>> are_terse_parts(["tr", "te"]), are_terse_parts(["fold1", "fold2"]), are_terse_parts(["te"])
+    (True, True, False)
+    """
+    lower = {name.lower() for name in names}
+    is_fold = all(map(_FOLD.fullmatch, lower))
+    return len(lower) > 1 and (is_fold or ("tr" in lower and lower <= _TERSE))
 
 
 def named_parts(names: Iterable[str]) -> list[str]:

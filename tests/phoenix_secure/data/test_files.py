@@ -299,3 +299,14 @@ def test_folders_of_images_and_masks_are_no_classes(folder: Path) -> None:
     (folder / "dog").rename(folder / "masks")
     with pytest.raises(DataError, match="images and their masks"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat/thumbs/0.png", "Thumbnails/cat/0.png", "cat/0.png~", "cat/0.png.bak"]
+)
+def test_copies_of_pictures_are_passed_over(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes((folder / "cat" / "0.png").read_bytes())
+    found = load(folder)
+    assert shades(found) == {"cat": [CAT] * 3, "dog": [DOG] * 3}
+    assert len(inventory(found).passed_over) == 1

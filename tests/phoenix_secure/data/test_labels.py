@@ -16,6 +16,7 @@ from PIL import Image
 
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import ReadingRules
+from phoenix_secure.data.label_files import _keys
 from phoenix_secure.data.labels import MAX_CLASSES, numbered
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.errors import DataError
@@ -182,6 +183,59 @@ def test_a_column_that_the_first_row_lacks_is_a_column(loose: Path) -> None:
     del rows[0]["label"]
     (loose / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="has no label for 1 of 10 pictures"):
+        load(loose)
+
+
+CSV = "file,label\n" + "".join(f"{name},{'ab'[label]}\n" for name, label in ROWS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        CSV.replace(",", ", ").encode(),
+        "".join(f'{line.replace(",", ", ")}"\n' for line in CSV.replace(",", ',"').splitlines())
+        .replace('file, "', 'file,"')
+        .encode(),
+        CSV.replace(",", "\t").encode(),
+        CSV.replace(",", "|").encode(),
+        ("sep=;\n" + CSV.replace(",", ";")).encode(),
+        CSV.encode("utf-16"),
+        CSV.replace(".png", ".png  ").encode(),
+    ],
+    ids=["spaces", "quotes behind spaces", "tabs", "bars", "sep", "UTF-16", "padded names"],
+)
+def test_tables_as_programs_write_them(loose: Path, content: bytes) -> None:
+    (loose / "labels.csv").write_bytes(content)
+    found = load(loose)
+    assert found.class_names == ("a", "b")
+    assert follow_the_pixels(found)
+
+
+def test_a_name_is_found_as_nfc_and_nfd_and_without_both_suffixes(tmp_path: Path) -> None:
+    (tmp_path / "e\u0301.png").write_bytes(png(SHADES[0]))
+    (tmp_path / "b.png").write_bytes(png(SHADES[1]))
+    (tmp_path / "labels.csv").write_text("file,label\n\u00e9,0\nb.png,1\n", encoding="utf-8")
+    assert follow_the_pixels(load(tmp_path))
+    volume = tmp_path / "case_1.nii.gz"
+    assert _keys(volume, root=tmp_path) == ("case_1.nii.gz", "case_1")
+
+
+def test_a_column_that_speaks_of_several_parts_is_a_question(loose: Path) -> None:
+    rows = "".join(f"{name},{label},{('train', 'val')[label]}\n" for name, label in ROWS)
+    (loose / "labels.csv").write_text(f"file,label,split\n{rows}")
+    with pytest.raises(DataError, match=r"column split .*train and validation ones"):
+        load(loose)
+    rules = ReadingRules(part="all")
+    found = load_images("image-folder", path=str(loose), cache_dir=loose, rules=rules)
+    assert follow_the_pixels(found)
+
+
+@pytest.mark.parametrize("other", ["cat\u200b", "'cat'", '"cat"'])
+def test_classes_that_look_alike_are_one_class_in_two_spellings(loose: Path, other: str) -> None:
+    names = ["cat", other] * (NUM // 2)
+    rows = [{"file": name, "label": names[n]} for n, (name, _) in enumerate(ROWS)]
+    (loose / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="differ in capitals"):
         load(loose)
 
 

@@ -234,3 +234,16 @@ def test_settings_of_before_keep_their_bytes() -> None:
     assert not {"part", "window", "strict"} & set(DataConfig().model_dump())
     written = DataConfig(part="test", window=(0, 4095), strict=True).model_dump(mode="json")
     assert DataConfig.model_validate(written).window == (0, 4095)
+
+
+@pytest.mark.parametrize(
+    "names", [("tr", "te"), ("Tr", "Ts"), ("fold1", "fold2"), ("split 0", "split 1")]
+)
+def test_short_names_and_folds_are_parts_together(tmp_path: Path, names: tuple[str, str]) -> None:
+    for shade, name in zip((50, 200), names, strict=True):
+        picture(tmp_path / name / "0.png", shade)
+    with pytest.raises(DataError, match="parts or folds of a data set, not classes"):
+        load(tmp_path)
+    assert load(tmp_path, "all").class_names == tuple(sorted(names))
+    (tmp_path / names[1]).rename(tmp_path / "other")
+    assert load(tmp_path).class_names == tuple(sorted(("other", names[0])))

@@ -159,6 +159,61 @@ def test_one_part_in_two_formats_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_stream_that_was_cut_off_behind_a_batch_is_refused(tmp_path: Path) -> None:
+    made = pa.table({"image": rows(TRAIN), "label": [0, 1] * (NUM // 2)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as stream:
+        stream.write_table(made, max_chunksize=1)
+    content = sink.getvalue().to_pybytes()
+    (tmp_path / "train.arrow").write_bytes(content)
+    assert load(tmp_path).num_images == NUM
+    # Each message begins with this mark: what ends before one reads well, with fewer rows.
+    last = content[:-8].rindex(b"\xff\xff\xff\xff")
+    for end in (last, len(content) - 8):
+        (tmp_path / "train.arrow").write_bytes(content[:end])
+        with pytest.raises(DataError, match="damaged"):
+            load(tmp_path)
+
+
+def test_shards_that_number_the_classes_otherwise_are_refused(tmp_path: Path) -> None:
+    for number, names in enumerate((["a", "b"], ["b", "a"])):
+        features = datasets.Features(
+            {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+        )
+        made = {"image": rows(TRAIN), "label": [0, 1] * (NUM // 2)}
+        made = datasets.Dataset.from_dict(made, features=features)
+        made.to_parquet(tmp_path / f"train-{number}.parquet")
+    with pytest.raises(DataError, match=r"train-0\.parquet and .*class names"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["split", "Subset"])
+def test_a_column_tells_the_part_of_each_row(tmp_path: Path, column: str) -> None:
+    columns = {"image": [*rows(TRAIN), *rows(TEST)], "label": [0, 1] * NUM}
+    columns[column] = ["Train"] * NUM + ["test"] * NUM
+    pq.write_table(pa.table(columns), tmp_path / "all.parquet")
+    with pytest.raises(DataError, match=rf"column {column} .*data\.part to test or train"):
+        load(tmp_path)
+    assert (load(tmp_path, "train").images == TRAIN).all()
+    assert load(tmp_path, "all").num_images == 2 * NUM
+    # Where no image may decide about another, each row for itself.
+    alone = load_images(
+        "huggingface",
+        path=str(tmp_path),
+        image_size=8,
+        channels=1,
+        cache_dir=tmp_path,
+        rules=ReadingRules(each_alone=True),
+    )
+    assert (alone.images == TRAIN).all()
+
+
+def test_a_file_in_place_of_its_folder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", TRAIN)
+    with pytest.raises(DataError, match=r"train\.parquet is a file: set path to the folder"):
+        load(tmp_path / "train.parquet")
+
+
 def test_other_files_are_told(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", TRAIN)
     (tmp_path / "README.md").write_text("x")
