@@ -21,19 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from phoenix_secure.data.dicom_checks import DECODER, GREY, num_frames, require_readable
 from phoenix_secure.data.stored_image import FileWindow, StoredImage
 from phoenix_secure.errors import DataError
 
 __all__ = ["NoPixels", "dicom_images", "dicom_person", "is_dicom"]
 
-_MAX_PIXELS = 1 << 27  # of one frame: what Pillow, too, takes for a bomb
 _MAX_INFLATED = 1 << 31  # bytes
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_DECODER = "pip install pylibjpeg-libjpeg (GPL, so not in the extra medical)"
-# A file around the codestream: in one whose boxes have no length pydicom searches for ever.
-_JP2_FILE = b"\0\0\0\x0cjP  "
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _MARK = slice(128, 132)
 
 
@@ -72,18 +67,14 @@ def dicom_images(content: bytes, *, name: str) -> Iterator[StoredImage]:
             if not kind or "Image Storage" in kind:
                 raise DataError(f"{name} is a DICOM file cut short, or damaged: copy it again")
             raise NoPixels(f"{name} is a DICOM object without pixels")
-        _require_readable(dataset, name=name)
+        require_readable(dataset, name=name)
         pixels = _pixels().iter_pixels(dataset)
-        num_frames = _num_frames(dataset)
-    for number in range(num_frames):
+        count = num_frames(dataset)
+    for number in range(count):
         with _quietly(name):
             values = _next_frame(pixels, dataset, name=name)
             image = _image(values, dataset, frame=number)
         yield image
-
-
-def _num_frames(dataset: Any) -> int:
-    return int(dataset.get("NumberOfFrames") or 1)
 
 
 def _kind(dataset: Any) -> str:
@@ -102,7 +93,7 @@ def _next_frame(pixels: Iterator[Any], dataset: Any, *, name: str) -> npt.NDArra
             raise
         raise DataError(
             f"{name}, compressed as {syntax.name}, cannot be decoded here "
-            f"({type(error).__name__}): it is damaged, or needs {_DECODER}"
+            f"({type(error).__name__}): it is damaged, or needs {DECODER}"
         ) from None
     if values is None:
         raise DataError(f"{name} holds fewer frames than it says: copy it again")
@@ -121,7 +112,7 @@ def _image(values: npt.NDArray[Any], dataset: Any, *, frame: int) -> StoredImage
         values = _pixels().apply_color_lut(values, dataset)
         values = np.rint(values.astype(np.float64) / (257 if is_deep else 1)).astype(np.uint8)
         return StoredImage(values=values, bits=8, is_bytes=True, spacing_mm=spacing)
-    if kind not in _GREY:
+    if kind not in GREY:
         return StoredImage(values=values, bits=bits, is_bytes=bits == 8, spacing_mm=spacing)
     stored = values
     transformation = _item(functional, "PixelValueTransformationSequence")
@@ -198,65 +189,6 @@ def _first(value: Any) -> float | None:
     if value is None or value == "":
         return None
     return float(value[0] if isinstance(value, list | tuple) or hasattr(value, "append") else value)
-
-
-def _require_readable(dataset: Any, *, name: str) -> None:
-    from pydicom.uid import UID
-
-    kind = str(dataset.get("PhotometricInterpretation"))
-    if kind not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
-        raise DataError(
-            f"{name} has a photometric interpretation that is not read here: convert it"
-        )
-    if (int(dataset.get("SamplesPerPixel") or 1) == 1) != (kind in (*_GREY, "PALETTE COLOR")):
-        raise DataError(
-            f"{name} states {'one channel' if kind not in _GREY else 'several channels'} and the "
-            f"photometric interpretation {kind}, which contradict each other: write it again with "
-            "a DICOM tool"
-        )
-    bits = int(dataset.get("BitsStored") or 0)
-    if bits and int(dataset.get("HighBit", bits - 1)) != bits - 1:
-        # pydicom would take the values as many times larger as there are bits below them.
-        raise DataError(
-            f"{name} keeps its values in other bits than the lowest (HighBit), which is not read "
-            "here: write it again with a DICOM tool"
-        )
-    if float(dataset.get("RescaleSlope", 1) or 0) == 0:
-        raise DataError(f"{name} rescales every value to one (RescaleSlope 0): repair or remove it")
-    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    if not 0 < rows * columns <= _MAX_PIXELS:
-        raise DataError(f"{name} says {rows} x {columns} pixels: no image that can be trained on")
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        raise DataError(
-            f"{name} does not say how its pixels are encoded (no transfer syntax): write it again "
-            "with a DICOM tool"
-        )
-    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
-    if not syntax.is_encapsulated:
-        frame = rows * columns * int(dataset.get("SamplesPerPixel") or 1)
-        stated = frame * int(dataset.get("BitsAllocated") or 0) * _num_frames(dataset) // 8
-        if kind != "YBR_FULL_422" and len(dataset.PixelData) >= stated + max(2, stated):
-            raise DataError(f"{name} holds more frames than it says: write it again")
-        return
-    if not _pixels().get_decoder(syntax).is_available:
-        raise DataError(f"{name} is compressed as {syntax.name}: {_DECODER}, or decompress it")
-    if "2000" in syntax.name:
-        _require_plain_codestreams(dataset, form=(columns, rows), name=name)
-
-
-def _require_plain_codestreams(dataset: Any, *, form: tuple[int, int], name: str) -> None:
-    """Refuse JPEG 2000 frames that decoders would work on for minutes, or for ever."""
-    num_frames = _num_frames(dataset)
-    for frame in _import().encaps.generate_frames(dataset.PixelData, number_of_frames=num_frames):
-        if frame.startswith(_JP2_FILE):
-            raise DataError(
-                f"{name} holds JP2 files in place of codestreams, against DICOM PS3.5 A.4.4: "
-                "compress it again with a DICOM tool"
-            )
-        # ISO 15444-1 A.5.1: width, height, and where in them the picture begins
-        right, bottom, left, top = np.frombuffer(frame[8:24], ">u4").tolist()
-        if (right - left, bottom - top) != form:
-            raise DataError(f"{name} is damaged: its frames are not of the size that it states")
 
 
 def _dataset(content: bytes, *, name: str, with_pixels: bool) -> Any:

@@ -99,6 +99,8 @@ def test_a_window_is_in_the_unit_that_the_file_rescales_to() -> None:
     [
         ({"BitsStored": 12, "HighBit": 15}, "other bits than the lowest"),
         ({"RescaleSlope": "0", "RescaleIntercept": "7"}, "RescaleSlope 0"),
+        ({"RescaleSlope": "2"}, "one of RescaleSlope and RescaleIntercept"),
+        ({"RescaleIntercept": "-1024"}, "one of RescaleSlope and RescaleIntercept"),
         ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "contradict each other"),
         ({"Rows": 4}, "more frames than it says"),
     ],
