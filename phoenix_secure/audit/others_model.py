@@ -57,6 +57,11 @@ def open_others_model(path: Path, *, device: torch.device) -> SavedModel:
             "would take for a DDIMScheduler of another process: only DDPM and EDM processes can "
             "be audited"
         )
+    if stored.get("predict_epsilon", True) is False and stored.get("prediction_type") == "epsilon":
+        raise CheckpointError(
+            "scheduler_config.json says predict_epsilon: false and prediction_type: epsilon, which "
+            "contradict each other: leave the one that the training had"
+        )
     if stored.get("predict_epsilon", True) is False and "prediction_type" not in stored:
         scheduler = pipeline.scheduler
         pipeline.scheduler = type(scheduler).from_config(scheduler.config, prediction_type="sample")

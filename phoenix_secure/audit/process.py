@@ -127,6 +127,11 @@ def process_of(scheduler: Any) -> Process:
             f"the scheduler {name} has {len(betas)} betas for num_train_timesteps = "
             f"{config.num_train_timesteps}: give it one beta for each timestep of the training"
         )
+    if not ((betas > 0) & (betas <= 1)).all():
+        raise CheckpointError(
+            f"the scheduler {name} has betas in {betas.min():g}..{betas.max():g}, and shares of "
+            "noise lie above 0 and reach 1 at most: give it those of the training"
+        )
     levels = np.cumprod(1 - betas)
     levels = levels[levels > _SMALLEST]
     if len(levels) < 2 or not (np.diff(levels) < 0).all() or not levels[0] < 1:

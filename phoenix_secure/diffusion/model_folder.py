@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 
 from phoenix_secure.config import SamplingConfig
 from phoenix_secure.diffusion import pipeline as pipeline_module
+from phoenix_secure.diffusion.network_folder import open_unet
 from phoenix_secure.diffusion.pipeline import PhoenixPipeline
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import replace_folder
@@ -35,6 +36,7 @@ _PIPELINES = {
     "PhoenixPipeline": PhoenixPipeline,
 }
 _INFO = "phoenix.json"
+_MAX_TIMESTEPS = 100_000
 _WEIGHTS = "diffusion_pytorch_model"
 _PLAIN = re.compile(rf"{_WEIGHTS}\.safetensors(\.index\.json)?")
 # As diffusers names them: NAME.fp16.safetensors, NAME.fp16-00001-of-00002.safetensors, the index
@@ -87,14 +89,21 @@ def load_model(path: Path, *, device: torch.device) -> SavedModel:
             f"the weights in {path} are pickled (.bin), which can run code and are never opened: "
             "load the pipeline where you trust it, and save it with safe_serialization=True"
         )
+    _check_scheduler(path)
     try:
+        parts = {}
+        if index.get("unet") == ["diffusers", "UNet2DModel"]:
+            parts["unet"] = open_unet(path / "unet", variant=variant)
         pipeline = _PIPELINES[name].from_pretrained(
             path,
+            **parts,
             variant=variant,
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
         )
+    except CheckpointError:
+        raise
     except Exception as error:  # diffusers raises many kinds for a damaged folder
         raise CheckpointError(
             f"cannot load the model in {path} ({type(error).__name__}): its files are missing or "
@@ -147,8 +156,31 @@ def _check_network(unet: Any, path: Path) -> None:
             "(num_class_embeds) can be asked for"
         )
     size = unet.config.sample_size
-    if not isinstance(size, int) and len(set(size or ())) == 1:
-        unet.register_to_config(sample_size=int(size[0]))
+    sides = [size] if size is None or isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or not all(_is_side(side) for side in sides):
+        raise CheckpointError(
+            f"config.json of the network in {path} says sample_size {str(size)[:40]!r}: it must be "
+            "the side of the images, a whole number"
+        )
+    if not isinstance(size, int) and size is not None and len(set(sides)) == 1:
+        unet.register_to_config(sample_size=int(sides[0]))
+
+
+def _is_side(side: Any) -> bool:
+    return side is None or (type(side) is int and side > 0)
+
+
+def _check_scheduler(path: Path) -> None:
+    """Refuse more timesteps than any model has, for each of which numbers would be made."""
+    file = path / "scheduler" / "scheduler_config.json"
+    if not file.exists():
+        return
+    steps = _read_json(file, folder=path).get("num_train_timesteps", 1)
+    if type(steps) is not int or not 0 < steps <= _MAX_TIMESTEPS:
+        raise CheckpointError(
+            f"{file} says num_train_timesteps {str(steps)[:40]}: expected a whole number, at most "
+            f"{_MAX_TIMESTEPS:,}"
+        )
 
 
 def _save_weights(pipeline: Any, folder: Path) -> None:

@@ -80,6 +80,8 @@ def test_the_levels_follow_the_settings(kind: type, settings: dict[str, object])
             {"timestep_type": "continuous", "prediction_type": "v_prediction"},
         ),
         ("DDPMScheduler", {"trained_betas": [0.1] * 50, "num_train_timesteps": 1000}),
+        ("DDPMScheduler", {"beta_end": 1.5}),
+        ("DDPMScheduler", {"trained_betas": [float("nan")] * 50, "num_train_timesteps": 50}),
     ],
 )
 def test_other_processes_are_refused_by_name(name: str, settings: dict[str, object]) -> None:
