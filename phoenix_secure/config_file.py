@@ -18,10 +18,18 @@ from phoenix_secure.config.scalars import is_text
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.yaml_text import dump_yaml, parse_value, read_yaml, shorten
 
-__all__ = ["dump_config", "find_config", "load_config", "parse_config", "shipped_configs"]
+__all__ = [
+    "dump_config",
+    "find_config",
+    "load_config",
+    "parse_config",
+    "require_once",
+    "shipped_configs",
+]
 
 _log = logging.getLogger(__name__)
 _BASE, _PRIVATE = "base", "private"
+_PROTECTS = ("privacy.", "secure_aggregation.")
 _SUFFIXES = (".yaml", ".yml")
 _MAX_BASES = 8
 _SHIPPED = Path(__file__).parent / "configs"
@@ -83,6 +91,25 @@ def load_config(
     values, rest = _with_base(path, tuple(overrides))
     config = parse_config(values, rest, source=str(path or "settings"))
     return config if as_written else with_absolute_paths(config, folder=Path.cwd())
+
+
+def require_once(overrides: Iterable[str]) -> None:
+    """Refuse two values of one setting that protects somebody; of any other the last one counts,
+    and the log says so.
+
+    Raises:     ConfigError that names both.
+    """
+    given: dict[str, str] = {}
+    for override in overrides:
+        name, _, text = override.partition("=")
+        before = given.setdefault(name.strip(), text)
+        if before == text:
+            continue
+        told = f"{name.strip()} is given twice, as {shorten(before)} and {shorten(text)}"
+        if name.strip().startswith(_PROTECTS):
+            raise ConfigError(f"{told}: keep one of them")
+        _log.warning("%s: the last one counts", told)
+        given[name.strip()] = text
 
 
 def parse_config(

@@ -34,7 +34,10 @@ def data_settings(data: object, *, keep_at: Path) -> dict[str, Any]:
         path = Path(data).expanduser().resolve()
         if not path.exists():
             raise ConfigError(f"data: no file, folder or data set {data} (sets: {list(DATASETS)})")
-        return {"name": "npz" if path.suffix == ".npz" else "image-folder", "path": str(path)}
+        return {
+            "name": "npz" if path.suffix.lower() == ".npz" else "image-folder",
+            "path": str(path),
+        }
     arrays = _arrays(data)
 
     def write(temporary: Path) -> None:

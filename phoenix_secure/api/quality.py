@@ -85,7 +85,7 @@ def evaluate(
 
 
 def _images_of(folder: Path) -> ImageSet:
-    name = "npz" if folder.suffix == ".npz" else "image-folder"
+    name = "npz" if folder.suffix.lower() == ".npz" else "image-folder"
     return load_images(name, path=str(folder), cache_dir=default_cache_dir())
 
 

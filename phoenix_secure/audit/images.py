@@ -160,7 +160,7 @@ def images_of_files(
 
 def load_file(path: Path) -> ImageSet:
     """A folder of pictures or an .npz file, without a cache."""
-    name = "npz" if path.suffix == ".npz" else "image-folder"
+    name = "npz" if path.suffix.lower() == ".npz" else "image-folder"
     return load_images(name, path=str(path), cache_dir=path)
 
 

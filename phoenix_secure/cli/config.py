@@ -25,8 +25,9 @@ def show(
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Print every setting after presets, file and overrides are applied."""
-    from phoenix_secure.config_file import dump_config, load_config
+    from phoenix_secure.config_file import dump_config, load_config, require_once
 
+    require_once(overrides or [])
     config = load_config(file, overrides or [])
     if output_format is Format.JSON:
         print_json(config.model_dump(mode="json"))

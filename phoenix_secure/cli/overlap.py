@@ -82,7 +82,7 @@ def hash_images(
         GroupRule.of(group, key=bytes(32))  # refused before a key is made
         rule = GroupRule.of(group, key=person_key(open_key(key)))
     found = load_images(
-        "npz" if images.suffix == ".npz" else "image-folder",
+        "npz" if images.suffix.lower() == ".npz" else "image-folder",
         path=str(images),
         image_size=image_size,
         channels=channels,

@@ -74,8 +74,9 @@ def run(
         )
         return
     _needs_federation(via)
-    from phoenix_secure.config_file import load_config
+    from phoenix_secure.config_file import load_config, require_once
 
+    require_once(overrides or [])
     config = load_config(file, overrides or [])  # a typo is answered before torch is loaded
     from phoenix_secure.cli import session
 

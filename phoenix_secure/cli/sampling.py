@@ -45,7 +45,7 @@ def sample(
     if images_dir is not None:
         samples.save_each(images_dir)
     if export is not None:
-        by_suffix = "npz" if export.suffix == ".npz" else "imagefolder"
+        by_suffix = "npz" if export.suffix.lower() == ".npz" else "imagefolder"
         samples.export(export, layout=layout or by_suffix)
     if is_json:
         told = {} if export is None else {"export": str(export)}

@@ -15,7 +15,7 @@ from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.plan import print_deployment_plan, print_plan, print_two_plans
 from phoenix_secure.cli.progress import RunDisplay
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import load_config
+from phoenix_secure.config_file import load_config, require_once
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.federation.deployment.deployed_sites import (
     DeployedSites,
@@ -59,6 +59,7 @@ def load_deployment_config(
 
     Raises:     ConfigError naming the setting.
     """
+    require_once(overrides)
     settings = [
         f"partition.num_sites={members}",
         "evaluation.num_images=0",

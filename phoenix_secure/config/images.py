@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from phoenix_secure.config.section import Extensible, Fraction, Section
 from phoenix_secure.extensions import ExtensionPoint
+from phoenix_secure.printed_text import without_controls, without_marks
 
 __all__ = ["OWN_DATA", "DataConfig", "DataGroup", "PartitionConfig", "SlicesConfig", "group_form"]
 
@@ -185,8 +187,14 @@ class DataConfig(Section):
                 )
             if self.split == "keyed":
                 self.require_fixed_window("with data.split keyed one image would move it for all")
-        if len(set(self.class_names)) < len(self.class_names):
+        # As they are compared with those of a folder, whose system may encode letters otherwise.
+        alike = {unicodedata.normalize("NFC", without_marks(n)).strip() for n in self.class_names}
+        if len(alike) < len(self.class_names):
             raise ValueError("class_names must be different names")
+        if any(without_controls(name) != name for name in self.class_names):
+            raise ValueError(
+                "class_names must be text that can be shown, without control characters"
+            )
         if self.group is not None and self.name in _PUBLISHED:
             raise ValueError(f"group is for data of your own, not for {self.name}: leave it out")
         if self.held_out + self.reference > 0.9:

@@ -17,6 +17,7 @@ from phoenix_secure.config_file import (
     find_config,
     load_config,
     parse_config,
+    require_once,
     shipped_configs,
 )
 from phoenix_secure.errors import ConfigError
@@ -317,3 +318,16 @@ def test_a_base_that_is_none_is_named(tmp_path: Path, content: str, message: str
 
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "my.yaml")
+
+
+def test_two_values_of_a_setting_are_refused_where_it_protects_and_told_elsewhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(ConfigError, match=r"privacy\.epsilon is given twice, as '1' and '100'"):
+        require_once(["privacy.epsilon=1", "seed=2", "privacy.epsilon=100"])
+    with pytest.raises(ConfigError, match=r"secure_aggregation\.mode is given twice"):
+        require_once(["secure_aggregation.mode=on", "secure_aggregation.mode=off"])
+    require_once(["privacy.epsilon=1", "privacy.epsilon=1"])
+    assert not caplog.records
+    require_once(["seed=1", "seed=2"])
+    assert "seed is given twice, as '1' and '2': the last one counts" in caplog.text

@@ -60,3 +60,17 @@ def test_two_sites_with_other_classes_number_them_alike(tmp_path) -> None:
 def test_names_are_different() -> None:
     with pytest.raises(ConfigError, match="different names"):
         load_config(None, ("data.class_names=[a, a]",))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ('["\u00e9", "e\u0301"]', "different names"),
+        ('["a", "a\u200b"]', "different names"),
+        ('["a", "\\e[31mb"]', "control characters"),
+    ],
+)
+def test_names_differ_in_what_people_see(names: str, told: str) -> None:
+    """The labels of the first went to the second: a folder's names are compared as NFC."""
+    with pytest.raises(ConfigError, match=told):
+        load_config(None, (f"data.class_names={names}",))
