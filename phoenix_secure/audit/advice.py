@@ -36,12 +36,15 @@ def advice_on(report: AuditReport) -> tuple[str, ...]:
 
 
 def _on_copies(copies: CopiesReport | None) -> list[str]:
-    if copies is None or copies.exact + copies.near == 0:
+    if copies is None:
         return []
+    near = 0 if copies.alike_by_nature else copies.near
+    if copies.exact + near == 0:
+        return []
+    nearly = f" and {near} nearly so" if near else ""
     return [
-        f"{copies.exact} members are copies of others and {copies.near} nearly so: a repeated "
-        "image is memorised first; leave repetitions out before training (`phoenix-secure data "
-        "show` counts them)"
+        f"{copies.exact} members are copies of others{nearly}: a repeated image is memorised "
+        "first; leave repetitions out before training (`phoenix-secure data show` counts them)"
     ]
 
 

@@ -93,9 +93,11 @@ def _copies(report: AuditReport) -> list[str]:
     copies = report.copies
     if copies is None:
         return []
+    by_nature = copies.near > 0 and copies.alike_by_nature
     return [
         f"- copies among {copies.num_members} members: {copies.exact} equal to another pixel for "
         f"pixel, {copies.near} nearly; {copies.across} images are nearly like one of the other side"
+        + (" (as often as unseen images are: they look alike by nature)" if by_nature else "")
     ]
 
 

@@ -24,9 +24,14 @@ def member_copies(images: AuditImages) -> CopiesReport:
         class_names=(),
         groups=np.repeat(np.arange(2), [members.num_images, others.num_images]),
     )
+    across = find_duplicates(together).is_across
+    if across is None:
+        raise AssertionError("expected two groups")
     return CopiesReport(
         num_members=members.num_images,
         exact=alone.exact,
         near=alone.near,
-        across=find_duplicates(together).across_groups or 0,
+        across=int(across.sum()),
+        others=others.num_images,
+        alike_others=int(across[members.num_images :].sum()),
     )

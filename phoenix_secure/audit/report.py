@@ -40,6 +40,9 @@ def _is_none(part: object) -> bool:
     return part is None
 
 
+_FEWEST_ALIKE = 5  # unseen images by which chance look-alikes are known
+
+
 class Outcome(StrEnum):
     """Three answers; none of them is "private"."""
 
@@ -146,12 +149,24 @@ class ExposedReport(Part):
 
 class CopiesReport(Part):
     """Copies among the members, pixel for pixel or nearly; ``across``: images, members or not, with
-    one nearly like them on the other side, which blurs what any attack can find."""
+    one nearly like them on the other side, which blurs what any attack can find.
+
+    others, alike_others    non-members, and those of them with a member nearly like them: how alike
+                            such images are by nature; 0 in audits of before
+    """
 
     num_members: int
     exact: int
     near: int
     across: int
+    others: int = 0
+    alike_others: int = 0
+
+    @property
+    def alike_by_nature(self) -> bool:
+        """Whether unseen images are as often nearly like a member as members are like another."""
+        of_others = self.alike_others * self.num_members
+        return self.alike_others >= _FEWEST_ALIKE and self.near * self.others <= 2 * of_others
 
 
 class ComparedAttack(Part):

@@ -303,9 +303,9 @@ class RunDisplay:
         console.print(_closing_line(summary.secure), soft_wrap=True)
         print_guarantee(summary.guarantee or {})
         console.print(
-            f"{summary.rounds} rounds over {summary.sites} sites in "
+            f"{_counted(summary.rounds, 'round')} over {_counted(summary.sites, 'site')} in "
             f"{summary.training_seconds:.0f} s, {summary.num_parameters:,} parameters, "
-            f"{summary.bytes_up / 1e6:,.0f} MB up, {summary.bytes_down / 1e6:,.0f} MB down"
+            f"{_megabytes(summary.bytes_up)} up, {_megabytes(summary.bytes_down)} down"
         )
         console.print(f"samples:  {folder / 'samples.png'}")
         partition = f"    data partition: {folder / 'partition.png'}"
@@ -373,3 +373,13 @@ def _closing_line(secure: SecureSummary | None) -> Text:
         f"{secure.failed_attempts} failed attempts"
         f"{'' if secure.terms.assumption is None else '; ' + secure.terms.assumption}"
     )
+
+
+def _counted(number: int, one: str) -> str:
+    return f"{number:,} {one if number == 1 else one + 's'}"
+
+
+def _megabytes(number: int) -> str:
+    """With as many digits as tell something: a release sends less than one."""
+    size = number / 1e6
+    return f"{size:,.0f} MB" if size >= 10 or number == 0 else f"{size:.2g} MB"

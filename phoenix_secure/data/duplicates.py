@@ -10,7 +10,7 @@ near). Rescaling, recompression and a little brightness are found; crops and tur
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +30,17 @@ class Duplicates:
 
     exact           whose pixels equal those of an earlier image
     near            that have one nearly like them, and not equal
-    across_groups   that are exact or near duplicates of another person's; None without groups
+    is_across       (N,) which are exact or near duplicates of another person's; None without groups
     """
 
     exact: int
     near: int
-    across_groups: int | None
+    is_across: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @property
+    def across_groups(self) -> int | None:
+        """How many are duplicates of another person's."""
+        return None if self.is_across is None else int(self.is_across.sum())
 
 
 def find_duplicates(image_set: ImageSet) -> Duplicates:
@@ -51,7 +56,7 @@ def find_duplicates(image_set: ImageSet) -> Duplicates:
     return Duplicates(
         exact=image_set.num_images - len(np.unique(content)),
         near=int(near.sum()),
-        across_groups=None if groups is None else int(across.sum()),
+        is_across=None if groups is None else across,
     )
 
 

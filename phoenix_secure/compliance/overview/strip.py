@@ -97,11 +97,13 @@ def _found(report: Report) -> str:
         return "Nobody tried to recognise training images: what the model gives away is not known."
     rows = report.value("E3.coverage")
     others = sum(row["state"] != "executed" for row in rows)
+    kinds = len(rows) - others
     ways = (
-        f"{len(attacks)} {'way' if len(attacks) == 1 else 'ways'} of recognising a training image"
+        f"{len(attacks)} {'way' if len(attacks) == 1 else 'ways'} of recognising a training image, "
+        f"of {kinds} {'kind' if kinds == 1 else 'kinds'} of attack"
     )
     outcome = {
         "leak found": f"At least one of {ways} did better than guessing.",
         "inconclusive": f"{ways} were tried, on too few images to say anything.",
     }.get(verdict["outcome"], f"{ways} did no better than guessing.")
-    return f"{outcome} {others} other kinds of attack were not tested or do not apply."
+    return f"{outcome} {others} other kinds were not tested or do not apply."

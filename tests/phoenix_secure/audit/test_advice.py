@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from phoenix_secure.audit.advice import advice_on, epsilon_below
 from phoenix_secure.audit.images import AuditImages
 from phoenix_secure.audit.member_copies import member_copies
 from phoenix_secure.audit.report import CopiesReport, Figure, StratumReport
+from phoenix_secure.data.bundled import load_digits
 from phoenix_secure.data.images import ImageSet
 
 NUM = 400
@@ -92,3 +95,36 @@ def test_copies_are_counted_among_members_and_across() -> None:
     assert "2 members are copies of others and 2 nearly so" in line
     none = CopiesReport(num_members=9, exact=0, near=0, across=3)
     assert advice_on(report_of(nothing, copies=none)) == ()
+
+
+def test_images_that_look_alike_by_nature_are_no_repetitions() -> None:
+    """Digits one drawn alike: unseen ones have a member nearly like them as often as members."""
+    rng = np.random.default_rng(0)
+    ones = load_digits()
+    ones = ones.take(np.flatnonzero(ones.labels == 1)[:12])
+
+    def variants(num: int) -> ImageSet:
+        taken = ones.take(np.arange(num) % len(ones.images))
+        brighter = taken.images.astype(np.int16) + rng.integers(1, 4, (num, 1, 1, 1))
+        return dataclasses.replace(taken, images=brighter.clip(0, 255).astype(np.uint8))
+
+    def found_for(others: ImageSet) -> CopiesReport:
+        return member_copies(
+            AuditImages(
+                members=variants(60),
+                non_members=others,
+                reference=None,
+                member_sites=None,
+                num_duplicates=0,
+            )
+        )
+
+    nothing = scored(rng.standard_normal(2 * NUM))
+    natural, repeated = found_for(variants(30)), found_for(load_digits().take(np.arange(900, 930)))
+    assert natural.near > 0
+    assert natural.alike_by_nature
+    assert not repeated.alike_by_nature
+    quiet = natural.model_copy(update={"exact": 0})
+    assert advice_on(report_of(nothing, copies=quiet)) == ()
+    (line,) = advice_on(report_of(nothing, copies=repeated))
+    assert f"{repeated.near} nearly so" in line

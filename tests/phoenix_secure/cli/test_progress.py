@@ -9,7 +9,7 @@ from rich.console import Console
 
 from phoenix_secure.cli import progress
 from phoenix_secure.cli.output import Format
-from phoenix_secure.cli.progress import RunDisplay
+from phoenix_secure.cli.progress import RunDisplay, _counted, _megabytes
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.round.report import FitReport, RoundReport
 
@@ -72,3 +72,13 @@ def test_a_fit_is_counted_in_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> N
     assert line.startswith("generator ")
     assert "12/2000 steps" in line
     assert "loss -0.5000" in line
+
+
+def test_counts_and_bytes_of_the_closing_line_read_well() -> None:
+    assert [_counted(number, "round") for number in (1, 2, 1200)] == [
+        "1 round",
+        "2 rounds",
+        "1,200 rounds",
+    ]
+    sizes = [_megabytes(number) for number in (0, 210_000, 3_400_000, 2_340_000_000)]
+    assert sizes == ["0 MB", "0.21 MB", "3.4 MB", "2,340 MB"]
