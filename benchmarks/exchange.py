@@ -212,7 +212,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                     label=exchange,
                 )
             axis.set(xscale="log", yscale="log", xlabel="MB of a site", ylabel="KID")
-            axis.legend(fontsize=8)
+            if chosen:
+                axis.legend(fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
