@@ -15,13 +15,14 @@ from phoenix_secure.config.faults import explain
 from phoenix_secure.config.meant import field_at
 from phoenix_secure.config.paths import with_absolute_paths
 from phoenix_secure.config.scalars import is_text
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.yaml_text import dump_yaml, parse_value, read_yaml, shorten
 
 __all__ = [
     "dump_config",
     "find_config",
     "load_config",
+    "load_written",
     "parse_config",
     "require_once",
     "shipped_configs",
@@ -29,6 +30,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _BASE, _PRIVATE = "base", "private"
+# Sections that every version wrote.
+_WRITTEN = frozenset(("data", "partition", "training", "federation", "privacy"))
 _PROTECTS = ("privacy.", "secure_aggregation.")
 _SUFFIXES = (".yaml", ".yml")
 _MAX_BASES = 8
@@ -91,6 +94,23 @@ def load_config(
     values, rest = _with_base(path, tuple(overrides))
     config = parse_config(values, rest, source=str(path or "settings"))
     return config if as_written else with_absolute_paths(config, folder=Path.cwd())
+
+
+def load_written(path: Path) -> RunConfig:
+    """The settings in ``path``, as ``dump_config`` wrote them for a run: every section is there.
+
+    Raises:     CheckpointError where it is not: what a crash or a full disk left of the file would
+                mean the defaults, without privacy; ConfigError as ``load_config``.
+    """
+    found = set(_read_yaml(find_config(path)))
+    missing = _WRITTEN - found
+    # One written by hand may have few.
+    if missing and (not found or "device" in found):
+        raise CheckpointError(
+            f"{path} is damaged: the section {min(missing)} is missing, and a run's settings hold "
+            "all; restore it from a copy, or start again"
+        )
+    return load_config(path, as_written=True)
 
 
 def require_once(overrides: Iterable[str]) -> None:

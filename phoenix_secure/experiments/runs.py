@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import load_config
+from phoenix_secure.config_file import load_written
 from phoenix_secure.errors import CheckpointError, PhoenixError
 from phoenix_secure.experiments.results import audit_figures, privacy_figures, quality_figures
 from phoenix_secure.federation.run.extension import extended
@@ -82,7 +82,7 @@ def read_run(path: Path) -> RunRecord:
     """
     if not (path / _CONFIG).is_file():
         raise CheckpointError(f"{path} is not a run folder: config.yaml is missing")
-    config = extended(load_config(path / _CONFIG, as_written=True), path / "extended.json")
+    config = extended(load_written(path / _CONFIG), path / "extended.json")
     summary = read_summary(path) if (path / "summary.json").exists() else None
     metrics = read_metrics(path / "metrics.jsonl")
     done = metrics[-1]["round_number"] if metrics else 0

@@ -19,8 +19,8 @@ from typing import Any
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.config.images import OWN_DATA
-from phoenix_secure.config_file import load_config
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.config_file import load_written
+from phoenix_secure.errors import CheckpointError, ConfigError
 from phoenix_secure.experiments.points import Point
 from phoenix_secure.experiments.store import PointFolder, SweepFolder
 from phoenix_secure.privacy.accounting import epsilon_of
@@ -102,8 +102,8 @@ def _config(files: PointFolder, config: RunConfig | None) -> RunConfig | None:
     if not files.run.exists():
         return None
     try:
-        return load_config(files.run / "config.yaml", as_written=True)
-    except ConfigError:
+        return load_written(files.run / "config.yaml")
+    except (CheckpointError, ConfigError):
         return config  # a run that was killed before it wrote them has read the images all the same
 
 

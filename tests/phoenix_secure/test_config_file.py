@@ -16,11 +16,12 @@ from phoenix_secure.config_file import (
     dump_config,
     find_config,
     load_config,
+    load_written,
     parse_config,
     require_once,
     shipped_configs,
 )
-from phoenix_secure.errors import ConfigError
+from phoenix_secure.errors import CheckpointError, ConfigError
 
 # Sweeps (sweep_*.yaml but for their common base) have a form of their own: see test_shipped_sweeps.
 CONFIGS = [
@@ -331,3 +332,19 @@ def test_two_values_of_a_setting_are_refused_where_it_protects_and_told_elsewher
     assert not caplog.records
     require_once(["seed=1", "seed=2"])
     assert "seed is given twice, as '1' and '2': the last one counts" in caplog.text
+
+
+def test_what_is_left_of_a_run_s_settings_is_not_the_defaults(tmp_path: Path) -> None:
+    """An empty file meant a run without privacy."""
+    config = load_config(None, ["privacy.unit=record", "privacy.epsilon=8"])
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_written(path) == config
+    text = path.read_text()
+    for left in ("", "null\n", text[: text.index("federation:")], text[: text.index("privacy:")]):
+        path.write_text(left)
+        with pytest.raises(CheckpointError, match=r"config\.yaml is damaged: the section"):
+            load_written(path)
+    path.unlink()
+    with pytest.raises(ConfigError, match="no settings file"):
+        load_written(path)

@@ -31,7 +31,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import dump_config, load_config
+from phoenix_secure.config_file import dump_config, load_written
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.split import Split, load_split
 from phoenix_secure.errors import CheckpointError, ConfigError, DataError
@@ -176,9 +176,7 @@ class RunFolder:
         """
         if not self.config_file.exists():
             raise CheckpointError(f"{self.path} is not a run folder: config.yaml is missing")
-        config = extended(
-            load_config(self.config_file, as_written=True), self.path / "extended.json"
-        )
+        config = extended(load_written(self.config_file), self.path / "extended.json")
         secure = config.secure_aggregation
         if secure.mode == "on" and secure.broadcast is None:
             sent = secure.model_copy(update={"broadcast": "model"})

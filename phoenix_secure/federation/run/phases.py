@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.config_file import dump_config, load_config
+from phoenix_secure.config_file import dump_config, load_written
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.files import write_bytes
@@ -78,4 +78,4 @@ def kept_both(run_dir: Path) -> RunConfig | None:
     path = first_folder(run_dir) / _BOTH
     if RunFolder(run_dir).config_file.exists() or not path.exists():
         return None
-    return load_config(path, as_written=True)
+    return load_written(path)
