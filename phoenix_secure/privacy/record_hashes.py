@@ -17,6 +17,7 @@ import numpy as np
 
 from phoenix_secure.errors import CheckpointError
 from phoenix_secure.files import storage_errors
+from phoenix_secure.secret_files import write_secret
 
 __all__ = [
     "comparison_tag",
@@ -106,11 +107,7 @@ def open_key(path: Path) -> bytes:
     if not path.exists():
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(os.urandom(_KEY_SIZE))
-                file.flush()
-                os.fsync(file.fileno())
+        write_secret(path, os.urandom(_KEY_SIZE))
     key = path.read_bytes()
     if len(key) != _KEY_SIZE:
         raise CheckpointError(f"{path} must hold {_KEY_SIZE} bytes: restore it")

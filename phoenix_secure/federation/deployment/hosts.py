@@ -25,6 +25,7 @@ __all__ = [
     "require_free_port",
 ]
 
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -53,7 +54,7 @@ def canonical_host(text: str) -> str:
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(text)
     if address is not None:
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or address == _BROADCAST:
             raise ValueError(f"{shown} is no address that sites could reach: give the server's own")
         return str(address)
     if ":" in text:
@@ -70,6 +71,8 @@ def canonical_host_port(text: str) -> str:
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65_535:
         raise ValueError(f"expected HOST:PORT with a port from 1 to 65535, got {shorten(text)}")
     is_bracketed = host.startswith("[") and host.endswith("]")
+    if "/" in host:
+        raise ValueError(f"{shorten(text)} is an address of the web: give HOST:PORT alone")
     if ":" in host and not is_bracketed:
         raise ValueError(f"{shorten(text)}: put the IPv6 address into brackets, [ADDRESS]:PORT")
     found = canonical_host(host[1:-1] if is_bracketed else host)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from phoenix_secure.errors import PhoenixError
 from phoenix_secure.federation.engines.exchange import Failure, FailureCode, Reply
 from phoenix_secure.federation.engines.failure import SiteFailure
 
@@ -41,6 +42,10 @@ def answer(handle: Handle, request: SiteRequest) -> Reply | Failure:
         return Reply(body=handle(request))
     except SiteFailure as failure:
         return Failure(code=failure.code)
-    except Exception:  # its text could hold paths or values: it stays in the site's own log
+    # Its text could hold paths or values: it stays in the site's own log.
+    except PhoenixError as error:
+        _log.error("stage %s failed: %s", request.stage, error)
+        return Failure(code=FailureCode.ERROR)
+    except Exception:
         _log.exception("stage failed")
         return Failure(code=FailureCode.ERROR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,22 @@ def test_the_key_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(CheckpointError, match="32 bytes"):
         open_key(path)
+
+
+def test_a_full_disk_leaves_no_empty_key(tmp_path: Path) -> None:
+    """Every later start would have asked to restore it."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from phoenix_secure.privacy.record_hashes import open_key\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))\n"
+        "open_key(Path(sys.argv[1]))\n"
+    )
+    key = tmp_path / "key"
+    failed = subprocess.run([sys.executable, "-c", script, key], capture_output=True, text=True)
+    assert "StorageError" in failed.stderr
+    assert not key.exists()
+    assert len(open_key(key)) == 32
 
 
 def test_other_arrays_and_keys_are_refused() -> None:

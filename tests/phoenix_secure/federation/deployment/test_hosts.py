@@ -45,6 +45,7 @@ SITES = tuple(f"site-{k}" for k in range(5))
         ("0.0.0.0", "no address that sites could reach"),  # noqa: S104 - refused
         ("::", "no address that sites could reach"),
         ("224.0.0.1", "no address that sites could reach"),
+        ("255.255.255.255", "no address that sites could reach"),
         ("10.0.0.300", "no IPv4 address"),
         ("127.1", "no IPv4 address"),
         ("a..b", "Empty Label"),
