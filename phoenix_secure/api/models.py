@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.utils.logging import disable_progress_bar
+from pydantic import ValidationError
 
 from phoenix_secure.api.results import Samples
 from phoenix_secure.config import SamplingConfig
+from phoenix_secure.config.faults import explain
 from phoenix_secure.data.deep_export import DeepScale
 from phoenix_secure.data.export import DeepImages
 from phoenix_secure.data.images import from_unit_range
@@ -182,7 +184,12 @@ def _sampling(
                 "image in one step; leave them out"
             )
         return None
-    sampling = model.sampling.model_copy(update=asked)
+    if asked.get("guidance_scale", 1) != 1 and model.pipeline.unet.config.num_class_embeds is None:
+        raise ConfigError("--guidance needs a class-conditional model, and this one is not")
+    try:
+        sampling = SamplingConfig.model_validate({**model.sampling.model_dump(), **asked})
+    except ValidationError as error:
+        raise ConfigError(f"sampling: {explain(error, of=SamplingConfig)}") from error
     limit = model.pipeline.scheduler.config.num_train_timesteps
     if sampling.num_steps > limit:
         raise ConfigError(f"--steps {sampling.num_steps} exceeds the model's {limit}: lower it")

@@ -163,9 +163,17 @@ def test_class_conditional_model_draws_one_class(cli, config_file: Path) -> None
     assert (again.code, "there already" in again.err) == (2, True)
     outcome = cli("sample", "runs/tiny", "--num", "2", "--class", "7", "--guidance", "2")
     assert outcome.code == 0, outcome.err
+    strange = cli("sample", "runs/tiny", "--num", "2", "--guidance", "nan")
+    assert (strange.code, "guidance_scale: " in strange.err) == (2, True)
     wrong = cli("sample", "runs/tiny", "--class", "77")
     assert wrong.code == 2
     assert "did you mean '7'" in wrong.err
+
+
+def test_guidance_is_for_models_with_classes(cli, finished_run: Path) -> None:
+    outcome = cli("sample", str(finished_run), "--num", "2", "--guidance", "3")
+    assert outcome.code == 2
+    assert "--guidance needs a class-conditional model" in outcome.err
 
 
 def test_a_run_is_passed_on_as_a_monai_bundle(cli, finished_run: Path) -> None:

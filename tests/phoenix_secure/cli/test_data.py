@@ -159,6 +159,20 @@ def test_options_without_meaning_for_the_scheme_are_refused() -> None:
         run("partition", "digits", "--shards", "2")
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--sites", "5000"], "num_sites: .* less than or equal to 1000"),
+        (["--alpha", "0"], "alpha: .* greater than 0"),
+        (["--alpha", "nan"], "alpha: .* finite"),
+        (["--scheme", "shards", "--shards", "0"], "shards_per_site: .* greater than or equal to 1"),
+    ],
+)
+def test_options_beyond_their_range_are_one_line(option: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"^partition: {told}"):
+        run("partition", "digits", *option)
+
+
 def test_errors_reach_the_top_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'mnist'"):
         run("show", "minst")
