@@ -27,12 +27,7 @@ from phoenix_secure.data.folder_people import groups_of_folder, people_of_folder
 from phoenix_secure.data.groups import GroupKind
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
-from phoenix_secure.data.label_files import (
-    FileLabels,
-    is_label_file,
-    read_label_file,
-    read_tables,
-)
+from phoenix_secure.data.label_files import FileLabels, read_label_file
 from phoenix_secure.data.labels import class_name, require_few, require_unlike
 from phoenix_secure.data.listing import Listing, list_folder
 from phoenix_secure.data.masks import (
@@ -41,6 +36,13 @@ from phoenix_secure.data.masks import (
     require_no_masks,
 )
 from phoenix_secure.data.percentiles import Percentiles
+from phoenix_secure.data.picture_tables import (
+    Table,
+    is_label_file,
+    parts_of_pictures,
+    read_tables,
+    require_one_part,
+)
 from phoenix_secure.data.reading_progress import report
 from phoenix_secure.data.scale import shown_window
 from phoenix_secure.data.selection import balanced_indices
@@ -110,6 +112,10 @@ def load_folder(
     if not pictures:
         raise NoImages(_nothing_to_read(folder, others))
     read = read_tables(tables)
+    if inspection.rules.each_alone:
+        pictures = _of_training(pictures, read, listing=listing, inspection=inspection)
+    elif inspection.rules.part is None:
+        require_one_part(read)
     pictures, people, of_people = people_of_folder(
         pictures, tables=read, root=listing.root, inspection=inspection
     )
@@ -252,6 +258,23 @@ def _leave_out_loose(
         )
     for file in loose:
         inspection.leave_out(file.name, f"{file} lies beside class folders, in no class")
+
+
+def _of_training(
+    pictures: list[Path], tables: list[Table], *, listing: Listing, inspection: Inspection
+) -> list[Path]:
+    """The pictures of which no row of a table says that they are of another part."""
+    wanted = inspection.rules.part or "train"
+    kept = []
+    found = parts_of_pictures(tables, pictures, root=listing.root)
+    for file, part in zip(pictures, found, strict=True):
+        if wanted == "all" or part in (None, wanted):
+            kept.append(file)
+        else:
+            inspection.leave_out(file.name, f"{file} is of the {part} part, as its row says")
+    if not kept:
+        raise NoImages(f"{listing.root} holds no picture of the {wanted} part")
+    return kept
 
 
 def _labels_of_folders(

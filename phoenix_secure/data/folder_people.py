@@ -11,7 +11,8 @@ import numpy.typing as npt
 from phoenix_secure.data.decode import DecodedFiles
 from phoenix_secure.data.groups import GroupKind, GroupRule, Spellings, folder_person, person
 from phoenix_secure.data.inspection import Inspection
-from phoenix_secure.data.label_files import Table, people_of_table
+from phoenix_secure.data.label_files import people_of_table
+from phoenix_secure.data.picture_tables import Table
 from phoenix_secure.errors import ConfigError, DataError, NoImages
 
 __all__ = ["groups_of_folder", "people_of_folder"]

@@ -42,6 +42,7 @@ __all__ = [
 Groups = npt.NDArray[np.int64]
 
 _LABEL = b"phoenix-secure/group/v1:"
+_SHORTENED = re.compile(r"\d+([.,]\d+)?E\+\d+")
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 # What tables say where nobody is named: as one person, all those would be.
 _NOBODY = frozenset(("", "nan", "none", "null", "na", "n/a", "nat", "<na>", "?", "-"))
@@ -131,6 +132,11 @@ def person(value: Any, *, name: str, rule: GroupRule) -> str:
     if text.lower() in _NOBODY:
         raise DataError(
             f"{name}: {rule} names nobody: fill it in, remove the image, or fix data.group"
+        )
+    if _SHORTENED.fullmatch(text):
+        raise DataError(
+            f"{name}: {rule} is a number that a spreadsheet shortened, as in 1.2E+05, and several "
+            "persons may have one: save identifiers as text, or fix data.group"
         )
     return text
 

@@ -160,7 +160,7 @@ def test_a_file_of_its_own_is_a_group_and_a_copy_is_of_the_same(tmp_path: Path) 
     assert found.groups[0] == found.groups[2] != found.groups[1]
 
 
-@pytest.mark.parametrize("value", ["", "  ", "NaN", "none", None, 1.5])
+@pytest.mark.parametrize("value", ["", "  ", "NaN", "none", None, 1.5, "1.2E+05"])
 def test_an_image_of_nobody_is_refused_or_left_out_alone(
     value: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,6 +175,18 @@ def test_an_image_of_nobody_is_refused_or_left_out_alone(
     assert load(root, "column:person", alone=True).num_images == 2
     assert "1.png" in caplog.text
     assert PLANTED not in caplog.text
+
+
+def test_a_row_of_another_part_is_no_training_picture(tmp_path: Path) -> None:
+    rows = ["file_name,who,split", "0.png,a,train", "1.png,b,test", "2.png,a,", "3.png,c,val"]
+    for number in range(4):
+        picture(tmp_path / "set" / f"{number}.png", 60 * number)
+    (tmp_path / "set" / "meta.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"column split .*test, train and validation"):
+        load(tmp_path / "set", "column:who")
+    found = load(tmp_path / "set", "column:who", alone=True)
+    assert found.images[:, 0, 0, 0].tolist() == [0, 120]
+    assert by_value(found) == numbers(["a", "a"])
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from PIL import Image
 
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import ReadingRules
-from phoenix_secure.data.label_files import _keys
 from phoenix_secure.data.labels import MAX_CLASSES, numbered
+from phoenix_secure.data.picture_tables import names_of_picture
 from phoenix_secure.data.sources import load_images
 from phoenix_secure.errors import DataError
 
@@ -217,7 +217,7 @@ def test_a_name_is_found_as_nfc_and_nfd_and_without_both_suffixes(tmp_path: Path
     (tmp_path / "labels.csv").write_text("file,label\n\u00e9,0\nb.png,1\n", encoding="utf-8")
     assert follow_the_pixels(load(tmp_path))
     volume = tmp_path / "case_1.nii.gz"
-    assert _keys(volume, root=tmp_path) == ("case_1.nii.gz", "case_1")
+    assert names_of_picture(volume, root=tmp_path) == ("case_1.nii.gz", "case_1")
 
 
 def test_a_column_that_speaks_of_several_parts_is_a_question(loose: Path) -> None:
