@@ -20,6 +20,7 @@ from phoenix_secure.data.depth import (
     windowed_picture,
 )
 from phoenix_secure.data.dicom import NoPixels, dicom_images, dicom_person, is_dicom
+from phoenix_secure.data.file_marks import MARKS_END, kind_by_marks
 from phoenix_secure.data.groups import GroupKind, GroupRule, person
 from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.data.medical import require_medical
@@ -139,6 +140,11 @@ def _opened(
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{name} has too many pixels to be a training image: resize it") from error
     except Exception as error:
+        if (kind := kind_by_marks(content[:MARKS_END])) is not None:
+            raise DataError(
+                f"{name} is {kind}, whatever its name says, which is not read here: convert it to "
+                "PNG or JPEG"
+            ) from error
         # Decoders answer hostile bytes with nearly any exception (SyntaxError, struct.error,
         # OverflowError, ...); whichever it is, the file is at fault.
         raise DataError(

@@ -13,13 +13,12 @@ from phoenix_secure.data.decode import (
     PICTURE_FORMATS,
     PICTURE_SUFFIXES,
 )
+from phoenix_secure.data.file_marks import MARKS_END, kind_by_marks
 from phoenix_secure.data.listing import Listing
 from phoenix_secure.data.medical import can_read
 from phoenix_secure.data.reading_progress import report
 
 __all__ = ["kind_of", "pictures_among"]
-
-_HEAD = 352  # bytes: as far as the last mark below
 
 # Pictures inside, as a rule, that would count a second time.
 _BACKUPS = ("~", ".bak", ".orig", ".old")
@@ -35,18 +34,6 @@ _NAMES = {
     "whole-slide": (".svs", ".ndpi", ".scn", ".vms", ".bif", ".mrxs", ".czi"),
 }
 _KINDS = {suffix: kind for kind, suffixes in _NAMES.items() for suffix in suffixes}
-_MARKS = (
-    (128, b"DICM", "DICOM"),
-    (344, b"n+1\0", "NIfTI"),
-    (344, b"ni1\0", "NIfTI"),
-    (4, b"ftypavi", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"jP  \r\n", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (4, b"JXL ", "JPEG XL"),
-)
 
 
 def kind_of(file: Path, listing: Listing) -> str | None:
@@ -93,10 +80,9 @@ def _kind_of(file: Path) -> str | None:
 def _kind_of_content(file: Path) -> str | None:
     try:
         with file.open("rb") as opened:
-            head = opened.read(_HEAD)
-        for offset, mark, kind in _MARKS:
-            if head.startswith(mark, offset):
-                return kind
+            known = kind_by_marks(opened.read(MARKS_END))
+        if known is not None:
+            return known
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=PICTURE_FORMATS):

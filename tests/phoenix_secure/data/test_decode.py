@@ -49,6 +49,20 @@ def test_formats_off_the_list_are_refused() -> None:
         decode(eps)
 
 
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x1cftypavif", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    ],
+)
+def test_another_format_under_a_known_suffix_is_named(head: bytes, kind: str) -> None:
+    """Telephones and servers call HEIC and AVIF .jpg: nothing is damaged there."""
+    with pytest.raises(DataError, match=rf"scan 7\.png is {kind}, .*convert it"):
+        decode(head + bytes(400))
+
+
 def test_more_than_8_bits_are_refused_instead_of_clipped() -> None:
     deep = Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8))
     with pytest.raises(DataError, match="more than 8 bits"):
