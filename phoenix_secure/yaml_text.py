@@ -183,6 +183,8 @@ def _compose(text: str) -> yaml.Node | None:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = "" if mark is None else f" in line {mark.line + 1}"
         why = "" if problem is None else f" ({shorten(problem)[1:-1]})"
+        if problem is not None and r"\t" in problem:
+            why = " (a tab, and YAML indents with blanks)"
         raise _YamlError(f"is not valid YAML{line}{why}: fix the syntax there") from error
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from phoenix_secure.cli.output import console
 
@@ -28,7 +27,7 @@ def print_listing(
         is_words = number == 0 or column in left
         table.add_column(column, justify="left" if is_words else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     unbounded = console.options.update(max_width=_UNBOUNDED)
     if console.measure(table, options=unbounded).minimum <= console.width:
         console.print(table)

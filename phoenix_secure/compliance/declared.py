@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BeforeValidator, ConfigDict, ValidationError
 
 from phoenix_secure.config.faults import explain
 from phoenix_secure.config.section import Typed
@@ -21,6 +21,33 @@ GOVERNANCE = "governance.yaml"
 
 class _Part(Typed):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+_MOST_IMAGES = 1_000_000  # of one person
+
+
+def _flag(value: Any) -> Any:
+    """A flag also where YAML has a word."""
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _flag_or_count(value: Any) -> Any:
+    found = _flag(value)
+    if found is None or isinstance(found, bool):
+        return found
+    if isinstance(found, int) and 1 <= found <= _MOST_IMAGES:
+        return found
+    raise ValueError("expected true, false, or how many images of one person there are at most")
+
+
+def _flag_or_unknown(value: Any) -> Any:
+    found = _flag(value)
+    if found is None or isinstance(found, bool):
+        return found
+    if isinstance(found, str) and found.lower() == "unknown":
+        return "unknown"
+    raise ValueError("expected true, false or unknown")
 
 
 class Purpose(_Part):
@@ -60,8 +87,10 @@ class Data(_Part):
     subjects: tuple[str, ...] = ()
     retention: str | None = None
     transfers: str | None = None
-    several_images_per_person: bool | int | None = None
-    persons_at_several_sites: bool | Literal["unknown"] | None = None
+    several_images_per_person: Annotated[bool | int | None, BeforeValidator(_flag_or_count)] = None
+    persons_at_several_sites: Annotated[
+        bool | Literal["unknown"] | None, BeforeValidator(_flag_or_unknown)
+    ] = None
     preprocessing: str | None = None
 
 
@@ -155,7 +184,14 @@ def _printable(value: Any) -> Any:
 
 
 def _without_empty(value: Any) -> Any:
-    """An empty line says nothing: the template may be filled in one by one."""
+    """An empty line says nothing, and neither does a blank entry of a list: the template may be
+    filled in one by one."""
+    if isinstance(value, list):
+        return [
+            _without_empty(each)
+            for each in value
+            if each is not None and not (isinstance(each, str) and not each.strip())
+        ]
     if isinstance(value, dict):
         kept = {key: _without_empty(each) for key, each in value.items()}
         return {key: each for key, each in kept.items() if each is not None}

@@ -26,10 +26,13 @@ def explain(error: ValidationError, *, of: type[BaseModel], written: str = "") -
     first = error.errors(include_url=False, include_context=False)[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     location = [part for part in first["loc"] if isinstance(part, str)]
-    name = _shown(".".join(location)) or "settings"
     if first["type"] == "extra_forbidden":
         location = written.split(".") if written else location
         return f"unknown setting {_shown('.'.join(location))}: {_hint(location, of)}{more}"
+    # What pydantic adds for the kinds that a value may have is no part of the name.
+    while len(location) > 1 and field_at(location, of=of) is None:
+        location.pop()
+    name = _shown(".".join(location)) or "settings"
     message = _message(first["type"], first["msg"], first["input"], location=location, of=of)
     given = "" if isinstance(first["input"], dict) else f" (got {shorten(first['input'])})"
     return f"{name}: {_shown(message, 400)}{given}{more}"
@@ -39,6 +42,12 @@ def _message(kind: str, text: str, given: Any, *, location: list[str], of: type[
     """What is wrong, in the words of the settings and not of the library that checks them."""
     field = field_at(location, of=of) if location else None
     section = None if field is None else inner_section(field)
+    if kind.startswith("date"):
+        return "a date looks like 2027-01-31"
+    if kind == "tuple_type":
+        return "a list belongs here, such as [one, two]"
+    if kind == "model_type" and field is not None and section not in (None, field.annotation):
+        return f"an entry is written {{{', '.join(f'{key}: ...' for key in section.model_fields)}}}"
     if kind == "model_type" and section is not None:
         first = next(iter(section.model_fields))
         return f"this is a section: set {'.'.join([*location, first])} or another setting in it"

@@ -27,3 +27,16 @@ def test_no_cell_is_broken_whatever_the_width(
     else:
         assert "  KID: 34.27" in lines
         assert sum("KID" in line for line in lines) == 1  # an empty cell has no line
+
+
+def test_nothing_in_a_name_turns_the_writing_or_moves_the_cursor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "\u202egnp.\u2066x\x1b[2J"
+    for width in (20, 80):
+        monkeypatch.setattr(listing.console, "width", width)
+        print_listing(COLUMNS, [[name, name, "1", "2"]])
+        listing.console.print(name)
+    shown = capsys.readouterr().out
+    assert shown.count("gnp.x[2J") == 6
+    assert not {"\u202e", "\u2066", "\x1b"} & set(shown)

@@ -49,6 +49,20 @@ def test_norway_is_a_region_and_no_flag() -> None:
     assert found.said("/assessment/review_due") == "2027-01-31"
 
 
+def test_flags_are_words_counts_or_unknown_and_blank_entries_say_nothing() -> None:
+    text = (
+        b"data: {several_images_per_person: NO, persons_at_several_sites: Unknown, "
+        b'categories: [" ", chest]}\npurpose: {recipients: [" ", null]}'
+    )
+    found = parse_governance(text, name="governance.yaml")
+    assert found.data.several_images_per_person is False
+    assert found.data.persons_at_several_sites == "unknown"
+    assert found.said("/data/categories") == ["chest"]
+    assert found.said("/purpose/recipients") is None
+    counted = parse_governance(b"data: {several_images_per_person: 3}", name="g")
+    assert counted.said("/data/several_images_per_person") == 3
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -66,6 +80,15 @@ def test_norway_is_a_region_and_no_flag() -> None:
         (b"data: {region: true}", "data.region: true and false .* in quotes"),
         (b"data: {retention: 10}", "data.retention: .* in quotes"),
         (b"assessment: {review_due: 0}", "review_due: a date looks like"),
+        (b"assessment: {review_due: 31.01.2027}", "review_due: a date looks like"),
+        (b"data: {several_images_per_person: -1}", "several_images_per_person: expected true"),
+        (b"data: {several_images_per_person: 0}", "several_images_per_person: expected true"),
+        (b"data: {several_images_per_person: many}", "several_images_per_person: expected true"),
+        (b"data: {several_images_per_person: 2.5}", "several_images_per_person: expected true"),
+        (b"data: {persons_at_several_sites: 1}", "persons_at_several_sites: expected true, false"),
+        (b"data: {categories: chest}", "data.categories: a list belongs here"),
+        (b"parties: {controllers: [A]}", r"controllers: an entry is written .name: \.\.\."),
+        (b"data:\n\tregion: X", "line 2 .a tab, and YAML indents with blanks"),
     ],
 )
 def test_what_is_no_governance_file_is_refused_by_name(
