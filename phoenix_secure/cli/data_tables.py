@@ -55,7 +55,7 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
     table.add_row("name", image_set.name)
     table.add_row("images", f"{image_set.num_images:,} of {size}")
     for class_name, count in zip(image_set.class_names, summary.images_per_class, strict=True):
-        table.add_row("", Text(f"{count:>7,}  {class_name}"))
+        table.add_row("", f"{count:>7,}  {class_name}")
     if image_set.inventory is not None:
         _add_inventory(table, image_set.inventory)
     table.add_row("pixel mean", "  ".join(f"{value:.5f}" for value in summary.mean))
@@ -64,8 +64,8 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
     if summary.num_across_groups is not None:
         near += f"; {summary.num_across_groups:,} of them of two people"
     table.add_row("duplicates", near)
-    table.add_row("source", Text(image_set.source))
-    table.add_row("licence", Text(image_set.licence))
+    table.add_row("source", image_set.source)
+    table.add_row("licence", image_set.licence)
     table.add_row("digest", summary.digest)
     console.print(table)
 
@@ -73,19 +73,19 @@ def print_summary(image_set: ImageSet, summary: ImageSummary) -> None:
 def _add_inventory(table: Table, inventory: Inventory) -> None:
     table.add_row("read", f"{inventory.num_read:,}, {inventory.num_passed_over:,} passed over")
     for entry in inventory.passed_over:
-        table.add_row("", Text(f"passed over: {entry}"))
+        table.add_row("", f"passed over: {entry}")
     for entry in inventory.not_chosen:
-        table.add_row("", Text(f"not chosen: {entry}"))
+        table.add_row("", f"not chosen: {entry}")
     table.add_row("part", inventory.part)
-    table.add_row("labels from", Text(inventory.labels_from))
+    table.add_row("labels from", inventory.labels_from)
     if inventory.num_groups is not None:
-        table.add_row("people", Text(f"{inventory.num_groups:,}, from {inventory.groups_from}"))
+        table.add_row("people", f"{inventory.num_groups:,}, from {inventory.groups_from}")
     if inventory.spacing_mm is not None:
         least, most = inventory.spacing_mm
         table.add_row("pixel spacing", f"{least:g} to {most:g} mm as stored")
     table.add_row("scale", f"{inventory.scale}; {inventory.bits_per_channel} bits as stored")
     for note in inventory.notes:
-        table.add_row("note", Text(note))
+        table.add_row("note", note)
 
 
 def print_heterogeneity(measured: Heterogeneity, *, names: list[str]) -> None:

@@ -66,7 +66,9 @@ def _print(found: list[Checked], counts: Counter[Answer]) -> None:
         shown[each.answer] += 1
         if shown[each.answer] <= _SHOWN:
             line = Text(f"{each.answer.value:10} ", style=_COLOURS.get(each.answer, ""))
-            console.print(line + Text(f"{each.path}: {_in_words(each)}"), soft_wrap=True)
+            console.print(
+                line + Text(without_controls(f"{each.path}: {_in_words(each)}")), soft_wrap=True
+            )
     for answer, count in counts.items():
         if count > _SHOWN:
             console.print(f"{answer.value}: {count - _SHOWN:,} more")

@@ -35,8 +35,8 @@ class _Console(Console):
         return super().render_str(without_controls(text), **options)
 
 
-# Names and paths are the users' own: nothing in them is markup.
-console = _Console(highlight=False, markup=False)
+# Names and paths are the users' own: nothing in them is markup, or the name of a picture.
+console = _Console(highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from phoenix_secure.api import sweeps
 from phoenix_secure.cli.durations import duration
@@ -20,8 +19,9 @@ from phoenix_secure.cli.plan import plan_of_all
 from phoenix_secure.config import RunConfig
 from phoenix_secure.data.cache import default_cache_dir
 from phoenix_secure.device import pick_devices
-from phoenix_secure.errors import CheckpointError, TrainingError
+from phoenix_secure.errors import CheckpointError, ConfigError, TrainingError
 from phoenix_secure.experiments.downstream import downstream_accuracy
+from phoenix_secure.experiments.exports import PLOT_SUFFIXES
 from phoenix_secure.experiments.points import Point, expand
 from phoenix_secure.experiments.report import save_plots, save_rows, write_report
 from phoenix_secure.experiments.spec import load_spec
@@ -66,6 +66,9 @@ def run(
 
 def report(path: Path, *, plots: str | None, table: Path | None, output_format: Format) -> None:
     """Rebuild the report of a sweep; also its plots and table for print."""
+    suffix = None if plots is None else f".{plots.lstrip('.').lower()}"
+    if suffix not in (None, *PLOT_SUFFIXES):
+        raise ConfigError(f"--plots {plots}: give pdf, svg or png")
     folder = SweepFolder(path)
     if not folder.spec_file.exists():
         raise CheckpointError(f"{path} is no sweep: sweep.yaml is missing")
@@ -73,8 +76,8 @@ def report(path: Path, *, plots: str | None, table: Path | None, output_format: 
     rows = write_report(expand(spec, folder=path), spec=spec, folder=folder)
     if table is not None:
         save_rows(rows, table)
-    if plots is not None:
-        save_plots(rows, spec=spec, folder=folder, suffix=f".{plots.lstrip('.')}")
+    if suffix is not None:
+        save_plots(rows, spec=spec, folder=folder, suffix=suffix)
     _print_rows(rows, folder=folder, output_format=output_format)
 
 
@@ -154,7 +157,7 @@ class _Display:
         for name, state in shown[-20:]:
             table.add_row(name, state)
         head = f"{ended} of {len(states)} points ended, {waiting} waiting"
-        return Group(Text(head), table)
+        return Group(head, table)
 
 
 def _print_plans(points: Sequence[Point], *, output_format: Format) -> None:

@@ -36,7 +36,7 @@ class PointStatus:
     steps     that are still to do: run, downstream, audit
     seconds   that a finished one took
     silent_s  since an unfinished one last wrote to its log
-    reason    why it failed, or why its folder cannot be used
+    reason    why it failed, why its folder cannot be used, or what is gone of it
     """
 
     point: str
@@ -98,7 +98,11 @@ def _status(point: Point, *, spec: SweepSpec, files: PointFolder) -> PointStatus
     rounds = _rounds(files)
     if done is not None:
         return PointStatus(
-            point=point.name, state=PointState.DONE, rounds=rounds, seconds=done.get("seconds")
+            point=point.name,
+            state=PointState.DONE,
+            rounds=rounds,
+            seconds=done.get("seconds"),
+            reason="" if files.run.is_dir() else "its run is gone; its figures are kept",
         )
     steps = tuple(_open_steps(spec, files))
     result = files.read("result.json")

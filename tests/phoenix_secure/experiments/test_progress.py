@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -98,6 +99,27 @@ def test_work_of_other_settings_is_not_counted(started: tuple[SweepFolder, list[
     found = sweep_status(folder.path)
     assert found.points[0].state is PointState.OTHER_SETTINGS
     assert "other settings" in found.points[0].reason
+
+
+def test_a_finished_point_whose_run_was_deleted_says_so(
+    started: tuple[SweepFolder, list[Point]],
+) -> None:
+    folder, (one, *_) = started
+    begin(folder, one, rounds=6)
+    folder.point(one).write("result.json", {"settings_digest": one.digest, "status": "done"})
+    assert sweep_status(folder.path).points[0].reason == ""
+    shutil.rmtree(folder.point(one).run)
+    found = sweep_status(folder.path).points[0]
+    assert (found.state, found.rounds) == (PointState.DONE, None)
+    assert "its run is gone" in found.reason
+
+
+def test_plots_of_another_kind_are_refused_without_any_figure_too(
+    started: tuple[SweepFolder, list[Point]],
+) -> None:
+    folder, _ = started
+    refused = phoenix("sweep", "report", str(folder.path), "--plots", "jpg")
+    assert (refused.code, "give pdf, svg or png" in refused.err) == (2, True)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
