@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from phoenix_secure.config import RunConfig
@@ -16,6 +17,21 @@ __all__ = ["MLflow"]
 
 _EXPERIMENT = "phoenix-secure"
 _DATABASE = "sqlite:///"
+# MLflow's own names. It tries for more than four minutes: right for a server that is away for a
+# moment in a long run, and not for an address that was wrong from the start.
+_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+
+@contextlib.contextmanager
+def _first_contact() -> Iterator[None]:
+    """Without MLflow's patience, unless the environment asks for it."""
+    ours = {name: value for name, value in _FIRST_CONTACT.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 class MLflow:
@@ -39,15 +55,16 @@ class MLflow:
             Param(name, str(value)[:500]) for name, value in tracked_settings(config).items()
         ]
         try:
-            self._client = MlflowClient(tracking_uri=uri)
-            found = self._client.get_experiment_by_name(_EXPERIMENT)
-            self._experiment = (
-                found.experiment_id
-                if found
-                else self._client.create_experiment(
-                    _EXPERIMENT, artifact_location=_beside_database(uri)
+            with _first_contact():
+                self._client = MlflowClient(tracking_uri=uri)
+                found = self._client.get_experiment_by_name(_EXPERIMENT)
+                self._experiment = (
+                    found.experiment_id
+                    if found
+                    else self._client.create_experiment(
+                        _EXPERIMENT, artifact_location=_beside_database(uri)
+                    )
                 )
-            )
         except MlflowException as error:
             raise ConfigError(
                 f"output.mlflow = {uri} cannot be used ({str(error).splitlines()[0][:200]}): name "

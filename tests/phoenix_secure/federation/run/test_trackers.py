@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +122,21 @@ def test_hidden_metrics_are_hidden_from_trackers_too(
     (run,) = client.search_runs([experiment.experiment_id])
     assert not {"loss", "num_images"} & run.data.metrics.keys()
     assert "update_norm" in run.data.metrics
+
+
+@pytest.mark.long
+def test_an_mlflow_server_that_nobody_runs_is_told_in_seconds(tiny_settings: list[str]) -> None:
+    """MLflow itself tries for more than four minutes, without a word."""
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # a port at which nobody listens
+        address = f"http://127.0.0.1:{held.getsockname()[1]}"
+        config = load_config(None, [*tiny_settings, f"output.mlflow={address}"])
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match=r"output\.mlflow = http.* cannot be used"):
+            Trackers(config)
+        assert time.monotonic() - started < 60
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
 def test_an_address_that_is_none_is_named_with_the_fix(tiny_settings: list[str]) -> None:
