@@ -18,6 +18,7 @@ from phoenix_secure.audit.gate import FAILED as GATE_FAILED
 from phoenix_secure.audit.gate import Gate
 from phoenix_secure.audit.markdown_games import p_text
 from phoenix_secure.audit.report import AuditReport, Outcome
+from phoenix_secure.cli.listing import print_table
 from phoenix_secure.cli.output import console, print_json
 from phoenix_secure.federation.run.folder import RunFolder
 
@@ -140,7 +141,7 @@ def _print(report: AuditReport, out: Path) -> None:
             f"{one.p_adjusted:.2g}",
             f"{one.placebo_auc:.2f}" if one.placebo_inside else f"{one.placebo_auc:.2f} !",
         )
-    console.print(table)
+    print_table(table)
     for view in () if report.federated is None else report.federated.rows:
         console.print(
             f"  server sees {view.view}: {view.attack} AUC {view.auc.value:.3f} "

@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import Progress
 
 from phoenix_secure.api import quality
+from phoenix_secure.cli.listing import print_table
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.files import write_bytes
@@ -35,4 +36,4 @@ def evaluate(
     if output_format is Format.JSON:
         print_json(table)
     else:
-        console.print(quality_table(table))
+        print_table(quality_table(table))

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from phoenix_secure.cli.durations import duration
+from phoenix_secure.cli.listing import print_table
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.config import EarlierGuarantee, RunConfig, StartConfig
 from phoenix_secure.data.cache import default_cache_dir
@@ -50,7 +51,7 @@ def _print_table(plan: dict[str, Any], *, title: str) -> None:
         table.add_row(
             name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
         )
-    console.print(table)
+    print_table(table)
 
 
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:

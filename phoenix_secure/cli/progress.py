@@ -23,6 +23,7 @@ from rich.table import Column
 from rich.text import Text
 
 from phoenix_secure.cli.durations import duration
+from phoenix_secure.cli.listing import print_table
 from phoenix_secure.cli.output import Format, console, print_json
 from phoenix_secure.cli.tables import quality_table
 from phoenix_secure.config import RunConfig
@@ -299,7 +300,7 @@ class RunDisplay:
             print_json({"event": "finished", "run_dir": str(folder), **summary.to_dict()})
             return
         if summary.quality:
-            console.print(quality_table(summary.quality))
+            print_table(quality_table(summary.quality))
         console.print(_closing_line(summary.secure), soft_wrap=True)
         print_guarantee(summary.guarantee or {})
         console.print(

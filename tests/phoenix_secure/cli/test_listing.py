@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from phoenix_secure.cli import listing
-from phoenix_secure.cli.listing import print_listing
+from phoenix_secure.cli.listing import print_listing, print_table
+from phoenix_secure.cli.tables import quality_table
 
 COLUMNS = ("run", "data", "KID", "AUC")
 ROWS = [["runs/first", "image-folder", "34.27", "0.5278"], ["[red]x", "digits", "", "0.5031"]]
@@ -40,3 +41,20 @@ def test_nothing_in_a_name_turns_the_writing_or_moves_the_cursor(
     shown = capsys.readouterr().out
     assert shown.count("gnp.x[2J") == 6
     assert not {"\u202e", "\u2066", "\x1b"} & set(shown)
+
+
+@pytest.mark.parametrize("width", [30, 100])
+def test_a_quality_table_keeps_its_figures_and_its_words_at_every_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing.console, "width", width)
+    row = {"kid": 34.2718, "kid_std": 6.715, "frechet": None}
+    row |= dict.fromkeys(("precision", "recall", "density", "coverage"), 0.125)
+    table = {"extractor": "net", "frechet_name": "FD-net", "num_images": 6}
+    print_table(quality_table({**table, "rows": {"generated": row, "noise": row}}))
+    shown = capsys.readouterr().out
+    assert shown.count("34.272 ± 6.715") == 2
+    assert shown.count("0.125") == 8
+    words = " ".join(shown.split())
+    assert "6 images in each row: enough to tell a trained model from noise" in words
+    assert ("  KID: 34.272 ± 6.715" in shown) is (width == 30)
