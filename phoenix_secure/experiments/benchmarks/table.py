@@ -72,7 +72,7 @@ def form_of(path: Path, *, forms: Sequence[TableForm]) -> TableForm:
     for form in forms:
         if _header(path) == form.columns:
             return form
-    commands = " and ".join(f"`benchmark {form.command}`" for form in forms)
+    commands = " or ".join(f"`benchmark {form.command}`" for form in forms)
     raise ConfigError(f"{path} is no table of {commands}: name one that they wrote")
 
 

@@ -70,7 +70,7 @@ def test_a_table_of_something_else_is_not_written_to(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
 
-    with pytest.raises(ConfigError, match="dp-images` and `benchmark dfd-mnist"):
+    with pytest.raises(ConfigError, match="dp-images` or `benchmark dfd-mnist"):
         form_of(other, forms=(FORM, dfd_mnist.FORM))
     with pytest.raises(ConfigError, match="--csv"):
         add_row(other, row(0), form=FORM)
