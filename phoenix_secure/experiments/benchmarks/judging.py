@@ -37,7 +37,7 @@ from phoenix_secure.metrics.quality import quality
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.workers import workers
 
-__all__ = ["Figures", "judge_images", "judging_seconds", "real_images"]
+__all__ = ["Figures", "has_own_size", "judge_images", "judging_seconds", "real_images"]
 
 EPOCHS = 8
 _BATCH = 128
@@ -148,8 +148,7 @@ def judge_images(
             network = inception(inception_weights, device=device)
             fid = frechet_distance(*_features(network, pair, name=_name_of(real, size), kept=kept))
         readable = readable_real = None
-        # The judge has learnt images of the set's own size: others it reads less surely.
-        if is_published and real.image_size == facts_of(real.name).image_size:
+        if is_published and has_own_size(real):
             progress("reading with a classifier of real images")
             judge = load_judge(
                 real.name,
@@ -200,6 +199,12 @@ def real_images(run: Path, *, cache_dir: Path) -> tuple[ImageSet, bool]:
         )
     images = load_run_images(data, seed=config.seed, cache_dir=cache_dir)
     return images.take(load_split(folder.split_file, image_set=images).held_out), False
+
+
+def has_own_size(images: ImageSet) -> bool:
+    """Whether images have the size in which their set was published: the one that a judge of it has
+    learnt, and reads surely."""
+    return images.image_size == facts_of(images.name).image_size
 
 
 def judging_seconds(
