@@ -57,6 +57,11 @@ def find_config(name: str | Path) -> Path:
         return _SHIPPED / f"{name}.yaml"
     if path.is_dir():
         raise ConfigError(f"{name} is a folder: give a YAML file with the settings")
+    if "=" in str(name):
+        raise ConfigError(
+            f"{name} is a setting, and settings stand behind the file that they change, such as "
+            f"`demo {name}`: give a path, or one of {', '.join(shipped_configs())}"
+        )
     raise ConfigError(
         f"no settings file {name}: {_nearest(path)}give a path, or one of "
         f"{', '.join(shipped_configs())}"

@@ -142,6 +142,8 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> N
 
 
 def test_missing_file_is_named_and_shipped_ones_are_offered(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.name=mnist is a setting, and .*`demo data.name="):
+        find_config("data.name=mnist")
     with pytest.raises(ConfigError, match=r"no settings file .*absent\.yaml.* one of .*demo"):
         load_config(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match=r"is a folder"):
