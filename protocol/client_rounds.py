@@ -150,10 +150,9 @@ def reveal_shares(site: Site, state: Signed, envelope: Envelope) -> tuple[Unmask
         raise RemoteProtocolError(SERVER, Misbehaviour.BAD_MEMBER_SET, "signers")
     if len(signers) < state.spec.quorum:
         raise RemoteProtocolError(SERVER, Misbehaviour.BELOW_QUORUM, "signatures")
+    signed = consistency_bytes(context=state.context, h2=state.h2, survivors=state.survivors)
     for id, signature in quorum.signatures:
-        message = consistency_bytes(
-            context=state.context, signer=id, h2=state.h2, survivors=state.survivors
-        )
+        message = signed(id)
         key = site.roster.key(id) or b""
         if not verify_signature(key, signature=signature, message=message):
             raise RemoteProtocolError(SERVER, Misbehaviour.BAD_SIGNATURE, f"survivors by {id}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -247,13 +247,18 @@ class Unmask:
 
 
 def consistency_bytes(
-    *, context: bytes, signer: str, h2: bytes, survivors: tuple[str, ...]
-) -> bytes:
-    """What ``signer`` must have signed if it stands behind ``survivors``."""
+    *, context: bytes, h2: bytes, survivors: tuple[str, ...]
+) -> Callable[[str], bytes]:
+    """What a signer must have signed if it stands behind ``survivors``, by the signer's id.
+
+    The set is hashed once for all signers: it is as long as they are many.
+    """
     body = ConsistencyCheck(h2=h2, survivors=survivors).encode()
-    return signed_bytes(
-        ConsistencyCheck.LABEL,
-        context=context,
-        sender=signer,
-        body_hash=hashlib.sha256(body).digest(),
-    )
+    digest = hashlib.sha256(body).digest()
+
+    def signed_by(signer: str) -> bytes:
+        return signed_bytes(
+            ConsistencyCheck.LABEL, context=context, sender=signer, body_hash=digest
+        )
+
+    return signed_by

@@ -102,15 +102,9 @@ class Attacker:
                     held[dealer, kind].add(colluder)
         for group in self.groups:
             survivors = tuple(sorted({*group, *self.colluders}))
+            signed = consistency_bytes(context=self.spec.context, h2=self.h2, survivors=survivors)
             signatures = {
-                colluder: self.parties.identities[colluder].sign(
-                    consistency_bytes(
-                        context=self.spec.context,
-                        signer=colluder,
-                        h2=self.h2,
-                        survivors=survivors,
-                    )
-                )
+                colluder: self.parties.identities[colluder].sign(signed(colluder))
                 for colluder in self.colluders
             }
             message = self.say(SurvivorList(h2=self.h2, survivors=survivors))

@@ -210,7 +210,7 @@ def test_release_is_bounded_at_approval_and_afterwards(governed) -> None:
         (["privacy.unit=site", "privacy.noise_multiplier=1"], {}, "no differential privacy"),
         (["privacy.unit=site", "privacy.epsilon=4"], {"privacy_units": ["record"]}, "privacy.unit"),
         (["privacy.unit=record", "privacy.epsilon=4", "privacy.noise_source=seeded"], {}, "secure"),
-        (["privacy.unit=record", "privacy.epsilon=4", "privacy.delta=0.01"], {}, "delta is above"),
+        (["privacy.unit=record", "privacy.epsilon=4", "privacy.delta=0.005"], {}, "delta is above"),
         (["privacy.unit=record", "privacy.epsilon=8.1"], {}, "epsilon or delta is above"),
     ],
 )
