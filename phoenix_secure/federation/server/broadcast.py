@@ -42,8 +42,10 @@ class Broadcast(Protocol):
         """How many more confirmations the round needs."""
         ...
 
-    def finish(self, completed: RoundCompleted) -> ServerState | None:
-        """The next state, where the sites confirmed one."""
+    def finish(
+        self, completed: RoundCompleted, *, bytes_down: int, bytes_up: int
+    ) -> ServerState | None:
+        """The next state, where the sites confirmed one; the round took so many bytes."""
         ...
 
 
@@ -69,5 +71,5 @@ class SentModel:
     def missing(self) -> int:
         return 0
 
-    def finish(self, completed: RoundCompleted) -> None:
+    def finish(self, completed: RoundCompleted, *, bytes_down: int, bytes_up: int) -> None:
         return None

@@ -227,7 +227,9 @@ class ComputedModel:
         needed = num_signers(self._chain.rule.step.terms.num_colluders)
         return max(0, needed - len(self._signatures))
 
-    def finish(self, completed: RoundCompleted) -> ServerState | None:
+    def finish(
+        self, completed: RoundCompleted, *, bytes_down: int, bytes_up: int
+    ) -> ServerState | None:
         """Keep the sum with its certificate, and go on to the next state."""
         if self._summed is None or self._after is None:
             return None
@@ -245,5 +247,7 @@ class ComputedModel:
             ),
             protocol_round=self._protocol_round,
             transcript=completed.transcript_hash,
+            bytes_down=bytes_down,
+            bytes_up=bytes_up,
         )
         return self._chain.finish(kept)

@@ -228,7 +228,7 @@ class _Broadcast:
     def missing(self) -> int:
         return 0
 
-    def finish(self, completed: RoundCompleted) -> None:
+    def finish(self, completed: RoundCompleted, *, bytes_down: int, bytes_up: int) -> None:
         return None
 
 

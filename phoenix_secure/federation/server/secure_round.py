@@ -172,7 +172,10 @@ class SecureAggregator:
                     f"model ({listed(reports[-1].failures)}): start them, then resume"
                 )
             self._search.right(round_number, survivors=found.sites)
-            return replace(found, state=broadcast.finish(completed))
+            state = broadcast.finish(
+                completed, bytes_down=found.bytes_down, bytes_up=found.bytes_up
+            )
+            return replace(found, state=state)
         raise TrainingError(self._why(round_number, reports, aborts))
 
     def _broadcast(self, request: TrainRequest, spec: RoundSpec) -> Broadcast:
@@ -195,7 +198,13 @@ class SecureAggregator:
             cohort=cohort,
             aborts=[],
         )
-        return replace(found, state=self._chain.repeat(kept))
+        # What it took is counted once, by whoever writes the round down.
+        return replace(
+            found,
+            state=self._chain.repeat(kept),
+            bytes_down=kept.bytes_down,
+            bytes_up=kept.bytes_up,
+        )
 
     def _attempt(
         self, spec: RoundSpec, stages: StageRunner, *, round_number: int, broadcast: Broadcast

@@ -34,6 +34,7 @@ class KeptSum:
     """A round's sum, who is in it, and who confirmed the model that follows.
 
     protocol_round, transcript   of the protocol's round that it came from
+    bytes_down, bytes_up         that it took; 0 in files of before
     """
 
     summed: SummedRound
@@ -41,6 +42,8 @@ class KeptSum:
     certificate: Certificate
     protocol_round: int
     transcript: bytes
+    bytes_down: int = 0
+    bytes_up: int = 0
 
     def completed(self, terms: SecureTerms) -> RoundCompleted:
         """The outcome of the protocol's round."""
@@ -61,6 +64,8 @@ class KeptSum:
                 self.certificate.to_bytes(),
                 encode_uint(self.protocol_round),
                 self.transcript,
+                encode_uint(self.bytes_down),
+                encode_uint(self.bytes_up),
             ]
         )
 
@@ -82,6 +87,9 @@ class KeptSum:
         )
         protocol_round = reader.uint("protocol round")
         transcript = reader.exact("transcript", size=32)
+        down = up = 0
+        if not reader.is_done:
+            down, up = reader.uint("bytes down"), reader.uint("bytes up")
         reader.finish()
         return cls(
             summed=summed,
@@ -89,6 +97,8 @@ class KeptSum:
             certificate=certificate,
             protocol_round=protocol_round,
             transcript=transcript,
+            bytes_down=down,
+            bytes_up=up,
         )
 
 
