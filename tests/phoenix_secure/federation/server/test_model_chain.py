@@ -156,6 +156,8 @@ def test_confirmed_round_without_a_checkpoint_is_not_summed_again(parties) -> No
     assert again.sites == found.sites
     np.testing.assert_array_equal(again.update, found.update)
     assert again.secure.transcript == found.secure.transcript
+    assert (again.bytes_down, again.bytes_up) == (found.bytes_down, found.bytes_up)
+    assert found.bytes_up > 0
     assert [list(site.trainings) for site in parties.sites.values()] == trained
     assert parties.next_round().sites == parties.names
     assert all_know(parties)
