@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from benchmark_modules import benchmark_module
 from phoenix_secure.config_file import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -18,14 +18,9 @@ FIGURES = {"kid": 1.23456, "recall": 0.5, "coverage": 0.4, "total_variation": 0.
 
 
 @pytest.fixture(scope="module")
-def non_iid() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("non_iid", ROOT / "benchmarks" / "non_iid.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found
-    spec.loader.exec_module(found)
-    return found
+def non_iid() -> Iterator[ModuleType]:
+    with benchmark_module("non_iid") as found:
+        yield found
 
 
 def test_every_case_is_there_once_and_takes_as_many_steps_in_a_row(non_iid: ModuleType) -> None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmark_modules import benchmark_module
 
 
 @pytest.fixture(scope="module")
-def page() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        spec = importlib.util.spec_from_file_location("benchmark_page", BENCHMARKS / "page.py")
-        assert spec is not None
-        assert spec.loader is not None
-        found = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = found
-        spec.loader.exec_module(found)
+def page() -> Iterator[ModuleType]:
+    with benchmark_module("page") as found:
         yield found
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-        sys.modules.pop("benchmark_page", None)
 
 
 def row(page: ModuleType, **changes: str):

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmark_modules import benchmark_module
 from phoenix_secure.federation.site import site_input
 from phoenix_secure.federation.site.worker import SiteWorker
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "robustness.py"
-
 
 @pytest.fixture(scope="module")
-def robustness() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("robustness", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found
-    spec.loader.exec_module(found)
-    return found
+def robustness() -> Iterator[ModuleType]:
+    with benchmark_module("robustness") as found:
+        yield found
 
 
 def test_liars_images_alone_are_changed(robustness: ModuleType) -> None:
