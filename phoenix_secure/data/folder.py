@@ -28,7 +28,7 @@ from phoenix_secure.data.groups import GroupKind
 from phoenix_secure.data.images import ImageSet
 from phoenix_secure.data.inspection import Inspection
 from phoenix_secure.data.label_files import FileLabels, read_label_file
-from phoenix_secure.data.labels import class_name, require_few, require_unlike
+from phoenix_secure.data.labels import folder_class, require_few, require_unlike
 from phoenix_secure.data.listing import Listing, list_folder
 from phoenix_secure.data.masks import (
     is_mask_by_name,
@@ -280,11 +280,11 @@ def _of_training(
 def _labels_of_folders(
     listing: Listing, pictures: list[Path], *, inspection: Inspection
 ) -> FileLabels | None:
-    folders = sorted(listing.children, key=lambda folder: class_name(folder.name))
+    folders = sorted(listing.children, key=folder_class)
     if not folders:
         return None
     require_few(len(folders), where=f"sub-folders of {listing.root}")
-    names = tuple(class_name(folder.name) for folder in folders)
+    names = tuple(folder_class(folder) for folder in folders)
     require_unlike(names, where=str(listing.root), fix="put them into one folder")
     depth = len(listing.root.parts)
     number = {folder.name: place for place, folder in enumerate(folders)}

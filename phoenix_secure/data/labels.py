@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ __all__ = [
     "LABEL_NAMES",
     "MAX_CLASSES",
     "class_name",
+    "folder_class",
     "numbered",
     "pick_label",
     "require_few",
@@ -123,6 +126,11 @@ def require_writable(names: Iterable[str], *, where: str) -> None:
                 f"{where} has a class whose name {wrong} ({ascii(name)[:60]}): give it one of "
                 "letters and digits"
             )
+
+
+def folder_class(folder: Path) -> str:
+    """The class that ``folder`` is named after: its bytes as UTF-8, whatever the locale says."""
+    return class_name(os.fsencode(folder.name).decode("utf-8", "surrogateescape"))
 
 
 def class_name(name: str) -> str:

@@ -126,7 +126,9 @@ def test_what_a_run_refuses_cannot_be_proposed(
     cli, governed, propose, settings: list[str], named: str
 ) -> None:
     """Owners signed plans that could never begin."""
-    more = (*SHAPE, *settings, "--federation", "f")
+    again = {each.partition("=")[0] for each in settings}
+    shape = [each for each in SHAPE if each.partition("=")[0] not in again]
+    more = (*shape, *settings, "--federation", "f")
     code, _, err = cli(
         *("deploy", "propose", "run.yaml", *more, "--purpose", "a study", "--write", "out"),
     )

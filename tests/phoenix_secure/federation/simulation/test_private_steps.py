@@ -250,7 +250,7 @@ def test_a_killed_run_goes_on_with_the_same_words_and_charges_nothing_twice(
         (["federation.exchange=updates"], "set release.features or federation.exchange=gradients"),
         (["secure_aggregation.word_bits=16"], "set secure_aggregation.word_bits=32"),
         (["partition.num_sites=4"], "needs at least 5 sites"),
-        (["secure_aggregation.collusion=0.4"], "secure_aggregation.collusion = 0.4"),
+        (["secure_aggregation.collusion=0.4"], "set secure_aggregation.collusion=0.2"),
         (
             ["privacy.sampling_rate=0.001", "privacy.epsilon=null", "privacy.noise_multiplier=1"],
             "samples less than one a step",
