@@ -48,6 +48,10 @@ METHODS = {
     "fedavgm": ["federation.server_optimizer=fedavgm", "federation.server_learning_rate=0.3"],
     "fedadam": ["federation.server_optimizer=fedadam", "federation.server_learning_rate=0.003"],
     "fedprox": ["training.proximal_mu=0.01"],
+    "scaffold": ["training.control_variates=true"],
+    # The model goes from one site to the next. The server, or whoever passes it on, sees what each
+    # site made of it: there is no sum to hide in.
+    "cyclic": ["federation.participation=0.1", "federation.min_sites=1"],
     "no-ema": ["ema.decay=0"],
     "alternate": ["exchange.upload=alternate"],
 }

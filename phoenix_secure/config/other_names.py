@@ -48,6 +48,7 @@ _OTHER_NAMES = {
     "proximal": "training.proximal_mu",
     "q": "privacy.sampling_rate",
     "sample_rate": "privacy.sampling_rate",
+    "scaffold": "training.control_variates",
     "secagg": "secure_aggregation.mode",
     "sigma": "privacy.noise_multiplier",
     "sites": "partition.num_sites",

@@ -240,6 +240,28 @@ class RunConfig(Section):
         _require(needed, by="federation.exchange=gradients", why={"training.optimizer": why})
         return self
 
+    @model_validator(mode="after")
+    def _moves_that_all_see(self) -> Self:
+        """SCAFFOLD's common control variate is the global model's move only where every site enters
+        the whole of its own, after as many steps, and the server takes their mean."""
+        if not self.training.control_variates:
+            return self
+        federation, exchange = self.federation, self.exchange
+        needed: dict[str, tuple[object, object]] = {
+            "privacy.unit": (self.privacy.unit, "none"),
+            "training.local_epochs": (self.training.local_epochs, None),
+            "federation.exchange": (federation.exchange, "updates"),
+            "federation.participation": (federation.participation, 1.0),
+            "federation.server_optimizer": (federation.server_optimizer, "fedavg"),
+            "federation.server_learning_rate": (federation.server_learning_rate, 1.0),
+            "exchange.personal": (exchange.personal, ()),
+            "exchange.upload": (exchange.upload, "all"),
+            "exchange.strategy": (exchange.strategy, None),
+            "filtering.threshold": (self.filtering.threshold, 0.0),
+        }
+        _require(needed, by="training.control_variates")
+        return self
+
     def _classifier_alone(self) -> None:
         """A classifier selects the images of the release that it starts from."""
         needed: dict[str, tuple[object, object]] = {

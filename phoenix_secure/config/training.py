@@ -47,6 +47,11 @@ class TrainingConfig(Section):
     proximal_mu: float = Field(
         0.0, ge=0, le=100, description="[1] FedProx pull towards the global model; 0 is off."
     )
+    control_variates: bool = Field(
+        False,
+        exclude_if=lambda is_on: not is_on,
+        description="[flag] SCAFFOLD: steps corrected for a site's drift away from all others.",
+    )
     horizontal_flip: bool = Field(False, description="[flag] Mirror images at random.")
     label_dropout: float = Field(
         0.1, ge=0, lt=1, description="[probability] Labels dropped for classifier-free guidance."

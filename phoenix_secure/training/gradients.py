@@ -46,6 +46,7 @@ class GradientTrainer(LocalTrainer):
         seeds: SeedTree,
         cancelled: Callable[[], bool] = lambda: False,
         progress: Callable[[int], object] = lambda _: None,
+        drift: np.ndarray | None = None,
     ) -> LocalUpdate:
         """The gradient at ``global_vector`` of ``training.batch_size`` images drawn without
         replacement, or of all where there are fewer.
@@ -53,6 +54,8 @@ class GradientTrainer(LocalTrainer):
         Raises:     Cancelled before the batch; TrainingError when loss or gradient is not finite,
                     or there is no image.
         """
+        if drift is not None:
+            raise ValueError("expected no drift: a gradient is of the global model")
         if len(site.images) == 0:
             raise TrainingError("this site has no image to train on: add some, or leave it out")
         if cancelled():

@@ -19,7 +19,7 @@ from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.batch_loss import Batch, batch_loss
 from phoenix_secure.training.data_parallel import DataParallel, opened
 from phoenix_secure.training.network import network_for
-from phoenix_secure.training.parameters import load_vector
+from phoenix_secure.training.parameters import load_vector, spread
 from phoenix_secure.training.schedule import batches, num_local_steps
 from phoenix_secure.training.steps import finite_change, local_steps
 
@@ -71,8 +71,11 @@ class LocalTrainer:
         seeds: SeedTree,
         cancelled: Callable[[], bool] = lambda: False,
         progress: Callable[[int], object] = lambda _: None,
+        drift: np.ndarray | None = None,
     ) -> LocalUpdate:
         """Train for one round (1-based ``round_number``).
+
+        ``drift`` (d,) is added to the parameters after every step, times its learning rate.
 
         Raises:     Cancelled between two steps; TrainingError when the loss is not finite, or
                     there is no image.
@@ -88,6 +91,8 @@ class LocalTrainer:
         network.train()
         anchor = [p.detach().clone() for p in network.parameters()] if config.proximal_mu else []
         optimizer = _optimizer(network, config)
+        flat = None if drift is None else torch.from_numpy(drift).to(self._device)
+        drifts = [] if flat is None else spread(flat, network)
         scaler = torch.amp.GradScaler(self._device.type, enabled=config.autocast == "float16")
         num_steps = num_local_steps(config, num_images=len(site.images))
         generator = seeds.child("noise").torch()
@@ -105,13 +110,14 @@ class LocalTrainer:
             num_steps=num_steps,
             cancelled=cancelled,
         )
-        for _, index in zip(steps, indices, strict=True):
+        for rate, index in zip(steps, indices, strict=True):
             batch = self._batch(site, index, generator=generator)
             loss = self._backward(network, batch, scaler=scaler)
             scaler.unscale_(optimizer)
             _shape_gradients(network, config, anchor)
             scaler.step(optimizer)
             scaler.update()
+            _move(network, drifts, by=rate)
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss)
             progress(len(index))
@@ -193,6 +199,12 @@ def _optimizer(network: torch.nn.Module, config: TrainingConfig) -> torch.optim.
     return torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
+
+
+def _move(network: torch.nn.Module, drifts: list[torch.Tensor], *, by: float) -> None:
+    with torch.no_grad():
+        for parameter, each in zip(network.parameters(), drifts, strict=False):
+            parameter.add_(each, alpha=by)
 
 
 def _shape_gradients(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from phoenix_secure.config import TrainingConfig
+from phoenix_secure.config import RunConfig, TrainingConfig
 
-__all__ = ["batches", "learning_rate", "num_local_steps"]
+__all__ = ["batches", "learning_rate", "num_local_steps", "rates_of_round"]
 
 
 def num_local_steps(training: TrainingConfig, *, num_images: int) -> int:
@@ -41,6 +41,16 @@ def learning_rate(
         )
         decay = 0.5 * (1 + cosine)
     return training.learning_rate * warmup * decay
+
+
+def rates_of_round(config: RunConfig, round_number: int) -> float:
+    """The sum of the learning rates of a round's ``local_steps`` (1-based ``round_number``)."""
+    steps = num_local_steps(config.training, num_images=1)
+    first, num_steps = (round_number - 1) * steps, config.federation.rounds * steps
+    return sum(
+        learning_rate(config.training, step=step, num_steps=num_steps)
+        for step in range(first, first + steps)
+    )
 
 
 def batches(

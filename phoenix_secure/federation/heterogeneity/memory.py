@@ -3,7 +3,8 @@
 ::
 
     round-000012.safetensors    personal parameters and their average after the site's work in
-                                round 12, failures in a row, whether it refused the round
+                                round 12, failures in a row, whether it refused the round; under
+                                control variates the round's start and the site's own move
 
 A round that is repeated starts from what was remembered before it, so that a resumed run is the
 same run. Nothing in this folder ever leaves the site.
@@ -19,12 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from phoenix_secure.errors import CheckpointError
+from phoenix_secure.federation.heterogeneity.control_variates import Moved
 from phoenix_secure.files import storage_errors, write_bytes
 
 __all__ = ["Memory", "Remembered"]
 
 _FORMAT = "phoenix-secure/site-memory/v1"
 _FIELDS = {"personal": np.float32, "personal_ema": np.float32, "counts": np.int64}
+_MOVED = ("moved_start", "moved_own")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,7 @@ class Remembered:
     num_updates: int = 0  # rounds in which the site trained, this one included
     failures: int = 0  # in a row
     refused: bool = False
+    moved: Moved | None = None
 
     def __repr__(self) -> str:
         return f"<Remembered after round {self.round_number}>"
@@ -77,6 +81,8 @@ class Memory:
             "personal_ema": state.personal_ema,
             "counts": counts,
         }
+        if state.moved is not None:
+            fields |= dict(zip(_MOVED, (state.moved.start, state.moved.own), strict=True))
         path = self._path(state.round_number)
         with storage_errors(path):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -106,6 +112,8 @@ class Memory:
                 if (file.metadata() or {}).get("format") != _FORMAT:
                     raise ValueError("expected a site's memory")
                 fields = {name: file.get_tensor(name) for name in _FIELDS}
+                has_moved = _MOVED[0] in file.keys()  # noqa: SIM118 - a handle, no mapping
+                moves = [file.get_tensor(name) for name in _MOVED] if has_moved else []
             if any(fields[name].dtype != kind for name, kind in _FIELDS.items()):
                 raise ValueError("expected other types")
             number, num_updates, failures, refused = (int(count) for count in fields["counts"])
@@ -114,7 +122,9 @@ class Memory:
                 raise ValueError("expected counts of this round")
             if vectors[0].shape != vectors[1].shape or vectors[0].ndim != 1:
                 raise ValueError("expected two vectors")
-            if not all(np.isfinite(vector).all() for vector in vectors):
+            if any(each.dtype != np.float32 or each.shape != moves[0].shape for each in moves):
+                raise ValueError("expected two vectors of moves")
+            if not all(np.isfinite(vector).all() for vector in (*vectors, *moves)):
                 raise ValueError("expected finite parameters")
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
@@ -127,4 +137,5 @@ class Memory:
             num_updates=num_updates,
             failures=failures,
             refused=bool(refused),
+            moved=Moved(start=moves[0], own=moves[1]) if moves else None,
         )

@@ -179,7 +179,11 @@ class RunStrategies:
                 rng=seeds.child("share").numpy(),
             )
             images = mix(own, share)
-        has_memory = self.exchange.num_personal > 0 or judge is not None
+        has_memory = (
+            self.exchange.num_personal > 0
+            or judge is not None
+            or settings.training.control_variates
+        )
         strategies = SiteStrategies(
             settings,
             exchange=self.exchange,

@@ -14,6 +14,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.diffusion.ema import ema_decay, update_ema
 from phoenix_secure.federation.engines.exchange import FailureCode
 from phoenix_secure.federation.engines.failure import SiteFailure
+from phoenix_secure.federation.heterogeneity.control_variates import Moved, drift, moved
 from phoenix_secure.federation.heterogeneity.exchange import Exchange
 from phoenix_secure.federation.heterogeneity.filtering import (
     Judgement,
@@ -27,7 +28,8 @@ from phoenix_secure.training.local import LocalUpdate
 
 __all__ = ["SiteStrategies"]
 
-Train = Callable[[np.ndarray, int], LocalUpdate]
+Train = Callable[[np.ndarray, int, np.ndarray | None], LocalUpdate]
+"""``(parameters, round_number, drift)`` -> the update."""
 
 
 class SiteStrategies:
@@ -64,12 +66,13 @@ class SiteStrategies:
         self._judge = judge
         self._is_summed = config.secure_aggregation.mode == "on"
         self._reshape = own_strategy(config.exchange.strategy)
+        self._config = config
         self._last: tuple[int, bytes, LocalUpdate] | None = None
 
     def answer(self, request: TrainRequest, *, train: Train) -> LocalUpdate:
         """The update that leaves the site: ``exchange.num_uploaded`` parameters.
 
-        ``train`` gets the whole vector (d,) and the round.
+        ``train`` gets the whole vector (d,), the round, and the correction of each step (d,).
 
         Raises:     SiteFailure REFUSED when the site sits the round out; asked again for the same
                     round it answers, so that no round fails for it. Not into a secure sum: there
@@ -88,7 +91,8 @@ class SiteStrategies:
                 raise SiteFailure(FailureCode.REFUSED)
             update, whole = self._trained(request, train, before=before)
             judgement = self._judged(whole, round_number, before)
-            memory.save(self._remembered(round_number, whole, update, before, judgement))
+            kept = self._remembered(round_number, whole, update, before, judgement)
+            memory.save(replace(kept, moved=self._moved(request, update, before)))
             if judgement.refuses and not must_stay:
                 raise SiteFailure(FailureCode.REFUSED)
             if self._is_summed:
@@ -120,10 +124,30 @@ class SiteStrategies:
         key = request.round_number, hashlib.sha256(vector.data).digest()
         if self._last is None or self._last[:2] != key:
             self._last = None
-            trained = train(vector, request.round_number)
+            trained = train(vector, request.round_number, self._drift(vector, request, before))
             self._last = *key, self._reshape(trained, vector, request.round_number)
         update = self._last[2]
         return update, vector + update.delta
+
+    def _drift(
+        self, vector: np.ndarray, request: TrainRequest, before: Remembered | None
+    ) -> np.ndarray | None:
+        if not self._config.training.control_variates or before is None:
+            return None
+        since, now = before.round_number, request.round_number
+        return drift(before.moved, vector, config=self._config, since=since, now=now)
+
+    def _moved(
+        self, request: TrainRequest, update: LocalUpdate, before: Remembered | None
+    ) -> Moved | None:
+        if not self._config.training.control_variates:
+            return None
+        vector, number = request.parameters, request.round_number
+        if update.failed:
+            last = None if before is None else before.moved
+            return None if last is None else replace(last, start=vector.copy())
+        correction = self._drift(vector, request, before)
+        return moved(vector, update.delta, correction, config=self._config, round_number=number)
 
     def _judged(self, whole: np.ndarray, round_number: int, before: Remembered | None) -> Judgement:
         failures = 0 if before is None else before.failures

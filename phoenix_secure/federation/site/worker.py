@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from phoenix_secure.release.class_sums import FeatureSummer
 from phoenix_secure.release.classifier_sums import ClassifierSummer
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.gradient_sums import GradientSummer
-from phoenix_secure.training.local import LocalUpdate
+from phoenix_secure.training.local import LocalTrainer, LocalUpdate
 from phoenix_secure.training.steps import Cancelled
 
 __all__ = ["SiteWorker"]
@@ -140,13 +141,19 @@ class SiteWorker:
 
     def _train(self, request: TrainRequest) -> LocalUpdate:
         if self._strategies is None:
-            return self._train_from(request.parameters, request.round_number)
+            return self._train_from(request.parameters, request.round_number, None)
         return self._strategies.answer(request, train=self._train_from)
 
-    def _train_from(self, parameters: np.ndarray, round_number: int) -> LocalUpdate:
+    def _train_from(
+        self, parameters: np.ndarray, round_number: int, drift: np.ndarray | None
+    ) -> LocalUpdate:
         if isinstance(self._trainer, FeatureSummer | GradientSummer | ClassifierSummer):
             raise ValueError("expected a trainer: sums without noise answer secure rounds alone")
-        return self._trainer.train(
+        train = self._trainer.train
+        # Under noise there is none: the settings were refused.
+        if drift is not None and isinstance(self._trainer, LocalTrainer):
+            train = partial(self._trainer.train, drift=drift)
+        return train(
             parameters,
             self._images,
             round_number=round_number,

@@ -186,3 +186,17 @@ def test_cuda_draws_the_same_noise_as_the_cpu(digits: SiteImages) -> None:
         for name in ("cpu", "cuda")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_drift_is_added_after_each_step_times_its_rate(digits: SiteImages) -> None:
+    config = configured("training.local_steps=1", "training.optimizer=sgd")
+    start = initial(config)
+    drift = np.random.default_rng(0).normal(size=start.size).astype(np.float32)
+    trainer = LocalTrainer(config, num_classes=10, device=torch.device("cpu"))
+
+    def update(drift: np.ndarray | None) -> np.ndarray:
+        seeds = SeedTree(0)
+        return trainer.train(start, digits, round_number=1, seeds=seeds, drift=drift).delta
+
+    rate = config.training.learning_rate
+    assert np.allclose(update(drift) - update(None), rate * drift, atol=1e-6)

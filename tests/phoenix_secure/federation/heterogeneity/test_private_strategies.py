@@ -62,7 +62,7 @@ def test_the_private_trainer_composes_with_sharing_personal_layers_and_parts(
     start = run.start_vector()
     answer = strategies.answer(
         TrainRequest(round_number=1, parameters=run.exchange.to_sites(start)),
-        train=lambda vector, number: trainer.train(
+        train=lambda vector, number, _: trainer.train(
             vector, images, round_number=number, seeds=seeds.child("training")
         ),
     )

@@ -33,6 +33,7 @@ STRATEGIES = {
     "personal": ["exchange.personal=[last-layers]"],
     "filtering": FILTERING,
     "alternate": ["exchange.upload=alternate"],
+    "control": ["training.control_variates=true"],
     "all": [
         *SHARING,
         *FILTERING,
@@ -70,7 +71,8 @@ def parameters_of(folder: RunFolder, config) -> np.ndarray:
 
 
 ALL_AT_ONCE = [
-    pytest.param(name, marks=[] if name == "all" else pytest.mark.slow) for name in STRATEGIES
+    pytest.param(name, marks=[] if name in ("all", "control") else pytest.mark.slow)
+    for name in STRATEGIES
 ]
 
 
@@ -106,6 +108,9 @@ def test_a_secure_run_that_is_interrupted_ends_with_the_same_weights(
         if ours is not None:
             assert np.array_equal(ours.personal, theirs.personal)
             assert np.array_equal(ours.personal_ema, theirs.personal_ema)
+        if strategy == "control":
+            assert np.array_equal(ours.moved.start, theirs.moved.start)
+            assert np.array_equal(ours.moved.own, theirs.moved.own)
 
 
 def _killed(self, state, *, config) -> None:
