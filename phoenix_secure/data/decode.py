@@ -30,7 +30,7 @@ from phoenix_secure.data.pixels import conform_picture
 from phoenix_secure.data.reading_progress import report
 from phoenix_secure.data.scale import Window
 from phoenix_secure.data.stored_image import StoredImage, require_finite, stored_bytes
-from phoenix_secure.data.whole_picture import require_whole
+from phoenix_secure.data.whole_picture import picture_behind, require_whole
 from phoenix_secure.errors import DataError, NoImages
 
 __all__ = [
@@ -133,6 +133,8 @@ def _opened(
                 _require_one_picture(picture, name=name, inspection=inspection)
                 bits = stored_bits(content, picture, name=name)
                 require_whole(content, picture, bits=bits, name=name)
+                if picture_behind(content, picture):
+                    inspection.note("only the first of several pictures in a file is read", name)
                 spread_transparency(picture, bits=bits)
                 yield picture, bits
     except DataError:

@@ -37,6 +37,13 @@ def require_readable(dataset: Any, *, name: str) -> None:
             f"photometric interpretation {kind}, which contradict each other: write it again with "
             "a DICOM tool"
         )
+    shape = str(dataset.get("PresentationLUTShape") or "")
+    if kind in GREY and shape and (shape == "INVERSE") != (kind == "MONOCHROME1"):
+        # PS3.3 C.8.11.3.1.2: one says what the other does. Viewers differ in which they believe.
+        raise DataError(
+            f"{name} contradicts itself on whether its least value is black or white (photometric "
+            "interpretation and presentation LUT shape): repair one of them with a DICOM tool"
+        )
     bits = int(dataset.get("BitsStored") or 0)
     if bits and int(dataset.get("HighBit", bits - 1)) != bits - 1:
         # pydicom would take the values as many times larger as there are bits below them.

@@ -103,6 +103,11 @@ def test_a_window_is_in_the_unit_that_the_file_rescales_to() -> None:
         ({"RescaleIntercept": "-1024"}, "one of RescaleSlope and RescaleIntercept"),
         ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "contradict each other"),
         ({"Rows": 4}, "more frames than it says"),
+        ({"PresentationLUTShape": "INVERSE"}, "contradicts itself"),
+        (
+            {"PresentationLUTShape": "IDENTITY", "PhotometricInterpretation": "MONOCHROME1"},
+            "contradicts itself",
+        ),
     ],
 )
 def test_values_that_pydicom_would_read_otherwise_are_refused(

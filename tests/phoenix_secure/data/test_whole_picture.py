@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, TiffImagePlugin
 
 from phoenix_secure.data.decode import decode_picture
+from phoenix_secure.data.inspection import Inspection, ReadingRules
 from phoenix_secure.errors import DataError
 
 # The pass of Adam7 that each pixel of an 8 x 8 tile is in, as the PNG specification draws it.
@@ -94,3 +97,44 @@ def test_a_second_picture_in_a_ppm_file_is_refused(content: bytes) -> None:
     assert np.array_equal(decode_picture(content + b"\n", name="a.ppm", **form), alone)
     with pytest.raises(DataError, match="more than one picture"):
         decode_picture(content + content, name="a.ppm", **form)
+
+
+def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (16, 16, 4), np.uint8), "RGBA").convert(mode)
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("behind", [saved("PNG"), saved("JPEG"), b"\n\0" + saved("TIFF")])
+def test_a_second_picture_behind_a_png_is_refused(behind: bytes) -> None:
+    first = saved("PNG")
+    form = {"image_size": 16, "channels": 3, "name": "a.png"}
+    decode_picture(first + b"\0" * 700, **form)
+    with pytest.raises(DataError, match="holds a second picture"):
+        decode_picture(first + behind, **form)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_a_picture_behind_a_jpeg_is_told(options: dict[str, object]) -> None:
+    """Cameras leave previews there; which one is meant cannot be known."""
+    thumbnail = b"Exif\0\0" + saved("JPEG")[:600] + b"\xff\xd9\xff\xd8\xff"
+    first = saved("JPEG", exif=thumbnail, **options)
+    told = []
+    for content in (first, first + b"\0 trailer of a program", first + saved("JPEG")):
+        inspection = Inspection("here", ReadingRules())
+        decode_picture(content, image_size=16, channels=3, name="a", inspection=inspection)
+        told.append(inspection.num_told)
+    assert told == [0, 0, 1]
+
+
+def test_a_channel_that_is_neither_colour_nor_transparency_is_refused() -> None:
+    form = {"image_size": 16, "channels": 3, "name": "a.tif"}
+    decode_picture(saved("TIFF"), **form)
+    decode_picture(saved("TIFF", "RGBA"), **form)
+    file, tags = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    tags[338] = 0  # ExtraSamples: unspecified
+    Image.frombytes("RGBX", (16, 16), bytes(1024)).save(file, "TIFF", tiffinfo=tags)
+    with pytest.raises(DataError, match=r"a\.tif has 4 channels"):
+        decode_picture(file.getvalue(), **form)
