@@ -58,9 +58,13 @@ class PersonalModels:
         self._states = states
         self._weights = weights
 
+    def state_of(self, site: str) -> ServerState:
+        """The shared state with the parameters of one site."""
+        return self._states[site]
+
     def use(self, site: str) -> None:
         """Load one site's personal model into the network."""
-        self._model.use(self._states[site])
+        self._model.use(self.state_of(site))
 
     def sample(self, num_images: int, *, purpose: str) -> np.ndarray:
         """Images (N, C, H, W) float32 in [-1, 1], in the order of site names."""
