@@ -17,17 +17,23 @@ is bounded, it enters as much as the bounds let through.
     mark-long   the same, times ten
 
 Each with the clip norm that ordinary training does not reach (the default), and with a tight one.
+"groups" asks what three sums of five sites each, dealt anew every round, would bring: the server
+takes the median of their means, coordinate by coordinate. No setting does that (an input would hide
+among five, and no site could compute the model from its own sum alone): the sums are made here from
+updates in the clear, of 15 sites, for the four attacks that change updates.
+
 Finished runs are kept; docs/results/robustness.csv has a row for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +46,7 @@ from phoenix_secure.data.images import to_unit_range
 from phoenix_secure.errors import TrainingError
 from phoenix_secure.federation.run.folder import RunFolder
 from phoenix_secure.federation.secagg.terms import SecureTerms
+from phoenix_secure.federation.server import plaintext_round
 from phoenix_secure.federation.server.run import Run
 from phoenix_secure.federation.simulation.simulated_sites import SimulatedSites
 from phoenix_secure.federation.site import site_input
@@ -49,10 +56,10 @@ from phoenix_secure.metrics.classifier import Classifier, load_classifier, train
 from phoenix_secure.rng import SeedTree
 from phoenix_secure.training.local import LocalUpdate
 
-LIAR, NUM_SITES, SQUARE = "site-01", 10, 4
+LIAR, NUM_SITES, SQUARE, GROUP = "site-01", 10, 4, 5
 COLUMNS = (
     "attack",
-    "clip_norm",
+    "defence",
     "seed",
     "kid",
     "recall",
@@ -62,7 +69,7 @@ COLUMNS = (
     "rounds",
 )
 BASE = [
-    *("data.name=mnist-5k", "data.image_size=14", f"partition.num_sites={NUM_SITES}"),
+    *("data.name=mnist-5k", "data.image_size=14"),
     *("partition.scheme=iid", "model.block_channels=[16,32]", "model.attention=[false,false]"),
     *("model.mid_attention=false", "model.layers_per_block=1", "model.class_conditional=true"),
     *("diffusion.prediction=v", "sampling.sampler=dpm-solver", "sampling.num_steps=15"),
@@ -72,26 +79,30 @@ BASE = [
     *("evaluation.num_images=500", "output.num_samples=100"),
 ]
 ATTACKS = ("none", "absent", "flip", "replace", "noise", "labels", "mark", "mark-long")
-CLIPS = {"default": None, "tight": 1.5}
-Change = Callable[[np.ndarray, SecureTerms], np.ndarray]
+DEFENCES = {
+    "default": [f"partition.num_sites={NUM_SITES}"],
+    "tight": [f"partition.num_sites={NUM_SITES}", "secure_aggregation.clip_norm=1.5"],
+    "groups": [f"partition.num_sites={3 * GROUP}", "secure_aggregation.mode=off"],
+}
+Change = Callable[[np.ndarray, float], np.ndarray]
 
 
-def backwards(update: np.ndarray, terms: SecureTerms) -> np.ndarray:
+def backwards(update: np.ndarray, clip_norm: float) -> np.ndarray:
     return -update
 
 
-def undo(update: np.ndarray, terms: SecureTerms) -> np.ndarray:
+def undo(update: np.ndarray, clip_norm: float) -> np.ndarray:
     return -(NUM_SITES + 1) * update
 
 
-def longer(update: np.ndarray, terms: SecureTerms) -> np.ndarray:
+def longer(update: np.ndarray, clip_norm: float) -> np.ndarray:
     return NUM_SITES * update
 
 
-def noise(update: np.ndarray, terms: SecureTerms) -> np.ndarray:
+def noise(update: np.ndarray, clip_norm: float) -> np.ndarray:
     """Half of all sites' clip norms together: what the sum over honest ones leaves room for."""
     drawn = np.random.default_rng(0).normal(size=update.size)
-    return drawn * (0.5 * NUM_SITES * terms.clip_norm / np.linalg.norm(drawn))
+    return drawn * (0.5 * NUM_SITES * clip_norm / np.linalg.norm(drawn))
 
 
 CHANGES: dict[str, Change] = {
@@ -129,9 +140,13 @@ def lie(attack: str) -> Callable[[], None]:
         if attack == "absent":
             return dataclasses.replace(update, delta=np.zeros_like(update.delta), num_images=1)
         change = CHANGES.get(attack)
-        if change is None or self._secure is None:
+        if change is None:
             return update
-        delta = change(update.delta.astype(np.float64), self._secure._terms).astype(np.float32)
+        # In the clear nothing bounds a site; what it sends is as long as where sums are secure.
+        clip_norm = 0.05 * update.delta.size**0.5
+        if self._secure is not None:
+            clip_norm = self._secure._terms.clip_norm
+        delta = change(update.delta.astype(np.float64), clip_norm).astype(np.float32)
         return dataclasses.replace(update, delta=delta)
 
     def unbounded(update: LocalUpdate, *, terms: SecureTerms, **given: Any) -> Any:
@@ -152,19 +167,36 @@ def lie(attack: str) -> Callable[[], None]:
     return stop
 
 
-def measure(attack: str, clip: str, folder: Path, *, seed: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def median_of_groups(seed: int) -> Iterator[None]:
+    """Let the server's mean be the median of the means of groups, dealt anew every round."""
+    rng, mean = np.random.default_rng(seed), plaintext_round.mean_update
+
+    def of_groups(deltas: list[np.ndarray], weights: list[float]) -> np.ndarray:
+        order = rng.permutation(len(deltas)).reshape(-1, GROUP)
+        means = [mean([deltas[i] for i in each], [weights[i] for i in each]) for each in order]
+        found: np.ndarray = np.median(means, axis=0)
+        return found
+
+    plaintext_round.mean_update = of_groups  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        plaintext_round.mean_update = mean  # type: ignore[assignment]
+
+
+def measure(attack: str, defence: str, folder: Path, *, seed: int) -> dict[str, Any]:
     """The row of one run; read from its folder where it is finished."""
     kept = folder / "measured.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    overrides = [*BASE, f"seed={seed}"]
-    if (norm := CLIPS[clip]) is not None:
-        overrides.append(f"secure_aggregation.clip_norm={norm}")
+    overrides = [*BASE, *DEFENCES[defence], f"seed={seed}"]
+    groups = median_of_groups(seed) if defence == "groups" else contextlib.nullcontext()
     sites, refused = WithLiar(attack, overrides), False
     run, federation = RunFolder(folder), Run(sites)
     stop = lie(attack)
     try:
-        with run.lock():
+        with run.lock(), groups:
             try:
                 start = federation.start(run, overwrite=folder.exists())
                 num_rounds = len(list(federation.rounds(start, run)))
@@ -172,7 +204,7 @@ def measure(attack: str, clip: str, folder: Path, *, seed: int) -> dict[str, Any
                 refused, num_rounds = True, 0
     finally:
         stop()
-    row = {"attack": attack, "clip_norm": clip, "seed": seed, "refused": int(refused)}
+    row = {"attack": attack, "defence": defence, "seed": seed, "refused": int(refused)}
     if not refused:
         row |= {"rounds": num_rounds} | quality(sites, run, folder.parent)
     write_bytes(kept, json.dumps(row).encode())
@@ -224,12 +256,12 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     rows = []
-    for clip in CLIPS:
-        for attack in ATTACKS:
-            folder = given.out / f"{attack}-{clip}-{given.seed}"
+    for defence in DEFENCES:
+        for attack in ATTACKS if defence != "groups" else ("none", *CHANGES):
+            folder = given.out / f"{attack}-{defence}-{given.seed}"
             if not attack.startswith(given.only) and not (folder / "measured.json").exists():
                 continue
-            rows.append(measure(attack, clip, folder, seed=given.seed))
+            rows.append(measure(attack, defence, folder, seed=given.seed))
             print(rows[-1], flush=True)
             given.csv.parent.mkdir(parents=True, exist_ok=True)
             with given.csv.open("w", newline="") as file:

@@ -23,9 +23,10 @@ def robustness() -> Iterator[ModuleType]:
 
 
 def test_liars_images_alone_are_changed(robustness: ModuleType) -> None:
-    honest = robustness.WithLiar("none", robustness.BASE).partition
+    settings = [*robustness.BASE, *robustness.DEFENCES["default"]]
+    honest = robustness.WithLiar("none", settings).partition
     for attack in ("labels", "mark"):
-        found = robustness.WithLiar(attack, robustness.BASE).partition
+        found = robustness.WithLiar(attack, settings).partition
         for name in honest.parts:
             ours, theirs = honest.site_images(name), found.site_images(name)
             same = (ours.images == theirs.images).all() and (ours.labels == theirs.labels).all()
@@ -60,5 +61,22 @@ def test_rounds_with_a_liar_are_measured_and_nothing_of_the_lie_stays(
     robustness.main()
     assert not table.exists()
     assert set(rows["none"]) <= set(robustness.COLUMNS)
+    groups = robustness.measure("noise", "groups", tmp_path / "groups", seed=1)
+    assert (groups["rounds"], groups["defence"]) == (2, "groups")
+    run = robustness.RunFolder(tmp_path / "groups")
+    away = run.load_state(config=run.load_config()).parameters - weights["none"]
+    assert np.linalg.norm(away) < 2  # a mean over 15 sites would be moved by 6.7 a round
     with (tmp_path / "all.csv").open("w", newline="") as file:
         csv.DictWriter(file, robustness.COLUMNS).writerows(rows.values())
+
+
+def test_groups_are_dealt_anew_and_their_median_is_the_servers_update(
+    robustness: ModuleType,
+) -> None:
+    honest, weights = [np.full(3, 1.0)] * 14, [1.0] * 15
+    mean = robustness.plaintext_round.mean_update
+    with robustness.median_of_groups(0):
+        found = robustness.plaintext_round.mean_update([*honest, np.full(3, -99.0)], weights)
+    assert np.array_equal(found, np.ones(3))
+    assert robustness.plaintext_round.mean_update is mean
+    assert mean([*honest, np.full(3, -99.0)], weights)[0] < -5
