@@ -15,13 +15,21 @@ app = typer.Typer(
     no_args_is_help=True, help="The protocols by which a field compares methods, row by row."
 )
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to every row's settings, such as release.fit_steps=400."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the rows' runs.")]
+Table = Annotated[Path, typer.Option("--csv", help="Table that finished rows are added to.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="List what would run, and about how long it takes.")
+]
+
 
 @app.command("dp-images")
 def dp_images(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Changes to every row's settings, such as release.fit_steps=400."),
-    ] = None,
+    overrides: Overrides = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,22 +75,16 @@ def dp_images(
             "--num-images", min=10, help="Synthetic images of a row; the field's 60,000 by default."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the rows' runs.")] = Path(
-        "runs/dp_images"
-    ),
-    csv: Annotated[
-        Path, typer.Option("--csv", help="Table that finished rows are added to.")
-    ] = Path("docs/results/dp_images.csv"),
+    out: Out = Path("runs/dp_images"),
+    csv: Table = Path("docs/results/dp_images.csv"),
     inception_weights: Annotated[
         Path | None,
         typer.Option(
             "--inception-weights", help="inception-2015-12-05.pt: FID too, in each result.json."
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would run, and about how long it takes.")
-    ] = False,
+    device: Device = "auto",
+    dry_run: DryRun = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Private synthetic images by the protocol of their field: 55,000 images to train on, delta = 1
@@ -113,14 +115,12 @@ def dp_images(
         num_images=num_images or NUM_IMAGES,
         overrides=overrides or [],
     )
-    if dry_run:
-        benchmarking.print_rows(rows, out=out, output_format=output_format)
-        return
     benchmarking.run(
         rows,
         out=out,
         csv=csv,
         device=device,
+        dry_run=dry_run,
         inception_weights=inception_weights,
         output_format=output_format,
     )
@@ -128,10 +128,7 @@ def dp_images(
 
 @app.command("dfd-mnist")
 def dfd_mnist(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Changes to every row's settings, such as release.fit_steps=400."),
-    ] = None,
+    overrides: Overrides = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -169,16 +166,10 @@ def dfd_mnist(
         int | None,
         typer.Option("--num-images", min=100, help="Synthetic images of a row. Default 10,000."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the rows' runs.")] = Path(
-        "runs/dfd_mnist"
-    ),
-    csv: Annotated[
-        Path, typer.Option("--csv", help="Table that finished rows are added to.")
-    ] = Path("docs/results/dfd_mnist.csv"),
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what would run, and about how long it takes.")
-    ] = False,
+    out: Out = Path("runs/dfd_mnist"),
+    csv: Table = Path("docs/results/dfd_mnist.csv"),
+    device: Device = "auto",
+    dry_run: DryRun = False,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Few images at sites that differ, in the setting of DfD's MNIST table (Hahn and Lee 2025): ten
@@ -212,16 +203,8 @@ def dfd_mnist(
         num_images=num_images or NUM_IMAGES,
         overrides=overrides or [],
     )
-    if dry_run:
-        benchmarking.print_rows(rows, out=out, output_format=output_format)
-        return
     benchmarking.run(
-        rows,
-        out=out,
-        csv=csv,
-        device=device,
-        inception_weights=None,
-        output_format=output_format,
+        rows, out=out, csv=csv, device=device, dry_run=dry_run, output_format=output_format
     )
 
 

@@ -20,7 +20,7 @@ from phoenix_secure.experiments.benchmarks.row import BenchmarkRow, choice
 from phoenix_secure.experiments.benchmarks.table import form_of, markdown, read_rows
 from phoenix_secure.federation.round.report import FitReport, RoundReport, RunEvent
 
-__all__ = ["dfd_rows", "dp_rows", "print_markdown", "print_rows", "run"]
+__all__ = ["dfd_rows", "dp_rows", "print_markdown", "run"]
 
 _FORMS = (dp_images.FORM, dfd_mnist.FORM)
 
@@ -77,7 +77,7 @@ def dfd_rows(
     )
 
 
-def print_rows(rows: Sequence[BenchmarkRow], *, out: Path, output_format: Format) -> None:
+def _print_rows(rows: Sequence[BenchmarkRow], *, out: Path, output_format: Format) -> None:
     """What would run, and about how long: rows that differ in seed or epsilon are measured once."""
     measured: dict[str, tuple[float, float]] = {}
     plans: list[dict[str, Any]] = []
@@ -136,10 +136,14 @@ def run(
     out: Path,
     csv: Path,
     device: str,
-    inception_weights: Path | None,
+    dry_run: bool,
     output_format: Format,
+    inception_weights: Path | None = None,
 ) -> None:
-    """Run the rows, and print what came out."""
+    """Run the rows, and print what came out; with ``dry_run`` what would run."""
+    if dry_run:
+        _print_rows(rows, out=out, output_format=output_format)
+        return
     try:
         with _Display(len(rows), output_format=output_format) as display:
             done = benchmarks.run_rows(
