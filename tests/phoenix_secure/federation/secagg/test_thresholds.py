@@ -67,3 +67,53 @@ def test_a_cohort_beyond_the_complete_graph_is_told_the_participation_that_fits(
     found = re.search(r"federation\.participation=[\d.]+", message)
     assert found is not None
     assert refusal("partition.num_sites=300", found.group()) is None
+
+
+@pytest.mark.parametrize("num_sites", [129, 300, 1000])
+def test_a_sparse_graph_is_taken_above_128_sites_where_it_is_asked_for(num_sites: int) -> None:
+    config = settings(f"partition.num_sites={num_sites}", "secure_aggregation.graph=regular")
+    found = choose_threshold(config, cohort=num_sites)
+    assert 0 < found.degree < num_sites - 1
+    assert found.degree / 2 < found.share_threshold <= found.degree
+    # Signatures are of all: two quorums share more than the colluders, and drop-outs are spared.
+    assert 2 * found.quorum - num_sites > found.num_colluders >= num_sites // 10
+    assert found.quorum <= num_sites - num_sites // 10
+
+
+@pytest.mark.parametrize("num_sites", [5, 64, 128])
+def test_up_to_128_sites_the_graph_is_complete_whatever_is_asked(num_sites: int) -> None:
+    sites = f"partition.num_sites={num_sites}"
+    sparse = settings(sites, "secure_aggregation.graph=regular")
+    assert choose_threshold(sparse, cohort=num_sites) == choose_threshold(
+        settings(sites), cohort=num_sites
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], "or allow the weaker secure_aggregation.graph=regular"),
+        (
+            [
+                "secure_aggregation.graph=regular",
+                *("privacy.unit=site", "privacy.epsilon=8", "privacy.delta=1e-5"),
+            ],
+            "privacy.unit=site rests on noise that all sites share",
+        ),
+        (
+            [
+                "secure_aggregation.graph=regular",
+                "secure_aggregation.collusion=0.49",
+                "secure_aggregation.dropout=0.4",
+            ],
+            "lower them",
+        ),
+    ],
+)
+def test_what_a_large_cohort_cannot_have_is_told_with_the_fix(
+    overrides: list[str], told: str
+) -> None:
+    message = refusal("partition.num_sites=300", *overrides)
+    assert message is not None
+    assert told in message
+    assert "set federation.participation=0.426 or less" in message
