@@ -348,7 +348,7 @@ def _aggregation_line(terms: SecureTerms | None) -> Text:
     if assumption is not None:
         return Text.assemble(
             "secure aggregation: ",
-            ("on, sparse graph" if terms.degree else "on, no colluder assumed", "bold yellow"),
+            ("on, no colluder assumed", "bold yellow"),
             f", {terms.cohort_size} sites a round, {terms.threshold} must stay, "
             f"{terms.word_bits} bits a parameter; {assumption}",
         )

@@ -27,14 +27,6 @@ class SecureAggregationConfig(Section):
         "records them today and has a quantum computer later. In a deployment it is that of the "
         "roster (`deploy found --suite`, in a rehearsal `deploy init --suite`).",
     )
-    graph: Literal["complete", "regular"] = Field(
-        "complete",
-        exclude_if=lambda graph: graph == "complete",
-        description="[name] Who exchanges masks with whom. complete: every site of a round with "
-        "every other, up to 128 sites. regular: above 128 sites each with some of the others, a "
-        "weaker option that each site's policy must allow (allow_sparse_graph); up to 128 sites "
-        "the complete graph all the same.",
-    )
     collusion: float = Field(
         0.1,
         ge=0,

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from phoenix_secure.federation.round.small_consortium import no_colluders_in_words
-from phoenix_secure.federation.round.sparse_graph import sparse_graph_in_words
 
 __all__ = [
     "FitReport",
@@ -52,7 +51,6 @@ class TermsRecord:
     """The terms of secure rounds that a reader of the run's records needs to assess it.
 
     n, t, c    sites of a cohort, sites that must stay, sites that may collude with the server
-    degree     neighbours with which a site exchanges masks; 0: all others
     """
 
     n: int
@@ -64,22 +62,15 @@ class TermsRecord:
     clip_value: float
     max_images: int
     noise_variance_of_a_site: float
-    degree: int = 0
 
     @property
     def assumption(self) -> str | None:
-        """What sums rest on where no colluder is assumed, or on a sparse graph, in plain words;
-        None for c >= 1 on the complete one."""
-        if self.degree:
-            return sparse_graph_in_words(self.degree)
+        """What sums rest on where no colluder is assumed, in plain words; None for c >= 1."""
         return None if self.c else no_colluders_in_words(self.t)
 
     def to_dict(self) -> dict[str, Any]:
-        # What is as it always was is unwritten, so that records of before keep their bytes.
-        facts = asdict(self)
-        if not self.degree:
-            del facts["degree"]
-        return facts | ({} if self.assumption is None else {"assumption": self.assumption})
+        # Unwritten for c >= 1, so that records of before keep their bytes.
+        return asdict(self) | ({} if self.assumption is None else {"assumption": self.assumption})
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TermsRecord:
@@ -88,8 +79,7 @@ class TermsRecord:
         Raises:     ValueError when one is missing.
         """
         try:
-            found = {"degree": 0, **content}
-            return cls(**{each.name: found[each.name] for each in fields(cls)})
+            return cls(**{each.name: content[each.name] for each in fields(cls)})
         except KeyError as error:
             raise ValueError(f"expected the term {error.args[0]} of secure aggregation") from error
 

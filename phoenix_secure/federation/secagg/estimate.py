@@ -57,15 +57,7 @@ def _small_round(terms: SecureTerms, n: int) -> None:
     t = threshold(n, c)
     # Without noise, which is nothing of the protocol's time, and could not fit another cohort.
     small = dataclasses.replace(
-        terms,
-        num_parameters=1,
-        cohort_size=n,
-        num_colluders=c,
-        threshold=t,
-        degree=0,
-        share_threshold=0,
-        noise=None,
-        grid=None,
+        terms, num_parameters=1, cohort_size=n, num_colluders=c, threshold=t, noise=None, grid=None
     )
     server = Identity.generate(SERVER, suite=terms.suite)
     names = [f"site-{i:02d}" for i in range(n)]

@@ -47,8 +47,6 @@ class SecureTerms:
     num_colluders    c, sites of the whole roster that may work with the server
     draw             who is asked in which training round
     threshold        t, sites that must stay: shares and signatures that unlock a sum
-    degree           neighbours with which a site exchanges masks and shares; 0: all others
-    share_threshold  on such a sparse graph, their shares that rebuild a secret; else 0
     scale            fixed-point steps per unit
     clip_norm        L2 norm that an update is scaled down to
     clip_bit_value      under an adaptive clip norm, what one more coordinate holds: plus for an
@@ -86,8 +84,6 @@ class SecureTerms:
     grid: IntegerGrid | None = None
     is_exact: bool = False
     suite: Suite = Suite.CLASSICAL
-    degree: int = 0
-    share_threshold: int = 0
 
     @property
     def num_honest(self) -> int:
@@ -154,10 +150,10 @@ class SecureTerms:
             word_bits=self.word_bits,
             scale=self.scale,
             clip=self.clip_value,
-            threshold=self.share_threshold or self.threshold,
+            threshold=self.threshold,
             quorum=self.threshold,
             num_colluders=self.num_colluders,
-            degree=self.degree,
+            degree=0,
             noise_variance=self._noise_variance,
             privacy_hash=self.privacy_hash,
             policy_hash=self.policy_hash,
@@ -184,9 +180,6 @@ class SecureTerms:
             # Whatever the cohort: a sum never hides among fewer honest inputs than the plan that
             # the owner signed.
             min_honest=self.num_honest,
-            # Likewise said by name before: the owner's policy allows for a sparse graph.
-            min_degree=self.degree,
-            min_threshold=self.share_threshold,
             suite=self.suite,
         )
 
@@ -207,7 +200,6 @@ class SecureTerms:
             clip_value=self.clip_value,
             max_images=self.max_images,
             noise_variance_of_a_site=self._noise_variance,
-            degree=self.degree,
         )
 
 
@@ -247,7 +239,7 @@ def choose_terms(
     clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise, grid = None, None
-    threshold = graph.quorum
+    threshold = graph.threshold
     # Each site knows its own share of the noise and hears the sums. A colluder covers for it; with
     # c = 0 one share is left out of the count, so that epsilon also holds against a single site.
     num_knowing = max(1, graph.num_colluders)
@@ -276,7 +268,7 @@ def choose_terms(
             releases=max_participations(config),
             num_words=num_parameters + (count > 0),
             cohort_size=n,
-            num_honest=graph.quorum - num_knowing,
+            num_honest=graph.threshold - num_knowing,
             clip_norm=clip_norm * sensitivity_ratio(privacy),
             clip_value=clip_value,
             word_bits=settings.word_bits,
@@ -302,8 +294,6 @@ def choose_terms(
         clip_bit_value=count,
         grid=grid,
         suite=Suite(settings.suite),
-        degree=graph.degree,
-        share_threshold=graph.share_threshold if graph.degree else 0,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
@@ -16,29 +15,12 @@ from protocol.parameters import (
     CompleteGraph,
     choose,
     num_colluders,
-    threshold,
 )
 
-__all__ = ["Thresholds", "choose_threshold"]
+__all__ = ["choose_threshold"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """What a round waits for, and whom it withstands.
-
-    quorum           sites that must stay, whose signatures unlock a sum
-    num_colluders    sites of the whole roster that may work with the server
-    degree           neighbours with which a site exchanges masks; 0: all others
-    share_threshold  their shares that rebuild a secret; on the complete graph the quorum
-    """
-
-    quorum: int
-    num_colluders: int
-    share_threshold: int
-    degree: int = 0
-
-
-def choose_threshold(config: RunConfig, *, cohort: int) -> Thresholds:
+def choose_threshold(config: RunConfig, *, cohort: int) -> CompleteGraph:
     """How many of ``cohort`` sites must stay, and how many of the roster may collude.
 
     Raises:     ConfigError naming the settings, and the largest values that would do.
@@ -46,60 +28,18 @@ def choose_threshold(config: RunConfig, *, cohort: int) -> Thresholds:
     _require_enough_sites(config, cohort=cohort)
     num_sites, settings = config.partition.num_sites, config.secure_aggregation
     if cohort > MAX_COMPLETE:
-        fewer = f"set federation.participation={_share(MAX_COMPLETE, num_sites)} or less"
-        if settings.graph == "complete":
-            raise ConfigError(
-                f"secure aggregation is over {MAX_COMPLETE} sites a round at most, and there would "
-                f"be {cohort}: {fewer}; or allow the weaker secure_aggregation.graph=regular"
-            )
-        return _on_a_regular_graph(config, cohort=cohort, fewer=fewer)
+        raise ConfigError(
+            f"secure aggregation is over {MAX_COMPLETE} sites a round at most, and there would be "
+            f"{cohort}: set federation.participation={_share(MAX_COMPLETE, num_sites)} or less"
+        )
     found = _chosen(cohort, num_sites, settings.collusion, settings.dropout)
     if found is not None:
-        t, c = found.threshold, found.num_colluders
-        return Thresholds(quorum=t, num_colluders=c, share_threshold=t)
+        return found
     raise ConfigError(
         f"secure aggregation over {cohort} of {num_sites} sites is not possible with "
         f"secure_aggregation.collusion={settings.collusion:g} and "
         f"secure_aggregation.dropout={settings.dropout:g}: "
         f"set {', or '.join(_ways_out(config, cohort=cohort))}"
-    )
-
-
-def _on_a_regular_graph(config: RunConfig, *, cohort: int, fewer: str) -> Thresholds:
-    """The sparsest graph that withstands what the settings ask for.
-
-    Raises:     ConfigError naming the settings; also under noise that the sites share, whose proof
-                is for the complete graph.
-    """
-    settings, privacy = config.secure_aggregation, config.privacy
-    if privacy.unit == "site" or privacy.trust == "sum":
-        setting = "privacy.unit=site" if privacy.unit == "site" else "privacy.trust=sum"
-        raise ConfigError(
-            f"{setting} rests on noise that all sites share, whose proof is for the complete graph "
-            f"alone: {fewer}"
-        )
-    try:
-        found = choose(
-            cohort,
-            roster_size=config.partition.num_sites,
-            gamma=settings.collusion,
-            delta=settings.dropout,
-            allow_regular=True,
-        )
-        quorum = threshold(cohort, found.num_colluders)
-        if quorum > cohort - math.ceil(settings.dropout * cohort):
-            raise ValueError("expected a quorum that stands the drop-outs")
-    except ValueError as error:
-        raise ConfigError(
-            f"no graph over {cohort} sites withstands secure_aggregation.collusion="
-            f"{settings.collusion:g} and secure_aggregation.dropout={settings.dropout:g}: lower "
-            f"them, or {fewer}"
-        ) from error
-    return Thresholds(
-        quorum=quorum,
-        num_colluders=found.num_colluders,
-        share_threshold=found.threshold,
-        degree=0 if isinstance(found, CompleteGraph) else found.degree,
     )
 
 

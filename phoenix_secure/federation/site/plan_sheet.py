@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoenix_secure.config import RunConfig
-from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.round.small_consortium import (
     assumes_no_colluders,
     no_colluders_in_words,
 )
-from phoenix_secure.federation.round.sparse_graph import sparse_graph_in_words
 from phoenix_secure.federation.run.plan import Plan
-from phoenix_secure.federation.secagg.thresholds import choose_threshold
 from phoenix_secure.federation.site.policy import SitePolicy
-from protocol.parameters import MIN_HONEST
+from protocol.parameters import MIN_HONEST, choose
 
 __all__ = ["PlanSheet", "lines_of", "one_line"]
 
@@ -218,15 +215,13 @@ def _hiding(config: RunConfig) -> dict[str, Any]:
     if settings.mode == "off":
         return counts | {honest: 0}
     try:
-        graph = choose_threshold(config, cohort=cohort)
-    except ConfigError as error:
+        graph = choose(cohort, roster_size=sites, gamma=settings.collusion, delta=settings.dropout)
+    except ValueError as error:
         return counts | {honest: f"no such round is possible: {error}"}
-    if graph.degree:
-        counts["graph"] = sparse_graph_in_words(graph.degree)
     return counts | {
         "sites that may work with the server": graph.num_colluders,
-        "sites in every sum, at least": graph.quorum,
-        honest: graph.quorum - graph.num_colluders,
+        "sites in every sum, at least": graph.threshold,
+        honest: graph.threshold - graph.num_colluders,
     }
 
 

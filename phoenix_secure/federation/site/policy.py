@@ -45,12 +45,6 @@ class SitePolicy(Section):
         "long as no site works with the server or with another site. Stands above min_collusion "
         "there; min_sites must be lowered as well.",
     )
-    allow_sparse_graph: bool = Field(
-        False,
-        description="[flag] Take part in secure rounds of more than 128 sites in which this site "
-        "exchanges masks with some of the others only (secure_aggregation.graph regular): weaker "
-        "than the complete graph against a server that does not pass on all sites' keys.",
-    )
     allow_pooled_audit: bool = Field(
         False,
         description="[flag] Take part in plans with audit.at_sites: after the last round this site "
@@ -163,12 +157,6 @@ class SitePolicy(Section):
                 f"secure_aggregation.collusion is 0 among {num_sites} sites: this site hides only "
                 "as long as no site works with the server or with another one; where you accept "
                 "that, policy.allow_no_colluders: true says so"
-            )
-        is_sparse = secure.mode == "on" and secure.graph == "regular"
-        if is_sparse and not self.allow_sparse_graph:
-            return (
-                "secure_aggregation.graph is regular: this site would exchange masks with some of "
-                "the others only; where you accept that, policy.allow_sparse_graph: true says so"
             )
         if num_sites < self.min_sites:
             return f"partition.num_sites is below {self.min_sites}"

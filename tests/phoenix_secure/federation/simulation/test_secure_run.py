@@ -275,22 +275,3 @@ def test_refused_sum_is_given_up_and_found_in_the_checkpoint(
     again = Run(SimulatedSites(config, cache_dir=cache_dir))
     (report,) = again.rounds(again.resume(folder), folder)
     assert (report.round_number, len(report.sites)) == (2, 12)
-
-
-@pytest.mark.slow
-def test_a_run_of_more_than_128_sites_on_a_sparse_graph_is_federated_averaging(
-    secure_settings: list[str], tmp_path: Path, cache_dir: Path
-) -> None:
-    many = ["partition.num_sites=130", "training.local_steps=1", "federation.rounds=1"]
-    secure = ["secure_aggregation.graph=regular", "secure_aggregation.word_bits=32"]
-    weights = {}
-    for mode, settings in (("on", secure), ("off", ["secure_aggregation.mode=off"])):
-        config = load_config(None, [*secure_settings, *many, *settings])
-        folder = RunFolder(tmp_path / mode)
-        run = Run(SimulatedSites(config, cache_dir=cache_dir))
-        (report,) = run.rounds(run.start(folder, overwrite=False), folder)
-        assert len(report.sites) == 130
-        weights[mode] = folder.load_state(config=config).parameters
-        if mode == "on":
-            assert "WEAKER THAN THE COMPLETE GRAPH" in (run.backend.terms.record.assumption or "")
-    assert np.allclose(weights["on"], weights["off"], atol=1e-5)
