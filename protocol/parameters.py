@@ -63,6 +63,11 @@ class CompleteGraph:
         return self.num_clients - self.threshold
 
     @property
+    def quorum(self) -> int:
+        """The sites of every sum: as many as rebuild a secret."""
+        return self.threshold
+
+    @property
     def num_honest(self) -> int:
         """The fewest honest inputs in any sum: t - c."""
         return self.threshold - self.num_colluders
@@ -143,21 +148,35 @@ def choose(
     if roster_size < num_clients:
         raise ValueError(f"expected roster_size >= num_clients, got {roster_size} < {num_clients}")
     c = num_colluders(roster_size, gamma=gamma)
+    dropouts = _ceil_fraction(num_clients, delta, "delta")
     if num_clients > MAX_COMPLETE:
         if not allow_regular:
             raise ValueError(
                 f"expected at most {MAX_COMPLETE} clients, got {num_clients}: split the cohort, "
                 "or allow the weaker k-regular graph"
             )
-        return search(num_clients, gamma=min(c / num_clients, 1.0), delta=delta, sigma=80)
+        return _choose_regular(num_clients, num_colluders=c, num_dropouts=dropouts)
     t = threshold(num_clients, c)
-    dropouts = _ceil_fraction(num_clients, delta, "delta")
     if t > num_clients - dropouts:
         raise ValueError(
             f"expected t <= n - dropouts, got {t} > {num_clients} - {dropouts}: "
             "lower gamma or delta"
         )
     return CompleteGraph(num_clients=num_clients, num_colluders=c, threshold=t)
+
+
+def _choose_regular(num_clients: int, *, num_colluders: int, num_dropouts: int) -> RegularGraph:
+    """A graph that holds for n - s survivors or more, which is also the quorum: what the search
+    assumes of drop-outs is then no hope, but what every site insists on."""
+    n, c = num_clients, num_colluders
+    least = threshold(n, c)
+    if least > n - num_dropouts:
+        raise ValueError(
+            f"expected quorum <= n - dropouts, got {least} > {n} - {num_dropouts}: "
+            "lower gamma or delta"
+        )
+    # A server that leaves keys out tries other graphs, and leaves fewer to draw neighbours from.
+    return search(n, gamma=c / n, delta=num_dropouts / n, sigma=80, drawn_late=True)
 
 
 def max_input(num_clients: int, *, word_bits: int, noise_bound: int = 0) -> int:

@@ -29,7 +29,8 @@ class ClientPolicy:
     allow_no_colluders   also rounds of three or four sites that assume no colluder at all (c = 0)
     suite            of keys and signatures; there is no fall-back to another one
     min_degree       0: only the complete graph. Above: also k-regular graphs of at least this
-    min_threshold    degree, and at least this share threshold; a declared weaker option
+    min_threshold    degree, and at least this share threshold; a declared weaker option. A denser
+                     graph has more colluders around a site: it takes a threshold in proportion
 
     Raises:     ValueError for bounds below the protocol's floor (5 sites, 3 honest ones; 3 sites
                 where no colluders are allowed for).
@@ -119,6 +120,10 @@ class ClientPolicy:
             raise _refusal("degree", "asks for a sparser graph than the policy allows")
         if spec.threshold < threshold:
             raise _refusal("threshold", f"is {spec.threshold}, policy asks for {threshold}")
+        if spec.threshold * self.min_degree < self.min_threshold * spec.degree:
+            raise _refusal(
+                "threshold", f"is {spec.threshold}, too low for {spec.degree} neighbours"
+            )
 
 
 def _refusal(name: str, what: str) -> RemoteProtocolError:

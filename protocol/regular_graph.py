@@ -43,6 +43,11 @@ class RegularGraph:
     log2_insecure: float
     log2_failure: float
 
+    @property
+    def quorum(self) -> int:
+        """n - s: the sites of every sum. With fewer, more would have vanished than was counted."""
+        return self.num_clients - self.num_dropouts
+
 
 def search(
     num_clients: int,
@@ -52,11 +57,14 @@ def search(
     sigma: int = 40,
     eta: int = 20,
     semi_malicious: bool = True,
+    drawn_late: bool = False,
 ) -> RegularGraph:
     """The smallest even k, and its t, that satisfy (i) to (iii).
 
-    sigma     security in bits; 80 where the server can try 2^40 permutations (hash of keys)
-    eta       a round with delta n drop-outs fails with probability 2^-eta at most
+    sigma       security in bits; 80 where the server can try 2^40 permutations (hash of keys)
+    eta         a round with delta n drop-outs fails with probability 2^-eta at most
+    drawn_late  the graph is drawn among those who sent keys: the server may leave honest sites out
+                before, and (ii) is over the n - s others
     Raises:   ValueError for fractions outside [0, 1), or where only the complete graph would do.
     """
     n = num_clients
@@ -69,14 +77,17 @@ def search(
         raise ValueError("expected sigma >= 1 and eta >= 1")
     colluding, dropping = _floor(n, gamma), _floor(n, delta)
     limit = -(sigma + 1)
-    for k in range(2, n - 1, 2):
+    # The others of an honest site, among which its neighbours are drawn. For (i) and (iii) it is
+    # worst if all s go afterwards: with fewer sites in the graph, a smaller share of them goes.
+    others, drawn_from = n - 1, n - 1 - (dropping if drawn_late else 0)
+    for k in range(2, drawn_from, 2):
         disconnected = log2_disconnected(n, degree=k, removed=colluding + dropping)
         if disconnected > limit:
             continue
         # The neighbours of an honest site that stays are k of the n - 1 others.
-        others, staying = n - 1, n - 1 - dropping
-        t1 = _quantile_above(others, colluding, k, limit=limit - math.log2(n))
-        infiltrated = log2_tail_above(t1, population=others, marked=colluding, draws=k)
+        staying = n - 1 - dropping
+        t1 = _quantile_above(drawn_from, colluding, k, limit=limit - math.log2(n))
+        infiltrated = log2_tail_above(t1, population=drawn_from, marked=colluding, draws=k)
         if semi_malicious:
             t1 = (t1 + k) // 2
         t2 = _quantile_below(others, staying, k, limit=-eta - math.log2(n))

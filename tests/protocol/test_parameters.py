@@ -120,8 +120,23 @@ def test_the_weaker_graph_is_only_chosen_when_it_is_allowed_and_needed():
     )
     chosen = choose(1000, roster_size=1000, gamma=0.1, delta=0.1, allow_regular=True)
     assert isinstance(chosen, RegularGraph)
-    assert (chosen.degree, chosen.threshold) == (120, 87)
+    assert (chosen.degree, chosen.threshold, chosen.quorum) == (126, 92, 900)
     assert chosen.log2_insecure <= -80
+
+
+@pytest.mark.parametrize("n", [129, 200, 500])
+@pytest.mark.parametrize("delta", [0.0, 0.05, 0.1])
+def test_a_regular_graph_stands_as_many_drop_outs_as_are_asked_for_and_no_more(n, delta):
+    chosen = choose(n, roster_size=n, gamma=0.1, delta=delta, allow_regular=True)
+    assert isinstance(chosen, RegularGraph)
+    assert chosen.num_colluders == math.ceil(n / 10)
+    assert chosen.quorum == n - math.ceil(delta * n)
+    assert chosen.quorum >= threshold(n, chosen.num_colluders)
+
+
+def test_a_regular_graph_is_refused_where_two_quorums_would_share_too_few():
+    with pytest.raises(ValueError, match="quorum <= n - dropouts, got 190 > 200 - 20"):
+        choose(200, roster_size=890, gamma=0.2, delta=0.1, allow_regular=True)
 
 
 @pytest.mark.parametrize("word_bits", [16, 24, 32])

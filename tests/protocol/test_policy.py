@@ -110,6 +110,11 @@ def test_the_regular_graph_is_accepted_only_within_its_own_bounds(members):
     assert refuse(members, wider, sparse).startswith("degree")
     higher = dataclasses.replace(allowed, min_threshold=13)
     assert refuse(members, higher, sparse).startswith("threshold")
+    # More neighbours, more colluders among them: the same threshold would rebuild both secrets.
+    denser = dataclasses.replace(sparse, degree=18)
+    assert refuse(members, allowed, denser) == "threshold is 12, too low for 18 neighbours"
+    denser = dataclasses.replace(denser, threshold=14)
+    allowed.check(denser, own_id=members.ids[0], roster=members.roster)
     # The global quorum holds on the sparse graph as well.
     weak = dataclasses.replace(sparse, quorum=12, num_colluders=3)
     assert refuse(members, allowed, weak).startswith("num_colluders")

@@ -97,6 +97,19 @@ def test_found_parameters_hold_with_exact_fractions_and_two_neighbours_less_do_n
     assert not secure(k - 2)
 
 
+def test_colluders_are_counted_among_those_whom_the_server_leaves_in():
+    """It leaves s honest sites out before the graph is drawn, which are not drawn then."""
+    n, a, s = 500, 50, 50
+    late = search(n, gamma=0.1, delta=0.1, sigma=80, drawn_late=True)
+    early = search(n, gamma=0.1, delta=0.1, sigma=80)
+    assert (late.degree, early.degree, late.quorum) == (102, 98, n - s)
+    for graph in (late, early):
+        # The most colluding neighbours with which t is still out of the reach of half the others.
+        t1 = 2 * graph.threshold - 1 - graph.degree
+        tail = exact_tail_above(t1, population=n - s - 1, marked=a, draws=graph.degree)
+        assert (tail * n <= Fraction(1, 2**81)) == (graph is late)
+
+
 @pytest.mark.parametrize(("n", "k", "removed"), [(10, 4, 4), (10, 4, 5), (11, 2, 3), (12, 6, 7)])
 def test_the_connectivity_bound_holds_over_all_sets_of_removed_sites(n, k, removed):
     graph = Neighbourhoods([f"{i:02}" for i in range(n)], degree=k, h1=b"order")
