@@ -194,7 +194,7 @@ class RunDisplay:
             console.print(f"{name.replace('_', ' '):<18} {value}", soft_wrap=True)
         if sites.terms is None:
             console.print("the server sees every site's update", style="bold red")
-        elif sites.terms.num_colluders == 0:
+        elif sites.terms.record.assumption is not None:
             console.print(_aggregation_line(sites.terms), soft_wrap=True)
 
     def show(self, event: RunEvent) -> None:
@@ -348,7 +348,10 @@ def _aggregation_line(terms: SecureTerms | None) -> Text:
     if assumption is not None:
         return Text.assemble(
             "secure aggregation: ",
-            ("on, no colluder assumed", "bold yellow"),
+            (
+                "on, no colluder assumed" if terms.graph is None else "on, k-regular graph",
+                "bold yellow",
+            ),
             f", {terms.cohort_size} sites a round, {terms.threshold} must stay, "
             f"{terms.word_bits} bits a parameter; {assumption}",
         )

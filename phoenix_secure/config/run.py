@@ -119,6 +119,27 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _whole_sums_alone(self) -> Self:
+        """On the k-regular graph a server that chooses who vanishes could open a part of a sum.
+
+        Images noised at their own site stand that; shares of noise, and counts without any, are
+        safe in the whole sum alone.
+        """
+        secure = self.secure_aggregation
+        if secure.mode == "off" or secure.graph == "complete":
+            return self
+        needed: dict[str, tuple[object, object]] = {
+            "privacy.trust": (self.privacy.trust, "site-local"),
+            "audit.at_sites": (self.audit.at_sites, False),
+        }
+        shares = "shares of noise are counted over whole sums, and parts of one could be opened"
+        why = {"privacy.trust": shares, "privacy.unit": shares}
+        if self.privacy.unit == "site":
+            needed["privacy.unit"] = self.privacy.unit, "record"
+        _require(needed, by="secure_aggregation.graph=regular, a weaker graph,", why=why)
+        return self
+
+    @model_validator(mode="after")
     def _release_alone(self) -> Self:
         """A release is one full pass: whatever belongs to rounds of training is refused."""
         if not self.release.is_on:

@@ -36,6 +36,15 @@ class SecureAggregationConfig(Section):
         "among three or four sites: sums hide an update only if no site works with the server, "
         "and each site's policy must allow for that (allow_no_colluders).",
     )
+    # Unwritten where it is the one that there always was, for the same reason as ``broadcast``.
+    graph: Literal["complete", "regular"] = Field(
+        "complete",
+        exclude_if=lambda graph: graph == "complete",
+        description="[name] Who shares masks with whom. complete: each site of a round with every "
+        "other one, up to 128 sites. regular: above 128 sites each with a few random others, a "
+        "weaker option that holds but for a stated chance, against a server that does not choose "
+        "by the graph who vanishes; each site's policy must allow for it (allow_regular_graph).",
+    )
     dropout: float = Field(
         0.1,
         ge=0,

@@ -146,7 +146,10 @@ def _answer_secure_aggregation(answers: Answers) -> None:
         {
             "mode": "on",
             "protocol": "double masking with a consistency round (Bonawitz et al. 2017, malicious "
-            "server)",
+            "server)"
+            if terms is None or terms.graph is None
+            else f"double masking with a consistency round on a {terms.graph.degree}-regular graph "
+            "(Bell et al. 2020, semi-malicious server)",
             "cohort (n)": terms and terms.n,
             "threshold (t)": terms and terms.t,
             "sites that may collude with the server (c)": None

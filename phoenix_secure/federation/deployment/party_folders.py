@@ -16,6 +16,7 @@ from phoenix_secure.federation.deployment.hosts import listening_address
 from phoenix_secure.federation.deployment.texts import server_unit, site_unit
 from phoenix_secure.files import storage_errors, write_bytes
 from phoenix_secure.yaml_text import dump_yaml
+from protocol.parameters import MAX_COMPLETE
 
 __all__ = ["Papers", "complete_server", "complete_site", "renew_server", "renew_site"]
 
@@ -120,8 +121,10 @@ def _site_settings(deployment: Deployment, site: str, number: int) -> dict[str, 
             "require_secure_aggregation": True,
             "require_computed_model": True,
             "min_sites": min(5, len(deployment.sites)),
-            # For its owner to think about; only where there are too few sites for anything else.
+            # For its owner to think about; only where there are too few sites for anything else,
+            # or too many.
             **({"allow_no_colluders": False} if deployment.is_small else {}),
+            **({"allow_regular_graph": False} if len(deployment.sites) > MAX_COMPLETE else {}),
             "max_rounds": 1000,
         },
     }

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from phoenix_secure.federation.round.small_consortium import no_colluders_in_words
+from phoenix_secure.federation.round.sparse_graph import SparseGraph
 
 __all__ = [
     "FitReport",
@@ -51,6 +52,7 @@ class TermsRecord:
     """The terms of secure rounds that a reader of the run's records needs to assess it.
 
     n, t, c    sites of a cohort, sites that must stay, sites that may collude with the server
+    graph      the k-regular one of more than 128 sites; None for the complete graph
     """
 
     n: int
@@ -62,15 +64,22 @@ class TermsRecord:
     clip_value: float
     max_images: int
     noise_variance_of_a_site: float
+    graph: SparseGraph | None = None
 
     @property
     def assumption(self) -> str | None:
-        """What sums rest on where no colluder is assumed, in plain words; None for c >= 1."""
+        """What sums rest on beside c, in plain words: that there is no colluder at all, or a
+        k-regular graph; None on the complete graph with c >= 1."""
+        if self.graph is not None:
+            return self.graph.in_words(n=self.n, t=self.t, c=self.c)
         return None if self.c else no_colluders_in_words(self.t)
 
     def to_dict(self) -> dict[str, Any]:
-        # Unwritten for c >= 1, so that records of before keep their bytes.
-        return asdict(self) | ({} if self.assumption is None else {"assumption": self.assumption})
+        # Unwritten where there is none, so that records of before keep their bytes.
+        values = asdict(self)
+        if self.graph is None:
+            del values["graph"]
+        return values | ({} if self.assumption is None else {"assumption": self.assumption})
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TermsRecord:
@@ -78,8 +87,13 @@ class TermsRecord:
 
         Raises:     ValueError when one is missing.
         """
+        graph = content.get("graph")
+        names = [each.name for each in fields(cls) if each.name != "graph"]
         try:
-            return cls(**{each.name: content[each.name] for each in fields(cls)})
+            return cls(
+                **{name: content[name] for name in names},
+                graph=None if graph is None else SparseGraph.from_dict(graph),
+            )
         except KeyError as error:
             raise ValueError(f"expected the term {error.args[0]} of secure aggregation") from error
 

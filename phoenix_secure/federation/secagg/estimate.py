@@ -26,7 +26,7 @@ def estimate_seconds(terms: SecureTerms, *, num_workers: int) -> float:
     """Seconds of masking, messages and unmasking in one round, without training and network.
 
     Masks and rounding are timed on 2^18 words and scaled to d; keys, shares and signatures on a
-    real round of at most 16 sites and one word, scaled with n^2.
+    real round of at most 16 sites and one word, scaled with the pairs that share.
     """
     n, d = terms.cohort_size, terms.num_words
     words = np.zeros(_WORDS, np.uint32)
@@ -35,10 +35,11 @@ def estimate_seconds(terms: SecureTerms, *, num_workers: int) -> float:
     key = os.urandom(32)
     mask_s = _best(lambda: add_masks(words, masks, num_threads=1)) / (_WORDS * len(masks))
     encode_s = _best(lambda: terms.fixed_point.encode(values, key=key)) / _WORDS
-    sites_s = n * d * (n * mask_s + encode_s) / num_workers
+    around = n if terms.graph is None else terms.graph.degree + 1
+    sites_s = n * d * (around * mask_s + encode_s) / num_workers
     server_s = n * d * mask_s
     m = min(n, _SITES)
-    return sites_s + server_s + _best(lambda: _small_round(terms, m)) * (n / m) ** 2
+    return sites_s + server_s + _best(lambda: _small_round(terms, m)) * n * around / m**2
 
 
 def _best(run: Callable[[], object]) -> float:
@@ -57,7 +58,14 @@ def _small_round(terms: SecureTerms, n: int) -> None:
     t = threshold(n, c)
     # Without noise, which is nothing of the protocol's time, and could not fit another cohort.
     small = dataclasses.replace(
-        terms, num_parameters=1, cohort_size=n, num_colluders=c, threshold=t, noise=None, grid=None
+        terms,
+        num_parameters=1,
+        cohort_size=n,
+        num_colluders=c,
+        threshold=t,
+        noise=None,
+        grid=None,
+        graph=None,
     )
     server = Identity.generate(SERVER, suite=terms.suite)
     names = [f"site-{i:02d}" for i in range(n)]

@@ -31,7 +31,7 @@ from phoenix_secure.federation.secagg.terms import SecureTerms
 from phoenix_secure.privacy.integer_grid import IntegerGrid
 from phoenix_secure.rng import SeedTree
 from protocol import Roster
-from protocol.parameters import MIN_HONEST, choose
+from protocol.parameters import MAX_COMPLETE, MIN_HONEST, choose
 from protocol.suite import Suite
 from protocol.words import centre
 
@@ -64,6 +64,12 @@ def pooled_terms(config: RunConfig) -> SecureTerms:
     check_pooled_audit(config)
     settings, layout = config.secure_aggregation, PooledLayout.of(config)
     n = config.partition.num_sites
+    if n > MAX_COMPLETE:
+        raise ConfigError(
+            f"a pooled audit is one secure sum over all {n} sites, without noise and so never on "
+            f"secure_aggregation.graph=regular; the complete graph is for {MAX_COMPLETE}: set "
+            "audit.at_sites=false"
+        )
     try:
         graph = choose(n, roster_size=n, gamma=settings.collusion, delta=settings.dropout)
     except ValueError as error:

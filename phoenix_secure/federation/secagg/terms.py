@@ -17,6 +17,7 @@ from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import CohortDraw, cohort_size, max_participations
 from phoenix_secure.federation.round.report import TermsRecord
+from phoenix_secure.federation.round.sparse_graph import SparseGraph
 from phoenix_secure.federation.secagg.adaptive_clip import clip_bit_value, sensitivity_ratio
 from phoenix_secure.federation.secagg.metrics import MetricWords
 from phoenix_secure.federation.secagg.noise import SiteNoise, SummedNoise, choose_site_noise
@@ -31,6 +32,7 @@ from phoenix_secure.release.layout import ReleaseLayout
 from protocol import ClientPolicy, Roster, RoundSpec
 from protocol.fixed_point import FixedPoint
 from protocol.parameters import MIN_CLIENTS, MIN_HONEST, highest_threshold, max_input
+from protocol.regular_graph import RegularGraph
 from protocol.suite import Suite
 
 __all__ = ["SecureTerms", "choose_terms", "summed_noise"]
@@ -46,7 +48,9 @@ class SecureTerms:
     cohort_size      n, sites asked in each round
     num_colluders    c, sites of the whole roster that may work with the server
     draw             who is asked in which training round
-    threshold        t, sites that must stay: shares and signatures that unlock a sum
+    threshold        t, sites that must stay: signatures that unlock a sum; on the complete graph
+                     shares that rebuild a secret, too
+    graph            the k-regular one of more than 128 sites; None: everybody with everybody
     scale            fixed-point steps per unit
     clip_norm        L2 norm that an update is scaled down to
     clip_bit_value      under an adaptive clip norm, what one more coordinate holds: plus for an
@@ -84,6 +88,7 @@ class SecureTerms:
     grid: IntegerGrid | None = None
     is_exact: bool = False
     suite: Suite = Suite.CLASSICAL
+    graph: RegularGraph | None = None
 
     @property
     def num_honest(self) -> int:
@@ -150,10 +155,10 @@ class SecureTerms:
             word_bits=self.word_bits,
             scale=self.scale,
             clip=self.clip_value,
-            threshold=self.threshold,
+            threshold=self.threshold if self.graph is None else self.graph.threshold,
             quorum=self.threshold,
             num_colluders=self.num_colluders,
-            degree=0,
+            degree=0 if self.graph is None else self.graph.degree,
             noise_variance=self._noise_variance,
             privacy_hash=self.privacy_hash,
             policy_hash=self.policy_hash,
@@ -180,6 +185,8 @@ class SecureTerms:
             # Whatever the cohort: a sum never hides among fewer honest inputs than the plan that
             # the owner signed.
             min_honest=self.num_honest,
+            min_degree=0 if self.graph is None else self.graph.degree,
+            min_threshold=0 if self.graph is None else self.graph.threshold,
             suite=self.suite,
         )
 
@@ -200,6 +207,7 @@ class SecureTerms:
             clip_value=self.clip_value,
             max_images=self.max_images,
             noise_variance_of_a_site=self._noise_variance,
+            graph=None if self.graph is None else SparseGraph.of(self.graph),
         )
 
 
@@ -239,7 +247,7 @@ def choose_terms(
     clip_value = max(min(settings.clip_value, clip_norm), count)
     scale = 2.0 ** math.floor(math.log2(largest / clip_value))
     noise, grid = None, None
-    threshold = graph.threshold
+    threshold = graph.quorum
     # Each site knows its own share of the noise and hears the sums. A colluder covers for it; with
     # c = 0 one share is left out of the count, so that epsilon also holds against a single site.
     num_knowing = max(1, graph.num_colluders)
@@ -268,7 +276,7 @@ def choose_terms(
             releases=max_participations(config),
             num_words=num_parameters + (count > 0),
             cohort_size=n,
-            num_honest=graph.threshold - num_knowing,
+            num_honest=threshold - num_knowing,
             clip_norm=clip_norm * sensitivity_ratio(privacy),
             clip_value=clip_value,
             word_bits=settings.word_bits,
@@ -294,6 +302,7 @@ def choose_terms(
         clip_bit_value=count,
         grid=grid,
         suite=Suite(settings.suite),
+        graph=graph if isinstance(graph, RegularGraph) else None,
     )
 
 

@@ -1,9 +1,10 @@
-"""The threshold of a secure round, or a refusal that names settings and values that would do."""
+"""The graph and threshold of a secure round, or a refusal that names settings that would do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 
 from phoenix_secure.config import RunConfig
 from phoenix_secure.errors import ConfigError
@@ -16,22 +17,19 @@ from protocol.parameters import (
     choose,
     num_colluders,
 )
+from protocol.regular_graph import RegularGraph
 
 __all__ = ["choose_threshold"]
 
 
-def choose_threshold(config: RunConfig, *, cohort: int) -> CompleteGraph:
+def choose_threshold(config: RunConfig, *, cohort: int) -> CompleteGraph | RegularGraph:
     """How many of ``cohort`` sites must stay, and how many of the roster may collude.
 
     Raises:     ConfigError naming the settings, and the largest values that would do.
     """
     _require_enough_sites(config, cohort=cohort)
+    _require_fitting_graph(config, cohort=cohort)
     num_sites, settings = config.partition.num_sites, config.secure_aggregation
-    if cohort > MAX_COMPLETE:
-        raise ConfigError(
-            f"secure aggregation is over {MAX_COMPLETE} sites a round at most, and there would be "
-            f"{cohort}: set federation.participation={_share(MAX_COMPLETE, num_sites)} or less"
-        )
     found = _chosen(cohort, num_sites, settings.collusion, settings.dropout)
     if found is not None:
         return found
@@ -43,12 +41,16 @@ def choose_threshold(config: RunConfig, *, cohort: int) -> CompleteGraph:
     )
 
 
-def _chosen(cohort: int, num_sites: int, collusion: float, dropout: float) -> CompleteGraph | None:
+def _chosen(
+    cohort: int, num_sites: int, collusion: float, dropout: float
+) -> CompleteGraph | RegularGraph | None:
+    # Whether the k-regular graph is asked for was settled before; up to 128 sites it is not used.
     try:
-        found = choose(cohort, roster_size=num_sites, gamma=collusion, delta=dropout)
+        return choose(
+            cohort, roster_size=num_sites, gamma=collusion, delta=dropout, allow_regular=True
+        )
     except ValueError:
         return None
-    return found if isinstance(found, CompleteGraph) else None
 
 
 def _ways_out(config: RunConfig, *, cohort: int) -> Iterator[str]:
@@ -58,29 +60,55 @@ def _ways_out(config: RunConfig, *, cohort: int) -> Iterator[str]:
     """
     num_sites, settings = config.partition.num_sites, config.secure_aggregation
     # None at all is another assumption, which nobody should make for a number's sake.
-    colluders = range(num_colluders(num_sites, gamma=settings.collusion) - 1, 0, -1)
+    colluders = range(1, num_colluders(num_sites, gamma=settings.collusion))
     collusions = [_share(count, num_sites) for count in colluders]
-    vanishing = range(math.ceil(settings.dropout * cohort) - 1, -1, -1)
-    dropouts = [_share(count, cohort) for count in vanishing]
+    dropouts = [_share(count, cohort) for count in range(math.ceil(settings.dropout * cohort))]
 
     def works(collusion: float, dropout: float) -> bool:
         return _chosen(cohort, num_sites, collusion, dropout) is not None
 
-    fewer_vanish = [each for each in dropouts if works(settings.collusion, each)][:1]
-    fewer_collude = [each for each in collusions if works(each, settings.dropout)][:1]
-    yield from (f"secure_aggregation.dropout={each:g}" for each in fewer_vanish)
-    yield from (f"secure_aggregation.collusion={each:g}" for each in fewer_collude)
-    if not fewer_vanish and not fewer_collude:
-        both = [(each, of) for each in collusions for of in dropouts if works(each, of)][:1]
-        yield from (
-            f"secure_aggregation.collusion={each:g} secure_aggregation.dropout={of:g}"
-            for each, of in both
-        )
+    fewer_vanish = _largest(dropouts, lambda each: works(settings.collusion, each))
+    fewer_collude = _largest(collusions, lambda each: works(each, settings.dropout))
+    if fewer_vanish is not None:
+        yield f"secure_aggregation.dropout={fewer_vanish:g}"
+    if fewer_collude is not None:
+        yield f"secure_aggregation.collusion={fewer_collude:g}"
+    if fewer_vanish is None and fewer_collude is None:
+        collusion = _largest(collusions, lambda each: works(each, 0.0)) or 0.0
+        dropout = _largest(dropouts, lambda each: works(collusion, each)) or 0.0
+        yield f"secure_aggregation.collusion={collusion:g} secure_aggregation.dropout={dropout:g}"
+
+
+def _largest(ascending: list[float], works: Callable[[float], bool]) -> float | None:
+    """The largest value that works: all those below it do, too."""
+    place = bisect_left(ascending, True, key=lambda each: not works(each))
+    return ascending[place - 1] if place else None
 
 
 def _share(count: int, of: int) -> float:
     """The largest share of three digits that is no more than ``count``."""
     return math.floor(1000 * count / of) / 1000
+
+
+def _require_fitting_graph(config: RunConfig, *, cohort: int) -> None:
+    """Refuse more sites than the complete graph is for, and the weaker one where it is not needed.
+
+    Raises:     ConfigError naming the settings.
+    """
+    is_regular = config.secure_aggregation.graph == "regular"
+    if cohort > MAX_COMPLETE and not is_regular:
+        share = _share(MAX_COMPLETE, config.partition.num_sites)
+        raise ConfigError(
+            f"secure aggregation on the complete graph is over {MAX_COMPLETE} sites a round at "
+            f"most, and there would be {cohort}: set federation.participation={share} or less, or "
+            "secure_aggregation.graph=regular, a weaker option (docs/secure-rounds.md, More than "
+            f"{MAX_COMPLETE} sites)"
+        )
+    if cohort <= MAX_COMPLETE and is_regular:
+        raise ConfigError(
+            f"secure_aggregation.graph=regular is for more than {MAX_COMPLETE} sites a round, and "
+            f"there would be {cohort}: set secure_aggregation.graph=complete, which is stronger"
+        )
 
 
 def _require_enough_sites(config: RunConfig, *, cohort: int) -> None:

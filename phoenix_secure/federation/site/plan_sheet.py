@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoenix_secure.config import RunConfig
+from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.round.small_consortium import (
     assumes_no_colluders,
     no_colluders_in_words,
 )
+from phoenix_secure.federation.round.sparse_graph import SparseGraph
 from phoenix_secure.federation.run.plan import Plan
+from phoenix_secure.federation.secagg.thresholds import choose_threshold
 from phoenix_secure.federation.site.policy import SitePolicy
-from protocol.parameters import MIN_HONEST, choose
+from protocol.parameters import MIN_HONEST
+from protocol.regular_graph import RegularGraph
 
 __all__ = ["PlanSheet", "lines_of", "one_line"]
 
@@ -128,7 +132,22 @@ def _aggregation_in_words(config: RunConfig) -> str:
         return "OFF: the server sees this site's own update"
     if assumes_no_colluders(config):
         return f"on; {no_colluders_in_words(MIN_HONEST)}"
+    if secure.graph == "regular":
+        return f"on; {_graph_in_words(config)}"
     return f"on; up to {secure.collusion:.0%} of the sites may work with the server"
+
+
+def _graph_in_words(config: RunConfig) -> str:
+    """What sums on the k-regular graph rest on; nothing is summed where there is none."""
+    try:
+        graph = choose_threshold(config, cohort=cohort_size(config))
+    except ConfigError as error:
+        return f"no such round is possible: {error}"
+    if not isinstance(graph, RegularGraph):
+        raise AssertionError("the complete graph is chosen where it is asked for alone")
+    return SparseGraph.of(graph).in_words(
+        n=graph.num_clients, t=graph.quorum, c=graph.num_colluders
+    )
 
 
 def _models_in_words(config: RunConfig) -> str:
@@ -215,13 +234,13 @@ def _hiding(config: RunConfig) -> dict[str, Any]:
     if settings.mode == "off":
         return counts | {honest: 0}
     try:
-        graph = choose(cohort, roster_size=sites, gamma=settings.collusion, delta=settings.dropout)
-    except ValueError as error:
+        graph = choose_threshold(config, cohort=cohort)
+    except ConfigError as error:
         return counts | {honest: f"no such round is possible: {error}"}
     return counts | {
         "sites that may work with the server": graph.num_colluders,
-        "sites in every sum, at least": graph.threshold,
-        honest: graph.threshold - graph.num_colluders,
+        "sites in every sum, at least": graph.quorum,
+        honest: graph.quorum - graph.num_colluders,
     }
 
 

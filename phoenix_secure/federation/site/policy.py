@@ -45,6 +45,13 @@ class SitePolicy(Section):
         "long as no site works with the server or with another site. Stands above min_collusion "
         "there; min_sites must be lowered as well.",
     )
+    allow_regular_graph: bool = Field(
+        False,
+        description="[flag] Take part in secure rounds of more than 128 sites where each shares "
+        "masks with a few others only (secure_aggregation.graph regular): this site's update hides "
+        "but for a stated chance, and as long as the server does not choose by the graph who "
+        "vanishes.",
+    )
     allow_pooled_audit: bool = Field(
         False,
         description="[flag] Take part in plans with audit.at_sites: after the last round this site "
@@ -157,6 +164,13 @@ class SitePolicy(Section):
                 f"secure_aggregation.collusion is 0 among {num_sites} sites: this site hides only "
                 "as long as no site works with the server or with another one; where you accept "
                 "that, policy.allow_no_colluders: true says so"
+            )
+        is_sparse = secure.mode == "on" and secure.graph == "regular"
+        if is_sparse and not self.allow_regular_graph:
+            return (
+                "secure_aggregation.graph is regular, a weaker graph: this site hides but for a "
+                "stated chance, and as long as the server does not choose who vanishes; where you "
+                "accept that, policy.allow_regular_graph: true says so"
             )
         if num_sites < self.min_sites:
             return f"partition.num_sites is below {self.min_sites}"

@@ -32,6 +32,38 @@ def test_the_site_s_optimizer_is_tied_to_the_server_s(server: str, site: str, ki
         load_config(None, [*GRADIENTS, "training.weight_decay=0", *asked])
 
 
+REGULAR = ["partition.num_sites=200", "secure_aggregation.graph=regular"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed"),
+    [
+        (["privacy.unit=site", "privacy.epsilon=8"], "privacy.unit=record (shares of noise"),
+        (
+            ["private", "release.features=hog", "privacy.trust=sum"],
+            "privacy.trust=site-local (shares of noise",
+        ),
+        (["audit.at_sites=true"], "audit.at_sites=false"),
+    ],
+)
+def test_what_is_safe_in_whole_sums_alone_is_refused_on_the_weaker_graph(
+    asked: list[str], needed: str
+) -> None:
+    base, changes = ("private", asked[1:]) if asked[0] == "private" else (None, asked)
+    with pytest.raises(ConfigError) as caught:
+        load_config(base, [*REGULAR, *changes])
+    assert "secure_aggregation.graph=regular, a weaker graph, needs" in str(caught.value)
+    assert needed in str(caught.value)
+    load_config(base, [REGULAR[0], *changes])
+
+
+def test_a_plan_on_the_complete_graph_does_not_name_it() -> None:
+    """So that plans and run folders of before there was a choice keep their bytes."""
+    assert "graph" not in load_config(None, []).secure_aggregation.model_dump()
+    chosen = load_config(None, [*REGULAR, "privacy.unit=record", "privacy.epsilon=8"])
+    assert chosen.secure_aggregation.model_dump()["graph"] == "regular"
+
+
 def test_a_release_asks_for_all_it_needs_at_once() -> None:
     wrong = ["federation.rounds=3", "audit.canaries=10", "privacy.release_metrics=true"]
     needed = "federation.rounds=1, privacy.release_metrics=false, audit.canaries=0"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
 from phoenix_secure.config_file import load_config
 from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size
+from phoenix_secure.federation.round.report import TermsRecord
 from phoenix_secure.federation.secagg.terms import SecureTerms, choose_terms
 from protocol import Identity, RemoteProtocolError, Roster
 from protocol.identity import SERVER
@@ -102,6 +104,22 @@ def test_smaller_cohort_is_accepted_as_a_retry_and_refused_as_a_way_to_lower_t()
     few = dataclasses.replace(spec, cohort=cohort[:5], threshold=4, quorum=4)
     with pytest.raises(RemoteProtocolError, match="quorum leaves fewer than 5 honest inputs"):
         policy.check(few, own_id=cohort[0], roster=roster)
+
+
+def test_the_weaker_graph_is_in_offers_policies_and_records() -> None:
+    found = terms("secure_aggregation.graph=regular", num_sites=200)
+    roster = roster_of(200)
+    cohort = tuple(id for id, _ in roster.members)
+    spec = found.spec(
+        roster=roster, cohort=cohort, protocol_round=1, model=b"model", previous=bytes(32)
+    )
+    assert (spec.degree, spec.threshold, spec.quorum, spec.num_colluders) == (56, 39, 180, 20)
+    found.policy(roster).check(spec, own_id=cohort[0], roster=roster)
+    record = found.record
+    assert TermsRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert "a WEAKER graph: each site shares masks with 56 of 199 others" in str(record.assumption)
+    complete = terms(num_sites=100).record.to_dict()
+    assert not {"graph", "assumption"} & complete.keys()
 
 
 def test_three_bytes_a_parameter_by_default() -> None:

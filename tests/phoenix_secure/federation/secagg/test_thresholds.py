@@ -13,6 +13,9 @@ from phoenix_secure.errors import ConfigError
 from phoenix_secure.federation.round.cohort import cohort_size
 from phoenix_secure.federation.secagg.thresholds import choose_threshold
 
+REGULAR = "secure_aggregation.graph=regular"
+NAMES = "collusion", "dropout"
+
 
 def settings(*overrides: str) -> RunConfig:
     return load_config(None, overrides)
@@ -67,3 +70,30 @@ def test_a_cohort_beyond_the_complete_graph_is_told_the_participation_that_fits(
     found = re.search(r"federation\.participation=[\d.]+", message)
     assert found is not None
     assert refusal("partition.num_sites=300", found.group()) is None
+    other = re.search(r"secure_aggregation\.graph=regular, a weaker option", message)
+    assert other is not None
+    assert refusal("partition.num_sites=300", REGULAR) is None
+
+
+@pytest.mark.parametrize("num_sites", [5, 128])
+def test_the_weaker_graph_is_refused_where_the_complete_one_is_enough(num_sites: int) -> None:
+    asked = f"partition.num_sites={num_sites}"
+    message = refusal(asked, REGULAR)
+    assert message is not None
+    assert "set secure_aggregation.graph=complete, which is stronger" in message
+    assert refusal(asked, "secure_aggregation.graph=complete") is None
+
+
+@pytest.mark.long
+def test_every_way_that_a_refusal_of_the_weaker_graph_offers_is_one() -> None:
+    for asked in itertools.product((0.2, 0.45), (0.3, 0.49)):
+        settings = [
+            *("partition.num_sites=200", REGULAR),
+            *(f"secure_aggregation.{n}={v}" for n, v in zip(NAMES, asked, strict=True)),
+        ]
+        message = refusal(*settings)
+        assert message is not None
+        ways = message.partition(": set ")[2].split(", or ")
+        assert ways != [""]
+        for way in ways:
+            assert refusal(*settings, *way.split()) is None, (asked, way)
