@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from phoenix_secure.cli.last_lines import closing_lines
 from phoenix_secure.config_file import load_config
 from phoenix_secure.federation.round.report import TermsRecord
+from phoenix_secure.federation.round.sparse_graph import SparseGraph
 from phoenix_secure.federation.run.summary import RunSummary, SecureSummary
 from phoenix_secure.privacy.guarantee import NO_GUARANTEE, Guarantee
 
@@ -23,9 +25,11 @@ TERMS = TermsRecord(
 )
 
 
-def lines_of(guarantee: Guarantee, *, secure: bool, settings: str) -> dict[str, list[str]]:
+def lines_of(
+    guarantee: Guarantee, *, secure: bool, settings: str, terms: TermsRecord = TERMS
+) -> dict[str, list[str]]:
     summary = RunSummary.of_rounds(
-        [], num_rounds=1, num_sites=5, num_parameters=1, terms=TERMS if secure else None
+        [], num_rounds=1, num_sites=5, num_parameters=1, terms=terms if secure else None
     )
     summary = RunSummary.from_dict(summary.to_dict() | {"guarantee": guarantee.to_dict()})
     found: dict[str, list[str]] = {}
@@ -45,6 +49,17 @@ def test_a_private_run_states_its_guarantee_and_what_it_leaves_out() -> None:
     assert any("one person with several images" in text for text in lines["not protected"])
     assert "privacy.epsilon=2 " in lines["next"][0]
     assert "runs/x/samples.png" in lines["open"][0]
+
+
+def test_the_weaker_graph_is_named_beside_what_it_proves() -> None:
+    graph = SparseGraph(degree=102, threshold=74, log2_insecure=-86.0, log2_failure=None)
+    terms = replace(TERMS, n=500, t=450, c=50, graph=graph)
+    lines = lines_of(NO_GUARANTEE, secure=True, settings="demo_plain", terms=terms)
+
+    assert lines["proven"][0].startswith(
+        "the server saw sums over 450 sites or more; a WEAKER graph: each site shares masks with "
+        "102 of 499 others"
+    )
 
 
 def test_without_privacy_nothing_about_images_is_proven() -> None:

@@ -107,6 +107,19 @@ def test_policy_of_a_new_site_is_strict(folder: Path) -> None:
     assert policy.min_sites == len(SITES)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("num_sites", [128, 129])
+def test_policy_of_a_new_site_names_the_weaker_graph_where_it_may_be_asked_for(
+    tmp_path: Path, num_sites: int
+) -> None:
+    names = numbered_sites(num_sites)
+    initialise(tmp_path / "many", Deployment(federation="f", sites=tuple(names)))
+    written = yaml.safe_load((tmp_path / "many" / "sites" / names[0] / "site.yaml").read_text())
+    assert ("allow_regular_graph" in written["policy"]) == (num_sites == 129)
+    policy = SiteFolder(tmp_path / "many" / "sites" / names[0]).settings().policy
+    assert not policy.allow_regular_graph
+
+
 def test_key_of_another_site_is_refused(folder: Path, tmp_path: Path) -> None:
     clinic = SiteFolder(folder / "sites" / "clinic")
     wrong = clinic.settings().model_copy(update={"site": "hospital-a"})
