@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
@@ -201,7 +202,12 @@ class _Exchanges:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         body = why.encode()
-        headers = [("content-length", str(len(body))), ("content-type", "text/plain")]
+        headers = [
+            ("content-length", str(len(body))),
+            ("content-type", "text/plain"),
+            # By which a site finds out that its clock is off (RFC 9110, section 6.6.1).
+            ("date", email.utils.formatdate(usegmt=True)),
+        ]
         if self._http.their_state is not h11.DONE:
             headers.append(("connection", "close"))  # what is left of its body is not read
         await self._send(h11.Response(status_code=status, headers=headers))

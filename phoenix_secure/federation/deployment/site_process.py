@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
+from phoenix_secure.federation.deployment.door_watch import watch_door
 from phoenix_secure.federation.deployment.exchange_folder import check_site_side
 from phoenix_secure.federation.deployment.held_rosters import HeldRosters, take_rosters
 from phoenix_secure.federation.deployment.hosts import proxy_of, require_free_port
@@ -108,7 +110,9 @@ class SiteProcess:
             port = self.settings.supernode_port
             require_free_port(LOOPBACK, port, setting="supernode_port in site.yaml")
             if (proxy := proxy_of(self.settings.server)) is not None:
-                self._say(proxy)
+                self._say(proxy)  # the look below would go past it
+            else:
+                self._watch_door(self.settings.server, stop)
         if self.settings.folder is not None:
             self._check_folder(Path(self.settings.folder))
         self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
@@ -128,6 +132,11 @@ class SiteProcess:
             server.join(30)
             supervisor.stop()
             self._audit.record("stopped", site=self.settings.site)
+
+    def _watch_door(self, address: str, stop: threading.Event) -> None:
+        """Say why the server cannot be reached, where it cannot."""
+        look = partial(watch_door, address, self._folder, say=self._say, stop=stop)
+        threading.Thread(target=look, name="door", daemon=True).start()
 
     def _take_rosters(self, rosters: bytes) -> None:
         note_rosters(self._folder, take_rosters(self._folder.path, rosters))

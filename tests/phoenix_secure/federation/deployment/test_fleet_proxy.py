@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import email.utils
 from pathlib import Path
 
 import httpx
@@ -77,6 +79,12 @@ def test_everything_else_ends_at_the_proxy(door, target: str, method: str) -> No
         answer = connection.recv(4096).split(b" ", 2)[1]
     assert answer in {b"400", b"403", b"404", b"405"}
     assert door.seen == []
+
+
+def test_refusal_tells_the_servers_time(door, client) -> None:
+    """Without it no site would find out that its clock is off: refusals are all that it sees."""
+    told = email.utils.parsedate_to_datetime(client.post("/health").headers["date"])
+    assert abs((dt.datetime.now(dt.UTC) - told).total_seconds()) < 5
 
 
 def test_other_methods_are_refused_on_fleet_paths(door, client) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet_door import Door, open_door
-from phoenix_secure.federation.deployment.probe import _door, _guard
+from phoenix_secure.federation.deployment.door_probe import probe_door, probe_guard
 from phoenix_secure.federation.engines.supernode import (
     CERTIFICATE_VARIABLE,
     KEY_VARIABLE,
@@ -30,21 +30,21 @@ def address_of(door: Door) -> str:
 
 
 def test_door_that_asks_for_certificates_is_as_it_should_be(guarded: Door) -> None:
-    found = _guard(address_of(guarded), guarded.root / "ca.crt")
+    found = probe_guard(address_of(guarded), guarded.root / "ca.crt")
     assert levels(found) == [("door", "ok")]
     assert "refused in the TLS handshake" in found[0].message
 
 
 def test_site_looks_behind_the_door_with_its_own_certificate(guarded: Door) -> None:
     own = (guarded.root / "a.crt", guarded.root / "a.key")
-    found = _door(address_of(guarded), guarded.root / "ca.crt", own)
+    found = probe_door(address_of(guarded), guarded.root / "ca.crt", own)
     # The stand-in for the SuperLink lets everybody in, and that is noticed.
     assert levels(found)[:2] == [("door", "ok"), ("stranger", "bad")]
 
 
 def test_door_without_certificates_is_noted(tmp_path: Path) -> None:
     with open_door(tmp_path) as door:
-        found = _guard(address_of(door), tmp_path / "ca.crt")
+        found = probe_guard(address_of(door), tmp_path / "ca.crt")
     assert levels(found) == [("door", "note")]
     assert "client_certificates: true" in found[0].message
 
@@ -52,13 +52,13 @@ def test_door_without_certificates_is_noted(tmp_path: Path) -> None:
 def test_server_of_another_authority_is_bad(guarded: Door, tmp_path: Path) -> None:
     with open_door(tmp_path):
         pass
-    found = _guard(address_of(guarded), tmp_path / "ca.crt")
+    found = probe_guard(address_of(guarded), tmp_path / "ca.crt")
     assert levels(found) == [("door", "bad")]
     assert "compare ca.crt" in found[0].message
 
 
 def test_nobody_there_is_bad(guarded: Door) -> None:
-    found = _guard("127.0.0.1:1", guarded.root / "ca.crt")
+    found = probe_guard("127.0.0.1:1", guarded.root / "ca.crt")
     assert levels(found) == [("door", "bad")]
     assert "start the server" in found[0].message
 
