@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from phoenix_secure.errors import PhoenixError
+from phoenix_secure.federation.deployment.disk_probe import probe_disk
 from phoenix_secure.federation.deployment.door_probe import (
     probe_certificate,
     probe_door,
@@ -28,8 +27,6 @@ from phoenix_secure.federation.engines.folder import replies_of, requests_of
 from phoenix_secure.secret_files import check_private
 
 __all__ = ["Finding", "probe_server", "probe_site"]
-
-_GIB = 1024**3
 
 
 def probe_server(folder: ServerFolder, *, via: Path | None = None) -> list[Finding]:
@@ -108,12 +105,7 @@ def _own_files(secrets: Sequence[Path], folder: Path) -> list[Finding]:
         for path in secrets
     ]
     findings.append(_outcome("flower", "version is one we tried", check_flower_version))
-    free = shutil.disk_usage(folder).free / _GIB
-    level: Literal["ok", "bad"] = "ok" if free >= 1 else "bad"
-    message = f"{free:.1f} GiB free on the disk of {folder} (1 needed)"
-    if level == "bad":
-        message += ": make room, or move the folder to another disk"
-    findings.append(Finding(name="disk", level=level, message=message))
+    findings.append(probe_disk(folder))
     return findings
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from phoenix_secure.federation.deployment.commands import LOOPBACK, supernode
+from phoenix_secure.federation.deployment.disk_probe import probe_disk
 from phoenix_secure.federation.deployment.door_watch import watch_door
 from phoenix_secure.federation.deployment.exchange_folder import check_site_side
 from phoenix_secure.federation.deployment.held_rosters import HeldRosters, take_rosters
@@ -115,6 +116,8 @@ class SiteProcess:
                 self._watch_door(self.settings.server, stop)
         if self.settings.folder is not None:
             self._check_folder(Path(self.settings.folder))
+        if (disk := probe_disk(self._folder.path)).level == "bad":
+            self._say(disk.message)
         self._audit.record("started", site=self.settings.site, roster=self._roster.hash.hex())
         server = threading.Thread(target=self._serve, args=(stop,), name="site", daemon=True)
         supervisor = self._supervisor()
