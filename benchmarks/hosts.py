@@ -25,10 +25,10 @@ from typing import Any
 
 from hosts_ceremony import Ceremony
 from hosts_faults import Faults
-from hosts_federation import Steps
 from hosts_lines import Lines
 from hosts_namespaces import reason_against, run_inside
 from hosts_parties import Parties
+from hosts_steps import Steps
 
 
 def table(rows: Sequence[Any]) -> str:

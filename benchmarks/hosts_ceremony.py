@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hosts_canaries import search, secrets_of
-from hosts_federation import PORT, Federation, Steps
+from hosts_federation import PORT, Federation
 from hosts_parties import Parties
+from hosts_steps import Steps
 
 __all__ = ["HOST", "SITES", "Ceremony"]
 
@@ -233,6 +234,14 @@ class Ceremony:
         """Nobody's secret is in a file of anybody else, nor in one that was carried."""
         places = {party.name: party.root for party in self.parties.all}
         places |= {"the post": self.parties.out / "post"} | self.parties.left_elsewhere()
+        names = self.parties.names
+        with self.steps.step(f"{len(names)} users try to look into every file root") as what:
+            strange_roots = {name for name in names if self.parties.opened_by(name) != (name,)}
+            what.append("each opens its own alone")
+        if strange_roots:
+            raise RuntimeError(
+                f"users look into roots of others, or not into theirs: {strange_roots}"
+            )
         with self.steps.step("search every file for every secret of others") as what:
             self.note_secrets()
             finds, num_files = search(places, self.secrets)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import yaml
 from hosts_parties import Parties
 from sklearn.datasets import load_digits
 
-__all__ = ["NAME", "PORT", "Federation", "Row", "Steps"]
+__all__ = ["NAME", "PORT", "Federation"]
 
 NAME, PORT = "xray", 9443
 SETTINGS = {
@@ -37,33 +36,6 @@ SETTINGS = {
     "device": "cpu",
 }
 POLICY = {"max_epsilon": 6.0, "max_total_epsilon": 20.0, "allow_pooled_audit": True}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One step: what was done, seconds, what came of it."""
-
-    step: str
-    seconds: float
-    what: str
-
-
-@dataclass
-class Steps:
-    """The table of seconds; a row appears on stderr's side as soon as its step is over."""
-
-    say: Callable[[str], object]
-    rows: list[Row] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[list[str]]:
-        """Time a block, which appends to the list what came of it."""
-        what: list[str] = []
-        started = time.monotonic()
-        yield what
-        row = Row(step=name, seconds=round(time.monotonic() - started, 1), what="; ".join(what))
-        self.rows.append(row)
-        self.say(f"{row.seconds:7.1f} s  {row.step}: {row.what}")
 
 
 class Federation:

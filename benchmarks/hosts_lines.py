@@ -1,14 +1,18 @@
-"""Runs between machines over lines that are slow, lossy or IPv6, and with a clock that is off."""
+"""Rounds over lines that are slow, lossy or IPv6, then with a clock that is off and a full disk.
+
+It is one run, under which the line changes every few rounds.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hosts_ceremony import HOST, SITES, Ceremony
 from hosts_disk import fill, small_disk
@@ -17,29 +21,23 @@ from hosts_namespaces import REPOSITORY
 
 __all__ = ["FAKE_TIME", "RELAY", "LineRow", "Lines", "offset"]
 
+Phase = Callable[[], contextlib.AbstractContextManager[None]]
+
 RELAY, VICTIM = "relay", "clinic"
-_LINES: tuple[tuple[str, tuple[object, ...]], ...] = (
-    ("relay without delay", ()),
-    ("100 ms each way", ("--delay-ms", 100)),
-    (
-        "100 ms each way, 5 % of segments 200 ms late",
-        ("--delay-ms", 100, "--stall", 0.05),
-    ),
-    ("one segment in 300 cuts its connection", ("--cut", 1 / 300)),
-    ("IPv6 from end to end", ()),
-)
+_ROUNDS = 3  # over each line; the first one may have begun over the line before
+_RESUMES = 8
 # The library itself: the program `faketime` would start a shell.
 FAKE_TIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineRow:
-    """A run of three rounds over one kind of line."""
+    """The rounds over one kind of line: seconds of each, and how many sites are in each sum."""
 
     line: str
-    seconds: float
     rounds: str
     sites: str
+    said: str
 
 
 def offset(seconds: int) -> dict[str, str]:
@@ -65,94 +63,121 @@ class Lines:
         self._only = only
 
     def run(self) -> None:
-        """A run over each line, through the relay, then those with a fault at one site."""
-        made, names = self.federation, self.parties
+        """One plan over all lines, each for ``_ROUNDS`` rounds."""
+        made, party = self.federation, self.parties[VICTIM]
+        phases = [phase for phase in self._phases() if self._only in phase[0]]
+        if not phases:
+            return
+        # For those who come over IPv6, too.
         made.change("server", listen="::")
         made.stop("server")
         made.start("server")
         made.wait_for_door()
-        server, ways = names["server"], names[RELAY]
-        for number, (name, options) in enumerate(_LINES):
-            if self._only not in name:
-                continue
-            is_v6 = name.startswith("IPv6")
-            names.resolve(HOST, ways.v6 if is_v6 else ways.v4, *SITES)
-            with self._relay(server.v6 if is_v6 else server.v4, options):
-                self._start_sites()
-                self._round(name, number)
-        names.resolve(HOST, server.v4, *SITES)
-        late, full = f"the clock of {VICTIM} is 2 minutes ahead", f"the disk of {VICTIM} fills up"
-        if FAKE_TIME is not None and self._only in late:
-            self._start_sites()
-            made.stop(VICTIM)
-            made.start(VICTIM, variables=offset(120))
-            self._round(late, len(_LINES))
-        if self._only in full:
-            self._start_sites()
-            self._full_disk(full, len(_LINES) + 1)
-
-    def _start_sites(self) -> None:
-        away = [site for site in SITES if site not in self.federation.running]
-        for site in away:
-            (self.parties[site].root / "site" / "logs" / "supernode.node").unlink(missing_ok=True)
-            self.federation.start(site)
-        self.federation.wait_online(*away)
-
-    def _full_disk(self, name: str, number: int) -> None:
-        """One of five has no room left once its owner has approved."""
-        made, party = self.federation, self.parties[VICTIM]
-        folder = party.root / "site"
-        made.stop(VICTIM)
-        with small_disk(party, folder, kept=self.parties.out / "etc" / "kept"):
+        folder, kept = party.root / "site", self.parties.out / "etc" / "kept"
+        with small_disk(party, folder, kept=kept):
             try:
-                self._start_sites()
-                self._round(name, number, before=lambda: fill(folder))
+                with self._relayed():
+                    for site in SITES:
+                        made.start(site)
+                    made.wait_online(*SITES)
+                    made.write_settings("lines", federation__rounds=_ROUNDS * len(phases))
+                    plan, _ = made.propose("lines")
+                    made.approve(plan, *SITES)
+                self._train(phases)
             finally:
                 made.stop(VICTIM)
 
+    def _phases(self) -> list[tuple[str, Phase]]:
+        found: list[tuple[str, Phase]] = [
+            ("relay without delay", self._relayed),
+            ("100 ms each way", partial(self._relayed, "--delay-ms", 100)),
+            (
+                "100 ms each way, 5 % of segments 200 ms late",
+                partial(self._relayed, "--delay-ms", 100, "--stall", 0.05),
+            ),
+            ("one segment in 300 cuts its connection", partial(self._relayed, "--cut", 1 / 300)),
+            ("IPv6 from end to end", partial(self._relayed, is_v6=True)),
+        ]
+        if FAKE_TIME is not None:
+            found.append((f"the clock of {VICTIM} is 2 minutes ahead", self._late))
+        found.append((f"the disk of {VICTIM} is full", self._full))
+        return found
+
+    def _train(self, phases: list[tuple[str, Phase]]) -> None:
+        """Change the line behind every ``_ROUNDS``-th round; a run that stops is resumed."""
+        events, number = self._events(_ROUNDS * len(phases)), 0
+        for name, phase in phases:
+            rounds, sites = [], []
+            before = len(self.federation.log(VICTIM))
+            with phase():
+                while len(rounds) < _ROUNDS:
+                    event = next(events)
+                    number = event["round_number"]
+                    rounds.append(f"{event['seconds']:.1f}")
+                    sites.append(str(len(event["sites"])))
+            news = self.federation.log(VICTIM)[before:].splitlines()
+            said = [line for line in news if "not reached" in line or "disk" in line]
+            row = LineRow(
+                line=name,
+                rounds=" ".join(rounds),
+                sites=" ".join(sites),
+                said=said[0].partition(" ")[2][:300] if said else "",
+            )
+            self.rows.append(row)
+            self.say(
+                f"round {number}: {row.line}: {row.rounds} s over {row.sites} sites {row.said}"
+            )
+
+    def _events(self, num_rounds: int) -> Iterator[dict[str, Any]]:
+        done = 0
+        for _ in range(_RESUMES):
+            with contextlib.suppress(RuntimeError):
+                for event in self.federation.resume("lines"):
+                    if event.get("event") == "round":
+                        done = event["round_number"]
+                        yield event
+            if done == num_rounds:
+                return
+        raise RuntimeError(f"the run stopped {_RESUMES} times")
+
     @contextlib.contextmanager
-    def _relay(self, address: str, options: tuple[object, ...]) -> Iterator[None]:
-        target = f"[{address}]:{PORT}" if ":" in address else f"{address}:{PORT}"
-        listen = "::" if ":" in address else "0.0.0.0"  # noqa: S104 - in its own namespace
+    def _relayed(self, *options: object, is_v6: bool = False) -> Iterator[None]:
+        """All sites reach the server through the relay."""
+        server, relay = self.parties["server"], self.parties[RELAY]
+        address = server.v6 if is_v6 else server.v4
+        self.parties.resolve(HOST, relay.v6 if is_v6 else relay.v4, *SITES)
+        listen = "::" if is_v6 else "0.0.0.0"  # noqa: S104 - in its own namespace
+        where = ("--listen", listen, "--port", PORT)
+        target = f"[{address}]:{PORT}" if is_v6 else f"{address}:{PORT}"
         program = REPOSITORY / "benchmarks" / "hosts_relay.py"
-        arguments = ("--listen", listen, "--port", PORT, "--to", target, *options)
-        relay = subprocess.Popen(  # noqa: S603 - a list of arguments
-            self.parties.command(RELAY, [sys.executable, str(program), *arguments]),
+        process = subprocess.Popen(  # noqa: S603 - a list of arguments
+            self.parties.command(
+                RELAY, [sys.executable, str(program), *where, "--to", target, *options]
+            ),
             stdout=subprocess.PIPE,
             env=self.parties.environment(RELAY),
         )
         try:
-            assert relay.stdout is not None
-            if not relay.stdout.readline():
+            assert process.stdout is not None
+            if not process.stdout.readline():
                 raise RuntimeError("the relay did not start")
             yield
         finally:
-            relay.kill()
-            relay.wait()
+            process.kill()
+            process.wait()
+            self.parties.resolve(HOST, server.v4, *SITES)
 
-    def _round(
-        self, name: str, number: int, *, before: Callable[[], object] = lambda: None
-    ) -> None:
-        """A run of three rounds; its plan differs in the seed alone."""
-        made, run = self.federation, f"line-{number}"
-        made.write_settings(run, seed=100 + number)
-        started = time.monotonic()
-        plan, _ = made.propose(run)
-        made.approve(plan, *made.offered(plan, *SITES))
-        before()
-        rounds, sites = [], []
-        with contextlib.suppress(RuntimeError):
-            for event in made.resume(run):
-                if event.get("event") == "round":
-                    rounds.append(f"{event['seconds']:.1f}")
-                    sites.append(str(len(event["sites"])))
-        row = LineRow(
-            line=name,
-            seconds=round(time.monotonic() - started, 1),
-            rounds=" ".join(rounds) or "none",
-            sites=" ".join(sites) or "none",
-        )
-        self.rows.append(row)
-        self.say(
-            f"{row.seconds:7.1f} s  {row.line}: rounds of {row.rounds} s over {row.sites} sites"
-        )
+    @contextlib.contextmanager
+    def _late(self) -> Iterator[None]:
+        self.federation.stop(VICTIM)
+        self.federation.start(VICTIM, variables=offset(120))
+        try:
+            yield
+        finally:
+            self.federation.stop(VICTIM)
+            self.federation.start(VICTIM)
+
+    @contextlib.contextmanager
+    def _full(self) -> Iterator[None]:
+        fill(self.parties[VICTIM].root / "site")
+        yield

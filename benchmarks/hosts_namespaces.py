@@ -59,7 +59,7 @@ def run_inside(program: Path, arguments: Sequence[str], *, keep: Path | None = N
     Guarantee:  the namespaces end when this function or this process ends, by Ctrl-C or SIGTERM
                 also; the temporary folder ends with the function.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Others must be able to pass through on their way to their own roots.
     if keep is not None:
         keep.mkdir(parents=True)
@@ -78,6 +78,7 @@ def run_inside(program: Path, arguments: Sequence[str], *, keep: Path | None = N
     finally:
         inner.kill()
         inner.wait()
+        signal.signal(signal.SIGTERM, before)
         if keep is None:
             shutil.rmtree(out, ignore_errors=True)
 

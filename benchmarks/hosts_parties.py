@@ -96,7 +96,7 @@ class Parties:
     def _create_users(self) -> None:
         for name, line in (
             ("passwd", "party-{0}:x:{1}:{1}::{2}:/bin/sh\n"),
-            ("group", "{0}:x:{1}:\n"),
+            ("group", "party-{0}:x:{1}:\n"),
         ):
             system, own = Path("/etc") / name, self.out / "etc" / name
             taken = system.read_text()
@@ -166,6 +166,13 @@ class Parties:
         if shutil.which("nft") is not None:
             self.inside(name, "nft", "flush", "ruleset")
             self.inside(name, "nft", "-f", "-", stdin=_FIREWALL.format(rule=rule))
+
+    def opened_by(self, name: str) -> tuple[str, ...]:
+        """Whose file roots the user of a party can look into."""
+        roots = {str(party.root): party.name for party in self.all}
+        look = 'for root; do ls "$root" > /dev/null 2>&1 && echo "$root"; done; true'
+        told = quiet(*self.command(name, ["sh", "-c", look, "sh", *roots]))
+        return tuple(roots[line] for line in told.splitlines())
 
     def cable(self, name: str, *, plugged: bool) -> None:
         """Pull the cable of a party, or plug it in again."""

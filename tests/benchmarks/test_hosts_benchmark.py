@@ -9,6 +9,7 @@ import json
 import random
 import secrets
 import socket
+import subprocess
 import sys
 import time
 import zipfile
@@ -42,14 +43,23 @@ def relay() -> Iterator[ModuleType]:
 
 
 def test_table_has_a_row_for_each_step_and_numbers_on_the_right(hosts: ModuleType) -> None:
-    steps = sys.modules["hosts_federation"].Steps(lambda line: None)
+    steps = sys.modules["hosts_steps"].Steps(lambda line: None)
     with steps.step("found") as what:
         what += ["epoch 1", "a|b"]
+    (row,) = steps.rows
+    assert row.seconds < 5
     assert hosts.table(steps.rows).splitlines() == [
-        "| step | seconds | what |",
-        "| --- | ---: | --- |",
-        "| found | 0.0 | epoch 1; a\\|b |",
+        "| step | seconds | cpu_seconds | what |",
+        "| --- | ---: | ---: | --- |",
+        f"| found | {row.seconds:.1f} | {row.cpu_seconds:.1f} | epoch 1; a\\|b |",
     ]
+
+
+def test_processor_seconds_hold_those_of_ended_processes(hosts: ModuleType) -> None:
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    before = sys.modules["hosts_steps"].cpu_seconds()
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert sys.modules["hosts_steps"].cpu_seconds() >= before + 0.5
 
 
 def test_what_does_not_name_a_fault_is_no_name_of_it(hosts: ModuleType) -> None:

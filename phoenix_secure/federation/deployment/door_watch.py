@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from phoenix_secure.federation.deployment.door_probe import probe_way
+from phoenix_secure.federation.deployment.finding import Finding
 from phoenix_secure.federation.deployment.site_folder import SiteFolder
 
 __all__ = ["watch_door"]
@@ -24,18 +25,24 @@ def watch_door(
     stop: threading.Event,
     pause_s: float = _PAUSE_S,
 ) -> None:
-    """Look until the door at ``address`` is reached once, or ``stop`` is set.
+    """Look until nothing is wrong between here and the door at ``address``, or ``stop`` is set.
 
     Each fault is said once as long as it stays the same.
     """
     said: list[str] = []
     while not stop.is_set():
-        bad = [each.message for each in probe_way(address, folder) if each.level == "bad"]
+        bad = [_told(each) for each in probe_way(address, folder) if each.level == "bad"]
         if not bad:
             if said:
-                say("the server is reached now")
+                say("the server is reached now, and nothing is wrong on the way")
             return
         for message in bad if bad != said else ():
-            say(f"the server is not reached: {message}; trying on")
+            say(message)
         said = bad
         stop.wait(pause_s)
+
+
+def _told(fault: Finding) -> str:
+    if fault.name == "door":
+        return f"the server is not reached: {fault.message}; trying on"
+    return fault.message
