@@ -2,6 +2,7 @@
 
     sudo python benchmarks/hosts.py                    # the ceremony: a table of seconds
     sudo python benchmarks/hosts.py --faults           # what doctor and a site say to each fault
+    sudo python benchmarks/hosts.py --lines            # rounds over slow and lossy lines, IPv6
     sudo python benchmarks/hosts.py --json --keep DIR  # file roots and logs stay in DIR
 
 Every party has a network namespace with addresses of its own, a firewall, a user and a file root
@@ -52,21 +53,22 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def inside(out: Path, *, faults: bool, only: str, as_json: bool) -> None:
+def inside(given: argparse.Namespace) -> None:
     """The work, in the namespaces."""
     started = time.monotonic()
-    parties, steps = Parties(out), Steps(say)
+    parties, steps = Parties(given.inside), Steps(say)
     for note in parties.notes:
         say(f"note: {note}")
     ceremony = Ceremony(parties, steps)
-    tables: dict[str, Sequence[Any]] = {"steps": steps.rows}
+    tried, lines = Faults(ceremony, only=given.only), Lines(ceremony, only=given.only)
+    tables: dict[str, Sequence[Any]] = {"faults": tried.rows, "lines": lines.rows}
     try:
-        if faults:
-            tried, lines = Faults(ceremony, only=only), Lines(ceremony, only=only)
-            tables = {"faults": tried.rows, "lines": lines.rows}
-            tried.run()
-            lines.run()
+        if given.faults or given.lines:
+            ceremony.make_and_serve()
+            for part in [tried] * given.faults + [lines] * given.lines:
+                part.run()
         else:
+            tables = {"steps": steps.rows}
             ceremony.run()
     finally:
         ceremony.federation.close()
@@ -77,7 +79,7 @@ def inside(out: Path, *, faults: bool, only: str, as_json: bool) -> None:
         "cores": os.cpu_count(),
         "load_average_1min": round(os.getloadavg()[0], 1),
     }
-    if as_json:
+    if given.json:
         rows = {name: [dataclasses.asdict(row) for row in found] for name, found in tables.items()}
         print(json.dumps(rows | facts, indent=1))
         return
@@ -95,17 +97,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--faults", action="store_true", help="faults in place of the ceremony")
+    parser.add_argument("--lines", action="store_true", help="rounds over slow and lossy lines")
     parser.add_argument("--only", default="", help="faults and lines whose name holds this")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", type=Path, help="new folder for file roots and logs")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside is not None:
-        inside(given.inside, faults=given.faults, only=given.only, as_json=given.json)
+        inside(given)
         return
     if (reason := reason_against()) is not None:
         parser.exit(2, f"error: {reason}\n")
-    passed = [f"--{name}" for name in ("faults", "json") if getattr(given, name)]
+    passed = [f"--{name}" for name in ("faults", "lines", "json") if getattr(given, name)]
     passed += ["--only", given.only] if given.only else []
     sys.exit(run_inside(Path(__file__), passed, keep=given.keep))
 

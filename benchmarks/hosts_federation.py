@@ -7,7 +7,8 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from sklearn.datasets import load_digits
 __all__ = ["NAME", "PORT", "Federation"]
 
 NAME, PORT = "xray", 9443
+_AT_ONCE = 3
+_PATIENCE_S = 900.0  # a busy machine takes minutes to start six parties
 SETTINGS = {
     "data": {"image_size": 8, "channels": 1, "held_out": 0.3, "reference": 0.0},
     "model": {"block_channels": [8], "attention": [False]},
@@ -75,6 +78,11 @@ class Federation:
         kind = "deploy" if party == self.owner else self.folder(party)
         return str(self.facts(party, kind, "show", self.folder(party))["words"])
 
+    def each(self, parties: Sequence[str], act: Callable[[str], object]) -> None:
+        """Parties act by themselves, a few at a time: real ones would all at once."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(act, parties))
+
     # The ceremony.
 
     def found(self) -> None:
@@ -92,6 +100,7 @@ class Federation:
         self.send_request(party, f"{self.folder(party)}/{party}.request")
 
     def send_request(self, party: str, request: str) -> None:
+        """A request to the owner, by mail."""
         self.parties.carry(request, sender=party, receiver=self.owner, to=f"inbox/{party}.request")
 
     def admit(self, *parties: str, words: Callable[[str], str] | None = None) -> None:
@@ -117,10 +126,12 @@ class Federation:
     def join(self, epoch: int, *parties: str, is_new: bool = False) -> None:
         """Each party takes its welcome; a new one telephones the owner first."""
         typed = f"{self.words(self.owner)}\n" if is_new else ""
-        for party in parties:
-            folder = self.folder(party)
-            welcome = f"inbox/{epoch}-{party}.welcome"
+
+        def take(party: str) -> None:
+            folder, welcome = self.folder(party), f"inbox/{epoch}-{party}.welcome"
             self.type(party, folder, "join", folder, welcome, typed=typed)
+
+        self.each(parties, take)
 
     # What each does with its machine.
 
@@ -164,13 +175,19 @@ class Federation:
         process = self.running.pop(party, None)
         if process is not None:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def log(self, party: str) -> str:
         """What a started party printed."""
         return (self.parties[party].root / f"{self.folder(party)}.log").read_text()
 
-    def wait_for(self, what: str, is_there: Callable[[], bool], *, timeout_s: float = 300) -> None:
+    def wait_for(
+        self, what: str, is_there: Callable[[], bool], *, timeout_s: float = _PATIENCE_S
+    ) -> None:
         """Wait for something to happen.
 
         Raises:     RuntimeError naming it.
@@ -219,18 +236,10 @@ class Federation:
             raise RuntimeError(f"the offer ended otherwise: {done.stderr[-2000:]}")
         return str(json.loads(facts.read_text())["plan"]), done.stderr
 
-    def offered(self, plan: str, *sites: str) -> tuple[str, ...]:
-        """Those of ``sites`` that got the plan."""
-        return tuple(
-            site
-            for site in sites
-            if (self.parties[site].root / "site" / "plans" / f"{plan}.json").exists()
-        )
-
     def approve(self, plan: str, *sites: str) -> None:
         """Each owner signs the plan at its own site, which shows it once more."""
-        for site in sites:
-            self.type(site, "site", "approve", "site", plan, "--key", "owner/approver.key", "--yes")
+        options = ("--key", "owner/approver.key", "--yes")
+        self.each(sites, lambda site: self.type(site, "site", "approve", "site", plan, *options))
 
     def resume(self, name: str) -> Iterator[dict[str, Any]]:
         """Events of ``resume`` at the server, as they come.

@@ -14,17 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hosts_ceremony import HOST, SITES, Ceremony
+from hosts_ceremony import HOST, RELAY, SITES, Ceremony
 from hosts_disk import fill, small_disk
 from hosts_federation import PORT
 from hosts_namespaces import REPOSITORY
 
-__all__ = ["FAKE_TIME", "RELAY", "LineRow", "Lines", "offset"]
+__all__ = ["FAKE_TIME", "LineRow", "Lines", "offset"]
 
 Phase = Callable[[], contextlib.AbstractContextManager[None]]
 
-RELAY, VICTIM = "relay", "clinic"
-_ROUNDS = 3  # over each line; the first one may have begun over the line before
+VICTIM = "clinic"
+_ROUNDS = 2  # over each line; the first one may have begun over the line before
 _RESUMES = 8
 # The library itself: the program `faketime` would start a shell.
 FAKE_TIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)

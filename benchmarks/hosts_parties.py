@@ -244,15 +244,17 @@ class Parties:
                 stderr=subprocess.STDOUT,
             )
 
-    def carry(self, path: str, *, sender: str, receiver: str, to: str = "") -> None:
-        """A file or folder of one party to another, as by mail; the post keeps a copy."""
+    def carry(
+        self, path: str, *, sender: str, receiver: str, to: str = "", without: str = ""
+    ) -> None:
+        """A file, or a folder but for ``without``, from one to another; the post keeps a copy."""
         source = self[sender].root / path
         target = self[receiver].root / (to or source.name)
         post = self.out / "post" / f"{len(self.carried):03d}-{sender}-{receiver}"
         for place in (target, post / source.name):
             place.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, place)
+                shutil.copytree(source, place, ignore=shutil.ignore_patterns(without))
             else:
                 shutil.copyfile(source, place)
         for each in (target, *target.rglob("*")):

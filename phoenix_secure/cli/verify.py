@@ -15,7 +15,11 @@ __all__ = ["verify"]
 def verify(
     report: Annotated[Path, typer.Argument(help="A report.json, with report.dsse.json beside it.")],
     evidence: Annotated[
-        Path | None, typer.Option("--evidence", help="The run's folder, or a copy of it.")
+        Path | None,
+        typer.Option(
+            "--evidence",
+            help="The run's folder, or a copy without its folder server, where the keys are.",
+        ),
     ] = None,
     roster: Annotated[
         Path | None, typer.Option("--roster", help="roster.bin, from the federation's owner.")
