@@ -28,6 +28,7 @@ Colour = tuple[float, float, float]
 _WIDTH = 12.5  # inches, as are all lengths below
 _MARGIN = 0.2
 _COMPRESSION = 3  # half of the time for a tenth of the size
+_MAX_ROWS = 128  # a picture of 500 rows takes 2 GB to draw, and one of 1,300 cannot be drawn
 _FEW_SITES = 12  # up to here rows are tall enough for a count in every segment
 _MAX_LEGEND_CLASSES = 20
 _MAX_NAME = 24
@@ -40,6 +41,7 @@ def save_partition_plot(
 ) -> None:
     """Write a PNG with one row per site: a bar stacked by class, its total, and example images.
 
+    Of more than 128 sites the first ones are drawn, and the picture says so.
     The examples are spread over the site's images in class order, so that they show its mixture.
     The picture shows images of every site: it is for experiments on public data, and for an
     owner's own eyes; it must not leave a real federation's site.
@@ -49,6 +51,8 @@ def save_partition_plot(
     """
     if len(site_names) != len(parts) or not parts or any(len(part) == 0 for part in parts):
         raise ValueError("expected at least one site, one name for each, and no empty site")
+    num_sites, total = len(parts), sum(len(part) for part in parts)
+    parts, site_names = parts[:_MAX_ROWS], site_names[:_MAX_ROWS]
     names = [name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…" for name in site_names]
     few = len(parts) <= _FEW_SITES
     row, num_examples = (0.62, 8) if few else (0.34, 12)
@@ -72,11 +76,11 @@ def save_partition_plot(
     _draw_examples(
         place(_WIDTH - strip - _MARGIN, strip), image_set, parts, num_examples=num_examples
     )
-    sites = "1 site" if len(parts) == 1 else f"{len(parts)} sites"
-    total = sum(len(part) for part in parts)
+    sites = "1 site" if num_sites == 1 else f"{num_sites} sites"
+    shown = "" if num_sites <= _MAX_ROWS else f", of which the first {_MAX_ROWS} are shown"
     for text, drop, size, weight, colour in (
         ("Data partition", 0.36, 14, "bold", _INK),
-        (f"{total:,} images of {image_set.name} at {sites}", 0.6, 9.5, "normal", _MUTED),
+        (f"{total:,} images of {image_set.name} at {sites}{shown}", 0.6, 9.5, "normal", _MUTED),
     ):
         figure.text(
             left / _WIDTH, 1 - drop / height, text, fontsize=size, weight=weight, color=colour

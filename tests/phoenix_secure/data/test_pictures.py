@@ -44,6 +44,15 @@ def test_holdings_plot_shows_every_class_colour(
     assert set(np.unique(packed).tolist()) >= tab10
 
 
+@pytest.mark.long
+def test_plot_of_very_many_sites_shows_the_first(tmp_path: Path, digits: ImageSet) -> None:
+    """1,500 rows would be more than the drawing library takes, and 500 took two gigabytes."""
+    path = tmp_path / "partition.png"
+    parts = iid(digits.num_images, num_sites=1500, rng=rng())
+    save_partition_plot(digits, parts, path=path, site_names=names(1500))
+    assert read(path).shape[0] < 8000
+
+
 def test_holdings_plot_contains_the_images_themselves(tmp_path: Path, digits: ImageSet) -> None:
     """A set whose images are all pure red must leave red cells, and a green one green."""
     for channel in (0, 1):
