@@ -108,7 +108,9 @@ class Site:
                 raise
             return None
 
-    def _train(self, vector: np.ndarray, round_number: int) -> LocalUpdate:
+    def _train(
+        self, vector: np.ndarray, round_number: int, drift: np.ndarray | None
+    ) -> LocalUpdate:
         self.trained.append(vector.copy())
         return LocalUpdate(
             delta=np.ones(2, np.float32), num_images=99, num_steps=1, loss=1.0, seconds=0.0

@@ -21,7 +21,7 @@ MANY = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_129_sites_train_on_the_weaker_graph_and_every_record_says_so(
     tiny_settings: list[str], tmp_path: Path, cache_dir: Path
 ) -> None:
